@@ -1,0 +1,33 @@
+# make demo   installs everything into .venv and restores a real face video with the embedded model
+# make test   installs everything into .venv and runs the tests
+# Both need Python 3.10 or newer and make, nothing else.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test lint clean
+
+demo: .venv/.installed
+	$(BIN)/python -m training.demo demo
+
+test: .venv/.installed-dev
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m pytest
+
+lint: .venv/.installed-dev
+	$(BIN)/python -m ruff check .
+
+.venv/.installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) torch
+	$(PIP) --editable '.[train]'
+	$(BIN)/python tests/environment/cpu_torchvision.py
+	touch $@
+
+.venv/.installed-dev: .venv/.installed
+	$(PIP) --editable '.[dev,train]'
+	touch $@
+
+clean:
+	rm -rf .venv demo build *.egg-info

@@ -1,0 +1,63 @@
+"""The engine imports with every optional library broken, quickly, and without the network."""
+
+from __future__ import annotations
+
+import os
+import pkgutil
+import subprocess
+import sys
+
+import vividface_core
+
+BREAKABLE = ("accelerate", "cv2", "diffusers", "facexlib", "huggingface_hub", "peft", "PIL", "pyiqa", "scenedetect",
+             "scipy", "skimage", "torchvision", "transformers")  # fmt: skip
+MODULES = sorted(m.name for m in pkgutil.walk_packages(vividface_core.__path__, "vividface_core."))
+
+
+def run(program: str, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True,
+                          env={**os.environ, **environment})  # fmt: skip
+
+
+def test_all_modules_import_beside_broken_libraries(tmp_path):
+    for name in BREAKABLE:
+        (tmp_path / f"{name}.py").write_text(f"raise RuntimeError('{name} is broken')")
+    program = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n" + "\n".join(f"import {m}" for m in MODULES)
+    assert run(program).returncode == 0, run(program).stderr
+
+
+def test_a_broken_diffusers_is_one_sentence(tmp_path, tiny_checkpoint):
+    (tmp_path / "diffusers.py").write_text("raise RuntimeError('no such symbol')")
+    program = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "from vividface_core.cli import main\n"
+        f"sys.exit(main(['restore', {str(tmp_path / 'x.mp4')!r}, '-o', 'y.mp4', '--model', {str(tiny_checkpoint)!r}]))"
+    )
+    from tests.assets import clip
+
+    (tmp_path / "x.mp4").write_bytes(clip("single_face").read_bytes())
+    result = run(program)
+    assert result.returncode == 1 and "Traceback" not in result.stderr
+    assert "diffusers" in result.stderr.strip().splitlines()[-1]
+
+
+def test_imports_open_no_connection_and_take_under_a_second_beyond_torch():
+    program = (
+        "import socket, time, torch, numpy, av, safetensors.torch\n"
+        "def refuse(*a, **k): raise AssertionError('network at import')\n"
+        "socket.socket.connect = refuse; socket.getaddrinfo = refuse\n"
+        "began = time.perf_counter()\n" + "\n".join(f"import {m}" for m in MODULES) + "\n"
+        "print(time.perf_counter() - began)"
+    )
+    result = run(program)
+    assert result.returncode == 0, result.stderr
+    # Ten times the budget: the machine may be busy, and a heavy import would take longer still.
+    assert float(result.stdout.split()[-1]) < 10
+
+
+def test_the_engine_knows_neither_nodes_nor_training():
+    for module in MODULES:
+        spec = __import__("importlib.util").util.find_spec(module)
+        text = open(spec.origin, encoding="utf-8").read()
+        for other in ("training", "nodes", "comfy"):
+            assert f"import {other}" not in text and f"from {other}" not in text, (module, other)

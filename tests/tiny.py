@@ -1,0 +1,39 @@
+"""A tiny member of the Wan family for tests that need a restorer but not its quality."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+LATENTS = 8
+
+
+def tiny_modules(seed: int = 0):
+    """A random autoencoder (8× in space, 4× in time) and denoiser of a few hundred thousand parameters."""
+    from diffusers import AutoencoderKLWan, WanTransformer3DModel
+
+    torch.manual_seed(seed)
+    vae = AutoencoderKLWan(
+        base_dim=8, z_dim=LATENTS, dim_mult=[1, 2, 2], num_res_blocks=1, temperal_downsample=[True, True],
+        latents_mean=[0.1] * LATENTS, latents_std=[0.9] * LATENTS, is_residual=True, in_channels=12,
+        out_channels=12, patch_size=2, scale_factor_temporal=4, scale_factor_spatial=8,
+    ).eval()  # fmt: skip
+    transformer = WanTransformer3DModel(
+        patch_size=(1, 2, 2), num_attention_heads=2, attention_head_dim=16, in_channels=LATENTS,
+        out_channels=LATENTS, text_dim=16, freq_dim=32, ffn_dim=64, num_layers=2, cross_attn_norm=True,
+        qk_norm="rms_norm_across_heads", eps=1e-6, rope_max_seq_len=1024,
+    ).eval()  # fmt: skip
+    return vae, transformer
+
+
+def save_tiny_checkpoint(folder: Path, *, poison: bool = False) -> Path:
+    """Write the tiny modules as a checkpoint folder; ``poison`` puts a NaN into the decoder's last bias."""
+    from vividface_core.weights import save_checkpoint_folder
+
+    vae, transformer = tiny_modules()
+    if poison:
+        vae.decoder.conv_out.bias.data[0] = float("nan")
+    meta = {"system": "vividface", "native_size": 64, "native_frames": 17, "t_star": 400, "velocity_scale": 1.0}
+    save_checkpoint_folder(folder, vae, transformer, torch.randn(1, 16), meta, dtype=torch.float32)
+    return folder

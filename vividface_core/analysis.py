@@ -1,0 +1,68 @@
+"""The first look at a video: where its shots begin, and which faces move through each of them.
+
+Only small numbers are kept (boxes, landmarks, crops), one record a shot, in the run's work folder. So the restoring
+pass knows every track's whole path, and with it smooth crops and all windows, before it restores the first frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from vividface_core.faces.detect import FaceDetector
+from vividface_core.faces.select import select
+from vividface_core.faces.track import FaceTrack, Tracker
+from vividface_core.video.reader import VideoReader
+from vividface_core.video.shots import Shot, detect_shots
+
+CHUNK_BYTES = 48 << 20
+"""Decoded pixels that are looked at together."""
+
+Report = Callable[[str, int, int | None], None]
+"""``report(stage, done, total)``; may raise to stop the run."""
+
+
+def find_shots(source: Path, report: Report) -> list[Shot]:
+    """Cut the video at its shots; a video without a cut is one shot."""
+    with VideoReader(source) as reader:
+        total = reader.info.frame_count
+
+        def counted():
+            for number, frame in enumerate(reader):
+                report("shots", number + 1, total)
+                yield frame
+
+        return list(detect_shots(counted()))
+
+
+def find_faces(
+    source: Path, shot: Shot, detector: FaceDetector, report: Report, *, total: int | None = None
+) -> list[FaceTrack]:
+    """Follow every face of one shot. Memory: one chunk of frames and the tracks' own numbers."""
+    tracker = Tracker()
+    with VideoReader(source, start_frame=shot.start, end_frame=shot.end) as reader:
+        size = max(1, CHUNK_BYTES // (reader.info.width * reader.info.height * 12))
+        chunk: list[tuple[int, torch.Tensor]] = []
+        for frame in reader:
+            chunk.append((frame.index, frame.rgb()))
+            if len(chunk) == size:
+                _look(chunk, detector, tracker)
+                report("faces", frame.index + 1, total)
+                chunk.clear()
+        if chunk:
+            _look(chunk, detector, tracker)
+            report("faces", chunk[-1][0] + 1, total)
+    return tracker.finish()
+
+
+def _look(chunk: list[tuple[int, torch.Tensor]], detector: FaceDetector, tracker: Tracker) -> None:
+    found = detector.detect(torch.stack([rgb for _, rgb in chunk]))
+    for (index, rgb), detections in zip(chunk, found):
+        tracker.update(index, detections, rgb)
+
+
+def choose_faces(tracks: list[FaceTrack], faces: str, min_face: float, detector: FaceDetector) -> list[FaceTrack]:
+    """The tracks that the user wants restored; see :func:`vividface_core.faces.select.select`."""
+    return select(tracks, faces, min_size=min_face, detector=detector)

@@ -1,0 +1,147 @@
+"""The ``vividface`` command."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from vividface_core.errors import VividFaceError
+
+DEVICES = "auto, cpu, cuda, cuda:N, mps or xpu"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All commands with their help texts."""
+    parser = argparse.ArgumentParser(prog="vividface", description="Video face enhancement.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_restore(commands)
+    _add_models(commands)
+    return parser
+
+
+def _add_restore(commands: argparse._SubParsersAction) -> None:
+    restore = commands.add_parser(
+        "restore",
+        help="restore the faces of a video",
+        description="Restore the faces of a video. Everything else (other pixels, audio, subtitles, timing) stays.",
+    )
+    add = restore.add_argument
+    add("input", type=Path, help="video, folder of images, or one image")
+    add("-o", "--output", type=Path, required=True, help="file, or folder with --preset png")
+    add("--model", default="vividface-nano", help="name (see 'vividface models list') or path of a checkpoint")
+    add("--models-dir", type=Path, action="append", default=[], metavar="DIR", help="look for checkpoints here too")
+    add("--preset", default="h264", help="h264 (default), h265, prores, ffv1 or png")
+    add("--whole-frame", action="store_true", help="no face crop: the footage is a face crop already")
+    add("--faces", default="all", metavar="WHICH", help="all (default), largest, index:0,2 or ref:PICTURE")
+    add("--min-face", type=float, default=24, metavar="PIXELS", help="leave smaller faces alone (default 24)")
+    add("--strength", type=float, default=1.0, help="0 = source … 1 = fully restored (default)")
+    add("--color", default="auto", help="colour match: auto (default), wavelet, lab, adain or none")
+    add("--window", type=int, metavar="FRAMES", help="frames restored together, 4k + 1; default: as memory allows")
+    add("--overlap", type=int, metavar="FRAMES", help="frames that neighbouring windows share")
+    add("--size", type=int, metavar="PIXELS", help="side of the crop; default: what the model was trained on")
+    add("--detector", default="auto", help="auto (default), mtcnn or retinaface")
+    add("--device", default="auto", help=DEVICES)
+    add("--dtype", default="auto", help="auto, fp32, bf16 or fp16")
+    add("--resume", action="store_true", help="go on with an interrupted run at its first unfinished shot")
+    add("--side-by-side", type=Path, metavar="FILE", help="also write input and output next to each other")
+    add("--quiet", action="store_true", help="no progress, notices only")
+    restore.set_defaults(run=run_restore)
+
+
+def _add_models(commands: argparse._SubParsersAction) -> None:
+    models = commands.add_parser("models", help="list, find, download and convert checkpoints")
+    actions = models.add_subparsers(dest="action", required=True, metavar="ACTION")
+    listing = actions.add_parser("list", help="all known checkpoints and whether they are here")
+    where = actions.add_parser("where", help="the folder of one checkpoint")
+    where.add_argument("name")
+    download = actions.add_parser("download", help="fetch a checkpoint from the Hub, checked and resumable")
+    download.add_argument("name")
+    for action in (listing, where, download):
+        action.add_argument("--models-dir", type=Path, action="append", default=[], metavar="DIR")
+    convert = actions.add_parser("convert", help="make one folder out of the official files")
+    convert.add_argument("--dit", type=Path, required=True, help="vividface.ckpt or any Wan denoiser")
+    convert.add_argument("--vae", type=Path, required=True, help="Wan2.1_VAE.pth or any Wan VAE")
+    source = convert.add_mutually_exclusive_group(required=True)
+    source.add_argument("--umt5", type=Path, help="UMT5-XXL encoder, read one layer at a time")
+    source.add_argument("--prompt", type=Path, help="an empty_prompt.safetensors that exists already")
+    convert.add_argument("-o", "--output", type=Path, required=True)
+    convert.add_argument("--dtype", default="bf16", help="fp32, bf16 (default) or fp16")
+    models.set_defaults(run=run_models)
+
+
+def run_restore(args: argparse.Namespace) -> None:
+    """Carry out ``vividface restore``."""
+    from vividface_core.devices import pick_device, pick_dtype
+    from vividface_core.pipeline import RestoreOptions, restore_video
+    from vividface_core.progress import Console, peak_memory
+    from vividface_core.video.reader import probe
+    from vividface_core.weights import load_restorer, where
+
+    options = RestoreOptions(
+        preset=args.preset, whole_frame=args.whole_frame, faces=args.faces, min_face=args.min_face,
+        strength=args.strength, color=args.color, window=args.window, overlap=args.overlap,
+        detector=args.detector, size=args.size,
+    )
+    probe(args.input)  # an unreadable input is said before a model is loaded
+    device = pick_device(args.device)
+    folders = args.models_dir or None
+    restorer = load_restorer(args.model, device=device, dtype=pick_dtype(args.dtype), folders=folders)
+    console = Console(quiet=args.quiet)
+    if args.model == "vividface-nano":
+        console.notice("vividface-nano is the small embedded model; 'vividface models list' shows the full ones.")
+    began = time.monotonic()
+    model_id = str(where(args.model, folders))
+    result = restore_video(args.input, args.output, restorer, options, resume=args.resume, listener=console,
+                           model_id=f"{model_id} {restorer.dtype}")
+    console.close()
+    if args.side_by_side:
+        from vividface_core.video.compare import side_by_side
+
+        side_by_side(args.input, args.output, args.side_by_side)
+    print(
+        f"{result.output}: {result.frames} frames, {result.shots} shot{'s' * (result.shots != 1)}, "
+        f"{result.tracks} face track{'s' * (result.tracks != 1)} (mask: {result.mask_source}), "
+        f"{time.monotonic() - began:.1f} s, peak memory {peak_memory() / 2**30:.2f} GiB"
+    )
+
+
+def run_models(args: argparse.Namespace) -> None:
+    """Carry out ``vividface models …``."""
+    from vividface_core import weights
+
+    if args.action == "convert":
+        from vividface_core.devices import pick_dtype
+
+        weights.convert(dit=args.dit, vae=args.vae, umt5=args.umt5, prompt=args.prompt, output=args.output,
+                        dtype=pick_dtype(args.dtype))
+        print(args.output)
+        return
+    folders = args.models_dir or None
+    if args.action == "where":
+        print(weights.where(args.name, folders))
+    elif args.action == "download":
+        print(weights.download(args.name, folders[0] if folders else None))
+    else:
+        for entry in weights.list_checkpoints(folders):
+            print(entry)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point. Returns 0, 1 after an error (one line on stderr), or 130 after Ctrl-C."""
+    args = build_parser().parse_args(argv)
+    try:
+        args.run(args)
+    except VividFaceError as error:
+        print(f"vividface: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        hint = " Finished shots are kept: run again with --resume." if args.command == "restore" else ""
+        print(f"\nvividface: stopped.{hint}", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,139 @@
+"""The project's own checkpoint folder: written whole or not at all.
+
+``vae/`` and ``transformer/`` in diffusers' layout, ``empty_prompt.safetensors``, and ``vividface.json``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from vividface_core.errors import InvalidOption, UnsupportedCheckpoint
+from vividface_core.restorers.one_step import OneStepRestorer
+from vividface_core.wan.empty_prompt import FILE_NAME, EmptyPrompt, compute_empty_prompt
+from vividface_core.wan.state_dicts import load_transformer, load_vae
+from vividface_core.wan.transformer import T_STAR, VELOCITY_SCALE
+
+CARD = "vividface.json"
+FORMAT = 1
+DEFAULTS = {
+    "format": FORMAT,
+    "system": "vividface",
+    "t_star": T_STAR,
+    "velocity_scale": VELOCITY_SCALE,
+    "native_size": 512,
+    "native_frames": 81,
+}
+"""What a card says where it is silent: the released model."""
+
+
+def save_checkpoint_folder(
+    path: Path,
+    vae: nn.Module,
+    transformer: nn.Module,
+    empty_prompt: EmptyPrompt | Tensor,
+    meta: Mapping[str, Any],
+    dtype: torch.dtype | None = torch.float16,
+) -> Path:
+    """Write a checkpoint folder; an older one of that name is replaced when the new one is complete.
+
+    Args:
+        vae: ``AutoencoderKLWan``, its config with ``latents_mean`` and ``latents_std``. Not changed.
+        transformer: ``WanTransformer3DModel``. Not changed.
+        empty_prompt: embedding of "", or its rows ``[tokens, text width]``.
+        meta: entries of the card, over :data:`DEFAULTS`: ``t_star``, ``velocity_scale``, ``native_size``,
+            ``native_frames``, training data and its licences, metrics …
+        dtype: type of the stored weights; ``None``: as they are.
+
+    Raises:
+        UnsupportedCheckpoint: the three do not belong together, or a weight does not fit ``dtype``.
+    """
+    path = Path(path)
+    prompt = empty_prompt if isinstance(empty_prompt, EmptyPrompt) else EmptyPrompt(empty_prompt.detach().float())
+    OneStepRestorer.check_parts(vae, transformer, prompt)
+    partial = path.with_name(f".{path.name}.partial.{uuid.uuid4().hex[:8]}")
+    try:
+        for name, module in (("vae", vae), ("transformer", transformer)):
+            (partial / name).mkdir(parents=True)
+            module.save_config(partial / name)
+            weights = {key: _stored(key, value, dtype) for key, value in module.state_dict().items()}
+            save_file(weights, partial / name / "diffusion_pytorch_model.safetensors", metadata={"format": "pt"})
+        prompt.save(partial / FILE_NAME)
+        card = json.dumps({**DEFAULTS, **meta, "format": FORMAT}, indent=2, ensure_ascii=False)
+        (partial / CARD).write_text(card + "\n", encoding="utf-8")
+        _put_in_place(partial, path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return path
+
+
+def _stored(name: str, value: Tensor, dtype: torch.dtype | None) -> Tensor:
+    # A copy, because safetensors refuses tensors that share memory.
+    stored = value.detach().to("cpu", dtype or value.dtype, copy=True).contiguous()
+    if torch.isfinite(value).all() and not torch.isfinite(stored).all():
+        raise UnsupportedCheckpoint(f"{name} reaches {float(value.abs().max()):.3g}, too large for {dtype}. Take bf16.")
+    return stored
+
+
+def _put_in_place(new: Path, path: Path) -> None:
+    """Rename; a folder can't be renamed over a full one, so an old one steps aside first."""
+    old = path.with_name(f"{new.name}.old")
+    if path.exists():
+        os.replace(path, old)
+    try:
+        os.replace(new, path)
+    except OSError:
+        if old.exists():
+            os.replace(old, path)
+        raise
+    if old.exists():
+        shutil.rmtree(old)
+
+
+def convert(
+    *,
+    dit: Path,
+    vae: Path,
+    output: Path,
+    umt5: Path | None = None,
+    prompt: Path | None = None,
+    dtype: torch.dtype | None = torch.bfloat16,
+    meta: Mapping[str, Any] | None = None,
+) -> Path:
+    """Make a checkpoint folder out of the official files.
+
+    Args:
+        dit: ``vividface.ckpt``, or any other Wan text-to-video denoiser: original, ComfyUI's or diffusers'.
+        vae: ``Wan2.1_VAE.pth``, or any other Wan 2.1 autoencoder.
+        output: the folder to write.
+        umt5: the text encoder, to compute the embedding of "" (read one matrix at a time), or
+        prompt: an ``empty_prompt.safetensors`` that exists already.
+        dtype: type of the stored weights; ``None``: as they are.
+        meta: more for the card.
+
+    Raises:
+        InvalidOption: neither or both of ``umt5`` and ``prompt``; ``output`` is something else.
+        MissingWeights, UnsupportedCheckpoint: an input is not there or not what it should be.
+    """
+    if (umt5 is None) == (prompt is None):
+        raise InvalidOption("Say either where the text encoder is (umt5) or where an empty prompt is (prompt).")
+    output = Path(output)
+    if output.exists() and not (output / CARD).is_file():
+        raise InvalidOption(f"{output} exists and is no checkpoint folder; choose another output.")
+    if not output.absolute().parent.is_dir():
+        raise InvalidOption(f"The folder {output.absolute().parent} does not exist; make it first.")
+    transformer, autoencoder = load_transformer(Path(dit)), load_vae(Path(vae))
+    embedding = EmptyPrompt.load(Path(prompt)) if prompt else compute_empty_prompt(Path(umt5))
+    made_of = {"dit": Path(dit).name, "vae": Path(vae).name, "prompt": Path(prompt or umt5).name}
+    return save_checkpoint_folder(
+        output, autoencoder, transformer, embedding, {"made_of": made_of, **(meta or {})}, dtype
+    )

@@ -1,0 +1,51 @@
+"""Every failure a user can meet, one class a cause.
+
+A message says three things: what happened, with which file or input, and what to do next. The command line
+prints it as one line and exits non-zero; a node lets it through as it is.
+"""
+
+from __future__ import annotations
+
+
+class VividFaceError(Exception):
+    """Base of all errors that a user, not a programmer, can put right."""
+
+
+class UnreadableVideo(VividFaceError):
+    """The input is missing, is no video, has no video stream, or holds no frame that decodes."""
+
+
+class UnwritableVideo(VividFaceError):
+    """The output can't be written: folder missing, no such codec here, preset and size don't fit, disk full."""
+
+
+class NoFaceFound(VividFaceError):
+    """A face was required (a reference picture, say) and none was found."""
+
+
+class MissingWeights(VividFaceError):
+    """A checkpoint isn't on disk. Names the file, the folder it belongs in and the address it comes from."""
+
+
+class UnsupportedCheckpoint(VividFaceError):
+    """A file was found but its content is no checkpoint that can be used. Names the keys or shapes at fault."""
+
+
+class InvalidOutput(VividFaceError):
+    """The model produced NaN or infinite values; the result is refused rather than written as a black video."""
+
+
+class OutOfMemory(VividFaceError):
+    """Not even the smallest window fits the device."""
+
+
+class InvalidOption(VividFaceError):
+    """An option's value makes no sense for this input."""
+
+
+class MissingDependency(VividFaceError):
+    """An optional library is absent or broken. Names it, the feature that needs it and how to install it."""
+
+
+class Interrupted(VividFaceError):
+    """The user stopped the run. Finished shots are kept for a resume."""

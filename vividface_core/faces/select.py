@@ -1,0 +1,118 @@
+"""Which of the faces in a shot are restored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+from torch import Tensor
+
+from vividface_core.errors import InvalidOption, NoFaceFound
+from vividface_core.faces.track import FaceTrack
+
+SAME_PERSON = 0.28
+"""Cosine similarity from which a track shows the person of the reference picture. A little below the tracker's own
+threshold: the picture comes from elsewhere."""
+
+CHOICES = "all, largest, index:0,2 (counted from the left) or ref:PICTURE"
+
+
+def check_spec(spec: str) -> None:
+    """Refuse a face choice that no video could satisfy.
+
+    Raises:
+        InvalidOption: names the choice and what is possible; also when the reference picture is missing.
+    """
+    kind, _, value = spec.partition(":")
+    if spec in ("all", "largest"):
+        return
+    if kind == "index":
+        _indices(spec, value)
+    elif kind == "ref" and value:
+        if not Path(value).is_file():
+            raise InvalidOption(f"The reference picture {value} of faces={spec!r} doesn't exist; check its path.")
+    else:
+        raise InvalidOption(f"faces is {spec!r}; choose {CHOICES}.")
+
+
+def _indices(spec: str, value: str) -> set[int]:
+    parts = [part.strip() for part in value.split(",")]
+    if not all(part.isascii() and part.isdigit() for part in parts):
+        raise InvalidOption(f"faces is {spec!r}, which isn't a list of numbers from 0; choose {CHOICES}.")
+    return {int(part) for part in parts}
+
+
+def select(
+    tracks: list[FaceTrack], spec: str, *, min_size: float = 0.0, detector=None, embedder=None
+) -> list[FaceTrack]:
+    """The tracks of one shot that shall be restored, in the given order.
+
+    Args:
+        tracks: of one shot, as :meth:`vividface_core.faces.track.Tracker.finish` sorts them.
+        spec: ``all``; ``largest``: the person of the track with the largest face, with all tracks of that person;
+            ``index:0,2``: positions in ``tracks`` (those that a shot doesn't have are passed over);
+            ``ref:PICTURE``: those who look like the largest face of a picture.
+        min_size: tracks whose median shorter box side (pixels) is below are left out.
+        detector, embedder: for ``ref:``; loaded when they are needed and not given.
+
+    Raises:
+        InvalidOption: ``spec`` is unknown or its file missing or no picture; also when there are no tracks.
+        NoFaceFound: the reference picture shows no face.
+    """
+    check_spec(spec)
+    kind, _, value = spec.partition(":")
+    if not tracks:
+        return []
+    if kind == "largest":
+        person = max(tracks, key=_median_size).person
+        tracks = [track for track in tracks if track.person == person]
+    elif kind == "index":
+        wanted = _indices(spec, value)
+        tracks = [track for place, track in enumerate(tracks) if place in wanted]
+    elif kind == "ref":
+        wanted = _embed_reference(Path(value), detector, embedder)
+        tracks = [track for track in tracks if _similarity(track, wanted) >= SAME_PERSON]
+    return [track for track in tracks if _median_size(track) >= min_size]
+
+
+def _median_size(track: FaceTrack) -> float:
+    return float(np.median((track.boxes[:, 2:] - track.boxes[:, :2]).min(axis=1)))
+
+
+def _similarity(track: FaceTrack, wanted: np.ndarray) -> float:
+    return -1.0 if track.embedding is None else float(track.embedding @ wanted)
+
+
+def _embed_reference(path: Path, detector, embedder) -> np.ndarray:
+    if detector is None:
+        from vividface_core.faces.detect import load_detector
+
+        detector = load_detector()
+    if embedder is None:
+        from vividface_core.faces.embed import load_embedder
+
+        embedder = load_embedder()
+    picture = read_picture(path)
+    faces = detector.detect(picture[None])[0]
+    if not faces:
+        raise NoFaceFound(f"The reference picture {path} shows no face that can be found; choose a clearer one.")
+    boxes = np.stack([np.asarray(face.box) for face in faces])
+    largest = faces[int(np.argmax((boxes[:, 2:] - boxes[:, :2]).prod(axis=1)))]
+    return np.asarray(embedder.embed(picture, np.asarray(largest.landmarks, np.float32)[None]))[0]
+
+
+def read_picture(path: Path) -> Tensor:
+    """A picture file as ``[3, H, W]`` in 0…1, turned upright as its own orientation tag says.
+
+    Raises:
+        InvalidOption: the file is no picture.
+    """
+    try:
+        with av.open(str(path)) as container:
+            frame = next(container.decode(video=0))
+    except (av.FFmpegError, IndexError, StopIteration) as error:
+        raise InvalidOption(f"The reference {path} isn't a readable picture ({error}); give a JPEG or PNG.") from error
+    picture = torch.from_numpy(frame.to_ndarray(format="rgb24")).permute(2, 0, 1).float() / 255
+    return torch.rot90(picture, round(frame.rotation / 90) % 4, (1, 2)).contiguous()

@@ -1,0 +1,78 @@
+"""What every restorer promises: a clip goes in, a clip of the same size comes out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+Progress = Callable[[float], None]
+"""Called with the share done of the current clip (0…1). May raise to stop the run."""
+
+
+class Restorer(ABC):
+    """A system that restores a clip.
+
+    A restorer never sees a file, a face box or ComfyUI. Frames are ``Tensor[T, 3, H, W]``, float32, RGB, 0…1;
+    a model's own range (−1…1 for Wan) exists only inside.
+    """
+
+    name: ClassVar[str]
+    frame_multiple: int = 4
+    """Native clip lengths are ``frame_multiple * k + 1``; other lengths are padded inside and cut again."""
+    size_multiple: int = 16
+    """Native heights and widths are multiples of this; others are padded inside and cut again."""
+    native_size: int = 512
+    """Side in pixels of the square face crop the system was trained on."""
+    native_frames: int = 81
+    """Clip length the system was trained on; longer clips are cut into windows of at most this."""
+
+    @abstractmethod
+    def restore(
+        self,
+        clip: Tensor,
+        *,
+        mask: Tensor | None = None,
+        strength: float = 1.0,
+        progress: Progress | None = None,
+    ) -> Tensor:
+        """Restore one clip.
+
+        Args:
+            clip: ``[T, 3, H, W]``, float32, RGB, 0…1, any T ≥ 1 and any size, on any device.
+            mask: ``[T, 1, H, W]``, 0…1, 1 = restore here; ``None`` restores everywhere.
+            strength: 0 returns the clip itself, 1 the full result; linear between the two.
+            progress: see :data:`Progress`.
+
+        Returns:
+            A clip of the same shape, device and type.
+
+        Raises:
+            InvalidOutput: the model made NaN or infinite values.
+        """
+
+    @abstractmethod
+    def memory_for(self, frames: int, height: int, width: int) -> int:
+        """Estimate the peak bytes on the device, weights included, for a clip of this size."""
+
+    @property
+    @abstractmethod
+    def modules(self) -> dict[str, nn.Module]:
+        """Sub-modules by name (``encoder``, ``denoiser``, ``decoder``), so that a host can place each in turn."""
+
+    @abstractmethod
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Restorer:
+        """Move all sub-modules; returns self."""
+
+    @property
+    @abstractmethod
+    def device(self) -> torch.device:
+        """Where the next clip is computed."""
+
+    @property
+    @abstractmethod
+    def dtype(self) -> torch.dtype:
+        """Type of the weights and the computation."""

@@ -1,0 +1,267 @@
+"""VividFace: encode, one denoiser pass, decode. ẑ_h = z_l − s·DiT(z_l, t*, "") (Eq. 3, with Wan's own sign)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vividface_core.errors import InvalidOption, InvalidOutput, OutOfMemory, UnsupportedCheckpoint
+from vividface_core.restorers.base import Progress, Restorer
+from vividface_core.wan import memory
+from vividface_core.wan.empty_prompt import EmptyPrompt
+from vividface_core.wan.transformer import T_STAR, VELOCITY_SCALE, cast, one_step_velocity
+from vividface_core.wan.vae import (
+    FRAME_CHUNK,
+    StreamingDecoder,
+    StreamingEncoder,
+    latent_frames,
+    spatial_ratio,
+    temporal_ratio,
+)
+
+SHARES = {"encode": 0.25, "denoise": 0.33, "decode": 0.42}
+"""Parts of the work, by arithmetic operations at 81×512×512."""
+
+
+def default_dtype(device: torch.device | str) -> torch.dtype:
+    """bf16, in which VividFace was released, where the device computes in it; fp32 elsewhere."""
+    device = torch.device(device)
+    if device.type == "cuda":
+        # ROCm has no compute capability of NVIDIA's; all its cards that torch supports do bf16.
+        if torch.version.hip or torch.cuda.get_device_capability(device) >= (8, 0):
+            return torch.bfloat16
+    elif device.type == "xpu" and torch.xpu.is_bf16_supported():
+        return torch.bfloat16
+    return torch.float32
+
+
+class OneStepRestorer(Restorer):
+    """One-step diffusion in the latent space of a Wan autoencoder.
+
+    Follows the released protocol: size padded to the right and bottom with grey (0 in −1…1), last frame repeated to
+    4k + 1, latent = normalised posterior mean, no noise, one pass, everything cut back. Encoder and decoder run as
+    streams, so memory grows with the clip only by its latent and its output.
+    """
+
+    name: ClassVar[str] = "vividface"
+
+    def __init__(
+        self,
+        vae: nn.Module,
+        transformer: nn.Module,
+        prompt: EmptyPrompt,
+        *,
+        t_star: float = T_STAR,
+        velocity_scale: float = VELOCITY_SCALE,
+        native_size: int = 512,
+        native_frames: int = 81,
+        frames_per_chunk: int = FRAME_CHUNK,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        """
+        Args:
+            vae: ``AutoencoderKLWan`` of any config.
+            transformer: ``WanTransformer3DModel`` with the autoencoder's latent channels in and out.
+            prompt: embedding of "", of the denoiser's text width.
+            t_star: the timestep, 0…1000.
+            velocity_scale: s.
+            frames_per_chunk: frames that pass the autoencoder together, a multiple of its temporal ratio; more may be
+                faster on a large device.
+            device: where to compute.
+            dtype: type of weights and computation; ``None``: :func:`default_dtype` of the device.
+
+        Raises:
+            UnsupportedCheckpoint: the three do not belong together.
+        """
+        self.vae, self.transformer, self.prompt = vae, transformer, prompt
+        self.t_star, self.velocity_scale = float(t_star), float(velocity_scale)
+        self.native_size, self.native_frames = native_size, native_frames
+        self.check_parts(vae, transformer, prompt)
+        self._cell = spatial_ratio(vae.config)
+        self.size_multiple = self._cell * math.lcm(*transformer.config.patch_size[1:])
+        # The released protocol counts in fours, whatever the autoencoder.
+        self.frame_multiple = math.lcm(4, temporal_ratio(vae.config))
+        self._chunk = frames_per_chunk
+        if frames_per_chunk < 1 or frames_per_chunk % temporal_ratio(vae.config):
+            raise InvalidOption(f"{frames_per_chunk} frames a chunk: a multiple of {temporal_ratio(vae.config)} is wanted.")
+        vae.eval()
+        transformer.eval()
+        self.to(device, dtype or default_dtype(device))
+
+    @staticmethod
+    def check_parts(vae: nn.Module, transformer: nn.Module, prompt: EmptyPrompt) -> None:
+        """Raises UnsupportedCheckpoint unless the three belong together."""
+        vae, config, width = vae.config, transformer.config, prompt.rows.shape[1]
+        if not vae.z_dim == config.in_channels == config.out_channels:
+            raise UnsupportedCheckpoint(
+                f"Autoencoder and denoiser do not fit: {vae.z_dim} latent channels, but the denoiser takes "
+                f"{config.in_channels} and gives {config.out_channels}. A text-to-video denoiser is wanted."
+            )
+        if width != config.text_dim:
+            raise UnsupportedCheckpoint(
+                f"The empty prompt is {width} wide, the denoiser wants {config.text_dim}. They are of different models."
+            )
+        if config.patch_size[0] != 1:
+            raise UnsupportedCheckpoint(f"The denoiser joins {config.patch_size[0]} latent frames; 1 is supported.")
+
+    @property
+    def modules(self) -> dict[str, nn.Module]:
+        """Each may be moved on its own; a clip follows them from device to device."""
+        return {
+            "encoder": nn.ModuleList([self.vae.encoder, self.vae.quant_conv]),
+            "denoiser": self.transformer,
+            "decoder": nn.ModuleList([self.vae.decoder, self.vae.post_quant_conv]),
+        }
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> OneStepRestorer:
+        if dtype is not None:
+            self.vae.to(dtype=dtype)
+            cast(self.transformer, dtype)
+            self._dtype = dtype
+        if device is not None:
+            self._device = torch.device(device)
+            for module in self.modules.values():
+                module.to(self._device)
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        return self._device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self._dtype
+
+    def restore(
+        self,
+        clip: Tensor,
+        *,
+        mask: Tensor | None = None,
+        strength: float = 1.0,
+        progress: Progress | None = None,
+    ) -> Tensor:
+        _check_request(clip, mask, strength)
+        if strength == 0:
+            return clip.clone()
+        report = progress or (lambda share: None)
+        output = torch.empty_like(clip)  # made outside of inference mode: the caller may go on with it as he likes
+        with torch.inference_mode(), _told_in_plain_words(clip, self._device):
+            latent = self._encode(clip, report)
+            latent = self._denoise(latent, report)
+            self._decode(latent, clip, mask, strength, output, report)
+        return output
+
+    def _encode(self, clip: Tensor, report: Progress) -> Tensor:
+        """``[1, C, T', h, w]`` fp32, normalised."""
+        frames, height, width = clip.shape[0], *clip.shape[2:]
+        padding = (0, -width % self.size_multiple, 0, -height % self.size_multiple)
+        stream = StreamingEncoder(self.vae)
+        total = 1 + math.ceil((frames - 1) / self.frame_multiple) * self.frame_multiple
+        parts, start = [], 0
+        while start < total:
+            end = min(start + (self._chunk if start else 1), total)
+            part = clip[torch.arange(start, end, device=clip.device).clamp(max=frames - 1)]
+            part = F.pad(part.to(stream.device, torch.float32) * 2 - 1, padding)
+            parts.append(_finite(stream.push(part.transpose(0, 1)[None]), "encoder"))
+            start = end
+            report(SHARES["encode"] * end / total)
+        return torch.cat(parts, 2)
+
+    def _denoise(self, latent: Tensor, report: Progress) -> Tensor:
+        prompt = self.prompt.padded(self._device)
+        blocks = self.transformer.blocks
+        with _after_each(blocks, lambda done: report(SHARES["encode"] + SHARES["denoise"] * done / len(blocks))):
+            velocity = one_step_velocity(self.transformer, latent, prompt, self.t_star)
+        return _finite(latent.to(velocity.device) - self.velocity_scale * velocity, "denoiser")
+
+    def _decode(
+        self, latent: Tensor, clip: Tensor, mask: Tensor | None, strength: float, output: Tensor, report: Progress
+    ) -> None:
+        """Decode into ``output``, blended with ``clip``, a chunk at a time."""
+        frames, height, width = clip.shape[0], *clip.shape[2:]
+        stream = StreamingDecoder(self.vae)
+        step = self._chunk // temporal_ratio(self.vae.config)
+        start = 0
+        for part in latent.split([1] + [step] * ((latent.shape[2] - 1) // step) + _rest(latent.shape[2] - 1, step), 2):
+            restored = _finite(stream.push(part), "decoder")[0].transpose(0, 1)
+            restored = ((restored.clamp(-1, 1) + 1) / 2)[: frames - start, :, :height, :width]
+            here = slice(start, start + restored.shape[0])
+            restored = restored.to(output.device, output.dtype)
+            if mask is not None:
+                restored = clip[here].lerp(restored, strength * mask[here].to(output.device, output.dtype))
+            elif strength < 1:
+                restored = clip[here].lerp(restored, strength)
+            output[here] = restored
+            start = here.stop
+            report(1 - SHARES["decode"] * (1 - min(1.0, start / frames)))
+
+    def memory_for(self, frames: int, height: int, width: int) -> int:
+        frames = 1 + math.ceil((frames - 1) / self.frame_multiple) * self.frame_multiple
+        height, width = (side + -side % self.size_multiple for side in (height, width))
+        item, vae = self._dtype.itemsize, self.vae.config
+        weights = sum(p.numel() * p.element_size() for m in (self.vae, self.transformer) for p in m.parameters())
+        latent_count, h, w = latent_frames(vae, frames), height // self._cell, width // self._cell
+        latent = 4 * vae.z_dim * latent_count * h * w
+        pictures = 2 * 4 * 3 * frames * height * width  # the clip and its restoration
+        step = self._chunk // temporal_ratio(vae)
+        stage = max(
+            memory.encoder_bytes(vae, self._chunk if frames > 1 else 1, height, width, item),
+            memory.denoiser_bytes(self.transformer.config, latent_count, h, w, item),
+            memory.decoder_bytes(vae, step if latent_count > 1 else 1, h, w, item),
+        )
+        return weights + pictures + 3 * latent + stage
+
+
+def _rest(count: int, step: int) -> list[int]:
+    return [count % step] if count % step else []
+
+
+def _check_request(clip: Tensor, mask: Tensor | None, strength: float) -> None:
+    if clip.ndim != 4 or clip.shape[1] != 3 or not clip.numel():
+        raise InvalidOption(f"A clip is [frames, 3, height, width] with at least one frame; this is {list(clip.shape)}.")
+    if not 0 <= strength <= 1:
+        raise InvalidOption(f"strength is {strength}; it goes from 0 (source) to 1 (fully restored).")
+    wanted = (clip.shape[0], 1, *clip.shape[2:])
+    if mask is not None and tuple(mask.shape) != wanted:
+        raise InvalidOption(f"The mask is {list(mask.shape)}; this clip needs {list(wanted)}.")
+
+
+def _finite(x: Tensor, stage: str) -> Tensor:
+    if not torch.isfinite(x).all():
+        raise InvalidOutput(
+            f"The {stage} made NaN or infinite values, so nothing is written. The input may hold NaN, the checkpoint "
+            "may be damaged (fetch it again), or the number type may be too narrow (try --dtype fp32)."
+        )
+    return x
+
+
+@contextmanager
+def _after_each(blocks: nn.ModuleList, tell: Callable[[int], None]) -> Iterator[None]:
+    """Call ``tell`` with 1, 2, … as the blocks finish."""
+    handles = [
+        block.register_forward_hook(lambda *_, done=number: tell(done)) for number, block in enumerate(blocks, start=1)
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def _told_in_plain_words(clip: Tensor, device: torch.device) -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        frames, _, height, width = clip.shape
+        raise OutOfMemory(
+            f"{frames} frames of {width}×{height} do not fit the memory of {device}. Take a shorter --window or a "
+            "smaller --size, or another --device."
+        ) from error

@@ -1,0 +1,103 @@
+"""Input and output next to each other in one video."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from itertools import zip_longest
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vividface_core.errors import InvalidOption, MissingDependency
+from vividface_core.video.frame import from_tensor
+from vividface_core.video.info import ColorInfo, VideoInfo
+from vividface_core.video.mux import AssembleReport, assemble, check_output
+from vividface_core.video.reader import VideoReader
+from vividface_core.video.writer import VideoWriter, part_suffix
+
+_DIVIDER = 4  # pixels
+_PRESET = "h264"
+
+
+def side_by_side(
+    left: str | Path, right: str | Path, output: str | Path, labels: tuple[str, str] = ("input", "restored")
+) -> AssembleReport:
+    """Write two videos of one size next to each other, with a thin white line between and a label on each.
+
+    Streaming. Times and audio are those of ``left``; the shorter video decides where it ends.
+
+    Raises:
+        InvalidOption: the sizes differ, or the output's suffix is no H.264 container.
+        UnreadableVideo, UnwritableVideo: as reader and writer.
+        MissingDependency: labels are wanted and Pillow is missing; ``labels=("", "")`` does without.
+    """
+    output = Path(output)
+    with VideoReader(left) as first, VideoReader(right) as second:
+        a, b = first.info, second.info
+        if (a.width, a.height) != (b.width, b.height):
+            raise InvalidOption(
+                f"{left} is {a.width}x{a.height}, {right} is {b.width}x{b.height}; only videos of one size can be "
+                "put side by side."
+            )
+        check_output(output, _PRESET)
+        canvas = _canvas_info(a)
+        stamps = [_label(text, a.height) for text in labels]
+        with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as folder:
+            part = Path(folder) / f"both{part_suffix(_PRESET)}"
+            with VideoWriter(part, canvas, _PRESET) as writer:
+                for one, other in zip_longest(first, second):
+                    if one is None or other is None:
+                        break
+                    both = _join(_stamped(one.rgb(), stamps[0]), _stamped(other.rgb(), stamps[1]), canvas)
+                    writer.write(from_tensor(both, index=one.index, pts=one.pts, duration=one.duration))
+            return assemble([part], replace(canvas, path=a.path, kind=a.kind), output, _PRESET)
+
+
+def _canvas_info(info: VideoInfo) -> VideoInfo:
+    """H.264 in 4:2:0 wants even sizes: an odd height gets one black line."""
+    return replace(
+        info, width=2 * info.width + _DIVIDER, height=info.height + info.height % 2, rotation=0, display_matrix=None,
+        bit_depth=8, pix_fmt="gbrp", has_alpha=False, color=ColorInfo("gbr", "pc"),
+    )  # fmt: skip
+
+
+def _join(left: Tensor, right: Tensor, canvas: VideoInfo) -> Tensor:
+    both = torch.zeros(3, canvas.height, canvas.width)
+    height, width = left.shape[1:]
+    both[:, :height, :width] = left
+    both[:, :height, width : width + _DIVIDER] = 1
+    both[:, :height, width + _DIVIDER :] = right
+    return both
+
+
+def _label(text: str, height: int) -> Tensor | None:
+    """``[2, h, w]``: brightness and opacity of a label, black on a white plate; ``None`` for an empty one."""
+    if not text:
+        return None
+    try:
+        from PIL import Image, ImageDraw, ImageFont
+    except ImportError as error:
+        raise MissingDependency("Labels need Pillow: pip install pillow, or leave the labels empty.") from error
+    try:
+        font = ImageFont.load_default(size=max(10, height // 24))
+    except TypeError:  # Pillow before 10.1 has its small font only
+        font = ImageFont.load_default()
+    left, top, right, bottom = font.getbbox(text)
+    margin = max(2, (bottom - top) // 3)
+    plate = Image.new("L", (round(right - left) + 2 * margin, round(bottom - top) + 2 * margin), 255)
+    ImageDraw.Draw(plate).text((margin - left, margin - top), text, fill=0, font=font)
+    brightness = torch.from_numpy(np.asarray(plate, dtype=np.float32) / 255)
+    return torch.stack((brightness, torch.full_like(brightness, 0.75)))
+
+
+def _stamped(rgb: Tensor, label: Tensor | None) -> Tensor:
+    if label is None:
+        return rgb
+    height, width = min(label.shape[1], rgb.shape[1]), min(label.shape[2], rgb.shape[2])
+    brightness, opacity = label[:, :height, :width]
+    corner = rgb[:, :height, :width]
+    corner.mul_(1 - opacity).add_(brightness * opacity)
+    return rgb

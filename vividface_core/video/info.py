@@ -1,0 +1,66 @@
+"""What is known of a video before its pixels are read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class ColorInfo:
+    """Colour tags as ffmpeg names them (``bt709``, ``smpte170m``, ``bt2020nc`` …); ``None`` where untagged.
+
+    ``matrix`` and ``range`` are what conversion uses, so they are never ``None``: an untagged file gets what
+    players assume (bt601 below 720 lines, bt709 from there on; limited range for YUV, full for RGB), and
+    ``matrix_tagged`` / ``range_tagged`` keep whether the file said so itself.
+    """
+
+    matrix: str
+    range: str  # "tv" (limited) or "pc" (full)
+    primaries: str | None = None
+    transfer: str | None = None
+    matrix_tagged: bool = False
+    range_tagged: bool = False
+    siting: str = "left"  # horizontal place of chroma samples: "left" (MPEG-2 and later) or "center" (JPEG, MPEG-1)
+
+
+@dataclass(frozen=True)
+class StreamInfo:
+    """An audio, subtitle or data stream that travels along untouched."""
+
+    index: int
+    kind: str  # "audio", "subtitle", "attachment", "data" or "picture" (cover art)
+    codec: str
+    language: str | None = None
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """Facts of one video source.
+
+    ``width`` and ``height`` are those of the frames as handed out, that is before rotation: ``rotation``
+    (degrees, counter-clockwise, a multiple of 90) is carried as metadata, never burnt in.
+    """
+
+    path: Path
+    width: int
+    height: int
+    fps: Fraction
+    time_base: Fraction
+    frame_count: int | None = None  # None: the container does not say
+    duration: Fraction | None = None  # seconds
+    rotation: int = 0
+    bit_depth: int = 8
+    pix_fmt: str = "yuv420p"
+    codec: str = ""
+    has_alpha: bool = False
+    sample_aspect_ratio: Fraction | None = None
+    color: ColorInfo = field(default_factory=lambda: ColorInfo("bt709", "tv"))
+    streams: tuple[StreamInfo, ...] = ()
+    kind: str = "video"  # "video", "folder" (of images) or "image"
+    display_matrix: tuple[int, ...] | None = None
+    """The nine numbers behind ``rotation`` (16.16 and 2.30 fixed point, row by row)."""
+    origin: Fraction = Fraction(0)
+    """Seconds to take off every timestamp when writing: not 0 only where a container starts its clock anywhere,
+    as MPEG transport streams do."""

@@ -1,0 +1,231 @@
+"""Read a video, a folder of pictures or one picture as a stream of frames, in constant memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+
+import av
+
+from vividface_core.errors import InvalidOption, UnreadableVideo
+from vividface_core.video.codec import convert
+from vividface_core.video.decoding import Damaged, Pass, SeekTable, read_info, seek_table
+from vividface_core.video.formats import canonical
+from vividface_core.video.frame import Frame, iter_chunks
+from vividface_core.video.images import IMAGE_SUFFIXES, ImageSequence
+from vividface_core.video.info import VideoInfo
+from vividface_core.video.tags import color_of
+
+__all__ = ["VideoReader", "iter_chunks", "probe"]
+
+_SEEK_BACK = (0, 16, 64, 256, 1024)
+"""How many frames before the wanted one a keyframe is looked for, in turn."""
+
+
+def probe(path: str | Path) -> VideoInfo:
+    """Facts of a video, a folder of pictures or one picture.
+
+    Raises:
+        UnreadableVideo: missing, no video, or no frame decodes.
+    """
+    return VideoReader(path).info
+
+
+class VideoReader:
+    """A video's frames in the order of display.
+
+    Memory does not grow with the length of the video, apart from 8 bytes a frame for its time, with which a later
+    reader of the same file finds any frame that was read before without decoding from the start.
+
+    Damage: data that can't be decoded is left out and noted in ``warnings``; the other frames keep their times. A
+    file that was cut off hands out what is there and then raises.
+
+    Args:
+        path: any container that ffmpeg reads, a folder of pictures (natural order), or one picture.
+        start_frame: number of the first frame to hand out.
+        end_frame: number of the frame to stop before; ``None``: to the end.
+
+    Raises:
+        UnreadableVideo: missing, no video, or no frame decodes.
+        InvalidOption: a negative or reversed range.
+    """
+
+    def __init__(self, path: str | Path, *, start_frame: int = 0, end_frame: int | None = None) -> None:
+        self.path = Path(path)
+        if start_frame < 0 or (end_frame is not None and end_frame < start_frame):
+            raise InvalidOption(f"Frames {start_frame} to {end_frame} are no range; give 0 ≤ start ≤ end.")
+        if not self.path.exists():
+            raise UnreadableVideo(f"{self.path} does not exist. Check the name and the folder.")
+        self.start, self.end = start_frame, end_frame
+        self._images: ImageSequence | None = None
+        self.warnings: list[str] = []
+        if self.path.is_dir() or self.path.suffix.lower() in IMAGE_SUFFIXES:
+            self._images = ImageSequence(self.path)
+            self.info, self.warnings = self._images.info, self._images.warnings
+        else:
+            self.info = read_info(self.path)
+
+    def __enter__(self) -> VideoReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Nothing is open between two iterations; the file is closed when an iteration ends or is dropped."""
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Frames from ``start_frame`` on; each call reads anew.
+
+        Raises:
+            UnreadableVideo: the file is cut off (names the last frame that is there), or the picture size changes.
+        """
+        if self._images is not None:
+            yield from self._images.frames(self.start, self.end)
+        elif self.end is None or self.end > self.start:
+            yield from self._video_frames()
+
+    def _video_frames(self) -> Iterator[Frame]:
+        table = seek_table(self.path)
+        position, numbering = self.start, _Numbering(self.info, table)
+        if not table.damaged:
+            try:
+                for position, frame in self._threaded(table, numbering):
+                    yield frame
+                    position += 1
+                return
+            except Damaged:
+                table.damaged = True
+        yield from self._careful(position, table)
+
+    def _threaded(self, table: SeekTable, numbering: _Numbering) -> Iterator[tuple[int, Frame]]:
+        reading = self._seek(table) if self.start and table.usable and self.start < len(table.times) else None
+        index = self.start if reading else 0
+        reading = reading or _Started(Pass(self.path, threaded=True), None)
+        with closing(reading.source):
+            for native in reading.frames():
+                if index == self.end:
+                    return
+                frame = self._frame(index, native, numbering)
+                if index >= self.start:
+                    yield index, frame
+                index += 1
+                if index == self.end:
+                    return
+
+    def _careful(self, first: int, table: SeekTable) -> Iterator[Frame]:
+        """One thread, from the start of the file: each bad packet costs its own frame only."""
+        source, numbering, index = Pass(self.path, threaded=False), _Numbering(self.info, table), 0
+        with closing(source):
+            for native in source.frames():
+                if index == self.end:
+                    break
+                if source.problems and numbering.is_late(native):
+                    # After damage the decoder may hand out a frame whose turn is over.
+                    source.problems.append(f"{self.path.name}: a frame after {index - 1} is out of order; left out.")
+                    continue
+                if native.is_corrupt:
+                    source.problems.append(f"{self.path.name}: frame {index} is damaged and only partly decoded.")
+                frame = self._frame(index, native, numbering)
+                index += 1
+                if frame.index >= first:
+                    yield frame
+                    if index == self.end:
+                        break
+            self.warnings += [line for line in source.problems if line not in self.warnings]
+            if source.cut_off and index != self.end:
+                raise UnreadableVideo(
+                    f"{self.path} is cut off: it should have {source.declared} frames, but its data ends after frame "
+                    f"{index - 1}. Get the whole file, or cut it there first: ffmpeg -i IN -frames:v {index} OUT."
+                )
+
+    def _seek(self, table: SeekTable) -> _Started | None:
+        """Start at a keyframe from which the wanted frame decodes exactly; ``None`` if there is no such place."""
+        wanted = table.times[self.start]
+        for back in _SEEK_BACK:
+            if back > self.start:
+                return None
+            try:
+                source = Pass(self.path, threaded=True, seek_to=table.times[self.start - back])
+            except av.FFmpegError:
+                return None
+            frames = source.frames()
+            # Frames that are shown before the first keyframe may lean on others that were not read.
+            first = next((frame for frame in frames if frame.key_frame), None)
+            if first is not None and first.pts is not None and first.pts <= wanted:
+                candidate = _Started(source, first, frames)
+                if candidate.drop_until(wanted):
+                    return candidate
+            source.close()
+        return None
+
+    def _frame(self, index: int, decoded: av.VideoFrame, numbering: _Numbering) -> Frame:
+        info = self.info
+        if (decoded.width, decoded.height) != (info.width, info.height):
+            raise UnreadableVideo(
+                f"{self.path} changes its size from {info.width}x{info.height} to {decoded.width}x{decoded.height} "
+                f"at frame {index}. Cut it there, or scale it to one size first."
+            )
+        native = canonical(decoded)
+        if native is None or native.format.name != info.pix_fmt:
+            color = color_of(decoded, info.codec)
+            if native is None:
+                raise UnreadableVideo(
+                    f"{self.path} changes its pixel format to {decoded.format.name} at frame {index}."
+                )
+            native = convert(native, color, info.pix_fmt, info.color)
+        pts, duration = numbering.time(index, decoded)
+        return Frame(index, pts, duration, native, info.color)
+
+
+class _Started:
+    """A pass with the frames that were already taken from it."""
+
+    def __init__(self, source: Pass, first: av.VideoFrame | None, rest: Iterator[av.VideoFrame] | None = None) -> None:
+        self.source, self._first = source, first
+        self._rest = rest if rest is not None else source.frames()
+
+    def drop_until(self, pts: int) -> bool:
+        """Drop frames before ``pts``; false if no frame has just that time."""
+        while self._first is not None and self._first.pts is not None and self._first.pts < pts:
+            self._first = next(self._rest, None)
+        return self._first is not None and self._first.pts == pts
+
+    def frames(self) -> Iterator[av.VideoFrame]:
+        if self._first is not None:
+            first, self._first = self._first, None
+            yield first
+        yield from self._rest
+
+
+class _Numbering:
+    """Gives each frame a time, later than the one before, and remembers it in the seek table."""
+
+    def __init__(self, info: VideoInfo, table: SeekTable) -> None:
+        self._step = max(1, round(1 / (info.fps * info.time_base))) if info.fps else 1
+        self._table, self._last, self._duration = table, None, 0
+        self._time_base: Fraction = info.time_base
+
+    def is_late(self, decoded: av.VideoFrame) -> bool:
+        """Is a later frame out already?"""
+        return decoded.pts is not None and self._last is not None and decoded.pts <= self._last
+
+    def time(self, index: int, decoded: av.VideoFrame) -> tuple[int, int]:
+        pts, duration = decoded.pts, getattr(decoded, "duration", 0) or 0  # PyAV from 15 on
+        genuine = pts is not None and (self._last is None or pts > self._last)
+        if pts is None:
+            pts = 0 if self._last is None else self._last + (self._duration or self._step)
+        elif not genuine:
+            pts = self._last + 1
+        self._table.learn(index, pts, genuine=genuine)
+        self._last, self._duration = pts, duration
+        return pts, duration
+
+
+def read_frames(path: str | Path, count: int, start: int = 0) -> list[Frame]:
+    """The first ``count`` frames from ``start`` on, for callers that want a few frames at once."""
+    with VideoReader(path, start_frame=start, end_frame=start + count) as reader:
+        return list(islice(reader, count))

@@ -1,0 +1,154 @@
+"""The text embedding of "": one vector, computed once, so that the 11 GB text encoder is never needed again.
+
+The empty prompt is a single token, the end mark; the other 511 positions are masked for the encoder and zero for the
+denoiser. A softmax over one key is 1, so in every layer attention hands the token its own value, and the position
+bias, which only moves the softmax, drops out. What is left of UMT5 for this token is, in each layer,
+
+    x ← x + O·V·norm(x),    x ← x + W₂(gelu(G·norm(x)) ⊙ W₁·norm(x)),
+
+five products of a matrix and a vector. The matrices are mapped, used and let go one at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vividface_core.errors import InvalidOutput, MissingWeights, UnsupportedCheckpoint
+from vividface_core.wan.state_dicts import KINDS, describe, kind_of, read_state_dict
+from vividface_core.wan.tensor_files import find_prefix, read_tensors
+
+END_TOKEN = 1
+"""UMT5's id of ``</s>``, all that is left of an empty text."""
+EPSILON = 1e-6
+
+LAYERS = {
+    "umt5-original": (
+        "blocks.{}.", "norm1", "attn.v", "attn.o", "norm2", "ffn.gate.0", "ffn.fc1", "ffn.fc2",
+    ),
+    "umt5-hf": (
+        "encoder.block.{}.layer.", "0.layer_norm", "0.SelfAttention.v", "0.SelfAttention.o", "1.layer_norm",
+        "1.DenseReluDense.wi_0", "1.DenseReluDense.wi_1", "1.DenseReluDense.wo",
+    ),
+}  # fmt: skip
+"""A layer's name, then in it: norm, value, output, norm, gate, up, down."""
+EMBEDDINGS = {
+    "umt5-original": ("token_embedding.weight",),
+    # Both names are one tied tensor; a file keeps either.
+    "umt5-hf": ("shared.weight", "encoder.embed_tokens.weight"),
+}
+FINAL_NORMS = {"umt5-original": "norm.weight", "umt5-hf": "encoder.final_layer_norm.weight"}
+
+
+@torch.no_grad()
+def empty_prompt_row(path: str | Path, progress: Callable[[float], None] | None = None) -> Tensor:
+    """The one row of the text embedding of "" that isn't zero.
+
+    Args:
+        path: a UMT5 encoder: Wan's own ``models_t5_umt5-xxl-enc-bf16.pth``, or a file or folder of
+            ``transformers.UMT5EncoderModel``.
+        progress: called with the share done, 0…1, after every layer.
+
+    Returns:
+        ``[1, d_model]``, float32 (4096 channels for UMT5-XXL).
+
+    Raises:
+        MissingWeights: the file, or a shard of it, isn't there.
+        UnsupportedCheckpoint: no UMT5 encoder, a quantised one, or one with weights missing.
+        InvalidOutput: the encoder holds NaN or infinite values.
+    """
+    encoder = _Encoder.open(Path(path))
+    block, *parts = LAYERS[encoder.kind]
+    x = encoder.read(encoder.embedding)[END_TOKEN].float()
+    for index in range(encoder.layers):
+        norm1, value, out, norm2, gate, up, down = (f"{block.format(index)}{part}.weight" for part in parts)
+        normed = _norm(x, encoder.read(norm1))
+        x = x + encoder.product(out, encoder.product(value, normed))
+        normed = _norm(x, encoder.read(norm2))
+        gated = F.gelu(encoder.product(gate, normed), approximate="tanh") * encoder.product(up, normed)
+        x = x + encoder.product(down, gated)
+        if progress is not None:
+            progress((index + 1) / encoder.layers)
+    x = _norm(x, encoder.read(FINAL_NORMS[encoder.kind]))
+    if not torch.isfinite(x).all():
+        raise InvalidOutput(f"{path}: its embedding of the empty prompt is NaN or infinite; fetch the file again.")
+    return x[None].clone()
+
+
+def save_prompt_row(path: str | Path, rows: Tensor) -> Path:
+    """Write ``[rows, d_model]`` as an ``empty_prompt.safetensors``."""
+    from safetensors.torch import save_file
+
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({"rows": rows.detach().float().cpu().contiguous()}, path)
+    return path
+
+
+def read_prompt_row(path: str | Path) -> Tensor:
+    """Read the rows ``[rows, d_model]`` of an ``empty_prompt.safetensors``, one for a real UMT5.
+
+    A padded embedding (``[512, d_model]``, with or without a batch of one) is read as well and cut to its real rows.
+
+    Raises:
+        MissingWeights: the file isn't there.
+        UnsupportedCheckpoint: it holds something else.
+    """
+    if not Path(path).is_file():
+        raise MissingWeights(f"{path} is missing; make it with 'vividface models convert ... --umt5 ENCODER'.")
+    tensors = list(read_tensors(Path(path)).values())
+    if len(tensors) == 1 and tensors[0].is_floating_point() and 0 < tensors[0].ndim < 4:
+        rows = tensors[0].float().reshape(-1, tensors[0].shape[-1])
+        real = int(rows.any(dim=1).nonzero().max()) + 1 if rows.any() else 0
+        if real and rows.isfinite().all():
+            return rows[:real].clone()
+    raise UnsupportedCheckpoint(f"{path} is no text embedding: one tensor of rows that aren't all zero is needed.")
+
+
+@dataclass(frozen=True)
+class _Encoder:
+    """Where a UMT5 lies, and under which names."""
+
+    path: Path
+    kind: str
+    prefix: str
+    embedding: str
+    layers: int
+
+    @staticmethod
+    def open(path: Path) -> _Encoder:
+        state = read_state_dict(path, "umt5")
+        kind = kind_of(state)
+        if kind not in LAYERS:
+            raise UnsupportedCheckpoint(f"{path} holds no UMT5 encoder, but {describe(state)}.")
+        prefix = find_prefix(read_tensors(path), KINDS[kind][0], path) or ""
+        block, norm, *_ = LAYERS[kind]
+        layers = 0
+        while f"{block.format(layers)}{norm}.weight" in state:
+            layers += 1
+        embedding = next((name for name in EMBEDDINGS[kind] if name in state), EMBEDDINGS[kind][0])
+        return _Encoder(path, kind, prefix, embedding, layers)
+
+    def read(self, name: str) -> Tensor:
+        # Opened anew each time: pages of a memory map count as this process's own until it is closed.
+        name = self.prefix + name
+        tensor = read_tensors(self.path, [name]).get(name)
+        if tensor is None:
+            raise UnsupportedCheckpoint(f"{self.path} lacks {name}; it may be incomplete, fetch it again.")
+        if not tensor.is_floating_point() or tensor.element_size() < 2:
+            raise UnsupportedCheckpoint(
+                f"{self.path} is quantised ({name} is {tensor.dtype}); take a bf16 or fp16 file."
+            )
+        return tensor
+
+    def product(self, name: str, x: Tensor) -> Tensor:
+        return self.read(name).float() @ x
+
+
+def _norm(x: Tensor, weight: Tensor) -> Tensor:
+    return x * torch.rsqrt(x.square().mean() + EPSILON) * weight.float()

@@ -1,0 +1,62 @@
+"""How much memory each stage takes, from the configs alone.
+
+Every estimate is: the largest feature map × how many of its size live at once, plus what the stage remembers. The
+factors were measured (tests/core/test_one_step.py keeps them honest).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vividface_core.wan.vae import temporal_ratio
+
+CONV_MAPS = 6
+"""Maps alive in a residual block: shortcut, normed, padded with the remembered frames, result, and scratch."""
+
+
+def encoder_bytes(config: Any, frames: int, height: int, width: int, item: int) -> int:
+    """Peak of encoding ``frames`` frames of ``height``×``width`` pixels after earlier ones; ``item`` bytes a value."""
+    patch = config.patch_size or 1
+    area, widths = height * width // patch**2, [config.base_dim * m for m in [1, *config.dim_mult]]
+    peak = memory = 0
+    for level, (narrow, wide) in enumerate(zip(widths, widths[1:])):
+        peak = max(peak, CONV_MAPS * max(narrow, wide) * (frames + 2) * area)
+        memory += 2 * area * (narrow + (2 * config.num_res_blocks - 1) * wide)
+        if level < len(config.dim_mult) - 1:
+            area //= 4
+            if config.temperal_downsample[level]:
+                frames = max(1, frames // 2)
+    memory += 2 * area * 4 * widths[-1]
+    return item * (peak + memory)
+
+
+def decoder_bytes(config: Any, latents: int, height: int, width: int, item: int) -> int:
+    """Peak of decoding ``latents`` latent frames of ``height``×``width`` cells after earlier ones."""
+    base, multipliers = config.decoder_base_dim or config.base_dim, config.dim_mult[::-1]
+    widths = [base * m for m in [multipliers[0], *multipliers]]
+    upsample = config.temperal_downsample[::-1]
+    area, frames = height * width, latents
+    peak, memory = 0, 2 * area * 4 * widths[0] * item
+    for level, (before, wide) in enumerate(zip(widths, widths[1:])):
+        if level and not config.is_residual:
+            before //= 2
+        peak = max(peak, CONV_MAPS * max(before, wide) * (frames + 2) * area * item)
+        memory += 2 * area * (before + (2 * config.num_res_blocks + 1) * wide) * item
+        if level < len(config.dim_mult) - 1:
+            frames *= 2 if upsample[level] else 1
+            area *= 4
+            # The upsampled map exists in fp32 as well, whatever the type.
+            maps = (2 * item + 4) * wide + (2 * item * wide if config.is_residual else 0)
+            peak = max(peak, maps * frames * area)
+    pictures = 3 * 3 * 4 * latents * temporal_ratio(config) * area * (config.patch_size or 1) ** 2
+    return peak + memory + pictures
+
+
+def denoiser_bytes(config: Any, latent_frames: int, height: int, width: int, item: int) -> int:
+    """Peak of one pass over a latent, with an attention that does not hold its matrix."""
+    _, patch_height, patch_width = config.patch_size
+    tokens = latent_frames * (height // patch_height) * (width // patch_width)
+    inner = config.num_attention_heads * config.attention_head_dim
+    attention = 7 * item * inner + 2 * 4 * config.attention_head_dim
+    feed_forward = 2 * item * config.ffn_dim + item * inner
+    return tokens * (3 * 4 * inner + max(attention, feed_forward))

@@ -45,7 +45,7 @@ def _pictures(clip: Tensor) -> np.ndarray:
 
 def evaluate(restorer, frames: int, pictures: Path | None, clips: list[HeldOut]) -> list[dict]:
     """One row a clip; ``pictures`` receives ``input | output | truth`` of each clip's middle frame."""
-    detector, rows = load_detector("auto"), []
+    detector, rows = load_detector("mtcnn"), []
     for seed, clip in enumerate(clips, start=1000):
         truth = face_clip(clip, frames, restorer.native_size, detector)
         degradation = DegradationRanges().draw(seed)

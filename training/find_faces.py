@@ -22,7 +22,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--smallest", type=float, default=100)
     args = parser.parse_args()
-    source, detector, faces = ClipSource(args.data), load_detector("auto"), {}
+    source, detector, faces = ClipSource(args.data), load_detector("mtcnn"), {}
     for number, key in enumerate(source.keys):
         clip = source.clip(key)
         frame = clip[len(clip) // 2].permute(2, 0, 1)[None].float() / 255

@@ -155,7 +155,7 @@ def train(args: argparse.Namespace) -> None:
         optimizers = [Optimizers(list(model.vae.parameters()), args.lr)]
     loader = DataLoader(
         RandomClips(args.data, frames=args.frames, size=args.size, seed=args.seed, degrade=args.stage == "restore",
-                    faces=args.faces, zoom=tuple(args.zoom)),
+                    faces=args.faces, zoom=tuple(args.zoom), canvas=args.canvas),
         batch_size=args.batch, num_workers=1, prefetch_factor=4,
     )
     loss_of = torch.compile(LOSSES[args.stage], dynamic=False) if args.compile else LOSSES[args.stage]
@@ -192,7 +192,7 @@ def measure_statistics(model: NanoModel, args: argparse.Namespace) -> None:
     """Set the latent mean and std of each channel from clean clips."""
     loader = DataLoader(
         RandomClips(args.data, frames=args.frames, size=args.size, seed=7, degrade=False, faces=args.faces,
-                    zoom=tuple(args.zoom)),
+                    zoom=tuple(args.zoom), canvas=args.canvas),
         batch_size=8,
     )
     latents = torch.cat([model.encode(batch["clean"])[0] for batch, _ in zip(loader, range(12))])
@@ -215,6 +215,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--frames", type=int, default=9, help="4k+1")
     parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--canvas", type=int, default=0, help="side of a whole face, of which --size is cut")
     parser.add_argument("--batch", type=int, default=6)
     parser.add_argument("--faces", type=float, default=0.0, help="share of the samples cut around a face")
     parser.add_argument("--zoom", type=float, nargs=2, default=(0.3, 0.8), help="side of a cut over the short side")

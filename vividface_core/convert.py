@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from vividface_core.errors import InvalidOption, UnsupportedCheckpoint
 from vividface_core.restorers.one_step import OneStepRestorer
+from vividface_core.wan.build import load_transformer, load_vae
 from vividface_core.wan.empty_prompt import FILE_NAME, EmptyPrompt, compute_empty_prompt
-from vividface_core.wan.state_dicts import load_transformer, load_vae
 from vividface_core.wan.transformer import T_STAR, VELOCITY_SCALE
 
 CARD = "vividface.json"

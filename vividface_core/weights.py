@@ -19,17 +19,11 @@ from vividface_core.errors import InvalidOption, MissingWeights, UnsupportedChec
 from vividface_core.hub import HubFile, fetch
 from vividface_core.restorers.base import Restorer
 from vividface_core.restorers.one_step import OneStepRestorer
+from vividface_core.wan.build import load_transformer, load_vae, read_config, transformer_config, vae_config
 from vividface_core.wan.empty_prompt import FILE_NAME as PROMPT_FILE
 from vividface_core.wan.empty_prompt import EmptyPrompt, compute_empty_prompt
-from vividface_core.wan.state_dicts import (
-    KINDS,
-    load_transformer,
-    load_vae,
-    read_json,
-    transformer_config,
-    vae_config,
-)
-from vividface_core.wan.tensor_files import SUFFIXES, find_prefix, read_tensors
+from vividface_core.wan.names import describe, kind_of, read_state_dict
+from vividface_core.wan.tensor_files import SUFFIXES, read_json
 
 __all__ = [
     "CheckpointInfo", "TABLE", "convert", "download", "inspect", "list_checkpoints", "load_restorer",
@@ -84,7 +78,7 @@ class CheckpointInfo:
     """What is known of one checkpoint, or of one part of it."""
 
     name: str
-    kind: str  # "checkpoint folder", "diffusers folder", "loose files", "empty prompt", a name of KINDS, or "missing"
+    kind: str  # "checkpoint folder", "diffusers folder", "loose files", "empty prompt", a kind of wan.names, or "missing"
     path: Path | None = None
     licence: str = "unknown"
     size: int = 0
@@ -199,19 +193,13 @@ def inspect(path: str | Path) -> CheckpointInfo:
     if kind is not None:
         card = _read_card(path)
         return CheckpointInfo(path.name, kind, path, str(card.get("licence", "unknown")), _size(path), config=card)
-    tensors = read_tensors(path)
-    if {"rows", "length"} <= set(tensors):
-        return CheckpointInfo(path.stem, "empty prompt", path, size=_size(path))
-    for kind in KINDS:
-        prefix = find_prefix(tensors, kind.anchor, path)
-        if prefix is None:
-            continue
-        own = {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
-        readers = {"wan transformer": transformer_config, "wan vae": vae_config}
-        config = read_config(path) or (readers[kind.name](own, path) if kind.name in readers else {})
-        return CheckpointInfo(path.stem, kind.name, path, size=_size(path), config=config)
-    sample = ", ".join(f"{key} {list(value.shape)}" for key, value in list(tensors.items())[:3]) or "no tensors"
-    raise UnsupportedCheckpoint(f"{path} is none of the known checkpoints: it holds {sample}.")
+    tensors = read_state_dict(path)
+    kind = "empty prompt" if set(tensors) == {"rows"} else kind_of(tensors)
+    if kind is None:
+        raise UnsupportedCheckpoint(f"{path} is none of the known checkpoints: it holds {describe(tensors)}.")
+    readers = {"wan-dit-original": transformer_config, "wan-vae-original": vae_config}
+    config = read_config(path) or (readers[kind](tensors, path) if kind in readers else {})
+    return CheckpointInfo(path.stem, kind, path, size=_size(path), config=config)
 
 
 def _folder_kind(path: Path) -> str | None:
@@ -256,7 +244,7 @@ def _local(places: Iterable[Path]) -> list[CheckpointInfo]:
                 info = inspect(path)
             except UnsupportedCheckpoint:
                 continue  # a models folder is shared with other programs; what is not ours is not listed
-            if path.is_dir() or info.kind.endswith("transformer"):
+            if path.is_dir() or info.kind.startswith("wan-dit"):
                 found.setdefault(path.name, CheckpointInfo(**{**vars(info), "name": path.name}))
     return list(found.values())
 
@@ -298,8 +286,8 @@ def _load_folder(folder: Path, device: torch.device | str, dtype: torch.dtype | 
     card = _read_card(folder)
     if card["system"] != "vividface" or card["format"] != FORMAT:
         raise UnsupportedCheckpoint(
-            f"{folder} is of system {card['system']!r}, format {card['format']}; this version loads 'vividface', format "
-            f"{FORMAT}. Update, or choose another checkpoint."
+            f"{folder} is of system {card['system']!r}, format {card['format']}; this version loads 'vividface', "
+            f"format {FORMAT}. Update, or choose another checkpoint."
         )
     keys = ("t_star", "velocity_scale", "native_size", "native_frames")
     if bad := [key for key in keys if isinstance(card[key], bool) or not isinstance(card[key], (int, float))]:
@@ -316,14 +304,14 @@ def _load_folder(folder: Path, device: torch.device | str, dtype: torch.dtype | 
 
 
 def _load_loose(path: Path, places: list[Path], device: torch.device | str, dtype: torch.dtype | None) -> Restorer:
-    """From single files: the denoiser named (or the only one in a folder), its companions beside it or in ``places``."""
+    """From single files: the denoiser named (or the only one of a folder), the others beside it or in ``places``."""
     home = path if path.is_dir() and not (path / "config.json").is_file() else path.parent
-    denoiser = _choose([home], "transformer") if path == home else path
+    denoiser = _choose([home], "wan-dit") if path == home else path
     if denoiser is None:
         raise UnsupportedCheckpoint(f"{home} holds no Wan denoiser; wanted is vividface.ckpt or another one.")
     transformer = load_transformer(denoiser)
     search = list(dict.fromkeys([home, *places, *(place / "vividface" for place in places)]))
-    vae = _choose(search, "vae", prefer=VAE.path)
+    vae = _choose(search, "wan-vae", prefer=VAE.path)
     if vae is None:
         raise MissingWeights(
             f"{denoiser.name} needs Wan 2.1's autoencoder: put {VAE.path} into {home}, from {VAE.address}"
@@ -342,7 +330,7 @@ def _choose(folders: Iterable[Path], part: str, prefer: str = "") -> Path | None
         for file in sorted(folder.iterdir()) if folder.is_dir() else ():
             if file.is_file() and file.suffix in SUFFIXES:
                 try:
-                    if inspect(file).kind.endswith(part):
+                    if inspect(file).kind.startswith(part):
                         found.append(file)
                 except UnsupportedCheckpoint:
                     continue  # not ours; the folder may be shared

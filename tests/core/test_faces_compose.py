@@ -123,3 +123,12 @@ def test_faces_at_the_pictures_border_and_outside(picture, disc):
     assert changed[0, 0] and not changed[60:].any() and torch.isfinite(out).all()
     out, changed = compose(picture, torch.rand(3, 256, 256), disc, (-300.0, 50.0, 120.0))
     assert torch.equal(out, picture) and not changed.any()
+
+
+@pytest.mark.parametrize("color", ["none", "wavelet", "lab", "adain"])
+@pytest.mark.parametrize("side", [90.5, 181.5, 400.0])
+def test_a_restorer_that_changes_nothing_changes_nothing(picture, disc, color, side):
+    crop = (300.3, 210.7, side)
+    out, changed = compose(picture, crop_clip(picture, crop, 256), disc, crop, color=color)
+    assert changed.any()
+    assert (out - picture).abs().max() < 1 / 1000

@@ -11,11 +11,12 @@ import torch
 from tests.tiny import tiny_modules
 from vividface_core.errors import InvalidOutput
 from vividface_core.restorers.one_step import OneStepRestorer
+from vividface_core.wan.empty_prompt import EmptyPrompt
 
 
 def make(seed: int = 0, **meta) -> OneStepRestorer:
     vae, transformer = tiny_modules(seed)
-    return OneStepRestorer(vae, transformer, torch.randn(1, 16), {"native_size": 64, **meta})
+    return OneStepRestorer(vae, transformer, EmptyPrompt(torch.randn(1, 16)), **{"native_size": 64, **meta})
 
 
 def composed(restorer: OneStepRestorer, clip: torch.Tensor, scale: float = 1.0) -> torch.Tensor:
@@ -23,7 +24,7 @@ def composed(restorer: OneStepRestorer, clip: torch.Tensor, scale: float = 1.0) 
     vae, transformer = restorer.vae, restorer.transformer
     mean, std = (torch.tensor(v).view(1, -1, 1, 1, 1) for v in (vae.config.latents_mean, vae.config.latents_std))
     prompt = torch.zeros(1, 512, 16)
-    prompt[0, 0] = restorer.prompt[0, 0]
+    prompt[0, 0] = restorer.prompt.rows[0]
     with torch.inference_mode():
         low = (vae.encode(clip[None]).latent_dist.mode() - mean) / std
         high = low - scale * transformer(low, torch.tensor([400.0]), prompt).sample
@@ -96,16 +97,18 @@ def test_nan_names_its_stage(stage, parameter):
 
 
 MEASURE = """
-import resource, sys, torch
+import sys, torch
 sys.path.insert(0, {root!r})
 from tests.tiny import tiny_modules
+from vividface_core.progress import peak_memory
 from vividface_core.restorers.one_step import OneStepRestorer
+from vividface_core.wan.empty_prompt import EmptyPrompt
 vae, transformer = tiny_modules()
-restorer = OneStepRestorer(vae, transformer, torch.randn(1, 16), {{}})
+restorer = OneStepRestorer(vae, transformer, EmptyPrompt(torch.randn(1, 16)))
 restorer.restore(torch.rand(1, 3, 32, 32))
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak_memory()
 restorer.restore(torch.rand({frames}, 3, {size}, {size}))
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+print(peak_memory() - before)
 """
 
 

@@ -30,8 +30,9 @@ def compose(
 ) -> tuple[Tensor, Tensor]:
     """Blend a restored crop into the frame that it was cut from.
 
-    The source's pixels are never resampled: only the restored crop is mapped (bicubic, once) onto the frame's grid,
-    ``out = source + weight · strength · (restored − source)``.
+    The source's pixels are never resampled: what the restorer changed is mapped (bicubic, once) onto the frame's grid
+    and added, ``out = source + weight · strength · P(restored − crop of source)``. So a restorer that changes nothing
+    changes nothing here, and a face that is larger than the crop keeps detail that the crop could not hold.
 
     Args:
         rgb: the frame, ``[3, H, W]`` in 0…1; not modified.
@@ -50,14 +51,14 @@ def compose(
     if strength == 0:
         return out, changed
     restored, mask = restored.to(rgb), mask.to(rgb)
-    restored = match(restored, crop_clip(rgb, crop, restored.shape[-1]), mask, color)
-    patch, (top, left) = paste(restored, crop, height, width)
+    cut = crop_clip(rgb, crop, restored.shape[-1])
+    change, (top, left) = paste(match(restored, cut, mask, color) - cut, crop, height, width)
     weight, _ = paste(feather(mask), crop, height, width)
     weight = weight.clamp(0, 1) * strength
-    box = (slice(top, top + patch.shape[-2]), slice(left, left + patch.shape[-1]))
+    box = (slice(top, top + change.shape[-2]), slice(left, left + change.shape[-1]))
     source = rgb[:, box[0], box[1]]
     seen = weight[0] > VISIBLE
-    blended = (source + weight * (patch - source)).clamp(0, 1)
+    blended = (source + weight * change).clamp(0, 1)
     out[:, box[0], box[1]] = torch.where(seen, blended, source)
     changed[box] = seen
     return out, changed

@@ -117,7 +117,8 @@ def load_detector(
     """Make a detector ready.
 
     Args:
-        name: ``auto`` or ``mtcnn`` for the embedded one, ``retinaface`` for facexlib's.
+        name: ``retinaface`` for facexlib's, ``mtcnn`` for the embedded one; ``auto``: RetinaFace if its weights are
+            there. The detector's ``name`` tells which one it is.
         device: where its network runs.
         folders: where to look for RetinaFace's weights before ``$VIVIDFACE_MODELS/facexlib`` and
             ``~/.cache/vividface/facexlib``.
@@ -128,11 +129,11 @@ def load_detector(
         MissingDependency: facexlib is absent or broken.
         UnsupportedCheckpoint: the weights file holds something else.
     """
-    if name in ("auto", "mtcnn"):
+    if name not in DETECTORS:
+        raise InvalidOption(f"There is no face detector {name!r}. Choose one of: {', '.join(DETECTORS)}.")
+    if name == "mtcnn" or (name == "auto" and _find_retinaface(_folders(folders)) is None):
         return MtcnnDetector(device)
-    if name == "retinaface":
-        return RetinaFaceDetector(find_retinaface(folders), device)
-    raise InvalidOption(f"There is no face detector {name!r}. Choose one of: {', '.join(DETECTORS)}.")
+    return RetinaFaceDetector(find_retinaface(folders), device)
 
 
 def find_retinaface(folders: Sequence[str | Path] | None = None) -> Path:
@@ -141,19 +142,26 @@ def find_retinaface(folders: Sequence[str | Path] | None = None) -> Path:
     Raises:
         MissingWeights: no folder holds them.
     """
-    places = [Path(folder) for folder in folders or ()]
-    if os.environ.get("VIVIDFACE_MODELS"):
-        places.append(Path(os.environ["VIVIDFACE_MODELS"]) / "facexlib")
-    places.append(Path.home() / ".cache" / "vividface" / "facexlib")
-    for place in places:
-        for file in RETINAFACE_FILES:
-            if (place / file).is_file():
-                return place / file
+    places = _folders(folders)
+    if found := _find_retinaface(places):
+        return found
     best = next(iter(RETINAFACE_FILES))
     raise MissingWeights(
         f"RetinaFace needs {best}, which is in none of: {', '.join(map(str, places))}. "
         f"Fetch it from {RETINAFACE_ADDRESS}{best} and put it into one of them, or use the detector mtcnn."
     )
+
+
+def _folders(folders: Sequence[str | Path] | None) -> list[Path]:
+    places = [Path(folder) for folder in folders or ()]
+    if os.environ.get("VIVIDFACE_MODELS"):
+        places.append(Path(os.environ["VIVIDFACE_MODELS"]) / "facexlib")
+    return [*places, Path.home() / ".cache" / "vividface" / "facexlib"]
+
+
+def _find_retinaface(places: Sequence[Path]) -> Path | None:
+    candidates = (place / file for place in places for file in RETINAFACE_FILES)
+    return next((path for path in candidates if path.is_file()), None)
 
 
 def _build_retinaface(weights: Path, device: torch.device) -> nn.Module:

@@ -25,7 +25,12 @@ SAME_PERSON = 0.3
 STRANGER = 0.12
 """A lost track isn't continued by a face that looks less alike than this."""
 
-EMBED_EVERY = 15
+CHANGED = 0.25
+"""A followed face that looks less like itself than this, in ``DOUBTS`` looks on end, has become someone else (a
+dissolve, or one person stepping in front of another)."""
+
+DOUBTS = 3
+EMBED_EVERY = 6
 EMBED_FIRST = 3
 LOST_AFTER = 2
 MIN_DETECTIONS = 3
@@ -93,7 +98,7 @@ class FaceTrack:
         )
 
 
-@dataclass
+@dataclass(eq=False)
 class _Path:
     """A track that is still growing: its detections, and where it is heading."""
 
@@ -105,6 +110,7 @@ class _Path:
     looks: np.ndarray | None = None
     embedded: int = 0
     embedded_at: int = -1
+    doubtful: list[int] = field(default_factory=list)
 
     def add(self, frame: int, detection: FaceDetection) -> None:
         box = np.asarray(detection.box, np.float32)
@@ -131,7 +137,27 @@ class _Path:
         return (self.looks / max(np.linalg.norm(self.looks), 1e-9)).astype(np.float32)
 
     def wants_embedding(self, frame: int) -> bool:
-        return self.embedded < EMBED_FIRST or frame - self.embedded_at >= EMBED_EVERY
+        return bool(self.doubtful) or self.embedded < EMBED_FIRST or frame - self.embedded_at >= EMBED_EVERY
+
+    def recognises(self, frame: int, vector: np.ndarray) -> bool:
+        """Whether this is still the same face; learns from it if so. Frames in doubt are remembered."""
+        alike = self.embedded < EMBED_FIRST or float(self.embedding @ vector) >= CHANGED
+        if alike:
+            self.doubtful.clear()
+            self.learn(frame, vector)
+        else:
+            self.doubtful.append(frame)
+        return alike
+
+    def split(self) -> _Path:
+        """Give the frames from the first doubtful one on to a new path."""
+        at, other = self.frames.index(self.doubtful[0]), _Path()
+        for frame, *detection in zip(self.frames[at:], self.boxes[at:], self.landmarks[at:], self.scores[at:]):
+            other.add(frame, FaceDetection(*detection))
+        for kept in (self.frames, self.boxes, self.landmarks, self.scores):
+            del kept[at:]
+        self.doubtful.clear()
+        return other
 
 
 class Tracker:
@@ -169,7 +195,7 @@ class Tracker:
             path.add(frame_index, detections[column])
             # A face that is half behind another would spoil the memory of what its person looks like.
             if alone and path.wants_embedding(frame_index):
-                self._learn(path, frame_index, looks[column])
+                self._check(path, frame_index, looks[column])
         self._begin(frame_index, detections, {column for _, column in matches}, looks)
 
     def finish(self) -> list[FaceTrack]:
@@ -217,13 +243,19 @@ class Tracker:
                 continue
             path = _Path()
             path.add(frame, detection)
-            self._learn(path, frame, looks[column])
+            if looks[column] is not None:
+                path.learn(frame, looks[column])
             self._live.append(path)
             followed.append(path.boxes[-1])
 
-    def _learn(self, path: _Path, frame: int, vector: np.ndarray | None) -> None:
-        if vector is not None:
-            path.learn(frame, vector)
+    def _check(self, path: _Path, frame: int, vector: np.ndarray | None) -> None:
+        """Learn what the face looks like; end the path where it has become someone else's."""
+        if vector is None or path.recognises(frame, vector) or len(path.doubtful) < DOUBTS:
+            return
+        other = path.split()
+        other.learn(frame, vector)
+        self._live[self._live.index(path)] = other
+        self._ended.append(path)
 
     def embed(self, rgb: Tensor, landmarks: np.ndarray) -> np.ndarray:
         """The unit vector ``[D]`` of the one face with ``landmarks`` ``[5, 2]``."""

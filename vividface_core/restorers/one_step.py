@@ -90,7 +90,7 @@ class OneStepRestorer(Restorer):
         self.frame_multiple = math.lcm(4, temporal_ratio(vae.config))
         self._chunk = frames_per_chunk
         if frames_per_chunk < 1 or frames_per_chunk % temporal_ratio(vae.config):
-            raise InvalidOption(f"{frames_per_chunk} frames a chunk: a multiple of {temporal_ratio(vae.config)} is wanted.")
+            raise InvalidOption(f"{frames_per_chunk} frames a chunk; it must be a multiple of {temporal_ratio(vae.config)}.")
         vae.eval()
         transformer.eval()
         self.to(device, dtype or default_dtype(device))
@@ -122,7 +122,7 @@ class OneStepRestorer(Restorer):
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> OneStepRestorer:
         if dtype is not None:
-            self.vae.to(dtype=dtype)
+            cast(self.vae, dtype)
             cast(self.transformer, dtype)
             self._dtype = dtype
         if device is not None:

@@ -11,18 +11,22 @@ five products of a matrix and a vector. The matrices are mapped, used and let go
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from safetensors.torch import save_file
 from torch import Tensor
 
 from vividface_core.errors import InvalidOutput, MissingWeights, UnsupportedCheckpoint
-from vividface_core.wan.state_dicts import KINDS, describe, kind_of, read_state_dict
+from vividface_core.wan.names import KINDS, describe, kind_of, read_state_dict
 from vividface_core.wan.tensor_files import find_prefix, read_tensors
+from vividface_core.wan.transformer import PROMPT_LENGTH
 
+FILE_NAME = "empty_prompt.safetensors"
 END_TOKEN = 1
 """UMT5's id of ``</s>``, all that is left of an empty text."""
 EPSILON = 1e-6
@@ -46,8 +50,8 @@ FINAL_NORMS = {"umt5-original": "norm.weight", "umt5-hf": "encoder.final_layer_n
 
 
 @torch.no_grad()
-def empty_prompt_row(path: str | Path, progress: Callable[[float], None] | None = None) -> Tensor:
-    """The one row of the text embedding of "" that isn't zero.
+def compute_empty_prompt(path: str | Path, progress: Callable[[float], None] | None = None) -> EmptyPrompt:
+    """The text embedding of "", in the memory of one matrix.
 
     Args:
         path: a UMT5 encoder: Wan's own ``models_t5_umt5-xxl-enc-bf16.pth``, or a file or folder of
@@ -55,7 +59,7 @@ def empty_prompt_row(path: str | Path, progress: Callable[[float], None] | None 
         progress: called with the share done, 0…1, after every layer.
 
     Returns:
-        ``[1, d_model]``, float32 (4096 channels for UMT5-XXL).
+        One row (4096 channels for UMT5-XXL).
 
     Raises:
         MissingWeights: the file, or a shard of it, isn't there.
@@ -77,37 +81,51 @@ def empty_prompt_row(path: str | Path, progress: Callable[[float], None] | None 
     x = _norm(x, encoder.read(FINAL_NORMS[encoder.kind]))
     if not torch.isfinite(x).all():
         raise InvalidOutput(f"{path}: its embedding of the empty prompt is NaN or infinite; fetch the file again.")
-    return x[None].clone()
+    return EmptyPrompt(x[None].clone())
 
 
-def save_prompt_row(path: str | Path, rows: Tensor) -> Path:
-    """Write ``[rows, d_model]`` as an ``empty_prompt.safetensors``."""
-    from safetensors.torch import save_file
+@dataclass(frozen=True)
+class EmptyPrompt:
+    """The text embedding of "", without its zeros.
 
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({"rows": rows.detach().float().cpu().contiguous()}, path)
-    return path
-
-
-def read_prompt_row(path: str | Path) -> Tensor:
-    """Read the rows ``[rows, d_model]`` of an ``empty_prompt.safetensors``, one for a real UMT5.
-
-    A padded embedding (``[512, d_model]``, with or without a batch of one) is read as well and cut to its real rows.
-
-    Raises:
-        MissingWeights: the file isn't there.
-        UnsupportedCheckpoint: it holds something else.
+    Attributes:
+        rows: ``[tokens, d_model]`` float32; one token for a real UMT5.
+        length: positions that the denoiser attends to.
     """
-    if not Path(path).is_file():
-        raise MissingWeights(f"{path} is missing; make it with 'vividface models convert ... --umt5 ENCODER'.")
-    tensors = list(read_tensors(Path(path)).values())
-    if len(tensors) == 1 and tensors[0].is_floating_point() and 0 < tensors[0].ndim < 4:
-        rows = tensors[0].float().reshape(-1, tensors[0].shape[-1])
-        real = int(rows.any(dim=1).nonzero().max()) + 1 if rows.any() else 0
-        if real and rows.isfinite().all():
-            return rows[:real].clone()
-    raise UnsupportedCheckpoint(f"{path} is no text embedding: one tensor of rows that aren't all zero is needed.")
+
+    rows: Tensor
+    length: int = PROMPT_LENGTH
+
+    def padded(self, device: torch.device | str = "cpu") -> Tensor:
+        """``[1, length, d_model]``: the rows, then zeros."""
+        return F.pad(self.rows.to(device), (0, 0, 0, self.length - len(self.rows)))[None]
+
+    def save(self, path: Path) -> None:
+        """Write an :data:`FILE_NAME`, at once or not at all."""
+        partial = path.with_name(f".{path.name}.partial")
+        try:
+            save_file({"rows": self.rows.detach().float().cpu().contiguous()}, partial)
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: Path) -> EmptyPrompt:
+        """Read a stored embedding; a padded one (``[512, d_model]``, also in a batch of one) is cut to its real rows.
+
+        Raises:
+            MissingWeights: the file isn't there.
+            UnsupportedCheckpoint: it holds something else.
+        """
+        if not path.is_file():
+            raise MissingWeights(f"{path} is missing; make it with 'vividface models convert … --umt5 ENCODER'.")
+        tensors = list(read_tensors(path).values())
+        if len(tensors) == 1 and tensors[0].is_floating_point() and 0 < tensors[0].ndim < 4:
+            rows = tensors[0].float().reshape(-1, tensors[0].shape[-1])
+            real = int(rows.any(dim=1).nonzero().max()) + 1 if rows.any() else 0
+            if 0 < real <= PROMPT_LENGTH and rows.isfinite().all():
+                return cls(rows[:real].clone())
+        raise UnsupportedCheckpoint(f"{path} is no text embedding: one tensor of rows that aren't all zero is needed.")
 
 
 @dataclass(frozen=True)

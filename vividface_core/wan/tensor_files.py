@@ -7,6 +7,7 @@ import pickle
 import zipfile
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -140,3 +141,18 @@ def find_prefix(keys: Iterable[str], anchor: str, path: Path) -> str | None:
             "Save only one of them."
         )
     return found[0] if found else None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """An object out of a JSON file.
+
+    Raises:
+        UnsupportedCheckpoint: it is damaged or holds something else.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UnsupportedCheckpoint(f"{path} is no valid JSON ({error}); fetch the checkpoint again.") from error
+    if not isinstance(content, dict):
+        raise UnsupportedCheckpoint(f"{path} holds no JSON object; fetch the checkpoint again.")
+    return content

@@ -58,17 +58,17 @@ def one_step_velocity(transformer: nn.Module, latent: Tensor, prompt: Tensor, t_
     return velocity.float()
 
 
-def cast(transformer: nn.Module, dtype: torch.dtype) -> nn.Module:
+def cast(module: nn.Module, dtype: torch.dtype) -> nn.Module:
     """Give the weights a type in place, except those that Wan needs in fp32 (norms, modulation, time embedding).
 
     They are few, and rounding them costs more than it saves.
     """
-    keep = tuple(transformer._keep_in_fp32_modules or ())
-    for name, tensor in [*transformer.named_parameters(), *transformer.named_buffers()]:
+    keep = tuple(module._keep_in_fp32_modules or ())
+    for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
         wanted = torch.float32 if any(part in keep for part in name.split(".")) else dtype
         if tensor.is_floating_point() and tensor.dtype != wanted:
             tensor.data = tensor.data.to(wanted)
-    return transformer
+    return module
 
 
 def token_count(config: Any, latent_frames: int, height: int, width: int) -> int:

@@ -93,9 +93,11 @@ def run_restore(args: argparse.Namespace) -> None:
         console.notice("vividface-nano is the small embedded model; 'vividface models list' shows the full ones.")
     began = time.monotonic()
     model_id = str(where(args.model, folders))
-    result = restore_video(args.input, args.output, restorer, options, resume=args.resume, listener=console,
-                           model_id=f"{model_id} {restorer.dtype}")
-    console.close()
+    try:
+        result = restore_video(args.input, args.output, restorer, options, resume=args.resume, listener=console,
+                               model_id=f"{model_id} {restorer.dtype}")
+    finally:
+        console.close()  # an error's line stands alone
     if args.side_by_side:
         from vividface_core.video.compare import side_by_side
 
@@ -110,19 +112,23 @@ def run_restore(args: argparse.Namespace) -> None:
 def run_models(args: argparse.Namespace) -> None:
     """Carry out ``vividface models …``."""
     from vividface_core import weights
+    from vividface_core.progress import share_bar
 
     if args.action == "convert":
         from vividface_core.devices import pick_dtype
 
-        weights.convert(dit=args.dit, vae=args.vae, umt5=args.umt5, prompt=args.prompt, output=args.output,
-                        dtype=pick_dtype(args.dtype))
+        with share_bar("Converting") as progress:
+            weights.convert(dit=args.dit, vae=args.vae, umt5=args.umt5, prompt=args.prompt, output=args.output,
+                            dtype=pick_dtype(args.dtype), progress=progress)
         print(args.output)
         return
     folders = args.models_dir or None
     if args.action == "where":
         print(weights.where(args.name, folders))
     elif args.action == "download":
-        print(weights.download(args.name, folders[0] if folders else None))
+        with share_bar(f"Fetching {args.name}") as progress:
+            path = weights.download(args.name, folders[0] if folders else None, progress)
+        print(path)
     else:
         for entry in weights.list_checkpoints(folders):
             print(entry)

@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +108,7 @@ def convert(
     prompt: Path | None = None,
     dtype: torch.dtype | None = torch.bfloat16,
     meta: Mapping[str, Any] | None = None,
+    progress: Callable[[float], None] | None = None,
 ) -> Path:
     """Make a checkpoint folder out of the official files.
 
@@ -119,6 +120,7 @@ def convert(
         prompt: an ``empty_prompt.safetensors`` that exists already.
         dtype: type of the stored weights; ``None``: as they are.
         meta: more for the card.
+        progress: called with the share done, 0…1.
 
     Raises:
         InvalidOption: neither or both of ``umt5`` and ``prompt``; ``output`` is something else.
@@ -132,7 +134,7 @@ def convert(
     if not output.absolute().parent.is_dir():
         raise InvalidOption(f"The folder {output.absolute().parent} does not exist; make it first.")
     transformer, autoencoder = load_transformer(Path(dit)), load_vae(Path(vae))
-    embedding = EmptyPrompt.load(Path(prompt)) if prompt else compute_empty_prompt(Path(umt5))
+    embedding = EmptyPrompt.load(Path(prompt)) if prompt else compute_empty_prompt(Path(umt5), progress)
     made_of = {"dit": Path(dit).name, "vae": Path(vae).name, "prompt": Path(prompt or umt5).name}
     return save_checkpoint_folder(
         output, autoencoder, transformer, embedding, {"made_of": made_of, **(meta or {})}, dtype

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import os
 import re
-import shutil
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
 
 from vividface_core.errors import MissingDependency, MissingWeights, UnsupportedCheckpoint
 
 STAGING = ".download"
-"""Sub-folder for what is not yet checked; it also remembers how far a broken download came."""
+"""Sub-folder for what is not yet whole or not yet checked; a later call goes on from there."""
+TRIES, PAUSE, TIMEOUT, PIECE = 4, 1.0, 30, 1 << 20
+"""Attempts without a new byte, seconds between them, seconds without an answer, bytes of a piece."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +58,7 @@ def fetch(file: HubFile, folder: Path, progress: Callable[[float], None] | None 
     """Bring ``file`` into ``folder``; a file that is there already is left as it is.
 
     Args:
-        progress: called with the share done, 0…1; may raise to stop, and a later call goes on from there. ``None``
-            leaves it to the Hub client's own bar.
+        progress: called with the share done, 0…1; may raise to stop, and a later call goes on from there.
 
     Raises:
         MissingWeights: it could not be fetched; tells the file, the folder and the address.
@@ -64,62 +69,92 @@ def fetch(file: HubFile, folder: Path, progress: Callable[[float], None] | None 
         return target
     if is_offline():
         raise MissingWeights(_told(file, folder, "HF_HUB_OFFLINE forbids the network"))
+    url, headers, promised, size = _ask(file, folder)
     staging = folder / STAGING
-    arrived, promised = _download(file, folder, staging, progress)
-    found = _sha256(arrived)
-    if promised and found != promised:
-        arrived.unlink()
+    partial = staging / f"{hashlib.sha256(f'{file.path} {promised}'.encode()).hexdigest()[:16]}.partial"
+    staging.mkdir(parents=True, exist_ok=True)
+    try:
+        _receive(url, headers, partial, size, progress or (lambda share: None))
+    except (OSError, http.client.HTTPException) as error:
+        raise MissingWeights(_told(file, folder, _reason(error))) from error
+    checksum = file.sha256 or (promised if re.fullmatch("[0-9a-f]{64}", promised) else None)
+    # Large files are tagged by their SHA-256, small ones by a Git hash, which is no promise about the content.
+    if checksum and (found := _sha256(partial)) != checksum:
+        partial.unlink()
         raise UnsupportedCheckpoint(
-            f"{file.address} came with SHA-256 {found}, but {promised} was expected. It was deleted; download it again, "
-            "and if that repeats do not trust the source."
+            f"{file.address} came with SHA-256 {found}, but {checksum} was expected. It was deleted; download it "
+            "again, and if that repeats do not trust the source."
         )
     target.parent.mkdir(parents=True, exist_ok=True)
-    os.replace(arrived, target)
-    shutil.rmtree(staging)
+    os.replace(partial, target)
+    if not any(staging.iterdir()):
+        staging.rmdir()
     return target
 
 
-def _download(
-    file: HubFile, folder: Path, staging: Path, progress: Callable[[float], None] | None
-) -> tuple[Path, str | None]:
-    """The file under ``staging`` and the SHA-256 that it must have."""
+def _ask(file: HubFile, folder: Path) -> tuple[str, dict[str, str], str, int | None]:
+    """Where the content lies, what to send along, its tag and its size, as the Hub says now."""
     try:
-        from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
-        from huggingface_hub.utils import tqdm
+        from huggingface_hub import get_hf_file_metadata, hf_hub_url
+        from huggingface_hub.utils import build_hf_headers
     except ImportError as error:
         raise MissingDependency(
             f"Downloads need huggingface_hub, which does not import here ({error}). "
             f"Install it with: pip install -U huggingface_hub. Or fetch {file.address} into {folder} yourself."
         ) from error
-
-    stopped: list[BaseException] = []
-
-    class Bar(tqdm):
-        """Tells the caller instead of drawing."""
-
-        def __init__(self, *args, **kwargs) -> None:
-            super().__init__(*args, **{**kwargs, "disable": True})
-
-        def update(self, n: float | None = 1) -> None:
-            self.n += n or 0
-            try:
-                progress(min(1.0, self.n / self.total) if self.total else 0.0)
-            except BaseException as error:
-                stopped.append(error)
-                raise
-
+    address = hf_hub_url(file.repo, file.path, endpoint=endpoint())
     try:
-        metadata = get_hf_file_metadata(hf_hub_url(file.repo, file.path, endpoint=endpoint()), endpoint=endpoint())
-        arrived = hf_hub_download(
-            file.repo, file.path, local_dir=staging, endpoint=endpoint(), **({"tqdm_class": Bar} if progress else {})
-        )
+        metadata = get_hf_file_metadata(address, endpoint=endpoint())
     except Exception as error:  # the client's, its HTTP library's and the system's have no base in common
-        if stopped:
-            raise stopped[0] from None
         raise MissingWeights(_told(file, folder, _reason(error))) from error
-    # Large files are tagged by their SHA-256, small ones by a Git hash, which is no promise about the content.
-    tagged = metadata.etag if metadata.etag and re.fullmatch("[0-9a-f]{64}", metadata.etag) else None
-    return Path(arrived), file.sha256 or tagged
+    url = metadata.location or address
+    headers = build_hf_headers()
+    if urlsplit(url).netloc != urlsplit(address).netloc:
+        # A storage server elsewhere has its pass in the address; the user's token is none of its business.
+        headers.pop("authorization", None)
+    return url, headers, metadata.etag or "", metadata.size
+
+
+def _receive(
+    url: str, headers: dict[str, str], partial: Path, size: int | None, progress: Callable[[float], None]
+) -> None:
+    """Append to ``partial`` what it lacks; a broken connection is taken up again while something arrives.
+
+    Newer versions of the Hub's own client start every download anew, too dear for files of gigabytes.
+    """
+    tries = TRIES
+    while True:
+        before = partial.stat().st_size if partial.exists() else 0
+        try:
+            if size is None or before < size:
+                _receive_once(url, headers, partial, before, size, progress)
+            if size is None or partial.stat().st_size >= size:
+                return progress(1.0)
+            error: Exception = OSError(f"the connection broke at {partial.stat().st_size:,} of {size:,} bytes")
+        except HTTPError:
+            raise
+        except (OSError, http.client.HTTPException) as broken:
+            error = broken
+        tries = TRIES if partial.exists() and partial.stat().st_size > before else tries - 1
+        if tries == 0:
+            raise error
+        time.sleep(PAUSE)
+
+
+def _receive_once(
+    url: str, headers: dict[str, str], partial: Path, start: int, size: int | None, progress: Callable[[float], None]
+) -> None:
+    request = Request(url, headers={**headers, "Accept-Encoding": "identity"})
+    if start:
+        request.add_header("Range", f"bytes={start}-")
+    with urlopen(request, timeout=TIMEOUT) as response:
+        resumed = response.status == 206
+        done = start if resumed else 0
+        with open(partial, "ab" if resumed else "wb") as out:
+            while piece := response.read(PIECE):
+                out.write(piece)
+                done += len(piece)
+                progress(min(1.0, done / size) if size else 0.0)
 
 
 def _reason(error: Exception) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from tqdm import tqdm
 
@@ -50,6 +52,13 @@ class Console(Listener):
     def _say(self, text: str) -> None:
         if not self._quiet:
             print(text, file=sys.stderr)
+
+
+@contextmanager
+def share_bar(title: str) -> Iterator[Callable[[float], None]]:
+    """A bar on stderr for work that tells its share done, 0…1."""
+    with tqdm(total=100, desc=title, unit="%", file=sys.stderr, bar_format="{l_bar}{bar}| {elapsed}<{remaining}") as bar:
+        yield lambda share: bar.update(100 * share - bar.n)
 
 
 def _duration(seconds: float) -> str:

@@ -166,7 +166,7 @@ def download(name: str, folder: str | Path | None = None, progress: Callable[[fl
         return where(name)
     target = (Path(folder) if folder else model_folders()[-1]) / name
     files = _absent(TABLE[name], target) + [file for file in TABLE[name].files if file.path.endswith(".index.json")]
-    files = sorted(set(files), key=lambda file: (not file.path.endswith(".json"), file.path))
+    files = sorted(dict.fromkeys(files), key=lambda file: not file.path.endswith(".json"))
     done = 0
     while done < len(files):
         share = None if progress is None else lambda part, done=done: progress((done + part) / len(files))

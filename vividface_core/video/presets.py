@@ -19,6 +19,7 @@ class Preset:
     Attributes:
         pix_fmts: planar formats the encoder takes, and the name it knows each of them by.
         format_options: encoder options that go with one pixel format.
+        tiny_options: encoder options for pictures under 16 pixels in width or height.
         whole_chroma_cells: the size must be a multiple of what a chroma sample covers.
         subsample_rgb: RGB pictures become 4:2:0, because players expect it.
         range: the only sample range the codec has, or ``None``.
@@ -35,6 +36,7 @@ class Preset:
     pix_fmts: dict[str, str]
     suffixes: list[str]
     format_options: dict[str, dict[str, str]] = field(default_factory=dict)
+    tiny_options: dict[str, str] = field(default_factory=dict)
     whole_chroma_cells: bool = False
     subsample_rgb: bool = False
     range: str | None = None

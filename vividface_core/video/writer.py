@@ -192,7 +192,8 @@ def _configure(stream: av.VideoStream, picture: av.VideoFrame, info: VideoInfo, 
         turned = preset.upright and info.rotation % 180
         context.sample_aspect_ratio = 1 / info.sample_aspect_ratio if turned else info.sample_aspect_ratio
     set_color_tags(context, coding.color)
-    context.options = {**preset.options, **preset.format_options.get(coding.layout.name, {})}
+    tiny = preset.tiny_options if min(context.width, context.height) < 16 else {}
+    context.options = {**preset.options, **preset.format_options.get(coding.layout.name, {}), **tiny}
 
 
 def set_color_tags(context: av.VideoCodecContext | av.VideoFrame, color: ColorInfo) -> None:

@@ -34,7 +34,9 @@ def _add_restore(commands: argparse._SubParsersAction) -> None:
     add("--models-dir", type=Path, action="append", default=[], metavar="DIR", help="look for checkpoints here too")
     add("--preset", default="h264", help="h264 (default), h265, prores, ffv1 or png")
     add("--whole-frame", action="store_true", help="no face crop: the footage is a face crop already")
-    add("--faces", default="all", metavar="WHICH", help="all (default), largest, index:0,2 or ref:PICTURE")
+    add("--faces", default="all", metavar="WHICH",
+        help="all (default), largest, index:0,2 (from the left in each shot) or ref:PICTURE (people who look like the "
+        "one in a picture; heavily degraded faces may not be recognised)")
     add("--min-face", type=float, default=24, metavar="PIXELS", help="leave smaller faces alone (default 24)")
     add("--strength", type=float, default=1.0, help="0 = source … 1 = fully restored (default)")
     add("--color", default="auto", help="colour match: auto (default), wavelet, lab, adain or none")

@@ -7,6 +7,7 @@ goes on at its first unfinished shot.
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -210,14 +211,25 @@ class _Run:
         self.result.shots, self.result.frames = len(shots), shots[-1].end
         self.result.tracks = sum(map(len, tracks))
         self.result.mask_source = "none (whole frame)" if self.options.whole_frame else self.parser.name
-        if not plan.window_count:
-            self._notice("No face was found, so the video is passed on unchanged.")
         self.listener.plan(plan)
+        if not plan.window_count and self._pass_on():
+            return self.result
         parts = [self._part(number, shot, plan) for number, shot in enumerate(shots)]
         report = assemble(parts, self.info, self.output, self.options.preset)
         for line in report.notices:
             self._notice(line)
         return self.result
+
+    def _pass_on(self) -> bool:
+        """Nothing is to be restored: copy the file, where input and output are of one kind."""
+        same = self.source.is_file() and self.source.suffix.lower() == self.output.suffix.lower()
+        why = "The strength is 0" if self.options.strength == 0 else "No face was found to restore"
+        self._notice(f"{why}, so {'the file is copied' if same else 'all pictures are passed on'} unchanged.")
+        if same:
+            copy = self.job.folder / "copy"
+            shutil.copyfile(self.source, copy)
+            copy.replace(self.output)
+        return same
 
     def _notice(self, text: str) -> None:
         self.result.notices.append(text)
@@ -257,6 +269,11 @@ class _Run:
             longest = max((t.last - t.first for shot in tracks for t in shot), default=1)
             window = choose_window(restorer, size, longest, self.memory_limit)
             self.job.write_json("window.json", window)
+        elif options.window and window > restorer.native_frames:
+            self._notice(
+                f"A window of {window} frames is longer than the {restorer.native_frames} that this model was trained "
+                "on; its pictures may suffer."
+            )
         overlap = min(8, window // 4) if options.overlap is None else options.overlap
         plan_windows(window + 1, window, overlap)  # refuses an impossible pair before the work starts
         memory = restorer.memory_for(window, size, size)

@@ -57,7 +57,8 @@ class Console(Listener):
 @contextmanager
 def share_bar(title: str) -> Iterator[Callable[[float], None]]:
     """A bar on stderr for work that tells its share done, 0…1."""
-    with tqdm(total=100, desc=title, unit="%", file=sys.stderr, bar_format="{l_bar}{bar}| {elapsed}<{remaining}") as bar:
+    layout = "{l_bar}{bar}| {elapsed}<{remaining}"
+    with tqdm(total=100, desc=title, file=sys.stderr, bar_format=layout) as bar:
         yield lambda share: bar.update(100 * share - bar.n)
 
 

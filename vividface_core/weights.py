@@ -23,7 +23,7 @@ from vividface_core.wan.build import load_transformer, load_vae, read_config, tr
 from vividface_core.wan.empty_prompt import FILE_NAME as PROMPT_FILE
 from vividface_core.wan.empty_prompt import EmptyPrompt, compute_empty_prompt
 from vividface_core.wan.names import describe, kind_of, read_state_dict
-from vividface_core.wan.tensor_files import SUFFIXES, read_json
+from vividface_core.wan.tensor_files import SUFFIXES, read_json, shard_names
 
 __all__ = [
     "CheckpointInfo", "TABLE", "convert", "download", "inspect", "list_checkpoints", "load_restorer",
@@ -78,7 +78,7 @@ class CheckpointInfo:
     """What is known of one checkpoint, or of one part of it."""
 
     name: str
-    kind: str  # "checkpoint folder", "diffusers folder", "loose files", "empty prompt", a kind of wan.names, or "missing"
+    kind: str  # "checkpoint folder", "diffusers folder", "loose files", "empty prompt", "missing", or of wan.names
     path: Path | None = None
     licence: str = "unknown"
     size: int = 0
@@ -167,17 +167,14 @@ def download(name: str, folder: str | Path | None = None, progress: Callable[[fl
     target = (Path(folder) if folder else model_folders()[-1]) / name
     files = _absent(TABLE[name], target) + [file for file in TABLE[name].files if file.path.endswith(".index.json")]
     files = sorted(dict.fromkeys(files), key=lambda file: not file.path.endswith(".json"))
-    done = 0
-    while done < len(files):
-        share = None if progress is None else lambda part, done=done: progress((done + part) / len(files))
-        path = fetch(files[done], target, share)
-        if files[done].path.endswith(".index.json"):
-            shards = sorted(set(read_json(path).get("weight_map", {}).values()))
-            parent = files[done].path.rpartition("/")[0]
-            files += [HubFile(files[done].repo, f"{parent}/{shard}") for shard in shards]
-        done += 1
-    if progress:
-        progress(1.0)
+    report = progress or (lambda share: None)
+    for done, file in enumerate(files):  # grows by the shards that an index names
+        total = len(files)
+        path = fetch(file, target, lambda part, done=done, total=total: report((done + part) / total))
+        if file.path.endswith(".index.json"):
+            parent = file.path.rpartition("/")[0]
+            files += [HubFile(file.repo, f"{parent}/{shard}") for shard in shard_names(path)]
+    report(1.0)
     return target
 
 

@@ -121,6 +121,10 @@ def test_a_video_without_a_face_comes_out_as_it_went_in(restorer, tmp_path):
     assert any("No face" in line for line in result.notices)
     for (_, before), (_, after) in zip(planes(source), planes(output), strict=True):
         assert np.array_equal(before, after)
+    same = tmp_path / "out.mp4"
+    restore_video(source, same, restorer, RestoreOptions(**FAST))
+    assert same.read_bytes() == source.read_bytes(), "a lossy preset would change what nobody asked to change"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "out.mkv", "out.mp4"]
 
 
 def test_faces_that_go_are_restored_while_they_are_there(restorer, tmp_path):

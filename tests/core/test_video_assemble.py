@@ -147,7 +147,8 @@ def test_streams_that_mp4_cannot_hold_are_converted_and_told(tmp_path: Path) -> 
     chapters.write_text(";FFMETADATA1\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=700\ntitle=One\n")
     chirp = ("-f", "lavfi", "-i", "aevalsrc=sin(2*PI*t*(300+200*t)):s=48000")
     ffmpeg("-i", clip("franck"), *chirp, "-i", subtitles, "-i", chapters, "-map", "0:v", "-map", "1", "-map", "2",
-           "-map_metadata", 3, "-t", 1, "-c:a", "pcm_s16le", "-c:s", "srt", "-metadata:s:a", "language=fre", source)  # fmt: skip
+           "-map_metadata", 3, "-t", 1, "-c:a", "pcm_s16le", "-c:s", "srt", "-metadata:s:a", "language=fre",
+           source)  # fmt: skip
     output = tmp_path / "out.mp4"
     report = restore(source, output, "h264", cuts=(9,))
     assert report.notices == [

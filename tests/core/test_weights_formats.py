@@ -250,6 +250,13 @@ def test_a_missing_shard_is_named(tmp_path, denoiser):
         read_state_dict(tmp_path)
 
 
+@pytest.mark.parametrize("place", ["../outside.safetensors", "/outside.safetensors", 3])
+def test_an_index_may_name_its_neighbours_only(tmp_path, place):
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"conv.weight": place}}))
+    with pytest.raises(UnsupportedCheckpoint, match="index"):
+        read_state_dict(tmp_path)
+
+
 @pytest.fixture
 def official(tmp_path, denoiser, autoencoder):
     """A models folder with "vividface" in it, as its files are published; returns the models folder."""

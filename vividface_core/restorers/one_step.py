@@ -89,8 +89,9 @@ class OneStepRestorer(Restorer):
         # The released protocol counts in fours, whatever the autoencoder.
         self.frame_multiple = math.lcm(4, temporal_ratio(vae.config))
         self._chunk = frames_per_chunk
-        if frames_per_chunk < 1 or frames_per_chunk % temporal_ratio(vae.config):
-            raise InvalidOption(f"{frames_per_chunk} frames a chunk; it must be a multiple of {temporal_ratio(vae.config)}.")
+        ratio = temporal_ratio(vae.config)
+        if frames_per_chunk < 1 or frames_per_chunk % ratio:
+            raise InvalidOption(f"{frames_per_chunk} frames a chunk; it must be a multiple of {ratio}.")
         vae.eval()
         transformer.eval()
         self.to(device, dtype or default_dtype(device))
@@ -216,7 +217,7 @@ class OneStepRestorer(Restorer):
             memory.denoiser_bytes(self.transformer.config, latent_count, h, w, item),
             memory.decoder_bytes(vae, step if latent_count > 1 else 1, h, w, item),
         )
-        return weights + pictures + 3 * latent + stage
+        return weights + memory.SCRATCH + pictures + 3 * latent + stage
 
 
 def _rest(count: int, step: int) -> list[int]:
@@ -225,7 +226,7 @@ def _rest(count: int, step: int) -> list[int]:
 
 def _check_request(clip: Tensor, mask: Tensor | None, strength: float) -> None:
     if clip.ndim != 4 or clip.shape[1] != 3 or not clip.numel():
-        raise InvalidOption(f"A clip is [frames, 3, height, width] with at least one frame; this is {list(clip.shape)}.")
+        raise InvalidOption(f"A clip is [frames, 3, height, width], at least one frame; this is {list(clip.shape)}.")
     if not 0 <= strength <= 1:
         raise InvalidOption(f"strength is {strength}; it goes from 0 (source) to 1 (fully restored).")
     wanted = (clip.shape[0], 1, *clip.shape[2:])

@@ -190,7 +190,8 @@ def _describe(path: Path, container: InputContainer, stream: VideoStream, first:
         fps=stream.average_rate or stream.guessed_rate or Fraction(25), time_base=stream.time_base,
         frame_count=stream.frames or None, duration=_duration(container, stream), rotation=rotation_of(matrix),
         bit_depth=shape.depth, pix_fmt=name, codec=codec, has_alpha=shape.alpha,
-        sample_aspect_ratio=aspect if aspect and aspect != 1 else None, color=color_of(first, codec, stream.codec_context),
+        sample_aspect_ratio=aspect if aspect and aspect != 1 else None,
+        color=color_of(first, codec, stream.codec_context),
         streams=tuple(_companions(container, stream)), display_matrix=matrix, origin=_origin(container),
     )  # fmt: skip
 

@@ -10,6 +10,8 @@ from typing import Any
 
 from vividface_core.wan.vae import temporal_ratio
 
+SCRATCH = 128 << 20
+"""What the libraries of convolution and attention set aside for themselves, whatever the size."""
 CONV_MAPS = 6
 """Maps alive in a residual block: shortcut, normed, padded with the remembered frames, result, and scratch."""
 

@@ -114,18 +114,28 @@ def _read_shards(index: Path, names: Collection[str] | None) -> dict[str, Tensor
 
 
 def _shards(index: Path, names: Collection[str] | None) -> list[Path]:
-    try:
-        places: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-    except (ValueError, KeyError) as error:
-        raise UnsupportedCheckpoint(f"{index} is no index of shards ({error!r}).") from error
+    files = [index.parent / file for file in shard_names(index, names)]
+    for file in files:
+        if not file.is_file():
+            raise MissingWeights(f"{file} is missing; {index.name} lists it. Fetch the folder again.")
+    return files
+
+
+def shard_names(index: Path, names: Collection[str] | None = None) -> list[str]:
+    """The files that an ``*.index.json`` lists, all or those that hold tensors ``names``.
+
+    Raises:
+        UnsupportedCheckpoint: no index, or one that names files outside of its folder.
+    """
+    places = read_json(index).get("weight_map")
+    if not isinstance(places, dict) or not all(isinstance(file, str) for file in places.values()):
+        raise UnsupportedCheckpoint(f"{index} is no index of shards; fetch the folder again.")
     files = sorted({file for name, file in places.items() if names is None or unwrap(name) in names})
     for file in files:
         # The index comes from outside: it may name its neighbours, nothing else.
         if Path(file).name != file:
             raise UnsupportedCheckpoint(f"{index} names a shard outside of its folder: {file}")
-        if not (index.parent / file).is_file():
-            raise MissingWeights(f"{index.parent / file} is missing; {index.name} lists it. Fetch the folder again.")
-    return [index.parent / file for file in files]
+    return files
 
 
 def find_prefix(keys: Iterable[str], anchor: str, path: Path) -> str | None:

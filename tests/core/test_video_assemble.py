@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from fractions import Fraction
 from pathlib import Path
@@ -12,7 +13,8 @@ import pytest
 import torch
 
 from tests.assets import clip
-from tests.core.test_video_files import cut, ffmpeg, ffprobe
+from tests.assets import ffmpeg as ffmpeg_program
+from tests.core.test_video_files import cut, facts, ffmpeg, turn
 from vividface_core.errors import InvalidOption, UnwritableVideo
 from vividface_core.video.formats import planes
 from vividface_core.video.mux import AssembleReport, assemble, check_output
@@ -50,7 +52,9 @@ def payload(path: Path, kind: str = "a") -> list[str]:
 
 def warnings_of(path: Path) -> str:
     """What ffmpeg has to say on playing a file, its frames at the file's own times."""
-    command = ["ffmpeg", "-v", "warning", "-i", str(path), "-enc_time_base", "-1", "-f", "null", "-"]
+    version = re.search(r"version n?(\d+)", subprocess.check_output([ffmpeg_program(), "-version"], text=True))
+    source_clock = "demux" if version and int(version[1]) >= 7 else "-1"
+    command = [ffmpeg_program(), "-v", "warning", "-i", str(path), "-enc_time_base", source_clock, "-f", "null", "-"]
     return subprocess.run(command, check=True, capture_output=True, text=True).stderr
 
 
@@ -59,11 +63,18 @@ def decoding_times(path: Path) -> list[int]:
         return [packet.dts for packet in container.demux(video=0) if packet.size]
 
 
+def audio_start(path: Path) -> float:
+    with av.open(str(path)) as container:
+        stream = container.streams.audio[0]
+        return float(stream.start_time * stream.time_base)
+
+
 @pytest.fixture(scope="module")
 def spoken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """H.264 with B-frames and AAC."""
     path = cut("wolfgang", tmp_path_factory.mktemp("spoken") / "a.mp4", "-bf", "3", "-c:a", "copy", seconds=1.5)
-    assert "B" in ffprobe(path, "frame=pict_type", "-select_streams", "v")
+    with av.open(str(path)) as container:
+        assert any(frame.pict_type == av.video.frame.PictureType.B for frame in container.decode(video=0))
     return path
 
 
@@ -101,8 +112,7 @@ def test_audio_is_copied_packet_by_packet(tmp_path: Path, spoken: Path, suffix: 
     report = restore(spoken, output, "h264")
     assert payload(output) == payload(spoken) and len(payload(spoken)) > 60
     assert report.copied == 1
-    start = [float(ffprobe(path, "stream=start_time", "-select_streams", "a")) for path in (spoken, output)]
-    assert start[0] == pytest.approx(start[1], abs=0.001)
+    assert audio_start(spoken) == pytest.approx(audio_start(output), abs=0.001)
     assert warnings_of(output) == ""
 
 
@@ -127,18 +137,16 @@ def test_untouched_pixels_stay_bit_for_bit(tmp_path: Path, request: pytest.Fixtu
 )
 def test_rotation_and_colour_tags_travel_along(tmp_path: Path, preset: str, suffix: str) -> None:
     plain, turned, output = tmp_path / "a.mp4", tmp_path / "b.mp4", tmp_path / f"out{suffix}"
-    tags = ("-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv")
+    tags = ("-vf", "setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709:range=tv")
     cut("franck", plain, *tags, "-metadata", "title=A film")
-    ffmpeg("-i", plain, "-c", "copy", "-metadata:s:v", "rotate=90", turned)
-    if not ffprobe(turned, "stream_side_data=rotation"):
-        ffmpeg("-display_rotation", "90", "-i", plain, "-c", "copy", turned)  # ffmpeg from 6 on
+    turn(plain, turned, 90)
     restore(turned, output, preset)
     before, after = probe(turned), probe(output)
     assert after.rotation == before.rotation == 90
     colors = [(c.matrix, c.primaries, c.transfer) for c in (before.color, after.color)]
     assert colors[0] == colors[1] == ("bt709", "bt709", "bt709")
     assert after.color.range == "tv"
-    assert ffprobe(output, "format_tags=title") == "A film"
+    assert re.search(r"title\s+: A film", facts(output))
 
 
 def test_streams_that_mp4_cannot_hold_are_converted_and_told(tmp_path: Path) -> None:
@@ -159,7 +167,7 @@ def test_streams_that_mp4_cannot_hold_are_converted_and_told(tmp_path: Path) -> 
     assert streams == [("audio", "aac", "fre"), ("subtitle", "mov_text", "und")]
     text = ffmpeg("-i", output, "-map", "0:s", "-f", "srt", "-").decode()
     assert "00:00:00,100 --> 00:00:00,900\nHello" in text.replace("\r", "")
-    assert "One" in ffprobe(output, "chapter_tags=title")
+    assert re.search(r"title\s+: One", facts(output))
     heard = [np.frombuffer(ffmpeg("-i", p, "-map", "0:a", "-ar", 8000, "-ac", 1, "-f", "s16le", "-"), np.int16)
              for p in (source, output)]  # fmt: skip
     length = min(map(len, heard))
@@ -212,7 +220,7 @@ def test_one_picture_in_one_picture_out(tmp_path: Path, suffix: str, allowed: fl
     assemble([part], info, output, "png")
     (result,) = VideoReader(output)
     assert (result.rgb() - frame.rgb()).abs().max() * 255 <= allowed
-    assert ffprobe(output, "stream=codec_name") == {".png": "png", ".jpg": "mjpeg"}[suffix]
+    assert f"Video: {({'.png': 'png', '.jpg': 'mjpeg'})[suffix]}" in facts(output)
 
 
 def test_refusals(tmp_path: Path, spoken: Path) -> None:

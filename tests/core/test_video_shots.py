@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.assets import clip
+from tests.assets import ffmpeg as ffmpeg_program
 from tests.core.test_video_files import cut, ffmpeg
 from vividface_core.errors import InvalidOption, MissingDependency
 from vividface_core.video.compare import side_by_side
@@ -74,7 +75,7 @@ def test_side_by_side(tmp_path: Path) -> None:
     assert (both[:, 30:91, 164:] - b[:, 30:]).abs().mean() < 0.02
     assert both[:, :91, 161:163].min() > 0.8
     assert (both[:, :10, 164:180] - b[:, :10, :16]).abs().mean() > 0.02, "the label is missing"
-    command = ["ffmpeg", "-v", "warning", "-i", str(tmp_path / "both.mp4"), "-f", "null", "-"]
+    command = [ffmpeg_program(), "-v", "warning", "-i", str(tmp_path / "both.mp4"), "-f", "null", "-"]
     assert subprocess.run(command, check=True, capture_output=True, text=True).stderr == ""
 
 

@@ -44,8 +44,9 @@ def _pictures(clip: Tensor) -> np.ndarray:
 
 
 def evaluate(restorer, frames: int, pictures: Path | None, clips: list[HeldOut]) -> list[dict]:
-    """One row a clip; ``pictures`` receives ``input | output | truth`` of each clip's middle frame."""
-    detector, rows = load_detector("mtcnn"), []
+    """One row a clip; ``pictures`` receives ``input | output | truth`` of each clip's middle frame, and ``strip.jpg``
+    with one clip of each person in columns."""
+    detector, rows, columns = load_detector("mtcnn"), [], {}
     for seed, clip in enumerate(clips, start=1000):
         truth = face_clip(clip, frames, restorer.native_size, detector)
         degradation = DegradationRanges().draw(seed)
@@ -55,10 +56,17 @@ def evaluate(restorer, frames: int, pictures: Path | None, clips: list[HeldOut])
         rows.append({"clip": clip, "degradation": degradation, "before": before, "after": after})
         print(f"{clip.name}: {before[0]:.2f} → {after[0]:.2f} dB, SSIM {before[1]:.4f} → {after[1]:.4f}", flush=True)
         if pictures:
-            strip = np.concatenate([_pictures(c[frames // 2][None])[0] for c in (degraded, restored, truth)], axis=1)
-            pictures.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(strip).save(pictures / f"{clip.name.replace('@', '-')}.jpg", quality=92)
+            views = [_pictures(c[frames // 2][None])[0] for c in (degraded, restored, truth)]
+            columns.setdefault(clip.person, np.concatenate(views, axis=0))
+            _save(np.concatenate(views, axis=1), pictures / f"{clip.name.replace('@', '-')}.jpg")
+    if pictures:
+        _save(np.concatenate(list(columns.values()), axis=1), pictures / "strip.jpg")
     return rows
+
+
+def _save(picture: np.ndarray, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(picture).save(path, quality=92)
 
 
 def table(rows: list[dict]) -> str:

@@ -70,6 +70,8 @@ def save_checkpoint_folder(
         prompt.save(partial / FILE_NAME)
         card = json.dumps({**DEFAULTS, **meta, "format": FORMAT}, indent=2, ensure_ascii=False)
         (partial / CARD).write_text(card + "\n", encoding="utf-8")
+        for file in partial.rglob("*.safetensors"):
+            file.chmod(0o644)  # safetensors writes for its owner alone; a models folder is shared
         _put_in_place(partial, path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

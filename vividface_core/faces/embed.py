@@ -8,16 +8,15 @@ follow people through a video and to notice drift; it is not the ArcFace that pa
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vividface_core.errors import MissingWeights
+from vividface_core.faces.embedded import FOLDER, read_weights
 
-WEIGHTS = Path(__file__).parent.parent / "assets" / "faces" / "embedding.safetensors"
+WEIGHTS = FOLDER / "embedding.safetensors"
 
 SIDE = 112
 """Side of the aligned face that the network takes, in pixels."""
@@ -141,13 +140,6 @@ def load_embedder(device: str | torch.device = "cpu") -> FaceEmbedder:
     Raises:
         MissingWeights: the file isn't there, so the installation is incomplete.
     """
-    from safetensors.torch import load_file
-
-    if not WEIGHTS.is_file():
-        raise MissingWeights(
-            f"The face embedding's weights {WEIGHTS.name} are missing in {WEIGHTS.parent}. They come with the "
-            "package: install it again, or make the file with `python -m training.convert_face_assets`."
-        )
     net = MobileFaceNet()
-    net.load_state_dict({key: value.float() for key, value in load_file(WEIGHTS).items()})
+    net.load_state_dict(read_weights(WEIGHTS))
     return FaceEmbedder(net.eval().requires_grad_(False).to(device))

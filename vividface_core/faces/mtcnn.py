@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vividface_core.errors import MissingWeights
+from vividface_core.faces.embedded import FOLDER, read_weights
 
-WEIGHTS = Path(__file__).parent.parent / "assets" / "faces" / "mtcnn.safetensors"
+WEIGHTS = FOLDER / "mtcnn.safetensors"
 
 LONG_SIDE = 640
 """Frames are shrunk to this many pixels on the long side before detection."""
@@ -128,15 +128,8 @@ class Mtcnn(nn.Module):
         Raises:
             MissingWeights: the file isn't there, so the installation is incomplete.
         """
-        from safetensors.torch import load_file
-
-        if not path.is_file():
-            raise MissingWeights(
-                f"The face detector's weights {path.name} are missing in {path.parent}. They come with the package: "
-                "install it again, or make the file with `python -m training.convert_face_assets`."
-            )
         net = cls()
-        net.load_state_dict({key: value.float() for key, value in load_file(path).items()})
+        net.load_state_dict(read_weights(path))
         # Pooling few channels is four times as quick with the channels last in memory.
         net.proposal.to(memory_format=torch.channels_last)
         return net.eval().requires_grad_(False).to(device)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vividface_core.errors import UnsupportedCheckpoint
+from vividface_core.errors import MissingDependency, UnsupportedCheckpoint
 from vividface_core.wan.names import (
     describe,
     kind_of,
@@ -20,8 +20,6 @@ from vividface_core.wan.names import (
     read_state_dict,
 )
 from vividface_core.wan.tensor_files import read_json
-from vividface_core.wan.transformer import transformer_class
-from vividface_core.wan.vae import autoencoder_class
 
 HEAD_WIDTH = 128
 """Channels of an attention head in every Wan of the original scheme; shapes alone do not tell it."""
@@ -37,6 +35,19 @@ def load_vae(path: str | Path) -> nn.Module:
     """:func:`build_vae` of a file or folder; a whole pipeline stands for its ``vae``."""
     path = _part(Path(path), "vae")
     return build_vae(read_state_dict(path, "wan-vae"), config=read_config(path), source=path)
+
+
+def _diffusers(name: str) -> type[nn.Module]:
+    """A class of diffusers, imported late: it takes seconds, and a broken one must not break what needs none."""
+    try:
+        import diffusers
+
+        return getattr(diffusers, name)
+    except (ImportError, RuntimeError, AttributeError) as error:
+        raise MissingDependency(
+            f"Wan's modules need diffusers 0.36 or newer, which does not import here ({error}). "
+            "Install it with: pip install -U diffusers"
+        ) from error
 
 
 def _part(path: Path, name: str) -> Path:
@@ -70,11 +81,11 @@ def build_transformer(
     if kind not in ("wan-dit-original", "wan-dit-diffusers"):
         raise UnsupportedCheckpoint(f"{source} holds no Wan denoiser, but {describe(state)}.")
     if kind == "wan-dit-original":
-        model = _on_meta(transformer_class(), transformer_config(state, source), source)
+        model = _on_meta(_diffusers("WanTransformer3DModel"), transformer_config(state, source), source)
         state = _to_diffusers(state, original_transformer_names(model.state_dict()))
     else:
         config = config or transformer_config(_renamed(state, original_transformer_names, source), source)
-        model = _on_meta(transformer_class(), config, source)
+        model = _on_meta(_diffusers("WanTransformer3DModel"), config, source)
     _assign(model, state, source)
     # Its tables are computed, not stored, and were left empty on the meta device.
     rope = model.config
@@ -93,12 +104,12 @@ def build_vae(
     if kind not in ("wan-vae-original", "wan-vae-diffusers"):
         raise UnsupportedCheckpoint(f"{source} holds no Wan autoencoder, but {describe(state)}.")
     if kind == "wan-vae-original":
-        model = _on_meta(autoencoder_class(), vae_config(state, source), source)
+        model = _on_meta(_diffusers("AutoencoderKLWan"), vae_config(state, source), source)
         state = _to_diffusers(state, original_vae_names(model.state_dict(), model.config.num_res_blocks))
     else:
         blocks = _Shapes(state, source).last(r"decoder\.up_blocks\.0\.resnets\.(\d+)\.")
         config = config or vae_config(_renamed(state, lambda keys: original_vae_names(keys, blocks), source), source)
-        model = _on_meta(autoencoder_class(), config, source)
+        model = _on_meta(_diffusers("AutoencoderKLWan"), config, source)
     _assign(model, state, source)
     return model.eval().requires_grad_(False)
 

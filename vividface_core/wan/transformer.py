@@ -8,30 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vividface_core.errors import MissingDependency
-
 T_STAR = 400.0
 """The one timestep, on Wan's scale of 0 (clean) … 1000 (noise): a degraded latent counts as 40 % noised."""
 VELOCITY_SCALE = 1.0
 """s in ẑ = z − s·DiT(z, t*, ""). The released weights were trained with 1."""
 PROMPT_LENGTH = 512
 """Text tokens that Wan attends to; those after the prompt's end are zero vectors."""
-
-
-def transformer_class() -> type[nn.Module]:
-    """diffusers' ``WanTransformer3DModel``.
-
-    Raises:
-        MissingDependency: diffusers is absent, too old or broken.
-    """
-    try:
-        from diffusers import WanTransformer3DModel
-    except (ImportError, RuntimeError) as error:
-        raise MissingDependency(
-            f"The Wan denoiser needs diffusers 0.36 or newer, which does not import here ({error}). "
-            "Install it with: pip install -U diffusers"
-        ) from error
-    return WanTransformer3DModel
 
 
 def one_step_velocity(transformer: nn.Module, latent: Tensor, prompt: Tensor, t_star: float = T_STAR) -> Tensor:

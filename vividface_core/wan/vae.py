@@ -16,26 +16,8 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from vividface_core.errors import MissingDependency
-
 FRAME_CHUNK = 4
 """Frames that :class:`StreamingEncoder` is meant to take at a time after the first (or a multiple)."""
-
-
-def autoencoder_class() -> type[nn.Module]:
-    """diffusers' ``AutoencoderKLWan``.
-
-    Raises:
-        MissingDependency: diffusers is absent, too old or broken.
-    """
-    try:
-        from diffusers import AutoencoderKLWan
-    except (ImportError, RuntimeError) as error:
-        raise MissingDependency(
-            f"The Wan autoencoder needs diffusers 0.36 or newer, which does not import here ({error}). "
-            "Install it with: pip install -U diffusers"
-        ) from error
-    return AutoencoderKLWan
 
 
 def spatial_ratio(config: Any) -> int:

@@ -26,7 +26,7 @@ def test_the_crop_holds_hair_and_chin_and_follows_the_tilt():
     upright = np.array([[[-20, -15], [20, -15], [0, 5], [-15, 25], [15, 25]]], float) + 200
     box = np.array([[150, 140, 250, 260]], float)
     (cx, cy, side), = square_crop(box, upright)
-    assert 1.9 * 120 <= side <= 2.1 * 120
+    assert side == 1.75 * 120
     assert cx == pytest.approx(200)
     assert 170 < cy < 200, "the centre moves up"
     assert cy - side / 2 < 140 - 0.3 * 120 and cy + side / 2 > 260 + 0.1 * 120

@@ -297,9 +297,17 @@ def _run(net: nn.Module, sampler: WindowSampler, index: np.ndarray, boxes: np.nd
     # An empty batch goes through as well: it yields empty arrays of the right width.
     parts = []
     for start in range(0, max(len(boxes), 1), _WINDOWS_AT_ONCE):
-        window = slice(start, start + _WINDOWS_AT_ONCE)
-        parts.append([_numpy(out) for out in net(sampler(index[window], boxes[window], net.side))])
+        part = slice(start, start + _WINDOWS_AT_ONCE)
+        windows = sampler(index[part], boxes[part], net.side)
+        # The libraries of convolution keep memory for every batch size that they have seen: let there be few.
+        batch = functional.pad(windows, (0, 0, 0, 0, 0, 0, 0, _few_sizes(len(windows)) - len(windows)))
+        parts.append([_numpy(out)[: len(windows)] for out in net(batch)])
     return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
+
+
+def _few_sizes(count: int) -> int:
+    """The next of 8, 16, 32, 64, 128, 192, 256, … from ``count`` on."""
+    return next((size for size in (8, 16, 32, 64) if count <= size), -(-count // 64) * 64)
 
 
 def _shrink(picture: Tensor) -> Tensor:

@@ -36,20 +36,28 @@ def latent_frames(config: Any, frames: int) -> int:
 
 
 class _Stream:
-    """The causal memory of one pass through an encoder or decoder."""
+    """The causal memory of one pass through an encoder or decoder.
+
+    Attributes:
+        memory: the last frames before each causal convolution, as diffusers keeps them.
+    """
 
     def __init__(self, vae: nn.Module, net: nn.Module) -> None:
         self._net = net
         self._config = vae.config
         # One slot a causal convolution would do; diffusers counts them by position, so spare slots stay empty.
-        self._memory: list = [None] * sum(1 for _ in net.modules())
+        self.memory: list = [None] * sum(1 for _ in net.modules())
         self.started = False
         parameter = next(net.parameters())
         self.device, self.dtype = parameter.device, parameter.dtype
 
+    def resume(self, memory: list) -> None:
+        """Go on after another stream's last push; ``memory`` is that stream's. It isn't changed."""
+        self.memory, self.started = list(memory), True
+
     def _step(self, x: Tensor, **first: bool) -> Tensor:
         self.started = True
-        return self._net(x, feat_cache=self._memory, feat_idx=[0], **first)
+        return self._net(x, feat_cache=self.memory, feat_idx=[0], **first)
 
     def _statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the raw latent, ``[1, C, 1, 1, 1]`` fp32."""

@@ -1,0 +1,74 @@
+"""The checkpointed decoder gives the gradient of the plain one, in memory that does not grow with the clip."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from tests.tiny import tiny_modules
+from training.decoding import decode_with_gradient
+from vividface_core.wan.vae import decode
+
+
+@pytest.mark.parametrize("chunk", [1, 2])
+@pytest.mark.parametrize("frames", [1, 2, 5])
+def test_value_and_gradient_equal_the_plain_decoder(frames, chunk):
+    vae = tiny_modules()[0]
+    latent = torch.randn(1, 8, frames, 4, 6)
+    weights = torch.randn(1, 3, 1 + 4 * (frames - 1), 32, 48)
+    values, gradients = [], []
+    for decoder in (lambda z: decode(vae, z, chunk=frames), lambda z: decode_with_gradient(vae, z, chunk)):
+        z = latent.clone().requires_grad_()
+        vae.zero_grad()
+        value = decoder(z)
+        (value * weights).sum().backward()
+        values.append(value.detach())
+        gradients.append([z.grad, *(p.grad for p in vae.decoder.parameters() if p.grad is not None)])
+    assert (values[0] - values[1]).abs().max() < 1e-5
+    assert len(gradients[0]) == len(gradients[1]) > 10
+    for plain, ours in zip(*gradients):
+        assert (plain - ours).abs().max() < 1e-4 * max(1, float(plain.abs().max()))
+
+
+def test_gradient_equals_finite_differences():
+    vae = tiny_modules()[0].double()
+    latent = torch.randn(1, 8, 3, 2, 2, dtype=torch.float64)
+
+    def value(z):
+        # The stream hands out fp32, too coarse for a difference quotient; its sum in fp64 is not.
+        return decode_with_gradient(vae, z).double().square().mean()
+
+    z = latent.clone().requires_grad_()
+    value(z).backward()
+    direction = torch.randn_like(latent)
+    step = 1e-3
+    with torch.no_grad():
+        slope = (value(latent + step * direction) - value(latent - step * direction)) / (2 * step)
+    assert float(slope) == pytest.approx(float((z.grad * direction).sum()), rel=2e-3)
+
+
+MEASURE = """
+import sys, torch
+from tests.tiny import tiny_modules
+from training.decoding import decode_with_gradient
+from vividface_core.progress import peak_memory
+from vividface_core.wan.vae import decode
+vae = tiny_modules()[0].requires_grad_(False)
+way = {"plain": decode, "bounded": decode_with_gradient}[sys.argv[1]]
+way(vae, torch.randn(1, 8, 2, 16, 16, requires_grad=True)).sum().backward()
+before = peak_memory()
+way(vae, torch.randn(1, 8, int(sys.argv[2]), 32, 32, requires_grad=True)).square().sum().backward()
+print(peak_memory() - before)
+"""
+
+
+def test_memory_is_a_chunks_not_the_clips(request):
+    def used(way: str, frames: int) -> int:
+        command = [sys.executable, "-c", MEASURE, way, str(frames)]
+        return int(subprocess.check_output(command, text=True, cwd=request.config.rootpath).split()[-1])
+
+    plain, bounded = used("plain", 9), used("bounded", 9)
+    assert bounded < plain / 3, (bounded >> 20, plain >> 20)

@@ -2,7 +2,7 @@
 
 A clip's decoding is a chain of chunks that hand on a causal memory of two frames per convolution. Each link is
 checkpointed: forwards it keeps the memory that it was given, backwards it runs again. So the activations of one chunk
-live at a time, not those of the clip.
+live at a time. What still grows with the clip is that memory, about half of the activations it stands for.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ import pytest
 import torch
 
 from tests.assets import clip, run_ffmpeg, two_people_and_a_cut
+from tests.core.test_video_files import turn
 from vividface_core.pipeline import Listener, RestoreOptions, restore_video
 from vividface_core.video.reader import VideoReader
 from vividface_core.weights import load_restorer
@@ -135,6 +136,25 @@ def test_faces_that_go_are_restored_while_they_are_there(restorer, tmp_path):
     changed = [bool((a != b).any()) for (_, a), (_, b) in zip(before, after)]
     assert sum(changed[:60]) >= 55
     assert not any(changed[100:])
+
+
+@pytest.mark.parametrize("degrees, transpose", [(90, "transpose=1"), (180, "hflip,vflip"), (270, "transpose=2")])
+def test_a_phone_held_upright(degrees, transpose, restorer, tmp_path):
+    """Stored on its side with a rotation tag: faces are found upright, the samples keep their places."""
+    plain, source, output = (tmp_path / f"{name}.mp4" for name in ("plain", "in", "out"))
+    run_ffmpeg("-i", clip("single_face"), "-frames:v", "9", "-vf", transpose, "-c:v", "libx264", "-an", plain)
+    turn(plain, source, degrees)
+    result = restore_video(source, output.with_suffix(".mkv"), restorer, RestoreOptions(preset="ffv1", **FAST))
+    assert result.tracks == 1
+    before, after = planes(source), planes(result.output)
+    changed = np.stack([a != b for (_, a), (_, b) in zip(before, after)]).any(0)
+    height, width = before[0][1].shape[0] * 2 // 3, before[0][1].shape[1]
+    upright = np.rot90(changed[:height], degrees // 90)
+    assert upright.shape == (360, 640) and (height, width) == ((640, 360) if degrees % 180 else (360, 640))
+    rows, columns = np.nonzero(upright)
+    # The face of this clip is in the middle, its hair near the upper border.
+    assert 200 < columns.mean() < 400 and 60 < rows.mean() < 240
+    assert 0.02 < upright.mean() < 0.5
 
 
 def test_whole_frame_is_resize_restore_resize(restorer, tmp_path):

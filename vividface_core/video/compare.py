@@ -37,14 +37,14 @@ def side_by_side(
     output = Path(output)
     with VideoReader(left) as first, VideoReader(right) as second:
         a, b = first.info, second.info
-        if (a.width, a.height) != (b.width, b.height):
+        if a.upright_size != b.upright_size:
+            sizes = [f"{width}x{height}" for width, height in (a.upright_size, b.upright_size)]
             raise InvalidOption(
-                f"{left} is {a.width}x{a.height}, {right} is {b.width}x{b.height}; only videos of one size can be "
-                "put side by side."
+                f"{left} is {sizes[0]}, {right} is {sizes[1]}; only videos of one size can be put side by side."
             )
         check_output(output, _PRESET)
         canvas = _canvas_info(a)
-        stamps = [_label(text, a.height) for text in labels]
+        stamps = [_label(text, a.upright_size[1]) for text in labels]
         with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as folder:
             part = Path(folder) / f"both{part_suffix(_PRESET)}"
             with VideoWriter(part, canvas, _PRESET) as writer:
@@ -58,8 +58,11 @@ def side_by_side(
 
 def _canvas_info(info: VideoInfo) -> VideoInfo:
     """H.264 in 4:2:0 wants even sizes: an odd height gets one black line."""
+    width, height = info.upright_size
+    aspect = info.sample_aspect_ratio
     return replace(
-        info, width=2 * info.width + _DIVIDER, height=info.height + info.height % 2, rotation=0, display_matrix=None,
+        info, width=2 * width + _DIVIDER, height=height + height % 2, rotation=0, display_matrix=None,
+        sample_aspect_ratio=1 / aspect if aspect and info.rotation % 180 else aspect,
         bit_depth=8, pix_fmt="gbrp", has_alpha=False, color=ColorInfo("gbr", "pc"),
     )  # fmt: skip
 

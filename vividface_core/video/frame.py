@@ -25,6 +25,7 @@ class Frame:
         duration: in the video's ``time_base``; 0 if unknown.
         native: the samples as decoded (8 to 16 bit, YUV, RGB or grey; planar). Never changed in place.
         color: how to read those samples.
+        rotation: degrees, counter-clockwise, that bring the samples upright; a multiple of 90.
     """
 
     index: int
@@ -32,6 +33,7 @@ class Frame:
     duration: int
     native: av.VideoFrame
     color: ColorInfo
+    rotation: int = 0
 
     @property
     def width(self) -> int:
@@ -42,17 +44,22 @@ class Frame:
         return self.native.height
 
     def rgb(self) -> Tensor:
-        """``[3, H, W]`` float32, RGB, 0…1, converted anew at each call (a frame holds its samples once)."""
-        return to_rgb(self.native, self.color)
+        """``[3, H, W]`` float32, RGB, 0…1, upright as a player shows it: faces are looked for and restored so.
+
+        Converted anew at each call (a frame holds its samples once).
+        """
+        return _turned(to_rgb(self.native, self.color), self.rotation)
 
     def with_rgb(self, rgb: Tensor, changed: Tensor | None) -> Frame:
         """A frame with other colours where ``changed``; all other samples stay the source's own, bit for bit.
 
         Args:
-            rgb: ``[3, H, W]``, 0…1.
+            rgb: ``[3, H, W]``, 0…1, upright as :meth:`rgb` gives it.
             changed: ``[H, W]`` bool; ``None`` = everywhere. A chroma sample changes with any of the pixels that it
                 covers. Alpha never changes.
         """
+        rgb = _turned(rgb, -self.rotation)
+        changed = None if changed is None else _turned(changed, -self.rotation)
         size = (3, self.height, self.width)
         if tuple(rgb.shape) != size or (changed is not None and tuple(changed.shape) != size[1:]):
             given = None if changed is None else tuple(changed.shape)
@@ -79,6 +86,10 @@ class Frame:
             where = _covering(inside, cell_w, cell_h) if chroma else inside
             height, width = source.shape
             np.copyto(target[y : y + height, x : x + width], source, where=where)
+
+
+def _turned(picture: Tensor, degrees: int) -> Tensor:
+    return torch.rot90(picture, degrees // 90, (-2, -1)) if degrees % 360 else picture
 
 
 def _grown(span: tuple[int, int], cell: int, limit: int) -> tuple[int, int]:

@@ -88,7 +88,8 @@ class ImageSequence:
         """Frames ``start`` to ``end`` (exclusive)."""
         for index, file in list(enumerate(self.files))[start:end]:
             native, decoded, codec = decode_image(file)
-            yield Frame(index, index, 1, self._fit(native, color_of(decoded, codec), file), self.info.color)
+            native = self._fit(native, color_of(decoded, codec), file)
+            yield Frame(index, index, 1, native, self.info.color, self.info.rotation)
 
     def _fit(self, native: av.VideoFrame, color: ColorInfo, file: Path) -> av.VideoFrame:
         info = self.info

@@ -39,8 +39,8 @@ class StreamInfo:
 class VideoInfo:
     """Facts of one video source.
 
-    ``width`` and ``height`` are those of the frames as handed out, that is before rotation: ``rotation``
-    (degrees, counter-clockwise, a multiple of 90) is carried as metadata, never burnt in.
+    ``width`` and ``height`` are those of the samples as stored: ``rotation`` (degrees, counter-clockwise, a multiple
+    of 90) is carried as metadata, never burnt in. Pictures are handed out upright, see :attr:`upright_size`.
     """
 
     path: Path
@@ -64,3 +64,8 @@ class VideoInfo:
     origin: Fraction = Fraction(0)
     """Seconds to take off every timestamp when writing: not 0 only where a container starts its clock anywhere,
     as MPEG transport streams do."""
+
+    @property
+    def upright_size(self) -> tuple[int, int]:
+        """Width and height as a player shows them."""
+        return (self.height, self.width) if self.rotation % 180 else (self.width, self.height)

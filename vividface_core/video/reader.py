@@ -178,7 +178,7 @@ class VideoReader:
                 )
             native = convert(native, color, info.pix_fmt, info.color)
         pts, duration = numbering.time(index, decoded)
-        return Frame(index, pts, duration, native, info.color)
+        return Frame(index, pts, duration, native, info.color, info.rotation)
 
 
 class _Started:

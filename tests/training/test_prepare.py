@@ -1,0 +1,127 @@
+"""Real videos to training samples: the right region, the right latents, nothing twice."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.assets import clip, run_ffmpeg
+from training.face_clips import ClipRules, united_square
+from training.prepare import SampleMaker, main
+from training.shards import ShardReader
+from vividface_core.degrade import DegradationRanges
+from vividface_core.errors import InvalidOption
+from vividface_core.faces.parse import load_parser
+from vividface_core.weights import load_restorer
+
+FAST = ["--frames", "9", "--size", "64", "--variants", "2", "--pixels", "--device", "cpu", "--detector", "mtcnn"]
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("videos")
+    run_ffmpeg("-i", clip("single_face"), "-frames:v", "30", "-c", "copy", folder / "a.mp4")
+    run_ffmpeg("-i", clip("no_face"), "-frames:v", "5", "-c", "copy", folder / "b.mp4")
+    run_ffmpeg("-i", clip("franck"), "-frames:v", "12", "-vf", "scale=90:72", folder / "small.mp4")
+    (folder / "broken.mp4").write_text("no video")
+    (folder / "notes.txt").write_text("not looked at")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def prepared(videos, tiny_checkpoint, tmp_path_factory):
+    out = tmp_path_factory.mktemp("prepared") / "data"
+    arguments = [str(videos), "--out", str(out), "--model", str(tiny_checkpoint), "--smallest", "40", *FAST]
+    assert main(arguments) == 0
+    return out, arguments
+
+
+def test_samples_hold_what_training_needs(prepared):
+    reader = ShardReader(prepared[0])
+    assert len(reader) == 3, "thirty frames are three clips of nine"
+    for place, sample in enumerate(reader):
+        assert sample.keys() == {"high", "low.0", "low.1", "mask", "pixels", "pixel_mask"}
+        assert sample["high"].shape == sample["low.0"].shape == (8, 3, 8, 8)
+        assert sample["mask"].shape == (1, 3, 8, 8) and sample["pixels"].shape == (3, 9, 64, 64)
+        assert not torch.equal(sample["low.0"], sample["low.1"])
+        assert 0.1 < sample["pixel_mask"].float().mean() < 0.9
+        assert reader.notes[reader.keys[place]]["first"] == 9 * place
+
+
+def test_latents_are_those_of_diffusers_own_encoder(prepared, tiny_checkpoint):
+    sample = ShardReader(prepared[0])[1]
+    vae = load_restorer(str(tiny_checkpoint)).vae
+    frames = sample["pixels"].float()[None] / 127.5 - 1
+    with torch.inference_mode():
+        mode = vae.encode(frames).latent_dist.mode()[0]
+    wanted = (mode - 0.1) / 0.9
+    # The clip was encoded before it was rounded to 8 bits.
+    assert (sample["high"].float() - wanted).abs().mean() < 0.02 * wanted.abs().mean() + 0.005
+
+
+def test_what_is_left_out_has_a_reason(prepared):
+    dropped = ShardReader(prepared[0]).dropped
+    assert any(reason.startswith("face of") for key, reason in dropped.items() if key.startswith("small"))
+    assert not any(key.startswith("a-") for key in dropped)
+
+
+def test_the_contact_sheet_shows_kept_and_dropped(prepared):
+    sheet = np.asarray(Image.open(prepared[0] / "contact_sheet.jpg"))
+    assert sheet.shape == (2 * 128 + 4, 8 * 128, 3)
+    assert sheet[:128, : 3 * 128].std() > 20 and sheet[:116, 3 * 128 + 8 :].min() > 240
+    assert sheet[132:, :128].std() > 10
+
+
+def test_a_second_run_does_nothing_again(prepared, capsys):
+    out, arguments = prepared
+    sheet = (out / "contact_sheet.jpg").stat().st_mtime_ns
+    before = {path.name: path.read_bytes() for path in out.glob("*.safetensors")}
+    assert main(arguments) == 0
+    said = capsys.readouterr()
+    assert (out / "contact_sheet.jpg").stat().st_mtime_ns == sheet, "the picture of the first run was lost"
+    assert "3 videos finished before" in said.out and "1 unreadable videos" in said.out
+    assert "broken.mp4" in said.err
+    assert {path.name: path.read_bytes() for path in out.glob("*.safetensors")} == before
+
+
+def test_another_recipe_is_refused(prepared, capsys):
+    _, arguments = prepared
+    assert main([*arguments, "--variants", "3"]) == 1
+    assert "variants: 2 there, 3 now" in capsys.readouterr().err
+
+
+def test_degradations_depend_on_clip_and_seed_alone(prepared, videos, tiny_checkpoint):
+    from training.face_clips import FaceClip
+
+    restorer = load_restorer(str(tiny_checkpoint))
+    frames, points = torch.rand(5, 3, 64, 64), np.full((5, 5, 2), 32.0)
+    points[:, 1, 0] += 16
+    points[:, 3:, 1] += 16
+    parser, ranges = load_parser("landmark-hull"), DegradationRanges()
+    make = [SampleMaker(restorer, parser, ranges, 1, False, seed) for seed in (0, 0, 1)]
+    one = FaceClip("one", videos / "a.mp4", 0, (0, 0, 1), points)
+    other = FaceClip("other", videos / "a.mp4", 0, (0, 0, 1), points)
+    lows = [m(c, frames)["low.0"] for m, c in ((make[0], one), (make[1], one), (make[2], one), (make[0], other))]
+    assert torch.equal(lows[0], lows[1])
+    assert not torch.equal(lows[0], lows[2]) and not torch.equal(lows[0], lows[3])
+
+
+def test_the_square_holds_every_box():
+    boxes = np.array([[10, 20, 50, 70], [30, 10, 80, 60]], float)
+    cx, cy, side = united_square(boxes, 1.0)
+    assert (cx, cy, side) == (45, 40, 70)
+    assert united_square(boxes, 1.5)[2] == 105
+
+
+def test_the_square_stays_inside_the_picture_if_it_fits():
+    boxes = np.array([[0, 5, 40, 45]], float)
+    assert united_square(boxes, 1.5, 200, 100) == (30, 30, 60)
+    assert united_square(boxes, 2.0, 200, 70) == (40, 25, 80), "too large for the height: the centre stays there"
+
+
+@pytest.mark.parametrize("wrong", [{"frames": 10}, {"size": 100}])
+def test_rules_that_no_model_could_take(wrong):
+    with pytest.raises(InvalidOption, match=next(iter(wrong))):
+        ClipRules(**wrong)

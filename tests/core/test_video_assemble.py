@@ -30,9 +30,10 @@ def restore(source: Path, output: Path, preset: str, cuts: tuple[int, ...] = (9,
         parts.append(output.parent / f"part{number}{part_suffix(preset)}")
         with VideoWriter(parts[-1], info, preset) as writer:
             for frame in VideoReader(source, start_frame=start, end_frame=end):
-                changed = torch.zeros(frame.height, frame.width, dtype=torch.bool)
+                rgb = frame.rgb()
+                changed = torch.zeros(rgb.shape[1:], dtype=torch.bool)
                 changed[31:90, 41:100] = True
-                writer.write(frame.with_rgb(1 - frame.rgb(), changed))
+                writer.write(frame.with_rgb(1 - rgb, changed))
     report = assemble(parts, info, output, preset)
     for part in parts:
         part.unlink()

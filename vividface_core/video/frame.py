@@ -37,6 +37,7 @@ class Frame:
 
     @property
     def width(self) -> int:
+        """Of the samples as stored, like ``height``."""
         return self.native.width
 
     @property

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from vividface_core.wan.vae import StreamingDecoder
+from vividface_core.wan.vae import StreamingDecoder, after_first
 
 
 def decode_with_gradient(vae: nn.Module, latents: Tensor, chunk: int = 1) -> Tensor:
@@ -29,8 +29,7 @@ def decode_with_gradient(vae: nn.Module, latents: Tensor, chunk: int = 1) -> Ten
     """
     memory: list[Any] = []
     parts = []
-    rest = latents[:, :, 1:].split(chunk, 2) if latents.shape[2] > 1 else ()
-    for part in (latents[:, :, :1], *rest):
+    for part in after_first(latents, chunk):
         frames, memory = _link(vae, part, memory)
         parts.append(frames)
     return torch.cat(parts, 2)

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from vividface_core.errors import InvalidOption, UnsupportedCheckpoint
+from vividface_core.wan.tensor_files import write_tensors
 
 FORMAT = 1
 INDEX = "index.json"
@@ -107,10 +107,7 @@ class ShardWriter:
             number = 1 + max((int(note["shard"].split(".")[0]) for note in self._index["samples"].values()), default=-1)
             name = f"{number:05d}.safetensors"
             flat = {f"{key}/{part}": value for key, parts in self._waiting.items() for part, value in parts.items()}
-            partial = self.folder / f".{name}.partial"
-            save_file(flat, partial)
-            partial.chmod(0o644)
-            os.replace(partial, self.folder / name)
+            write_tensors(self.folder / name, flat)
             for key in self._waiting:
                 self._index["samples"][key] = {**self._notes[key], "shard": name}
             self._waiting, self._notes, self._bytes = {}, {}, 0

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from vividface_core.errors import InvalidOption, UnsupportedCheckpoint
 from vividface_core.restorers.one_step import OneStepRestorer
 from vividface_core.wan.build import load_transformer, load_vae
 from vividface_core.wan.empty_prompt import FILE_NAME, EmptyPrompt, compute_empty_prompt
+from vividface_core.wan.tensor_files import write_tensors
 from vividface_core.wan.transformer import T_STAR, VELOCITY_SCALE
 
 CARD = "vividface.json"
@@ -66,12 +66,10 @@ def save_checkpoint_folder(
             (partial / name).mkdir(parents=True)
             module.save_config(partial / name)
             weights = {key: _stored(key, value, dtype) for key, value in module.state_dict().items()}
-            save_file(weights, partial / name / "diffusion_pytorch_model.safetensors", metadata={"format": "pt"})
+            write_tensors(partial / name / "diffusion_pytorch_model.safetensors", weights, {"format": "pt"})
         prompt.save(partial / FILE_NAME)
         card = json.dumps({**DEFAULTS, **meta, "format": FORMAT}, indent=2, ensure_ascii=False)
         (partial / CARD).write_text(card + "\n", encoding="utf-8")
-        for file in partial.rglob("*.safetensors"):
-            file.chmod(0o644)  # safetensors writes for its owner alone; a models folder is shared
         _put_in_place(partial, path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

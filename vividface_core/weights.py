@@ -357,9 +357,7 @@ def _prompt(folders: Sequence[Path], keep: Path) -> EmptyPrompt:
             continue
         prompt = compute_empty_prompt(encoder)
         if os.access(keep.parent, os.W_OK):
-            partial = keep.with_name(f".{keep.name}.partial")
-            prompt.save(partial)
-            os.replace(partial, keep)
+            prompt.save(keep)
         return prompt
     raise MissingWeights(
         f"The embedding of the empty prompt is missing: put {PROMPT_FILE} into {keep.parent}, or {UMT5.path} from "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from vividface_core.errors import InvalidOption, MissingDependency, MissingWeights, UnsupportedCheckpoint
 from vividface_core.faces.mtcnn import Mtcnn, suppress
+from vividface_core.faces.weight_files import facexlib_folders, first_file
 
 if TYPE_CHECKING:
     from torch import nn
@@ -131,7 +131,7 @@ def load_detector(
     """
     if name not in DETECTORS:
         raise InvalidOption(f"There is no face detector {name!r}. Choose one of: {', '.join(DETECTORS)}.")
-    if name == "mtcnn" or (name == "auto" and _find_retinaface(_folders(folders)) is None):
+    if name == "mtcnn" or (name == "auto" and first_file(RETINAFACE_FILES, facexlib_folders(folders)) is None):
         return MtcnnDetector(device)
     return RetinaFaceDetector(find_retinaface(folders), device)
 
@@ -142,26 +142,14 @@ def find_retinaface(folders: Sequence[str | Path] | None = None) -> Path:
     Raises:
         MissingWeights: no folder holds them.
     """
-    places = _folders(folders)
-    if found := _find_retinaface(places):
+    places = facexlib_folders(folders)
+    if found := first_file(RETINAFACE_FILES, places):
         return found
     best = next(iter(RETINAFACE_FILES))
     raise MissingWeights(
         f"RetinaFace needs {best}, which is in none of: {', '.join(map(str, places))}. "
         f"Fetch it from {RETINAFACE_ADDRESS}{best} and put it into one of them, or use the detector mtcnn."
     )
-
-
-def _folders(folders: Sequence[str | Path] | None) -> list[Path]:
-    places = [Path(folder) for folder in folders or ()]
-    if os.environ.get("VIVIDFACE_MODELS"):
-        places.append(Path(os.environ["VIVIDFACE_MODELS"]) / "facexlib")
-    return [*places, Path.home() / ".cache" / "vividface" / "facexlib"]
-
-
-def _find_retinaface(places: Sequence[Path]) -> Path | None:
-    candidates = (place / file for place in places for file in RETINAFACE_FILES)
-    return next((path for path in candidates if path.is_file()), None)
 
 
 def _build_retinaface(weights: Path, device: torch.device) -> nn.Module:

@@ -6,7 +6,6 @@ user has put them. Without them a head-shaped ellipse is laid over the five land
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vividface_core.errors import InvalidOption, MissingDependency, MissingWeights, UnsupportedCheckpoint
+from vividface_core.faces.weight_files import facexlib_folders, first_file
 
 FILES = {
     "bisenet": (
@@ -149,13 +149,13 @@ def load_parser(
     """
     if name not in NAMES:
         raise InvalidOption(f"Face parser {name!r} is unknown; choose one of {', '.join(NAMES)}.")
-    places = _folders(folders)
+    places = facexlib_folders(folders)
     if name == "auto":
-        name = next((network for network in FILES if _find(network, places)), "landmark-hull")
+        name = next((network for network in FILES if first_file(FILES[network][:1], places)), "landmark-hull")
     if name == "landmark-hull":
         return LandmarkHull()
     kept = _kept(name, classes)
-    path = _find(name, places)
+    path = first_file(FILES[name][:1], places)
     if path is None:
         file, address = FILES[name]
         raise MissingWeights(
@@ -163,17 +163,6 @@ def load_parser(
             f"Download {address} into {places[0]}, or choose the parser landmark-hull."
         )
     return NetworkParser(name, _load_network(name, path), kept, device)
-
-
-def _folders(folders: Iterable[str | Path] | None) -> list[Path]:
-    places = [Path(folder) for folder in folders or ()]
-    if root := os.environ.get("VIVIDFACE_MODELS"):
-        places.append(Path(root) / "facexlib")
-    return [*places, Path.home() / ".cache" / "vividface" / "facexlib"]
-
-
-def _find(name: str, places: Sequence[Path]) -> Path | None:
-    return next((path for place in places if (path := place / FILES[name][0]).is_file()), None)
 
 
 def _kept(name: str, classes: Iterable[str] | None) -> list[int]:

@@ -20,6 +20,7 @@ from vividface_core.wan.vae import (
     FRAME_CHUNK,
     StreamingDecoder,
     StreamingEncoder,
+    after_first,
     latent_frames,
     spatial_ratio,
     temporal_ratio,
@@ -190,7 +191,7 @@ class OneStepRestorer(Restorer):
         stream = StreamingDecoder(self.vae)
         step = self._chunk // temporal_ratio(self.vae.config)
         start = 0
-        for part in latent.split([1] + [step] * ((latent.shape[2] - 1) // step) + _rest(latent.shape[2] - 1, step), 2):
+        for part in after_first(latent, step):
             restored = _finite(stream.push(part), "decoder")[0].transpose(0, 1)
             restored = ((restored.clamp(-1, 1) + 1) / 2)[: frames - start, :, :height, :width]
             here = slice(start, start + restored.shape[0])
@@ -218,10 +219,6 @@ class OneStepRestorer(Restorer):
             memory.decoder_bytes(vae, step if latent_count > 1 else 1, h, w, item),
         )
         return weights + memory.SCRATCH + pictures + 3 * latent + stage
-
-
-def _rest(count: int, step: int) -> list[int]:
-    return [count % step] if count % step else []
 
 
 def _check_request(clip: Tensor, mask: Tensor | None, strength: float) -> None:

@@ -113,6 +113,7 @@ def build_vae(
     _assign(model, state, source)
     return model.eval().requires_grad_(False)
 
+
 def transformer_config(tensors: Mapping[str, Tensor], source: str | Path) -> dict[str, Any]:
     """Arguments of ``WanTransformer3DModel``, read off the shapes of original tensors."""
     shapes = _Shapes(tensors, source)

@@ -11,19 +11,17 @@ five products of a matrix and a vector. The matrices are mapped, used and let go
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
 from torch import Tensor
 
 from vividface_core.errors import InvalidOutput, MissingWeights, UnsupportedCheckpoint
 from vividface_core.wan.names import KINDS, describe, kind_of, read_state_dict
-from vividface_core.wan.tensor_files import find_prefix, read_tensors
+from vividface_core.wan.tensor_files import find_prefix, read_tensors, write_tensors
 from vividface_core.wan.transformer import PROMPT_LENGTH
 
 FILE_NAME = "empty_prompt.safetensors"
@@ -102,12 +100,7 @@ class EmptyPrompt:
 
     def save(self, path: Path) -> None:
         """Write an :data:`FILE_NAME`, at once or not at all."""
-        partial = path.with_name(f".{path.name}.partial")
-        try:
-            save_file({"rows": self.rows.detach().float().cpu().contiguous()}, partial)
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_tensors(path, {"rows": self.rows.detach().float().cpu().contiguous()})
 
     @classmethod
     def load(cls, path: Path) -> EmptyPrompt:

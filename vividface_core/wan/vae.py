@@ -136,16 +136,17 @@ class StreamingDecoder(_Stream):
 def encode(vae: nn.Module, frames: Tensor, chunk: int = FRAME_CHUNK) -> Tensor:
     """Whole clip ``[B, 3, T, H, W]``, −1…1, to normalised latent, ``chunk`` frames at a time; T − 1 divides evenly."""
     stream = StreamingEncoder(vae)
-    return torch.cat([stream.push(part) for part in _after_first(frames, chunk)], 2)
+    return torch.cat([stream.push(part) for part in after_first(frames, chunk)], 2)
 
 
 def decode(vae: nn.Module, latents: Tensor, chunk: int = 1) -> Tensor:
     """Whole normalised latent ``[B, C, T', h, w]`` to frames (not clamped), ``chunk`` latent frames at a time."""
     stream = StreamingDecoder(vae)
-    return torch.cat([stream.push(part) for part in _after_first(latents, chunk)], 2)
+    return torch.cat([stream.push(part) for part in after_first(latents, chunk)], 2)
 
 
-def _after_first(x: Tensor, chunk: int) -> tuple[Tensor, ...]:
+def after_first(x: Tensor, chunk: int) -> tuple[Tensor, ...]:
+    """``x`` cut along time as streams take it: the first (latent) frame alone, then ``chunk`` at a time."""
     rest = x[:, :, 1:]
     return (x[:, :, :1], *(rest.split(chunk, 2) if rest.shape[2] else ()))
 

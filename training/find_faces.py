@@ -1,40 +1,74 @@
-"""Note where faces are in the prepared material: ``python -m training.find_faces data/nano`` writes ``faces.json``.
+"""Note where faces are in the prepared material: ``python -m training.find_faces data/nano``.
 
-For each clip the face crops (centre x, centre y, side; pixels) of its middle frame, framed as the pipeline frames
-them. Crops narrower than ``--smallest`` pixels are left out.
+Writes ``faces.json``: for each clip with a face the crops (centre x, centre y, side; pixels) of its middle frame,
+framed as the pipeline frames them; and ``masks.safetensors``: the faces' masks in every frame, at a quarter of the
+size. Crops narrower than ``--smallest`` pixels are left out.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 from pathlib import Path
 
 import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
 
-from training.nano_data import ClipSource
+from training.random_clips import FACES, MASK_SCALE, MASKS, Material
 from vividface_core.faces.crop import square_crop
-from vividface_core.faces.detect import load_detector
+from vividface_core.faces.detect import FaceDetection, load_detector
+from vividface_core.faces.parse import load_parser
+from vividface_core.wan.tensor_files import write_tensors
+
+SCORE = 0.95
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--smallest", type=float, default=100)
     args = parser.parse_args()
-    source, detector, faces = ClipSource(args.data), load_detector("mtcnn"), {}
-    for number, key in enumerate(source.keys):
-        clip = source.clip(key)
-        frame = clip[len(clip) // 2].permute(2, 0, 1)[None].float() / 255
-        found = [face for face in detector.detect(frame)[0] if face.score > 0.95]
-        if found:
-            crops = square_crop(np.stack([f.box for f in found]), np.stack([f.landmarks for f in found]))
-            kept = [[round(float(v), 1) for v in crop] for crop in crops if crop[2] >= args.smallest]
-            if kept:
-                faces[key] = kept
-        print(f"\r{number + 1} of {len(source.keys)} clips, {len(faces)} with a face", end="", flush=True)
-    (args.data / "faces.json").write_text(json.dumps(faces))
-    print()
+    for file in (FACES, MASKS):
+        (args.data / file).unlink(missing_ok=True)
+    material, detector, hull = Material(args.data), load_detector("mtcnn"), load_parser("landmark-hull")
+    crops, masks = {}, {}
+    for key in tqdm(material.keys, unit="clip"):
+        clip = material.clip(key).permute(0, 3, 1, 2).float() / 255
+        middle = len(clip) // 2
+        kept = [crop for crop in _crops(_faces(detector, clip[middle])) if crop[2] >= args.smallest]
+        if kept:
+            crops[key] = kept
+            masks[key] = torch.stack([_mask(hull, frame, _faces(detector, frame)) for frame in clip])
+    write_tensors(args.data / MASKS, masks)
+    partial = args.data / f".{FACES}.partial"
+    partial.write_text(json.dumps(crops))
+    os.replace(partial, args.data / FACES)
+    print(f"{len(crops)} of {len(material.keys)} clips show {sum(map(len, crops.values()))} faces")
+
+
+def _faces(detector, frame: Tensor) -> list[FaceDetection]:
+    return [face for face in detector.detect(frame[None])[0] if face.score > SCORE]
+
+
+def _crops(found: list[FaceDetection]) -> list[list[float]]:
+    if not found:
+        return []
+    crops = square_crop(np.stack([f.box for f in found]), np.stack([f.landmarks for f in found]))
+    return [[round(float(value), 1) for value in crop] for crop in crops]
+
+
+def _mask(hull, frame: Tensor, found: list[FaceDetection]) -> Tensor:
+    """``[H / 4, W / 4]`` uint8: the union of the faces."""
+    height, width = frame.shape[1:]
+    square = torch.zeros(1, 1, max(height, width), max(height, width))
+    for face in found:
+        square = torch.maximum(square, hull.parse(square, face.landmarks[None]))
+    small = F.interpolate(square[..., :height, :width], (height // MASK_SCALE, width // MASK_SCALE), mode="area")
+    return (small[0, 0] > 0.5).to(torch.uint8)
 
 
 if __name__ == "__main__":

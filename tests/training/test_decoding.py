@@ -14,23 +14,21 @@ from vividface_core.wan.vae import decode
 
 
 @pytest.mark.parametrize("chunk", [1, 2])
-@pytest.mark.parametrize("frames", [1, 2, 5])
+@pytest.mark.parametrize("frames", [1, 2, 5, 7])
 def test_value_and_gradient_equal_the_plain_decoder(frames, chunk):
-    vae = tiny_modules()[0]
+    vae = tiny_modules()[0].requires_grad_(False)
     latent = torch.randn(1, 8, frames, 4, 6)
     weights = torch.randn(1, 3, 1 + 4 * (frames - 1), 32, 48)
     values, gradients = [], []
     for decoder in (lambda z: decode(vae, z, chunk=frames), lambda z: decode_with_gradient(vae, z, chunk)):
         z = latent.clone().requires_grad_()
-        vae.zero_grad()
         value = decoder(z)
         (value * weights).sum().backward()
         values.append(value.detach())
-        gradients.append([z.grad, *(p.grad for p in vae.decoder.parameters() if p.grad is not None)])
+        gradients.append(z.grad)
     assert (values[0] - values[1]).abs().max() < 1e-5
-    assert len(gradients[0]) == len(gradients[1]) > 10
-    for plain, ours in zip(*gradients):
-        assert (plain - ours).abs().max() < 1e-4 * max(1, float(plain.abs().max()))
+    assert (gradients[0] - gradients[1]).abs().max() < 1e-4 * max(1, float(gradients[0].abs().max()))
+    assert all(parameter.grad is None for parameter in vae.parameters())
 
 
 def test_gradient_equals_finite_differences():
@@ -71,4 +69,4 @@ def test_a_longer_clip_takes_little_more_memory(request):
         return int(subprocess.check_output(command, text=True, cwd=request.config.rootpath).split()[-1])
 
     plain, bounded = (used(way, 13) - used(way, 5) for way in ("plain", "bounded"))
-    assert bounded < 0.65 * plain, (bounded >> 20, plain >> 20)
+    assert bounded < 0.3 * plain, (bounded >> 20, plain >> 20)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from training.losses import FaceFocusedLoss, draw_switch, switched_error
+from training.losses import edge_error, gaussian_divergence, switch_of, switched_error
 from training.masks import latent_mask
 
 
@@ -79,28 +79,23 @@ def test_gradients_equal_finite_differences(normalisation, focused):
         assert abs(slope - float(output.grad.flatten()[at])) < 2e-5
 
 
-def test_the_switch_follows_its_probability_and_its_generator():
-    generator = torch.Generator().manual_seed(1)
-    drawn = draw_switch(10_000, 0.3, generator)
-    assert abs(float(drawn.float().mean()) - 0.3) < 0.02
-    assert torch.equal(drawn, draw_switch(10_000, 0.3, torch.Generator().manual_seed(1)))
-    assert not draw_switch(100, 0.0).any() and draw_switch(100, 1.0).all()
+def test_the_switch_follows_its_probability():
+    chance = torch.rand(10_000, generator=torch.Generator().manual_seed(1))
+    assert abs(float(switch_of(chance, 0.3).float().mean()) - 0.3) < 0.02
+    assert not switch_of(chance, 0.0).any() and switch_of(chance, 1.0).all()
     with pytest.raises(ValueError, match="probability"):
-        draw_switch(2, 1.5)
+        switch_of(chance, 1.5)
 
 
-def test_pixel_loss_adds_the_perceptual_distance():
-    output, target = torch.rand(2, 2, 3, 5, 8, 8).mul(2).sub(1).unbind(0)
-    mask = torch.ones(2, 1, 5, 8, 8)
-    shapes = []
+def test_edges_count_differences_only():
+    target = torch.rand(1, 3, 2, 6, 7)
+    assert float(edge_error(target + 0.25, target)) < 1e-6
+    ramp = torch.arange(7.0).expand(1, 1, 1, 6, 7)
+    assert float(edge_error(ramp, torch.zeros_like(ramp))) == pytest.approx(0.5)
 
-    def distance(a, b):
-        shapes.append((tuple(a.shape), float(a.min()) >= 0, float(a.max()) <= 1))
-        return (a - b).abs().flatten(1).mean(1)
 
-    parts = FaceFocusedLoss(perceptual=distance).pixel(output, target, mask)
-    assert shapes == [((10, 3, 8, 8), True, True)]
-    error = ((output - target) ** 2).mean()
-    assert torch.allclose(parts["loss"], error + 0.1 * (output - target).abs().mean() / 2)
-    assert torch.allclose(FaceFocusedLoss().pixel(output, target, mask)["loss"], error)
-    assert torch.allclose(FaceFocusedLoss(probability=0).latent(output, target, mask * 0)["loss"], error)
+def test_divergence_equals_torchs_own():
+    mean, log_variance = torch.randn(2, 3, 4).unbind(0)
+    unit = torch.distributions.Normal(torch.zeros(3, 4), torch.ones(3, 4))
+    wanted = torch.distributions.kl_divergence(torch.distributions.Normal(mean, (log_variance / 2).exp()), unit).mean()
+    assert torch.allclose(gaussian_divergence(mean, log_variance), wanted, atol=1e-6)

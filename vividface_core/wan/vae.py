@@ -90,6 +90,11 @@ class StreamingEncoder(_Stream):
         Raises:
             ValueError: a frame count that does not end at a latent frame.
         """
+        mean, std = self._statistics()
+        return (self.moments(frames)[0].float() - mean) / std
+
+    def moments(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Raw mean and log-variance of the posterior of the next frames; arguments and errors as in :meth:`push`."""
         extra = 0 if self.started else 1
         if frames.shape[2] < 1 or (frames.shape[2] - extra) % temporal_ratio(self._config):
             raise ValueError(
@@ -98,9 +103,7 @@ class StreamingEncoder(_Stream):
             )
         x = _to_patches(frames.to(self.device, self.dtype), self._config.patch_size)
         moments = [self._quant(self._step(part)) for part in x.split([extra, x.shape[2] - extra], 2) if part.shape[2]]
-        mean, std = self._statistics()
-        posterior_mean = torch.cat(moments, 2).chunk(2, dim=1)[0]
-        return (posterior_mean.float() - mean) / std
+        return torch.cat(moments, 2).chunk(2, dim=1)
 
 
 class StreamingDecoder(_Stream):

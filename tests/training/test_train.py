@@ -1,0 +1,159 @@
+"""The trainer as it is run: real processes, real clips, both stages, from preparation to a restored clip."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from tests.assets import clip, run_ffmpeg
+from training.prepare import main as prepare
+from training.progress_log import read_curve
+from training.shards import ShardReader
+from vividface_core.weights import load_restorer
+
+CONFIG = """
+stage = "{stage}"
+[run]
+output = "{output}"
+precision = "no"
+log_every = 1
+checkpoint_every = 6
+validate_every = 6
+validation_clips = 2
+trackers = []
+[model]
+base = "{base}"
+gradient_checkpointing = {checkpointing}
+native_size = 64
+native_frames = 9
+[data]
+path = "{data}"
+workers = 0
+[optimizer]
+rate = 2e-3
+batch = 4
+micro_batch = {micro}
+steps = {steps}
+warmup = 2
+ema = 0.9
+"""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Nine-frame clips of a real face in nano's latent space, two degradations each."""
+    folder = tmp_path_factory.mktemp("data")
+    run_ffmpeg("-i", clip("single_face"), "-frames:v", "54", "-c", "copy", folder / "face.mp4")
+    out = folder / "prepared"
+    arguments = ["--frames", "9", "--size", "64", "--variants", "2", "--pixels", "--smallest", "40"]
+    assert prepare([str(folder / "face.mp4"), "--out", str(out), "--detector", "mtcnn", *arguments]) == 0
+    assert len(ShardReader(out)) == 6
+    return out
+
+
+def write_config(folder: Path, data: Path, *, stage="latent", base="vividface-nano", micro=4, steps=12, checkpointing="true",
+                 extra="") -> Path:  # fmt: skip
+    folder.mkdir(parents=True)
+    path = folder / "config.toml"
+    path.write_text(CONFIG.format(stage=stage, output=folder / "run", base=base, data=data, micro=micro, steps=steps,
+                                  checkpointing=checkpointing) + extra)  # fmt: skip
+    return path
+
+
+def launch(config: Path, *changes: str, processes: int = 1, **options) -> subprocess.CompletedProcess:
+    """``accelerate launch`` on the CPU; several processes talk through gloo."""
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_machines", "1", "--mixed_precision",
+               "no", "--dynamo_backend", "no", "--num_processes", str(processes), "--num_cpu_threads_per_process", "1",
+               "--main_process_port", "0", "-m", "training.train", str(config), *changes]  # fmt: skip
+    root = Path(__file__).parents[2]
+    run = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=500, **options)
+    assert run.returncode == 0, run.stderr[-3000:]
+    return run
+
+
+def losses(run: Path) -> list[float]:
+    return [entry["loss"] for entry in read_curve(run / "log.jsonl") if "loss" in entry]
+
+
+@pytest.fixture(scope="module")
+def two_processes(data, tmp_path_factory):
+    """The latent stage on two processes, each with half of every batch."""
+    config = write_config(tmp_path_factory.mktemp("two") / "latent", data, micro=2)
+    launch(config, processes=2)
+    return config.parent / "run"
+
+
+@pytest.fixture(scope="module")
+def one_process(data, tmp_path_factory):
+    """The same batches on one process that accumulates two halves."""
+    config = write_config(tmp_path_factory.mktemp("one") / "latent", data, micro=2)
+    launch(config)
+    return config.parent / "run"
+
+
+def test_the_latent_stage_learns(two_processes):
+    entries = read_curve(two_processes / "log.jsonl")
+    # Batches differ in how degraded they are, so each loss is seen against that of doing nothing.
+    left = [entry["loss"] / entry["before"] for entry in entries if "loss" in entry]
+    assert len(left) == 12 and np.mean(left[-4:]) < 0.8 * np.mean(left[:4])
+    figures = [entry for entry in entries if "psnr" in entry]
+    assert [entry["step"] for entry in figures] == [6, 12]
+    assert figures[1]["psnr"] > figures[0]["psnr"]
+
+
+def test_two_processes_equal_accumulation(two_processes, one_process):
+    assert np.allclose(losses(two_processes), losses(one_process), rtol=1e-5)
+    ours, theirs = (load_file(run / "model/transformer/diffusion_pytorch_model.safetensors")
+                    for run in (two_processes, one_process))  # fmt: skip
+    assert all((ours[key] - theirs[key]).abs().max() < 1e-5 for key in ours)
+
+
+def test_a_stopped_run_goes_on_as_if_undisturbed(one_process, data, tmp_path):
+    config = write_config(tmp_path / "stopped", data, micro=2)
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-m", "training.train", str(config)]
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, cwd=root, env=environment, stderr=subprocess.PIPE, text=True)
+    log = tmp_path / "stopped" / "run" / "log.jsonl"
+    while process.poll() is None and len(log.read_text().splitlines() if log.exists() else []) < 3:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    message = process.communicate(timeout=120)[1]
+    assert process.returncode == 130 and "run the same command to go on" in message
+    stopped = len(losses(tmp_path / "stopped" / "run"))
+    assert 3 <= stopped < 12
+    launch(config)
+    assert len(losses(tmp_path / "stopped" / "run")) == 12
+    assert np.allclose(losses(tmp_path / "stopped" / "run"), losses(one_process), rtol=1e-6)
+    ours, theirs = (load_file(run / "model/transformer/diffusion_pytorch_model.safetensors")
+                    for run in (tmp_path / "stopped" / "run", one_process))  # fmt: skip
+    assert all((ours[key] - theirs[key]).abs().max() < 1e-6 for key in ours)
+
+
+def test_the_pixel_stage_goes_on_from_the_latent_stage(two_processes, data, tmp_path):
+    extra = "[loss]\ndists = 0.1\nperceptual_frames = 2\n"
+    config = write_config(tmp_path / "pixel", data, stage="pixel", base=str(two_processes / "model"), micro=1, extra=extra)
+    launch(config, "data.frames=5", "optimizer.steps=8", "optimizer.rate=5e-4", "run.trackers=['tensorboard']", processes=2)
+    run = tmp_path / "pixel" / "run"
+    entries = read_curve(run / "log.jsonl")
+    assert {"error", "dists", "loss"} <= entries[0].keys()
+    figures = [entry for entry in entries if "psnr" in entry]
+    assert figures[-1]["psnr"] > figures[-1]["psnr_input"] - 3
+    assert Image.open(run / "validation" / "00000008.jpg").size == (3 * 64, 2 * 64)
+    assert list((run / "trackers").rglob("events.out.tfevents*"))
+    assert [state.name for state in sorted((run / "states").iterdir())] == ["00000006", "00000008"]
+    restored = load_restorer(str(run / "model")).restore(torch.rand(9, 3, 64, 64))
+    assert restored.shape == (9, 3, 64, 64)
+    card = json.loads((run / "model" / "vividface.json").read_text())
+    assert card["training"] == {"stage": "pixel", "steps": 8} and card["native_frames"] == 9

@@ -1,0 +1,86 @@
+"""Which sample comes when: a function of the seed and of the sample's place alone.
+
+A run counts samples from 0 on. What sample ``i`` is and every random draw about it depend on the seed and on ``i``,
+never on the number of processes, on accumulation or on where a run was interrupted. So one process with accumulation
+and several processes see the same batches, and a resumed run goes on as if it had never stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from vividface_core.errors import InvalidOption
+
+
+class Source(Protocol):
+    """Makes samples: tensors by name, of the same names and shapes for every sample."""
+
+    def sample(self, number: int, draw: np.random.Generator) -> dict[str, Tensor]:
+        """Sample ``number`` of the endless sequence; ``draw`` is its own source of chance."""
+
+
+class Shuffled:
+    """Places 0 … ``length`` − 1, in a new order each epoch."""
+
+    def __init__(self, length: int, seed: int) -> None:
+        self._length, self._seed = length, seed
+        self._epoch, self._order = -1, np.empty(0, int)
+
+    def __getitem__(self, number: int) -> int:
+        epoch, place = divmod(number, self._length)
+        if epoch != self._epoch:
+            self._epoch, self._order = epoch, np.random.default_rng((self._seed, epoch)).permutation(self._length)
+        return int(self._order[place])
+
+
+class Samples(Dataset):
+    """A source as a dataset. Each sample also carries ``chance`` ``[4]``, uniform draws in 0…1 for the losses."""
+
+    def __init__(self, source: Source, seed: int) -> None:
+        self._source, self._seed = source, seed
+
+    def __getitem__(self, number: int) -> dict[str, Tensor]:
+        sample = self._source.sample(number, np.random.default_rng((self._seed, 0, number)))
+        chance = np.random.default_rng((self._seed, 1, number)).random(4)
+        return {**sample, "chance": torch.from_numpy(chance)}
+
+
+class MicroBatches(Sampler):
+    """The places of this process's micro-batches, from step ``start`` to ``steps``."""
+
+    def __init__(self, batch: int, micro_batch: int, process: int, processes: int, start: int, steps: int) -> None:
+        share = batch // processes
+        if share * processes != batch or share % micro_batch:
+            raise InvalidOption(
+                f"optimizer.batch {batch} doesn't divide into {processes} process(es) of micro-batches of {micro_batch}."
+            )
+        self.accumulation = share // micro_batch
+        self._batch, self._micro, self._first, self._share = batch, micro_batch, process * share, share
+        self._start, self._steps = start, steps
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for step in range(self._start, self._steps):
+            first = step * self._batch + self._first
+            for at in range(first, first + self._share, self._micro):
+                yield list(range(at, at + self._micro))
+
+    def __len__(self) -> int:
+        return (self._steps - self._start) * self.accumulation
+
+
+def make_loader(samples: Samples, order: MicroBatches, workers: int) -> DataLoader:
+    """Batches on the CPU, prepared ahead by ``workers`` processes."""
+    return DataLoader(
+        samples, batch_sampler=order, num_workers=workers, prefetch_factor=4 if workers else None,
+        persistent_workers=bool(workers), worker_init_fn=_one_thread, pin_memory=torch.cuda.is_available(),
+    )  # fmt: skip
+
+
+def _one_thread(_: int) -> None:
+    torch.set_num_threads(1)

@@ -1,0 +1,224 @@
+"""The trainer's configuration: one TOML file, every value typed, every default said once.
+
+Defaults are VividFace's own where the paper tells them (sections 3.2, 4.1: batch 32, learning rate 1e-4, p = 0.5,
+λ = 0.1); what it leaves open says so. An unknown or ill-typed entry is an error that names it.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from vividface_core.errors import InvalidOption
+from vividface_core.wan.transformer import T_STAR, VELOCITY_SCALE
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+class Section(BaseModel):
+    """A table of the file; unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Lora(Section):
+    """Low-rank adapters instead of the whole denoiser.
+
+    Attributes:
+        targets: module names that get an adapter.
+    """
+
+    rank: int = Field(128, ge=1)
+    alpha: float = 128.0
+    targets: tuple[str, ...] = ("to_q", "to_k", "to_v", "to_out.0", "ffn.net.0.proj", "ffn.net.2")
+
+
+class Model(Section):
+    """What is trained.
+
+    Attributes:
+        base: a checkpoint's name, or a folder or file, as ``vividface restore --model`` takes it; empty: the parts
+            below stand alone.
+        vae, transformer: a path, or the arguments of ``AutoencoderKLWan`` / ``WanTransformer3DModel`` for random
+            first weights. Each goes before ``base``.
+        learn_prompt: train the embedding of "" too. For denoisers from random weights only: there is no text encoder
+            that they would have to agree with.
+        native_size, native_frames: written into the checkpoint: what it is to be used at.
+    """
+
+    base: str = ""
+    vae: str | dict[str, Any] | None = None
+    transformer: str | dict[str, Any] | None = None
+    lora: Lora | None = None
+    learn_prompt: bool = False
+    t_star: float = T_STAR
+    velocity_scale: float = VELOCITY_SCALE
+    gradient_checkpointing: bool = True
+    native_size: int = 512
+    native_frames: int = 81
+
+
+class Data(Section):
+    """Where samples come from.
+
+    Attributes:
+        kind: ``shards``: prepared by ``training.prepare``, with cached latents; ``clips``: cut and degraded on the
+            fly out of ``training.prepare_nano``'s material.
+        path: the prepared folder.
+        validation: a prepared folder of its own; empty: every 25th clip of ``path`` is kept from training.
+        frames, size: of a sample of ``clips`` (shards have theirs; ``frames`` shortens them).
+        canvas: ``clips``: side of the whole face of which a window of ``size`` is cut.
+        faces: ``clips``: share of samples around a face. zoom: side of another cut over the picture's short side.
+        still_warp: ``clips``: strength of the synthetic motion that turns a still into a clip.
+        workers: processes that prepare samples, for each training process.
+    """
+
+    kind: Literal["shards", "clips"] = "shards"
+    path: Path
+    validation: Path | None = None
+    frames: int | None = None
+    size: int = 512
+    canvas: int = 0
+    faces: float = Field(0.7, ge=0, le=1)
+    zoom: tuple[float, float] = (0.2, 0.6)
+    still_warp: float = Field(1.0, ge=0)
+    workers: int = Field(4, ge=0)
+
+
+class Loss(Section):
+    """Weights of the losses; see :mod:`training.losses`.
+
+    Attributes:
+        face_probability: p of Eq. 6.
+        normalisation: of the face term; the paper doesn't say, ``literal`` is the equation as it stands.
+        dists: λ of Eq. 8 (pixel stage). lpips: the same for LPIPS; not in the paper.
+        perceptual_frames: frames of a clip, drawn at random, that DISTS and LPIPS see; 0: all.
+        absolute, edges: weights of L1 on pixels and on their differences (autoencoder; in the pixel stage extra to
+            Eq. 8 and 0 in the paper).
+        kl: of the posterior against a unit Gaussian (autoencoder).
+    """
+
+    face_probability: float = Field(0.5, ge=0, le=1)
+    normalisation: Literal["literal", "mask"] = "literal"
+    dists: float = Field(0.1, ge=0)
+    lpips: float = Field(0.0, ge=0)
+    perceptual_frames: int = Field(0, ge=0)
+    absolute: float = Field(0.0, ge=0)
+    edges: float = Field(0.0, ge=0)
+    kl: float = Field(1e-6, ge=0)
+
+
+class Optimizer(Section):
+    """How weights move. The paper tells batch and rate; the rest is this project's choice.
+
+    Attributes:
+        name: ``adamw``, or ``muon`` for matrices and kernels with AdamW for the rest (not under FSDP or DeepSpeed).
+        muon_rate: Muon's rate over ``rate``.
+        batch: samples of a step over all processes; micro_batch: samples that a process holds at once. What is
+            between them is accumulated.
+        schedule: after ``warmup`` steps; ``cosine`` ends at ``final`` times the rate.
+        ema: decay of the averaged weights, reached gradually; 0: none.
+    """
+
+    name: Literal["adamw", "muon"] = "adamw"
+    rate: float = Field(1e-4, gt=0)
+    muon_rate: float = Field(20.0, gt=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = Field(0.01, ge=0)
+    batch: int = Field(32, ge=1)
+    micro_batch: int = Field(1, ge=1)
+    steps: int = Field(32_000, ge=1)
+    warmup: int = Field(100, ge=0)
+    schedule: Literal["constant", "cosine"] = "constant"
+    final: float = Field(0.02, ge=0, le=1)
+    max_norm: float = Field(1.0, gt=0)
+    ema: float = Field(0.999, ge=0, lt=1)
+
+
+class Run(Section):
+    """Where results go and how often.
+
+    Attributes:
+        output: folder of checkpoints, logs, pictures and of the averaged weights in ``model/``.
+        precision: of the computation; weights and optimizer stay fp32.
+        compile: compile the model; pays after some hundred steps of one shape.
+        checkpoint_every, keep: steps between full states, and how many stay.
+        validate_every, validation_clips: steps between validations, and their size; 0 every: never.
+        trackers: of Accelerate: tensorboard, wandb … ``log.jsonl`` is always written.
+        bad_batches: non-finite batches in a row after which the run stops.
+    """
+
+    output: Path
+    seed: int = 0
+    precision: Literal["no", "fp16", "bf16"] = "bf16"
+    compile: bool = False
+    log_every: int = Field(10, ge=1)
+    checkpoint_every: int = Field(500, ge=1)
+    keep: int = Field(2, ge=1)
+    validate_every: int = Field(500, ge=0)
+    validation_clips: int = Field(8, ge=1)
+    trackers: tuple[str, ...] = ("tensorboard",)
+    bad_batches: int = Field(3, ge=1)
+
+
+class Config(Section):
+    """A whole training run of one stage: ``autoencoder``, ``latent`` (Eq. 7) or ``pixel`` (Eq. 8)."""
+
+    stage: Literal["autoencoder", "latent", "pixel"]
+    run: Run
+    model: Model
+    data: Data
+    loss: Loss = Loss()
+    optimizer: Optimizer = Optimizer()
+
+    @model_validator(mode="after")
+    def _fits(self) -> Config:
+        if not self.model.base and self.model.vae is None:
+            raise ValueError("model needs a base, or a vae (and a transformer, but for the autoencoder stage)")
+        if self.stage == "autoencoder" and self.data.kind != "clips":
+            raise ValueError("the autoencoder stage trains on data of kind 'clips'")
+        if self.data.kind == "clips" and self.data.frames is None:
+            raise ValueError("data of kind 'clips' needs frames")
+        return self
+
+
+def load_config(path: Path, changes: tuple[str, ...] = ()) -> Config:
+    """Read a TOML file; ``changes`` (``run.seed=3``, ``optimizer.steps=100``) go before it.
+
+    Raises:
+        InvalidOption: missing file, no TOML, unknown key, wrong type or value; the message names each.
+    """
+    try:
+        tree = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        for change in changes:
+            _change(tree, change)
+        return Config.model_validate(tree)
+    except OSError as error:
+        raise InvalidOption(f"{path} can't be read: {error.strerror}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidOption(f"{path} is no TOML: {error}") from error
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'whole'}: {e['msg']}" for e in error.errors())
+        raise InvalidOption(f"{path}: {faults}") from error
+
+
+def _change(tree: dict[str, Any], change: str) -> None:
+    name, equals, text = change.partition("=")
+    *tables, key = name.split(".")
+    if not equals or not all((*tables, key)):
+        raise InvalidOption(f"{change!r}: a change is written table.key=value")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text  # a bare word is a string
+    for table in tables:
+        tree = tree.setdefault(table, {})
+        if not isinstance(tree, dict):
+            raise InvalidOption(f"{change!r}: {table} is no table")
+    tree[key] = value

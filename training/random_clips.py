@@ -1,0 +1,141 @@
+"""Clean training clips, cut at random out of the prepared material, with degraded twins and face masks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from training.camera import Move, cut
+from training.config import Data
+from vividface_core.degrade import DegradationRanges
+from vividface_core.errors import MissingWeights
+
+CLIPS, ORIGINS, FACES, MASKS = "clips.safetensors", "clips.json", "faces.json", "masks.safetensors"
+MASK_SCALE = 4
+"""Stored masks are smaller than the pictures by this."""
+VALIDATION_SHARE = 25
+"""Every so many-th clip is kept from training."""
+
+
+class Material:
+    """Memory-mapped clips of :mod:`training.prepare_nano`, with the faces of :mod:`training.find_faces`.
+
+    Raises:
+        MissingWeights: the folder isn't prepared.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder)
+        if not (self.folder / CLIPS).is_file():
+            raise MissingWeights(f"{folder} holds no {CLIPS}; make it with: python -m training.prepare_nano {folder}")
+        self.origin = json.loads((self.folder / ORIGINS).read_text())
+        self.keys = sorted(self.origin)
+        known = (self.folder / FACES).is_file() and (self.folder / MASKS).is_file()
+        self.faces: dict[str, list] = json.loads((self.folder / FACES).read_text()) if known else {}
+        self._clips = safe_open(self.folder / CLIPS, "pt")
+        self._masks = safe_open(self.folder / MASKS, "pt") if known else None
+
+    def clip(self, key: str) -> Tensor:
+        """``[T, H, W, 3]`` uint8."""
+        return self._clips.get_tensor(key)
+
+    def mask(self, key: str) -> Tensor | None:
+        """``[T, H / 4, W / 4]`` uint8, 0 or 1; ``None`` where no face was found."""
+        return self._masks.get_tensor(key) if key in self.faces else None
+
+    def __getstate__(self) -> dict[str, Path]:
+        # Open maps don't travel to a loader's worker; it opens its own.
+        return {"folder": self.folder}
+
+    def __setstate__(self, state: dict[str, Path]) -> None:
+        self.__init__(state["folder"])
+
+
+class RandomClips:
+    """Endless samples: ``clean``, ``degraded`` ``[3, T, S, S]`` in −1…1, ``pixel_mask`` ``[1, T, S, S]`` uint8.
+
+    A sample is a square that moves (stills: with the strength ``still_warp``) through a picture, mirrored, reversed,
+    sped up and re-coloured at random. A share of ``faces`` is cut around a known face: the whole crop at ``canvas``
+    pixels, or a window of ``size`` out of it, as sharp as the whole and cheaper. Where a sample shows no known face
+    its mask is 1 everywhere: there is nothing to focus on.
+    """
+
+    def __init__(self, config: Data, *, validation: bool = False, degrade: bool = True) -> None:
+        self._config, self._degrade = config, degrade
+        self._material = Material(config.validation if validation and config.validation else config.path)
+        self._ranges = DegradationRanges()
+        keys = self._material.keys
+        if not config.validation:
+            keys = [key for place, key in enumerate(keys) if (place % VALIDATION_SHARE == 0) == validation]
+        self._keys = keys
+        self._faces = [key for key in keys if key in self._material.faces]
+
+    def sample(self, number: int, draw: np.random.Generator) -> dict[str, Tensor]:
+        """See the class; ``number`` only counts."""
+        at_face = bool(self._faces) and draw.random() < self._config.faces
+        key = str(draw.choice(self._faces if at_face else self._keys))
+        clean, mask = self._moving_square(key, at_face, draw)
+        clean, mask = _mirror(clean, mask, draw)
+        clean = _colour(clean, draw)
+        sample = {"clean": clean.transpose(0, 1) * 2 - 1}
+        if self._degrade:
+            degradation = self._ranges.draw(int(draw.integers(2**31)))
+            sample["degraded"] = degradation(clean).transpose(0, 1) * 2 - 1
+            sample["pixel_mask"] = mask.transpose(0, 1)
+        return sample
+
+    def _moving_square(self, key: str, at_face: bool, draw: np.random.Generator) -> tuple[Tensor, Tensor]:
+        config, clip, mask = self._config, self._material.clip(key), self._material.mask(key)
+        chosen = self._frames(len(clip), draw)
+        still, height, width = len(clip) == 1, *clip.shape[1:3]
+        centre, side = self._face_square(key, draw) if at_face else self._square(height, width, draw)
+        strength = config.still_warp if still else 0.3 * config.still_warp * (draw.random() < 0.3)
+        move = Move.draw(len(chosen), centre, side, strength, draw)
+        grid = move.grid(config.size, height, width)
+        pictures = (clip if still else clip[chosen]).permute(0, 3, 1, 2).float() / 255
+        clean = cut(pictures, grid, side).clamp(0, 1)
+        if mask is None:
+            return clean, torch.ones(len(clean), 1, config.size, config.size, dtype=torch.uint8)
+        masks = (mask if still else mask[chosen])[:, None].float()
+        seen = (cut(masks, grid, side / MASK_SCALE, "bilinear") > 0.5).to(torch.uint8)
+        return clean, seen if seen.any() else torch.ones_like(seen)
+
+    def _frames(self, total: int, draw: np.random.Generator) -> np.ndarray:
+        """Which frames: a run of them, at up to double speed where the clip is long enough, half of them backwards."""
+        wanted = self._config.frames
+        if total < wanted:
+            return np.zeros(wanted, int)
+        speed = int(draw.integers(1, 1 + min(2, max(1, (total - 1) // max(1, wanted - 1)))))
+        first = int(draw.integers(total - speed * (wanted - 1)))
+        chosen = first + speed * np.arange(wanted)
+        return chosen[::-1].copy() if draw.random() < 0.5 else chosen
+
+    def _square(self, height: int, width: int, draw: np.random.Generator) -> tuple[np.ndarray, float]:
+        side = min(height, width) * draw.uniform(*self._config.zoom)
+        return np.array([draw.uniform(side / 2, length - side / 2) for length in (width, height)]), side
+
+    def _face_square(self, key: str, draw: np.random.Generator) -> tuple[np.ndarray, float]:
+        boxes = self._material.faces[key]
+        x, y, whole = boxes[draw.integers(len(boxes))]
+        whole *= draw.uniform(0.9, 1.15)
+        side = whole * self._config.size / max(self._config.canvas, self._config.size)
+        centre = np.array([x, y]) + draw.normal(0, 0.04, 2) * whole
+        return centre + draw.uniform(-0.5, 0.5, 2) * (whole - side), side
+
+
+def _mirror(clean: Tensor, mask: Tensor, draw: np.random.Generator) -> tuple[Tensor, Tensor]:
+    return (clean.flip(-1), mask.flip(-1)) if draw.random() < 0.5 else (clean, mask)
+
+
+def _colour(clean: Tensor, draw: np.random.Generator) -> Tensor:
+    """Another exposure, gamma and white balance, and now and then a light that changes over the clip."""
+    gain = draw.uniform(0.8, 1.15) * draw.uniform(0.95, 1.05, 3)
+    drift = draw.normal(0, 0.03) * (draw.random() < 0.3)
+    light = torch.from_numpy(1 + drift * np.linspace(-1, 1, len(clean))).float()[:, None, None, None]
+    tint = torch.from_numpy(gain).float()[:, None, None]
+    return (clean ** draw.uniform(0.85, 1.2) * tint * light).clamp(0, 1)

@@ -1,0 +1,55 @@
+"""What the loop asks of a stage."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from training.batches import Source
+from training.config import Config
+
+Batch = dict[str, Tensor]
+
+
+class Stage(ABC):
+    """One kind of training.
+
+    Attributes:
+        net: the trained module. Gradients are shared between processes when it is called, so a loss calls it and
+            nothing inside it.
+        metric: the validation figure by which a run is judged, in dB, higher is better.
+    """
+
+    net: nn.Module
+    metric: ClassVar[str] = "psnr"
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    @abstractmethod
+    def source(self, validation: bool) -> Source:
+        """Where samples come from."""
+
+    @abstractmethod
+    def loss(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """``loss`` with its gradient, and its parts without, as scalars. ``net`` is :attr:`net` as it is run."""
+
+    @abstractmethod
+    def show(self, batch: Batch) -> dict[str, Tensor]:
+        """``input``, ``output``, ``truth`` ``[B, 3, T, H, W]`` in −1…1 and ``mask`` ``[B, 1, T, H, W]`` of a batch."""
+
+    @abstractmethod
+    def save(self, folder: Path, notes: dict[str, Any]) -> None:
+        """Write :attr:`net` as it is now, whole or not at all, in the format that the engine reads."""
+
+    def to(self, device: torch.device) -> None:
+        """Bring along what isn't trained."""
+        return None
+
+    def check(self, distributed: str) -> None:
+        """Raises InvalidOption where the stage can't run under this kind of distribution."""
+        return None

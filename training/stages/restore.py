@@ -1,0 +1,193 @@
+"""VividFace's two stages: the denoiser is trained in the latent space (Eq. 7), then through the decoder (Eq. 8)."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from training.batches import Source
+from training.config import Config
+from training.decoding import decode_with_gradient
+from training.losses import absolute_error, edge_error, switch_of, switched_error
+from training.masks import latent_mask
+from training.perceptual import Perceptual
+from training.sources import make_source
+from training.stages.base import Batch, Stage
+from training.stages.parts import make_parts
+from vividface_core.convert import save_checkpoint_folder
+from vividface_core.wan.empty_prompt import EmptyPrompt
+from vividface_core.wan.transformer import one_step_velocity
+from vividface_core.wan.vae import decode, encode, spatial_ratio, temporal_ratio
+
+WHOLE = 1 << 20
+"""Frames a chunk: all at once."""
+
+
+class OneStep(nn.Module):
+    """ẑ_h = z_l − s·DiT(z_l, t*, "") (Eq. 3, in Wan's direction), with the embedding of "" along."""
+
+    def __init__(self, transformer: nn.Module, prompt: EmptyPrompt, config: Any) -> None:
+        super().__init__()
+        self.transformer = transformer
+        self.rows = nn.Parameter(prompt.rows.clone(), requires_grad=config.learn_prompt)
+        self._length, self._t_star, self._scale = prompt.length, config.t_star, config.velocity_scale
+
+    @property
+    def prompt(self) -> EmptyPrompt:
+        """The embedding as it is now."""
+        return EmptyPrompt(self.rows.detach().float().cpu(), self._length)
+
+    def forward(self, low: Tensor) -> Tensor:
+        """``[B, C, T', h, w]`` normalised latents, degraded to restored; fp32."""
+        padded = nn.functional.pad(self.rows, (0, 0, 0, self._length - len(self.rows)))[None]
+        return low - self._scale * one_step_velocity(self.transformer, low, padded, self._t_star)
+
+
+class LatentStage(Stage):
+    """Eq. 7: L(z_h, ẑ_h, M_l). The autoencoder only makes latents, and none where they are cached."""
+
+    pixels = False
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.vae, transformer, prompt = make_parts(config.model)
+        self.vae.eval().requires_grad_(False)
+        transformer.train().requires_grad_(config.model.lora is None)
+        if config.model.lora is not None:
+            _add_lora(transformer, config)
+        if config.model.gradient_checkpointing:
+            transformer.enable_gradient_checkpointing()
+        self.net = OneStep(transformer, prompt, config.model)
+
+    def source(self, validation: bool) -> Source:
+        return make_source(self.config.data, validation=validation, pixels=self.pixels, seed=self.config.run.seed,
+                           temporal_ratio=temporal_ratio(self.vae.config))  # fmt: skip
+
+    def to(self, device: torch.device) -> None:
+        self.vae.to(device)
+
+    def loss(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        low, high, mask = self._latents(batch)
+        loss = self.config.loss
+        switch = switch_of(batch["chance"][:, 0], loss.face_probability)
+        restored = net(low)
+        error = switched_error(restored, high, mask, switch, loss.normalisation)
+        return {"loss": error, "before": switched_error(low, high, mask, switch, loss.normalisation)}
+
+    @torch.no_grad()
+    def _latents(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Degraded and clean latents, and the mask on their grid."""
+        if "low" in batch:
+            return batch["low"], batch["high"], batch["mask"]
+        both = encode(self.vae, torch.cat([batch["degraded"], batch["clean"]]), WHOLE)
+        config = self.vae.config
+        return (*both.chunk(2), latent_mask(batch["pixel_mask"], spatial_ratio(config), temporal_ratio(config)))
+
+    @torch.no_grad()
+    def show(self, batch: Batch) -> dict[str, Tensor]:
+        low, high, mask = self._latents(batch)
+        pictures = {"output": decode(self.vae, self._plain_net(low))}
+        pictures["input"] = batch["degraded"] if "degraded" in batch else decode(self.vae, low)
+        pictures["truth"] = batch["clean"] if "clean" in batch else decode(self.vae, high)
+        pixel_mask = batch.get("pixel_mask")
+        return {**pictures, "mask": torch.ones_like(pictures["truth"][:, :1]) if pixel_mask is None else pixel_mask}
+
+    def _plain_net(self, low: Tensor) -> Tensor:
+        was = self.net.training
+        self.net.eval()
+        try:
+            return self.net(low)
+        finally:
+            self.net.train(was)
+
+    def save(self, folder: Path, notes: dict[str, Any]) -> None:
+        """A checkpoint folder that the engine loads; adapters are merged into it and also kept on their own."""
+        model, transformer = self.config.model, self.net.transformer
+        merged = nullcontext(transformer) if model.lora is None else _Merged(transformer, folder)
+        meta = {
+            "name": self.config.run.output.name, "t_star": model.t_star, "velocity_scale": model.velocity_scale,
+            "native_size": model.native_size, "native_frames": model.native_frames,
+            "training": {"stage": self.config.stage, **notes},
+        }  # fmt: skip
+        with merged as whole:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            save_checkpoint_folder(folder, self.vae, whole, self.net.prompt, meta, dtype=torch.float32)
+
+
+class PixelStage(LatentStage):
+    """Eq. 8: L(x_h, x̂_h, M_p) + λ·DISTS(x_h, x̂_h), through the frozen decoder."""
+
+    pixels = True
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self._perceptual = Perceptual(config.loss)
+
+    def to(self, device: torch.device) -> None:
+        super().to(device)
+        self._perceptual.to(device)
+
+    def loss(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        weights, clean, mask = self.config.loss, batch["clean"], batch["pixel_mask"]
+        low = batch["low"] if "low" in batch else self._encode(batch["degraded"])
+        restored = self._decode(net(low))
+        switch = switch_of(batch["chance"][:, 0], weights.face_probability)
+        parts = {
+            "error": switched_error(restored, clean, mask, switch, weights.normalisation),
+            **self._perceptual(restored, clean, batch["chance"][:, 1]),
+            "absolute": absolute_error(restored, clean),
+            "edges": edge_error(restored, clean),
+        }
+        scale = {"error": 1.0, "dists": weights.dists, "lpips": weights.lpips, "absolute": weights.absolute,
+                 "edges": weights.edges}  # fmt: skip
+        return {"loss": sum(scale[name] * value for name, value in parts.items() if scale[name]), **parts}
+
+    @torch.no_grad()
+    def _encode(self, frames: Tensor) -> Tensor:
+        return encode(self.vae, frames, WHOLE)
+
+    def _decode(self, latents: Tensor) -> Tensor:
+        if self.config.model.gradient_checkpointing:
+            return decode_with_gradient(self.vae, latents)
+        return decode(self.vae, latents, WHOLE)
+
+
+def _add_lora(transformer: nn.Module, config: Config) -> None:
+    from peft import LoraConfig
+
+    lora = config.model.lora
+    transformer.add_adapter(LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=list(lora.targets)))
+
+
+class _Merged:
+    """The denoiser with its adapters merged in, while it is being written; they are also saved beside it."""
+
+    def __init__(self, transformer: nn.Module, folder: Path) -> None:
+        self._transformer, self._folder = transformer, folder
+
+    def __enter__(self) -> nn.Module:
+        from diffusers import WanTransformer3DModel
+        from peft.tuners.tuners_utils import BaseTunerLayer
+
+        transformer = self._transformer
+        transformer.save_lora_adapter(self._folder.with_name(self._folder.name + "-lora"))
+        state = {}
+        for name, module in transformer.named_modules():
+            if isinstance(module, BaseTunerLayer):
+                delta = module.get_delta_weight(module.active_adapters[0])
+                state[f"{name}.weight"] = module.get_base_layer().weight.detach() + delta
+                if module.get_base_layer().bias is not None:
+                    state[f"{name}.bias"] = module.get_base_layer().bias.detach()
+        for key, value in transformer.state_dict().items():
+            if "lora_" not in key and "base_layer" not in key:
+                state[key] = value
+        whole = WanTransformer3DModel.from_config(transformer.config)
+        whole.load_state_dict(state)
+        return whole
+
+    def __exit__(self, *_: object) -> None:
+        return None

@@ -58,7 +58,7 @@ class MicroBatches(Sampler):
         share = batch // processes
         if share * processes != batch or share % micro_batch:
             raise InvalidOption(
-                f"optimizer.batch {batch} doesn't divide into {processes} process(es) of micro-batches of {micro_batch}."
+                f"optimizer.batch {batch} doesn't divide into micro-batches of {micro_batch} on {processes} processes."
             )
         self.accumulation = share // micro_batch
         self._batch, self._micro, self._first, self._share = batch, micro_batch, process * share, share

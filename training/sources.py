@@ -34,7 +34,8 @@ class PreparedClips:
         if not config.validation:
             places = [place for place in places if (place % VALIDATION_SHARE == 0) == validation]
         if not places:
-            raise UnsupportedCheckpoint(f"{self._reader.folder} holds no clip for {'validation' if validation else 'training'}.")
+            use = "validation" if validation else "training"
+            raise UnsupportedCheckpoint(f"{self._reader.folder} holds no clip for {use}.")
         if pixels and not self._reader.recipe.get("pixels"):
             raise UnsupportedCheckpoint(f"{self._reader.folder} was prepared without --pixels, which this stage needs.")
         self._places, self._pixels, self._ratio = list(places), pixels, temporal_ratio

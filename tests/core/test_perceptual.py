@@ -86,7 +86,8 @@ def test_equal_pictures_have_no_distance_and_finite_gradients(name, pictures):
 @pytest.mark.parametrize("name", ["lpips-vgg", "dists"])
 def test_gradients_equal_finite_differences(name):
     net = perceptual_weights.load(name).double()
-    first, second = torch.rand(2, 1, 3, 32, 32, dtype=torch.double, generator=torch.Generator().manual_seed(3)).unbind(0)
+    chance = torch.Generator().manual_seed(3)
+    first, second = torch.rand(2, 1, 3, 32, 32, dtype=torch.double, generator=chance).unbind(0)
     first.requires_grad_()
     net(first, second).sum().backward()
     for place in ((0, 0, 3, 4), (0, 1, 17, 30), (0, 2, 31, 0)):

@@ -62,8 +62,10 @@ def data(tmp_path_factory):
     return out
 
 
-def write_config(folder: Path, data: Path, *, stage="latent", base="vividface-nano", micro=4, steps=12, checkpointing="true",
-                 extra="") -> Path:  # fmt: skip
+def write_config(
+    folder: Path, data: Path, *, stage="latent", base="vividface-nano", micro=4, steps=12, checkpointing="true",
+    extra="",
+) -> Path:  # fmt: skip
     folder.mkdir(parents=True)
     path = folder / "config.toml"
     path.write_text(CONFIG.format(stage=stage, output=folder / "run", base=base, data=data, micro=micro, steps=steps,
@@ -143,8 +145,9 @@ def test_a_stopped_run_goes_on_as_if_undisturbed(one_process, data, tmp_path):
 
 def test_the_pixel_stage_goes_on_from_the_latent_stage(two_processes, data, tmp_path):
     extra = "[loss]\ndists = 0.1\nperceptual_frames = 2\n"
-    config = write_config(tmp_path / "pixel", data, stage="pixel", base=str(two_processes / "model"), micro=1, extra=extra)
-    launch(config, "data.frames=5", "optimizer.steps=8", "optimizer.rate=5e-4", "run.trackers=['tensorboard']", processes=2)
+    base = str(two_processes / "model")
+    config = write_config(tmp_path / "pixel", data, stage="pixel", base=base, micro=1, steps=8, extra=extra)
+    launch(config, "data.frames=5", "optimizer.rate=5e-4", "run.trackers=['tensorboard']", processes=2)
     run = tmp_path / "pixel" / "run"
     entries = read_curve(run / "log.jsonl")
     assert {"error", "dists", "loss"} <= entries[0].keys()

@@ -103,7 +103,7 @@ class AutoencoderStage(Stage):
 
 @torch.no_grad()
 def latent_statistics(net: Autoencoder, clips: Iterable[Tensor], most: int = STATISTICS_CLIPS) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each latent channel over ``clips`` ``[1, 3, T, H, W]``; fp64 sums, ``[C]`` each."""
+    """Mean and standard deviation ``[C]`` of each latent channel over ``clips`` ``[1, 3, T, H, W]``, summed in fp64."""
     count, total, squares = 0, 0.0, 0.0
     for clip in islice(clips, most):
         values = net.moments(clip)[0].double().transpose(0, 1).flatten(1)

@@ -47,6 +47,8 @@ class Model(Section):
             below stand alone.
         vae, transformer: a path, or the arguments of ``AutoencoderKLWan`` / ``WanTransformer3DModel`` for random
             first weights. Each goes before ``base``.
+        principal_start: begin a new one-level autoencoder at the principal components of its patches (see
+            :mod:`training.principal`).
         learn_prompt: train the embedding of "" too. For denoisers from random weights only: there is no text encoder
             that they would have to agree with.
         native_size, native_frames: written into the checkpoint: what it is to be used at.
@@ -55,6 +57,7 @@ class Model(Section):
     base: str = ""
     vae: str | dict[str, Any] | None = None
     transformer: str | dict[str, Any] | None = None
+    principal_start: bool = False
     lora: Lora | None = None
     learn_prompt: bool = False
     t_star: float = T_STAR

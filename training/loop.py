@@ -5,20 +5,22 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator, DistributedType
+from accelerate import Accelerator
 from accelerate.utils import ProjectConfiguration, set_seed
 from torch import Tensor
 from tqdm import tqdm
 
+from training.averaging import AveragedWeights
 from training.batches import MicroBatches, Samples, make_loader
 from training.config import Config
 from training.optimizers import make_optimizer, make_schedule
 from training.progress_log import CurveLog
+from training.sharding import is_sharded, whole_net
 from training.stages.base import Batch, Stage
 from training.states import States
 from training.validation import Validation
@@ -53,7 +55,6 @@ class Trainer:
         self.accelerator = _accelerator(config)
         self.order = self._order(0)
         self.accelerator.gradient_accumulation_steps = self.order.accumulation
-        stage.check(str(self.accelerator.distributed_type))
         stage.to(self.accelerator.device)
         self.optimizer = make_optimizer(stage.net.parameters(), optimizer)
         self.schedule = make_schedule(self.optimizer, optimizer)
@@ -79,21 +80,14 @@ class Trainer:
 
     def _prepare(self) -> None:
         """Wrap net and optimizer for the devices; the averaged weights follow the unwrapped net."""
-        from diffusers.training_utils import EMAModel
-
         accelerator, config = self.accelerator, self.config
-        if accelerator.distributed_type == DistributedType.DEEPSPEED:
-            plugin = accelerator.state.deepspeed_plugin
+        plugin = accelerator.state.deepspeed_plugin if is_sharded(accelerator) else None
+        if plugin is not None:
             plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = config.optimizer.micro_batch
-        sharded = accelerator.distributed_type in (DistributedType.DEEPSPEED, DistributedType.FSDP)
-        if sharded and config.optimizer.name == "muon":
+        if is_sharded(accelerator) and config.optimizer.name == "muon":
             raise InvalidOption("optimizer.name muon needs whole kernels; with FSDP or DeepSpeed take adamw.")
         self.net, self.optimizer = accelerator.prepare(self.stage.net, self.optimizer)
-        trained = [p for p in self.net.parameters() if p.requires_grad]
-        decay = config.optimizer.ema
-        self.ema = EMAModel(trained, decay=decay, use_ema_warmup=True, power=0.75) if decay else None
-        if self.ema is not None:
-            self.ema.to(accelerator.device)
+        self.ema = AveragedWeights(self.net, config.optimizer.ema) if config.optimizer.ema else None
         self._loss = torch.compile(self.stage.loss, dynamic=False) if config.run.compile else self.stage.loss
 
     def run(self) -> None:
@@ -160,7 +154,7 @@ class Trainer:
         self.schedule.step()
         self.progress.step += 1
         if self.ema is not None and finite:
-            self.ema.step([p for p in self.net.parameters() if p.requires_grad])
+            self.ema.step()
         if self.progress.bad >= self.config.run.bad_batches:
             raise InvalidOutput(
                 f"{self.progress.bad} steps in a row gave NaN or infinite values, the last one step "
@@ -212,7 +206,7 @@ class Trainer:
 
     def validate(self) -> dict[str, float]:
         """Measure the averaged weights on the validation clips, log it, and save pictures."""
-        with self.averaged():
+        with self._averaged():
             figures = self.validation(self.progress.step)
         self.accelerator.log(figures, step=self.progress.step)
         if self.log is not None:
@@ -221,10 +215,10 @@ class Trainer:
 
     def save_model(self) -> None:
         """Write ``model/`` from the averaged weights."""
-        with self.averaged(), self.validation.whole(self.net) as net:
+        with self._averaged():
+            net = whole_net(self.accelerator, self.net, self.stage)
             if self._leads:
-                self.stage.net = net
-                self.stage.save(self.config.run.output / "model", {"steps": self.progress.step})
+                self.stage.save(self.config.run.output / "model", net, {"steps": self.progress.step})
         self.accelerator.wait_for_everyone()
 
     def finish(self) -> None:
@@ -235,19 +229,8 @@ class Trainer:
         if figures:
             self.accelerator.print("  ".join(f"{name} {value:.4f}" for name, value in figures.items()))
 
-    @contextmanager
-    def averaged(self) -> Iterator[None]:
-        """The net with its averaged weights."""
-        if self.ema is None:
-            yield
-            return
-        trained = [p for p in self.net.parameters() if p.requires_grad]
-        self.ema.store(trained)
-        self.ema.copy_to(trained)
-        try:
-            yield
-        finally:
-            self.ema.restore(trained)
+    def _averaged(self) -> AbstractContextManager[None]:
+        return nullcontext() if self.ema is None else self.ema.applied()
 
     @contextmanager
     def _trackers(self) -> Iterator[None]:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedType
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from training.batches import Samples
 from training.config import Config
+from training.sharding import is_sharded
 from training.stages.base import Stage
 
 SEED = 20_000
@@ -46,26 +43,18 @@ class Validation:
             rows.append(measure(shown))
             pictures.append(_side_by_side(shown))
         totals = torch.stack([*rows, torch.zeros(len(FIGURES))]).sum(0).to(self._accelerator.device)
-        totals = self._accelerator.reduce(totals, "sum") / count
+        # Where every process has seen every clip the sum counts each of them as often.
+        seen = count * self._accelerator.num_processes / world
+        totals = self._accelerator.reduce(totals, "sum") / seen
         if self._accelerator.is_main_process:
             self._picture(pictures[:MOST_PICTURES], step)
         return dict(zip(FIGURES, totals.tolist()))
 
     def _place(self) -> tuple[int, int]:
         """Sharded nets run on all processes together; copies may share the clips out."""
-        if self._sharded:
+        if is_sharded(self._accelerator):
             return 0, 1
         return self._accelerator.process_index, self._accelerator.num_processes
-
-    @property
-    def _sharded(self) -> bool:
-        return self._accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
-
-    @contextmanager
-    def whole(self, net: nn.Module) -> Iterator[nn.Module]:
-        """The unwrapped net with all its weights on the main process."""
-        plain = self._accelerator.unwrap_model(net)
-        yield getattr(plain, "_orig_mod", plain)
 
     def _picture(self, rows: list[Tensor], step: int) -> None:
         sheet = (torch.cat(rows, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
@@ -99,8 +88,3 @@ def _side_by_side(shown: dict[str, Tensor]) -> Tensor:
     middle = shown["truth"].shape[2] // 2
     pictures = [shown[key][0, :, middle].float().cpu() for key in ("input", "output", "truth")]
     return ((torch.cat(pictures, -1) + 1) / 2).clamp(0, 1)
-
-
-def region_figures(figures: np.ndarray) -> dict[str, float]:
-    """Figures by name from a row of :func:`measure`."""
-    return dict(zip(FIGURES, map(float, figures)))

@@ -19,7 +19,8 @@ from safetensors.torch import load_file
 from tests.assets import clip, run_ffmpeg
 from training.prepare import main as prepare
 from training.progress_log import read_curve
-from training.shards import ShardReader
+from training.shards import ShardReader, ShardWriter
+from training.train import main as train
 from vividface_core.weights import load_restorer
 
 CONFIG = """
@@ -160,3 +161,73 @@ def test_the_pixel_stage_goes_on_from_the_latent_stage(two_processes, data, tmp_
     assert restored.shape == (9, 3, 64, 64)
     card = json.loads((run / "model" / "vividface.json").read_text())
     assert card["training"] == {"stage": "pixel", "steps": 8} and card["native_frames"] == 9
+
+
+def poisoned(data: Path, folder: Path, clips: set[int]) -> Path:
+    """A copy of the prepared data in which the degraded latents of some clips are NaN."""
+    reader = ShardReader(data)
+    with ShardWriter(folder, reader.recipe) as writer:
+        for place, key in enumerate(reader.keys):
+            sample = reader[place]
+            if place in clips:
+                sample = {name: value * float("nan") if "low" in name else value for name, value in sample.items()}
+            writer.add(key, sample)
+    return folder
+
+
+def test_a_bad_batch_is_kept_and_skipped(data, tmp_path):
+    bad = poisoned(data, tmp_path / "data", {2})
+    config = write_config(tmp_path / "bad", bad, steps=8)
+    assert train([str(config), "optimizer.batch=1", "optimizer.micro_batch=1", "run.validate_every=0"]) == 0
+    run = tmp_path / "bad" / "run"
+    kept = sorted((run / "bad_batches").iterdir())
+    steps = {entry["step"] for entry in read_curve(run / "log.jsonl")}
+    assert kept and {int(path.name[4:10]) for path in kept} == set(range(1, 9)) - steps
+    assert torch.isnan(load_file(kept[0])["low"]).all() and torch.isfinite(load_file(kept[0])["high"]).all()
+    weights = load_file(run / "model/transformer/diffusion_pytorch_model.safetensors")
+    assert all(torch.isfinite(value).all() for value in weights.values())
+
+
+def test_nothing_but_bad_batches_stops_the_run(data, tmp_path, capfd):
+    bad = poisoned(data, tmp_path / "data", set(range(6)))
+    config = write_config(tmp_path / "bad", bad, steps=8)
+    assert train([str(config), "run.validate_every=0"]) == 1
+    assert "3 steps in a row gave NaN" in capfd.readouterr().err
+    assert len(list((tmp_path / "bad" / "run" / "bad_batches").iterdir())) == 3
+
+
+def test_adapters_learn_and_are_merged_on_saving(data, tmp_path):
+    config = write_config(tmp_path / "lora", data, extra="[model.lora]\nrank = 4\nalpha = 4\n")
+    assert train([str(config), "optimizer.ema=0"]) == 0
+    run = tmp_path / "lora" / "run"
+    entries = [entry for entry in read_curve(run / "log.jsonl") if "loss" in entry]
+    left = [entry["loss"] / entry["before"] for entry in entries]
+    assert np.mean(left[-4:]) < np.mean(left[:4])
+    merged, base = load_restorer(str(run / "model")).transformer, load_restorer("vividface-nano").transformer
+    changed = {name for name, value in merged.state_dict().items() if not torch.equal(value, base.state_dict()[name])}
+    assert changed and all(".attn" in name or ".ffn" in name for name in changed)
+    adapters = load_file(next((run / "model-lora").glob("*.safetensors")))
+    assert all("lora" in name for name in adapters) and max(min(v.shape) for v in adapters.values()) == 4
+    # The merged net is the one that was trained: its validation error is the one that was logged.
+    again = load_restorer(str(run / "model"))
+    sample = ShardReader(data)[0]
+    restored = again.restore(sample["pixels"].float().transpose(0, 1) / 255)
+    assert torch.isfinite(restored).all()
+
+
+def test_a_run_is_not_begun_over_another(data, tmp_path, capfd):
+    config = write_config(tmp_path / "first", data, steps=2)
+    arguments = [str(config), "run.validate_every=0", "run.checkpoint_every=1"]
+    assert train(arguments) == 0
+    assert train([*arguments, "--fresh"]) == 1
+    assert "holds states of another run" in capfd.readouterr().err
+    assert train([*arguments, "optimizer.steps=3"]) == 0, "without --fresh it goes on"
+    assert [entry["step"] for entry in read_curve(tmp_path / "first" / "run" / "log.jsonl")] == [1, 2, 3]
+
+
+def test_weights_and_biases_gets_the_curve(data, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path))
+    config = write_config(tmp_path / "wandb", data, steps=2)
+    assert train([str(config), "run.validate_every=1", "run.trackers=['wandb']"]) == 0
+    assert list((tmp_path / "wandb").glob("offline-run-*/run-*.wandb"))

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from training.losses import absolute_error, edge_error, gaussian_divergence
 from training.perceptual import Perceptual
+from training.principal import start_from_principal
 from training.random_clips import RandomClips
 from training.stages.base import Batch, Stage
 from training.stages.parts import make_vae
@@ -55,7 +56,10 @@ class AutoencoderStage(Stage):
 
     def __init__(self, config) -> None:
         super().__init__(config)
-        self.net = Autoencoder(make_vae(config.model).train().requires_grad_(True))
+        vae = make_vae(config.model).train().requires_grad_(True)
+        if config.model.principal_start:
+            start_from_principal(vae, self._clean_clips(torch.device("cpu")))
+        self.net = Autoencoder(vae)
         self._perceptual = Perceptual(config.loss)
 
     def source(self, validation: bool) -> RandomClips:
@@ -82,10 +86,11 @@ class AutoencoderStage(Stage):
         clean = batch["clean"]
         return {"input": clean, "output": self.net(clean)[0], "truth": clean, "mask": torch.ones_like(clean[:, :1])}
 
-    def save(self, folder: Path, notes: dict[str, Any]) -> None:
+    def save(self, folder: Path, net: nn.Module, notes: dict[str, Any]) -> None:
         """``config.json`` with the measured latent statistics, and the weights, in diffusers' layout."""
-        mean, std = latent_statistics(self.net, self._clean_clips())
-        vae, target = self.net.vae, folder / "vae"
+        device = next(net.parameters()).device
+        mean, std = latent_statistics(net, self._clean_clips(device))
+        vae, target = net.vae, folder / "vae"
         target.mkdir(parents=True, exist_ok=True)
         state = {key: value.detach().float().cpu().contiguous() for key, value in vae.state_dict().items()}
         write_tensors(target / "diffusion_pytorch_model.safetensors", state, {"format": "pt"})
@@ -95,8 +100,8 @@ class AutoencoderStage(Stage):
         partial.write_text(json.dumps(config, indent=2) + "\n")
         partial.replace(target / "config.json")
 
-    def _clean_clips(self) -> Iterable[Tensor]:
-        source, device = self.source(validation=False), next(self.net.parameters()).device
+    def _clean_clips(self, device: torch.device) -> Iterable[Tensor]:
+        source = self.source(validation=False)
         for number in range(STATISTICS_CLIPS):
             yield source.sample(number, np.random.default_rng((7, number)))["clean"][None].to(device)
 

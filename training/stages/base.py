@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,12 +21,9 @@ class Stage(ABC):
     Attributes:
         net: the trained module. Gradients are shared between processes when it is called, so a loss calls it and
             nothing inside it.
-        metric: the validation figure by which a run is judged, in dB, higher is better.
     """
 
     net: nn.Module
-    metric: ClassVar[str] = "psnr"
-
     def __init__(self, config: Config) -> None:
         self.config = config
 
@@ -43,13 +40,9 @@ class Stage(ABC):
         """``input``, ``output``, ``truth`` ``[B, 3, T, H, W]`` in −1…1 and ``mask`` ``[B, 1, T, H, W]`` of a batch."""
 
     @abstractmethod
-    def save(self, folder: Path, notes: dict[str, Any]) -> None:
-        """Write :attr:`net` as it is now, whole or not at all, in the format that the engine reads."""
+    def save(self, folder: Path, net: nn.Module, notes: dict[str, Any]) -> None:
+        """Write ``net``, a whole one, all or nothing, in the format that the engine reads."""
 
     def to(self, device: torch.device) -> None:
         """Bring along what isn't trained."""
-        return None
-
-    def check(self, distributed: str) -> None:
-        """Raises InvalidOption where the stage can't run under this kind of distribution."""
         return None

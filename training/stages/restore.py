@@ -104,9 +104,9 @@ class LatentStage(Stage):
         finally:
             self.net.train(was)
 
-    def save(self, folder: Path, notes: dict[str, Any]) -> None:
+    def save(self, folder: Path, net: nn.Module, notes: dict[str, Any]) -> None:
         """A checkpoint folder that the engine loads; adapters are merged into it and also kept on their own."""
-        model, transformer = self.config.model, self.net.transformer
+        model, transformer = self.config.model, net.transformer
         merged = nullcontext(transformer) if model.lora is None else _Merged(transformer, folder)
         meta = {
             "name": self.config.run.output.name, "t_star": model.t_star, "velocity_scale": model.velocity_scale,
@@ -115,7 +115,7 @@ class LatentStage(Stage):
         }  # fmt: skip
         with merged as whole:
             folder.parent.mkdir(parents=True, exist_ok=True)
-            save_checkpoint_folder(folder, self.vae, whole, self.net.prompt, meta, dtype=torch.float32)
+            save_checkpoint_folder(folder, self.vae, whole, net.prompt, meta, dtype=torch.float32)
 
 
 class PixelStage(LatentStage):

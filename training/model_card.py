@@ -1,0 +1,90 @@
+"""The card of a published model: what it is, what it was trained on and under which licences, what it measures."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vividface_core.errors import InvalidOption
+
+FRONT = """---
+license: {licence}
+library_name: vividface
+pipeline_tag: video-to-video
+tags: [video, face-restoration, one-step-diffusion, wan]
+---
+"""
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a person has to say about a model; everything else is read off it.
+
+    Attributes:
+        name: of the model; empty: that of the run.
+        licence: SPDX identifier of the weights.
+        description: a few sentences, Markdown.
+        training_data: ``{"package" or "name": …, "licence": …}`` for each source.
+        held_out: what was never trained on.
+        limits: known weaknesses.
+        metrics: ``{"name": value}``, measured on what ``protocol`` says.
+    """
+
+    name: str = ""
+    licence: str = "apache-2.0"
+    description: str = ""
+    training_data: list[dict[str, str]] = field(default_factory=list)
+    held_out: str = ""
+    limits: str = ""
+    protocol: str = ""
+    metrics: dict[str, float] = field(default_factory=dict)
+    edition: int = 1
+
+    @classmethod
+    def read(cls, path: Path) -> ModelCard:
+        """From JSON.
+
+        Raises:
+            InvalidOption: missing, no JSON, or an unknown entry.
+        """
+        try:
+            return cls(**json.loads(Path(path).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise InvalidOption(f"{path} is no model card ({error})") from error
+
+    def entries(self) -> dict[str, Any]:
+        """What goes into ``vividface.json``: everything that was said."""
+        return {key: value for key, value in asdict(self).items() if value}
+
+    def text(self, meta: dict[str, Any]) -> str:
+        """``README.md`` for the Hub, from ``vividface.json``'s entries ``meta``."""
+        parts = [FRONT.format(licence=self.licence), f"# {meta.get('name', 'VividFace checkpoint')}\n"]
+        if self.description:
+            parts.append(self.description + "\n")
+        parts.append(_use(meta))
+        parts.append("## Training data\n\n" + (_bullets(self.training_data) or "Not stated.\n"))
+        for title, text in (("Held out", self.held_out), ("Known limits", self.limits)):
+            if text:
+                parts.append(f"## {title}\n\n{text}\n")
+        if self.metrics:
+            rows = "".join(f"| {name} | {value:.4g} |\n" for name, value in self.metrics.items())
+            parts.append(f"## Measured\n\n{self.protocol}\n\n| | |\n|---|---|\n{rows}")
+        return "\n".join(parts)
+
+
+def _use(meta: dict[str, Any]) -> str:
+    training = meta.get("training") or {}
+    steps = f"Stage `{training['stage']}`, {training['steps']} steps.\n" if "stage" in training else ""
+    return (
+        f"One denoiser pass at t\\* = {meta['t_star']:g}, velocity scale {meta['velocity_scale']:g}, made for clips of "
+        f"{meta['native_frames']} frames at {meta['native_size']}×{meta['native_size']}. {steps}\n"
+        "Load it with `vividface restore IN -o OUT --model THIS-FOLDER`, or with the node *Load VividFace Model*.\n"
+    )
+
+
+def _bullets(sources: list[dict[str, str]]) -> str:
+    names = ((source.get("package") or source.get("name", "?"), source.get("licence", "licence not stated"))
+             for source in sources)  # fmt: skip
+    return "".join(f"- {name} ({licence})\n" for name, licence in names)

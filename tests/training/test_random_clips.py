@@ -1,0 +1,119 @@
+"""Random training clips: the same for the same number, moving, with masks that follow the face."""
+
+from __future__ import annotations
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from skimage import data as pictures
+
+from tests.assets import clip
+from training.camera import Move, cut, smooth_path
+from training.config import Data
+from training.find_faces import main as find_faces
+from training.random_clips import RandomClips
+from vividface_core.errors import MissingWeights
+from vividface_core.video.reader import VideoReader
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory):
+    """A portrait and another still, a real clip of 17 frames, and a scene."""
+    folder = tmp_path_factory.mktemp("material")
+    with VideoReader(clip("single_face"), end_frame=17) as reader:
+        moving = torch.stack([frame.rgb() for frame in reader])
+    clips = {
+        "00000": torch.from_numpy(np.ascontiguousarray(pictures.astronaut()[None, :400, 60:420])),
+        "00001": torch.from_numpy(np.ascontiguousarray(pictures.coffee()[None, :300, :400])),
+        "00002": (moving * 255).round().byte().permute(0, 2, 3, 1).contiguous(),
+        "00003": torch.from_numpy(np.ascontiguousarray(pictures.rocket()[None, :300, :400])),
+    }
+    save_file(clips, folder / "clips.safetensors")
+    (folder / "clips.json").write_text(json.dumps({key: {"package": "scikit-image"} for key in clips}))
+    arguments = ["find_faces", str(folder), "--smallest", "60"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", arguments)
+        find_faces()
+    return folder
+
+
+def config(folder, **values):
+    return Data(**{"kind": "clips", "path": folder, "frames": 9, "size": 64, **values})
+
+
+def draw(source, number, seed=0):
+    return source.sample(number, np.random.default_rng((seed, number)))
+
+
+def test_faces_are_found_with_masks_in_every_frame(material):
+    source = RandomClips(config(material))
+    assert {"00000", "00002"} <= set(source._material.faces) | {"00000"}
+    mask = source._material.mask("00002")
+    assert mask.shape == (17, 90, 160) and all(0.01 < float(frame.float().mean()) < 0.5 for frame in mask)
+    assert source._material.mask("00001") is None
+
+
+def test_samples_have_their_shapes_and_ranges(material):
+    source = RandomClips(config(material))
+    for number in range(12):
+        sample = draw(source, number)
+        assert sample["clean"].shape == sample["degraded"].shape == (3, 9, 64, 64)
+        assert sample["pixel_mask"].shape == (1, 9, 64, 64) and sample["pixel_mask"].dtype == torch.uint8
+        assert -1 <= sample["clean"].min() and sample["clean"].max() <= 1
+        assert (sample["clean"] - sample["degraded"]).abs().mean() > 1e-3
+        assert sample["pixel_mask"].any()
+
+
+def test_the_same_number_is_the_same_sample_also_in_a_worker(material):
+    source = RandomClips(config(material))
+    travelled = pickle.loads(pickle.dumps(source))
+    for number in (0, 5):
+        one, other = draw(source, number), draw(travelled, number)
+        assert all(torch.equal(one[key], other[key]) for key in one)
+    assert not torch.equal(draw(source, 0)["clean"], draw(source, 1)["clean"])
+
+
+def test_stills_move_and_can_stand_still(material):
+    moving, standing = (RandomClips(config(material, faces=0.0, still_warp=warp)) for warp in (1.0, 0.0))
+    for source, moves in ((moving, True), (standing, False)):
+        source._keys = ["00001"]
+        steps = [float(draw(source, n)["clean"].diff(dim=1).abs().mean()) for n in range(8)]
+        # Light may change over any clip, so one that stands still isn't quite without differences.
+        assert (np.median(steps) > 0.005) == moves, steps
+
+
+def test_masks_lie_on_the_face(material):
+    """Around a known face the mask covers its middle and leaves the corners free."""
+    source = RandomClips(config(material, faces=1.0, size=96, canvas=96, still_warp=0.2))
+    source._faces = ["00002"]
+    for number in range(6):
+        mask = draw(source, number)["pixel_mask"][0].float()
+        assert mask[:, 40:56, 40:56].mean() > 0.9
+        assert mask[:, :6, :6].mean() < 0.1 and mask[:, -6:, -6:].mean() < 0.35
+
+
+def test_validation_clips_are_never_trained_on(material):
+    source, held = (RandomClips(config(material), validation=validation) for validation in (False, True))
+    assert not set(source._keys) & set(held._keys)
+    assert set(source._keys) | set(held._keys) == {"00000", "00001", "00002", "00003"}
+
+
+def test_an_unprepared_folder_says_what_to_do(tmp_path):
+    with pytest.raises(MissingWeights, match=r"training\.prepare_nano"):
+        RandomClips(config(tmp_path))
+
+
+def test_a_move_without_strength_is_a_plain_crop():
+    picture = torch.rand(1, 3, 80, 120)
+    move = Move.draw(3, np.array([60.0, 40.0]), 64.0, 0.0, np.random.default_rng(0))
+    got = cut(picture, move.grid(64, 80, 120), 64.0)
+    assert torch.allclose(got, picture[:, :, 8:72, 28:92].expand(3, -1, -1, -1), atol=2e-4)
+
+
+def test_paths_are_smooth():
+    path = smooth_path(81, np.random.default_rng(3))
+    assert path.shape == (81,) and np.abs(np.diff(path)).max() < 0.35

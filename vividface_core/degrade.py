@@ -112,6 +112,14 @@ def resize(clip: Tensor, height: int, width: int) -> Tensor:
     return F.interpolate(clip, size=(height, width), mode="bicubic", align_corners=False).clamp(0, 1)
 
 
+def _repeatable() -> dict[str, str]:
+    """x264's AVX-512 code gives other bytes from run to run (seen with libx264 of PyAV 18); AVX2's are exact.
+
+    Told only where the processor has more than AVX2: a set that it lacks would crash.
+    """
+    return {"x264-params": "asm=AVX2"} if torch.backends.cpu.get_cpu_capability() == "AVX512" else {}
+
+
 def through_h264(clip: Tensor, crf: int) -> Tensor:
     """Encode ``[T, 3, H, W]`` (even sides) with libx264 in memory and decode it again; yuv420p, bt601."""
     frames = (clip * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
@@ -120,7 +128,7 @@ def through_h264(clip: Tensor, crf: int) -> Tensor:
         stream = sink.add_stream("libx264", rate=Fraction(25))
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
-        stream.options = {"crf": str(crf)}
+        stream.options = {"crf": str(crf), **_repeatable()}
         # Threads would make the bytes depend on the machine.
         stream.codec_context.thread_count = 1
         for picture in frames:

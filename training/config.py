@@ -100,6 +100,9 @@ class Loss(Section):
     Attributes:
         face_probability: p of Eq. 6.
         normalisation: of the face term; the paper doesn't say, ``literal`` is the equation as it stands.
+        channels: of the latent stage. Latents are normalised, so ``equal``, as in the paper, lets channels that
+            barely show in the picture count as much as those that make it; ``decoded`` weighs each channel by the
+            pixel error that an error in it makes (mean weight 1), which spares a small model much of the pixel stage.
         dists: λ of Eq. 8 (pixel stage). lpips: the same for LPIPS; not in the paper.
         perceptual_frames: frames of a clip, drawn at random, that DISTS and LPIPS see; 0: all.
         absolute, edges: weights of L1 on pixels and on their differences (autoencoder; in the pixel stage extra to
@@ -109,6 +112,7 @@ class Loss(Section):
 
     face_probability: float = Field(0.5, ge=0, le=1)
     normalisation: Literal["literal", "mask"] = "literal"
+    channels: Literal["equal", "decoded"] = "equal"
     dists: float = Field(0.1, ge=0)
     lpips: float = Field(0.0, ge=0)
     perceptual_frames: int = Field(0, ge=0)

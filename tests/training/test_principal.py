@@ -7,9 +7,10 @@ import pytest
 import torch
 from skimage import data as pictures
 
-from training.principal import start_from_principal
+from training.principal import principal_components, start_from_principal
 from training.stages.autoencoder import Autoencoder, latent_statistics
 from training.stages.parts import new_vae
+from training.stages.restore import decoder_gains
 from vividface_core.errors import InvalidOption
 from vividface_core.wan.vae import decode, encode
 
@@ -71,3 +72,13 @@ def test_layouts_that_have_no_linear_path_are_refused(change, clips):
         layout["decoder_base_dim"] = change["base_dim"]
     with pytest.raises(InvalidOption):
         start_from_principal(new_vae(layout), clips)
+
+
+def test_decoder_gains_are_the_variances_of_the_components(clips):
+    """The start's latents are components over their deviation, so an error in one shows by its variance."""
+    vae = new_vae(LAYOUT).eval()
+    start_from_principal(vae, clips)
+    variances = principal_components(clips, 4)[1][:24]
+    gains = decoder_gains(vae)
+    assert torch.allclose(gains / gains[1], variances / variances[1], rtol=0.15, atol=0.02)
+    assert float(gains.mean()) == pytest.approx(1, abs=1e-4)

@@ -12,12 +12,17 @@ from safetensors.torch import save_file
 from skimage import data as pictures
 
 from tests.assets import clip
+from training.cache import main as cache
 from training.camera import Move, cut, smooth_path
 from training.config import Data
 from training.find_faces import main as find_faces
 from training.random_clips import RandomClips
-from vividface_core.errors import MissingWeights
+from training.shards import ShardReader
+from training.sources import PreparedClips
+from vividface_core.errors import MissingWeights, UnsupportedCheckpoint
 from vividface_core.video.reader import VideoReader
+from vividface_core.wan.build import load_vae
+from vividface_core.wan.vae import encode
 
 
 @pytest.fixture(scope="module")
@@ -117,3 +122,28 @@ def test_a_move_without_strength_is_a_plain_crop():
 def test_paths_are_smooth():
     path = smooth_path(81, np.random.default_rng(3))
     assert path.shape == (81,) and np.abs(np.diff(path)).max() < 0.35
+
+
+def test_cached_clips_are_the_encoded_samples(material, tiny_checkpoint, tmp_path):
+    """The same clips as on the fly, through the autoencoder; a second run adds nothing, another recipe is refused."""
+    arguments = [str(material), "--vae", str(tiny_checkpoint / "vae"), "--out", str(tmp_path / "cache"),
+                 "--samples", "4", "--size", "64", "--canvas", "64", "--workers", "0", "--device", "cpu",
+                 "--seed", "3"]  # fmt: skip
+    assert cache(arguments) == 0
+    reader = ShardReader(tmp_path / "cache")
+    assert len(reader) == 4 and reader[0]["high"].shape == (8, 3, 8, 8) and reader[0]["mask"].shape == (1, 3, 8, 8)
+    source = RandomClips(config(material, canvas=64, faces=0.8, zoom=(0.2, 0.6)))
+    sample = source.sample(2, np.random.default_rng((3, 0, 2)))
+    vae = load_vae(tiny_checkpoint / "vae")
+    with torch.inference_mode():
+        for part, name in (("clean", "high"), ("degraded", "low.0")):
+            assert torch.allclose(encode(vae, sample[part][None])[0], reader[2][name].float(), atol=5e-3)
+    before = (tmp_path / "cache" / "00000.safetensors").read_bytes()
+    assert cache(arguments) == 0
+    assert (tmp_path / "cache" / "00000.safetensors").read_bytes() == before
+    assert cache([*arguments, "--zoom", "0.5", "0.9"]) == 1
+    data = Data(path=tmp_path / "cache", frames=5, validation=tmp_path / "cache")
+    shorter = PreparedClips(data, validation=False, pixels=False, seed=0, temporal_ratio=4)
+    assert shorter.sample(0, np.random.default_rng(0))["low"].shape == (8, 2, 8, 8)
+    with pytest.raises(UnsupportedCheckpoint, match="without --pixels"):
+        PreparedClips(data, validation=False, pixels=True, seed=0, temporal_ratio=4)

@@ -76,7 +76,7 @@ def main() -> None:
     if args.json:
         args.json.write_text(json.dumps({"machine": platform.machine(), "rows": rows}, indent=1) + "\n")
     if args.table:
-        from training.evaluation_report import write_between
+        from training.evaluation.report import write_between
 
         write_between(args.table, "speed", table(rows))
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from training.config import load_config
-from training.progress_log import read_curve
+from training.run.progress_log import read_curve
 from training.train import train
 from vividface_core.errors import VividFaceError
 

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
-from training.batches import Samples
 from training.config import Data
-from training.masks import latent_mask
-from training.random_clips import RandomClips
-from training.shards import ShardWriter
+from training.data.batches import Samples
+from training.data.masks import latent_mask
+from training.data.random_clips import RandomClips
+from training.data.shards import ShardWriter
 from vividface_core.devices import pick_device
 from vividface_core.errors import VividFaceError
 from vividface_core.wan.build import load_vae

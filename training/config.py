@@ -48,7 +48,7 @@ class Model(Section):
         vae, transformer: a path, or the arguments of ``AutoencoderKLWan`` / ``WanTransformer3DModel`` for random
             first weights. Each goes before ``base``.
         principal_start: begin a new one-level autoencoder at the principal components of its patches (see
-            :mod:`training.principal`).
+            :mod:`training.stages.principal`).
         learn_prompt: train the embedding of "" too. For denoisers from random weights only: there is no text encoder
             that they would have to agree with.
         native_size, native_frames: written into the checkpoint: what it is to be used at.
@@ -95,7 +95,7 @@ class Data(Section):
 
 
 class Loss(Section):
-    """Weights of the losses; see :mod:`training.losses`.
+    """Weights of the losses; see :mod:`training.objectives.losses`.
 
     Attributes:
         face_probability: p of Eq. 6.

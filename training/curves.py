@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from training.progress_log import read_curve
+from training.run.progress_log import read_curve
 from vividface_core.errors import InvalidOption
 
 SMOOTH = 15

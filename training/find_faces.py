@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from training.random_clips import FACES, MASK_SCALE, MASKS, Material
+from training.data.random_clips import FACES, MASK_SCALE, MASKS, Material
 from vividface_core.faces.crop import square_crop
 from vividface_core.faces.detect import FaceDetection, load_detector
 from vividface_core.faces.parse import load_parser

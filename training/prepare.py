@@ -1,7 +1,7 @@
 """From raw videos to training samples: ``python -m training.prepare VIDEO_OR_FOLDER … --out data/mine``.
 
-Face clips are cut (:mod:`training.face_clips`), parsed, degraded ``--variants`` times with fixed seeds and encoded.
-A sample holds the clean latent ``high``, the degraded latents ``low.0`` …, the face mask on the latent grid ``mask``,
+Face clips are cut (:mod:`training.data.face_clips`), parsed, degraded ``--variants`` times with fixed seeds and
+encoded. A sample holds the clean latent ``high``, the degraded latents ``low.0`` …, the face mask on the latent grid ``mask``,
 and, with ``--pixels``, the clean clip and its mask for the pixel stage. A run that was interrupted goes on where it
 was; another recipe is refused. ``contact_sheet.jpg`` shows what was kept and what was left out, and why.
 """
@@ -20,9 +20,9 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 from tqdm import tqdm
 
-from training.face_clips import ClipRules, FaceClip, find_clips, read_clip
-from training.masks import latent_mask
-from training.shards import ShardWriter
+from training.data.face_clips import ClipRules, FaceClip, find_clips, read_clip
+from training.data.masks import latent_mask
+from training.data.shards import ShardWriter
 from vividface_core.degrade import DegradationRanges
 from vividface_core.devices import pick_device, pick_dtype
 from vividface_core.errors import InvalidOption, VividFaceError

@@ -26,8 +26,8 @@ def make_stage(config: Config):
 
 
 def train(config: Config, fresh: bool = False) -> None:
-    """Run a configuration to its end; see :class:`training.loop.Trainer`."""
-    from training.loop import Trainer, state_folder
+    """Run a configuration to its end; see :class:`training.run.loop.Trainer`."""
+    from training.run.loop import Trainer, state_folder
 
     if fresh and any(state_folder(config.run.output).glob("[0-9]*")):
         raise InvalidOption(f"{config.run.output} holds states of another run; choose another folder or remove them.")

@@ -98,11 +98,9 @@ def test_nan_names_its_stage(stage, parameter):
 
 MEASURE = """
 import torch
-from training.nano_model import TEXT_WIDTH, make_autoencoder, make_transformer
 from vividface_core.progress import peak_memory
-from vividface_core.restorers.one_step import OneStepRestorer
-from vividface_core.wan.empty_prompt import EmptyPrompt
-restorer = OneStepRestorer(make_autoencoder(), make_transformer(), EmptyPrompt(torch.randn(1, TEXT_WIDTH)))
+from vividface_core.weights import load_restorer
+restorer = load_restorer("vividface-nano")
 restorer.restore(torch.rand(1, 3, 32, 32))
 weights = sum(p.numel() * p.element_size() for m in restorer.modules.values() for p in m.parameters())
 before = peak_memory()

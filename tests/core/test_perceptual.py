@@ -11,7 +11,7 @@ import torch
 from skimage import data
 from torch import nn
 
-from training import perceptual_weights
+from training.objectives import perceptual_weights
 from training.packages import fetch
 from vividface_core.degrade import gaussian_blur
 from vividface_core.errors import UnsupportedCheckpoint

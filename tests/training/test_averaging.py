@@ -8,7 +8,7 @@ import sys
 import torch
 from torch import nn
 
-from training.averaging import AveragedWeights
+from training.run.averaging import AveragedWeights
 
 
 def test_the_average_equals_a_plain_loop():
@@ -42,7 +42,7 @@ import sys, torch, torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
-from training.averaging import AveragedWeights
+from training.run.averaging import AveragedWeights
 dist.init_process_group("gloo")
 mesh = init_device_mesh("cpu", (2,))
 torch.manual_seed(0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.batches import MicroBatches, Samples, Shuffled, make_loader
+from training.data.batches import MicroBatches, Samples, Shuffled, make_loader
 from vividface_core.errors import InvalidOption
 
 

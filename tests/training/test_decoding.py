@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.tiny import tiny_modules
-from training.decoding import decode_with_gradient
+from training.objectives.decoding import decode_with_gradient
 from vividface_core.wan.vae import decode
 
 
@@ -51,7 +51,7 @@ def test_gradient_equals_finite_differences():
 MEASURE = """
 import sys, torch
 from tests.tiny import tiny_modules
-from training.decoding import decode_with_gradient
+from training.objectives.decoding import decode_with_gradient
 from vividface_core.progress import peak_memory
 from vividface_core.wan.vae import decode
 vae = tiny_modules()[0].requires_grad_(False)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from training.losses import edge_error, gaussian_divergence, switch_of, switched_error
-from training.masks import latent_mask
+from training.data.masks import latent_mask
+from training.objectives.losses import edge_error, gaussian_divergence, switch_of, switched_error
 
 
 def loop_mask(mask: torch.Tensor, space: int, time: int) -> torch.Tensor:

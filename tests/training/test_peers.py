@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from training.peers import FFMPEG_CHAINS, ffmpeg_filter, tuned
+from training.evaluation.peers import FFMPEG_CHAINS, ffmpeg_filter, tuned
 
 
 def test_a_filter_that_does_nothing_changes_nothing():

@@ -7,9 +7,9 @@ import pytest
 import torch
 from skimage import data as pictures
 
-from training.principal import principal_components, start_from_principal
 from training.stages.autoencoder import Autoencoder, latent_statistics
 from training.stages.parts import new_vae
+from training.stages.principal import principal_components, start_from_principal
 from training.stages.restore import decoder_gains
 from vividface_core.errors import InvalidOption
 from vividface_core.wan.vae import decode, encode

@@ -13,12 +13,12 @@ from skimage import data as pictures
 
 from tests.assets import clip
 from training.cache import main as cache
-from training.camera import Move, cut, smooth_path
 from training.config import Data
+from training.data.camera import Move, cut, smooth_path
+from training.data.random_clips import RandomClips
+from training.data.shards import ShardReader
+from training.data.sources import PreparedClips
 from training.find_faces import main as find_faces
-from training.random_clips import RandomClips
-from training.shards import ShardReader
-from training.sources import PreparedClips
 from vividface_core.errors import MissingWeights, UnsupportedCheckpoint
 from vividface_core.video.reader import VideoReader
 from vividface_core.wan.build import load_vae

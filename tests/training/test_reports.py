@@ -10,8 +10,8 @@ from PIL import Image
 
 from training import ablation
 from training.curves import plot
-from training.evaluation_report import table, write_between
-from training.progress_log import CurveLog, read_curve
+from training.evaluation.report import table, write_between
+from training.run.progress_log import CurveLog, read_curve
 from vividface_core.errors import InvalidOption
 
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from training.shards import ShardReader, ShardWriter, fingerprint
+from training.data.shards import ShardReader, ShardWriter, fingerprint
 from vividface_core.errors import InvalidOption, UnsupportedCheckpoint
 
 RECIPE = {"size": 256, "seed": 0, "ranges": {"sigma": [0.1, 10]}}
@@ -82,7 +82,7 @@ def test_an_error_leaves_the_last_whole_state(tmp_path):
 KILLED = """
 import sys
 from tests.training.test_shards import RECIPE, sample
-from training.shards import ShardWriter
+from training.data.shards import ShardWriter
 with ShardWriter(sys.argv[1], RECIPE, shard_bytes=1) as writer:
     for number in range(100_000):
         writer.add(f"s{number}", sample(number % 50))

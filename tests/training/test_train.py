@@ -17,9 +17,9 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from tests.assets import clip, run_ffmpeg
+from training.data.shards import ShardReader, ShardWriter
 from training.prepare import main as prepare
-from training.progress_log import read_curve
-from training.shards import ShardReader, ShardWriter
+from training.run.progress_log import read_curve
 from training.train import main as train
 from vividface_core.weights import load_restorer
 

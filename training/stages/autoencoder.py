@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from training.losses import absolute_error, edge_error, gaussian_divergence
-from training.perceptual import Perceptual
-from training.principal import start_from_principal
-from training.random_clips import RandomClips
+from training.data.random_clips import RandomClips
+from training.objectives.losses import absolute_error, edge_error, gaussian_divergence
+from training.objectives.perceptual import Perceptual
 from training.stages.base import Batch, Stage
 from training.stages.parts import make_vae
+from training.stages.principal import start_from_principal
 from vividface_core.wan.tensor_files import write_tensors
 from vividface_core.wan.vae import StreamingDecoder, StreamingEncoder, after_first, temporal_ratio
 

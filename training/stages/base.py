@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from training.batches import Source
 from training.config import Config
+from training.data.batches import Source
 
 Batch = dict[str, Tensor]
 

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from training.batches import Source
 from training.config import Config
-from training.decoding import decode_with_gradient
-from training.losses import absolute_error, edge_error, switch_of, switched_error
-from training.masks import latent_mask
-from training.perceptual import Perceptual
-from training.sources import make_source
+from training.data.batches import Source
+from training.data.masks import latent_mask
+from training.data.sources import make_source
+from training.objectives.decoding import decode_with_gradient
+from training.objectives.losses import absolute_error, edge_error, switch_of, switched_error
+from training.objectives.perceptual import Perceptual
 from training.stages.base import Batch, Stage
 from training.stages.parts import make_parts
 from vividface_core.convert import save_checkpoint_folder

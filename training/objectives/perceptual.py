@@ -15,7 +15,7 @@ class Perceptual:
         self._frames = config.perceptual_frames
         self._nets: dict[str, nn.Module] = {}
         if config.dists or config.lpips:
-            from training.perceptual_weights import load
+            from training.objectives.perceptual_weights import load
 
             self._nets = {name: load(name) for name in ("dists", "lpips") if getattr(config, name)}
 

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.batches import Shuffled, Source
 from training.config import Data
-from training.random_clips import VALIDATION_SHARE, RandomClips
-from training.shards import ShardReader
+from training.data.batches import Shuffled, Source
+from training.data.random_clips import VALIDATION_SHARE, RandomClips
+from training.data.shards import ShardReader
 from vividface_core.errors import UnsupportedCheckpoint
 
 

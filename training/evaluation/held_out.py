@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.camera import Move, cut
+from training.data.camera import Move, cut
 from training.packages import fetch
 from vividface_core.analysis import find_faces
 from vividface_core.faces.crop import crop_clip, square_crop

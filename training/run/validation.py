@@ -9,9 +9,9 @@ from accelerate import Accelerator
 from PIL import Image
 from torch import Tensor
 
-from training.batches import Samples
 from training.config import Config
-from training.sharding import is_sharded
+from training.data.batches import Samples
+from training.run.sharding import is_sharded
 from training.stages.base import Stage
 
 SEED = 20_000

@@ -10,8 +10,8 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from training.camera import Move, cut
 from training.config import Data
+from training.data.camera import Move, cut
 from vividface_core.degrade import DegradationRanges
 from vividface_core.errors import MissingWeights
 

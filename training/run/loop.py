@@ -15,15 +15,15 @@ from accelerate.utils import ProjectConfiguration, set_seed
 from torch import Tensor
 from tqdm import tqdm
 
-from training.averaging import AveragedWeights
-from training.batches import MicroBatches, Samples, make_loader
 from training.config import Config
-from training.optimizers import make_optimizer, make_schedule
-from training.progress_log import CurveLog
-from training.sharding import is_sharded, whole_net
+from training.data.batches import MicroBatches, Samples, make_loader
+from training.run.averaging import AveragedWeights
+from training.run.optimizers import make_optimizer, make_schedule
+from training.run.progress_log import CurveLog
+from training.run.sharding import is_sharded, whole_net
+from training.run.states import States
+from training.run.validation import Validation
 from training.stages.base import Batch, Stage
-from training.states import States
-from training.validation import Validation
 from vividface_core.errors import Interrupted, InvalidOption, InvalidOutput
 from vividface_core.wan.tensor_files import write_tensors
 

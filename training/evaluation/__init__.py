@@ -1,0 +1,1 @@
+"""Held-out people, other programs to compare with, and reports."""

@@ -1,9 +1,9 @@
 """From raw videos to training samples: ``python -m training.prepare VIDEO_OR_FOLDER … --out data/mine``.
 
 Face clips are cut (:mod:`training.data.face_clips`), parsed, degraded ``--variants`` times with fixed seeds and
-encoded. A sample holds the clean latent ``high``, the degraded latents ``low.0`` …, the face mask on the latent grid ``mask``,
-and, with ``--pixels``, the clean clip and its mask for the pixel stage. A run that was interrupted goes on where it
-was; another recipe is refused. ``contact_sheet.jpg`` shows what was kept and what was left out, and why.
+encoded. A sample holds the clean latent ``high``, the degraded latents ``low.0`` …, the face mask on the latent grid
+``mask``, and, with ``--pixels``, the clean clip and its mask for the pixel stage. A run that was interrupted goes on
+where it was; another recipe is refused. ``contact_sheet.jpg`` shows what was kept and what was left out, and why.
 """
 
 from __future__ import annotations

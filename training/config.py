@@ -195,6 +195,14 @@ class Config(Section):
         return self
 
 
+def published(config: Config) -> dict[str, Any]:
+    """What a model's card tells of its training: everything but places on this machine."""
+    loss, optimizer = config.loss.model_dump(mode="json"), config.optimizer.model_dump(mode="json")
+    data = config.data.model_dump(mode="json", exclude={"path", "validation", "workers"})
+    return {"stage": config.stage, "seed": config.run.seed, "precision": config.run.precision, "data": data,
+            "loss": loss, "optimizer": optimizer}  # fmt: skip
+
+
 def load_config(path: Path, changes: tuple[str, ...] = ()) -> Config:
     """Read a TOML file; ``changes`` (``run.seed=3``, ``optimizer.steps=100``) go before it.
 

@@ -63,7 +63,7 @@ class ModelCard:
         parts = [FRONT.format(licence=self.licence), f"# {meta.get('name', 'VividFace checkpoint')}\n"]
         if self.description:
             parts.append(self.description + "\n")
-        parts.append(_use(meta))
+        parts += [_use(meta), _configuration(meta.get("training") or {})]
         parts.append("## Training data\n\n" + (_bullets(self.training_data) or "Not stated.\n"))
         for title, text in (("Held out", self.held_out), ("Known limits", self.limits)):
             if text:
@@ -82,6 +82,16 @@ def _use(meta: dict[str, Any]) -> str:
         f"{meta['native_frames']} frames at {meta['native_size']}×{meta['native_size']}. {steps}\n"
         "Load it with `vividface restore IN -o OUT --model THIS-FOLDER`, or with the node *Load VividFace Model*.\n"
     )
+
+
+def _configuration(training: dict[str, Any]) -> str:
+    """Loss, optimizer and data as they were configured."""
+    tables = {name: training[name] for name in ("data", "loss", "optimizer") if name in training}
+    if not tables:
+        return ""
+    lines = [f"- {name}: " + ", ".join(f"{key} {value}" for key, value in table.items())
+             for name, table in tables.items()]  # fmt: skip
+    return "## Configuration\n\n" + "\n".join(lines) + "\n"
 
 
 def _bullets(sources: list[dict[str, str]]) -> str:

@@ -160,7 +160,8 @@ def test_the_pixel_stage_goes_on_from_the_latent_stage(two_processes, data, tmp_
     restored = load_restorer(str(run / "model")).restore(torch.rand(9, 3, 64, 64))
     assert restored.shape == (9, 3, 64, 64)
     card = json.loads((run / "model" / "vividface.json").read_text())
-    assert card["training"] == {"stage": "pixel", "steps": 8} and card["native_frames"] == 9
+    assert card["training"]["stage"] == "pixel" and card["training"]["steps"] == 8 and card["native_frames"] == 9
+    assert card["training"]["loss"]["dists"] == 0.1 and str(tmp_path) not in json.dumps(card)
 
 
 def poisoned(data: Path, folder: Path, clips: set[int]) -> Path:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from training.config import Config
+from training.config import Config, published
 from training.data.batches import Source
 from training.data.masks import latent_mask
 from training.data.sources import make_source
@@ -136,7 +136,7 @@ class LatentStage(Stage):
         meta = {
             "name": self.config.run.output.name, "t_star": model.t_star, "velocity_scale": model.velocity_scale,
             "native_size": model.native_size, "native_frames": model.native_frames,
-            "training": {"stage": self.config.stage, **notes},
+            "training": {**published(self.config), **notes},
         }  # fmt: skip
         with merged as whole:
             folder.parent.mkdir(parents=True, exist_ok=True)

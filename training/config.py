@@ -107,6 +107,7 @@ class Loss(Section):
         perceptual_frames: frames of a clip, drawn at random, that DISTS and LPIPS see; 0: all.
         absolute, edges: weights of L1 on pixels and on their differences (autoencoder; in the pixel stage extra to
             Eq. 8 and 0 in the paper).
+        adversarial: weight of the gradient of a discriminator on frozen features (autoencoder).
         kl: of the posterior against a unit Gaussian (autoencoder).
     """
 
@@ -118,6 +119,7 @@ class Loss(Section):
     perceptual_frames: int = Field(0, ge=0)
     absolute: float = Field(0.0, ge=0)
     edges: float = Field(0.0, ge=0)
+    adversarial: float = Field(0.0, ge=0)
     kl: float = Field(1e-6, ge=0)
 
 

@@ -2,48 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
-from skimage import data as pictures
 
-from tests.assets import clip
 from training.cache import main as cache
 from training.config import Data
 from training.data.camera import Move, cut, smooth_path
 from training.data.random_clips import RandomClips
 from training.data.shards import ShardReader
 from training.data.sources import PreparedClips
-from training.find_faces import main as find_faces
 from vividface_core.errors import MissingWeights, UnsupportedCheckpoint
-from vividface_core.video.reader import VideoReader
 from vividface_core.wan.build import load_vae
 from vividface_core.wan.vae import encode
-
-
-@pytest.fixture(scope="module")
-def material(tmp_path_factory):
-    """A portrait and another still, a real clip of 17 frames, and a scene."""
-    folder = tmp_path_factory.mktemp("material")
-    with VideoReader(clip("single_face"), end_frame=17) as reader:
-        moving = torch.stack([frame.rgb() for frame in reader])
-    clips = {
-        "00000": torch.from_numpy(np.ascontiguousarray(pictures.astronaut()[None, :400, 60:420])),
-        "00001": torch.from_numpy(np.ascontiguousarray(pictures.coffee()[None, :300, :400])),
-        "00002": (moving * 255).round().byte().permute(0, 2, 3, 1).contiguous(),
-        "00003": torch.from_numpy(np.ascontiguousarray(pictures.rocket()[None, :300, :400])),
-    }
-    save_file(clips, folder / "clips.safetensors")
-    (folder / "clips.json").write_text(json.dumps({key: {"package": "scikit-image"} for key in clips}))
-    arguments = ["find_faces", str(folder), "--smallest", "60"]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.argv", arguments)
-        find_faces()
-    return folder
 
 
 def config(folder, **values):

@@ -27,14 +27,20 @@ class Perceptual:
         """The mean distance of ``[B, 3, T, H, W]`` clips in −1…1 by name; ``chance [B]`` in 0…1 chooses the frames."""
         if not self._nets:
             return {}
-        pair = [((self._chosen(clip, chance).float() + 1) / 2) for clip in (output, target)]
+        pair = [some_frames(clip, self._frames, chance) for clip in (output, target)]
         return {name: net(*pair).mean() for name, net in self._nets.items()}
 
-    def _chosen(self, clip: Tensor, chance: Tensor) -> Tensor:
-        """``[N, 3, H, W]``: evenly spread frames, shifted by chance, so that each frame is as likely as any other."""
-        total, wanted = clip.shape[2], self._frames
-        if not wanted or wanted >= total:
-            return clip.transpose(1, 2).flatten(0, 1)
+
+def some_frames(clip: Tensor, wanted: int, chance: Tensor) -> Tensor:
+    """``wanted`` frames (0: all) of each clip ``[B, 3, T, H, W]``, −1…1, as pictures ``[N, 3, H, W]``, 0…1.
+
+    They are evenly spread and shifted by ``chance [B]`` in 0…1, so that each frame is as likely as any other.
+    """
+    total = clip.shape[2]
+    if not wanted or wanted >= total:
+        chosen = clip.transpose(1, 2).flatten(0, 1)
+    else:
         offsets = torch.arange(wanted) * total / wanted
         places = ((offsets + chance.cpu()[:, None] * total) % total).long()
-        return torch.cat([clip[b][:, row].transpose(0, 1) for b, row in enumerate(places)])
+        chosen = torch.cat([clip[b][:, row].transpose(0, 1) for b, row in enumerate(places)])
+    return (chosen.float() + 1) / 2

@@ -12,9 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from training.config import Config, Loss
 from training.data.random_clips import RandomClips
+from training.objectives.critic import Critic
 from training.objectives.losses import absolute_error, edge_error, gaussian_divergence
-from training.objectives.perceptual import Perceptual
+from training.objectives.perceptual import Perceptual, some_frames
 from training.stages.base import Batch, Stage
 from training.stages.parts import make_vae
 from training.stages.principal import start_from_principal
@@ -25,23 +27,28 @@ STATISTICS_CLIPS = 96
 
 
 class Autoencoder(nn.Module):
-    """Clip in, clip and posterior out; the latent is raw: its statistics are measured when training is over."""
+    """Clip in, clip and posterior out; the latent is raw: its statistics are measured when training is over.
 
-    def __init__(self, vae: nn.Module) -> None:
+    Args:
+        critic: a discriminator to train along; its loss is the last value that is returned.
+    """
+
+    def __init__(self, vae: nn.Module, critic: Critic | None = None, loss: Loss | None = None) -> None:
         super().__init__()
         channels = vae.config.z_dim
         vae.register_to_config(latents_mean=[0.0] * channels, latents_std=[1.0] * channels)
-        self.vae = vae
+        self.vae, self.critic, self._loss = vae, critic, loss
 
-    def forward(self, clip: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """``[B, 3, T, H, W]`` in −1…1 to its reconstruction, posterior mean and log-variance ``[B, C, T', h, w]``.
-
-        The reconstruction is of the mean, moved by ``noise`` (unit, of the latent's shape) standard deviations.
-        """
+    def forward(self, clip: Tensor, chance: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """``[B, 3, T, H, W]`` in −1…1 to the reconstruction of its posterior's mean, that mean and the log-variance
+        ``[B, C, T', h, w]``, and the critic's loss on the frames that ``chance [B]`` chooses (0 without one)."""
         mean, log_variance = self.moments(clip)
-        latent = mean if noise is None else mean + noise * (0.5 * log_variance).exp()
         stream = StreamingDecoder(self.vae)
-        return torch.cat([stream.push(part) for part in after_first(latent, 64)], 2), mean, log_variance
+        output = torch.cat([stream.push(part) for part in after_first(mean, 64)], 2)
+        if self.critic is None or chance is None:
+            return output, mean, log_variance, output.new_zeros(())
+        pair = [some_frames(x, self._loss.perceptual_frames, chance) for x in (clip, output)]
+        return output, mean, log_variance, self.critic(*pair, self._loss.adversarial)
 
     def moments(self, clip: Tensor) -> tuple[Tensor, Tensor]:
         """Raw posterior mean and log-variance, fp32."""
@@ -52,14 +59,14 @@ class Autoencoder(nn.Module):
 
 
 class AutoencoderStage(Stage):
-    """L1, its spatial differences, LPIPS or DISTS, and a light KL term."""
+    """L1, its spatial differences, LPIPS or DISTS, a discriminator, and a light KL term."""
 
-    def __init__(self, config) -> None:
+    def __init__(self, config: Config) -> None:
         super().__init__(config)
         vae = make_vae(config.model).train().requires_grad_(True)
         if config.model.principal_start:
             start_from_principal(vae, self._clean_clips(torch.device("cpu")))
-        self.net = Autoencoder(vae)
+        self.net = Autoencoder(vae, Critic() if config.loss.adversarial else None, config.loss)
         self._perceptual = Perceptual(config.loss)
 
     def source(self, validation: bool) -> RandomClips:
@@ -70,7 +77,7 @@ class AutoencoderStage(Stage):
 
     def loss(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
         weights, clean = self.config.loss, batch["clean"]
-        output, mean, log_variance = net(clean)
+        output, mean, log_variance, critic = net(clean, batch["chance"][:, 2])
         parts = {
             "absolute": absolute_error(output, clean),
             "edges": edge_error(output, clean),
@@ -79,7 +86,9 @@ class AutoencoderStage(Stage):
         }
         scale = {"absolute": weights.absolute, "edges": weights.edges, "kl": weights.kl, "dists": weights.dists,
                  "lpips": weights.lpips}  # fmt: skip
-        return {"loss": sum(scale[name] * value for name, value in parts.items()), **parts}
+        # The critic's weight is in the gradient that it hands on; its own heads learn at full rate.
+        loss = sum(scale[name] * value for name, value in parts.items()) + critic
+        return {"loss": loss, **parts, **({"critic": critic} if weights.adversarial else {})}
 
     @torch.no_grad()
     def show(self, batch: Batch) -> dict[str, Tensor]:

@@ -113,8 +113,8 @@ def test_the_critic_learns_to_tell_and_its_gradient_is_reversed(critic):
         loss = critic(real, fake, 0.0)
         loss.backward()
         optimizer.step()
-        losses.append(float(loss))
-    assert losses[-1] < 0.5 * losses[0]
+        losses.append(loss.item())
+    assert losses[-1] < 0.7 * losses[0]
     plain, reversed_ = (fake.clone().requires_grad_() for _ in range(2))
     critic(real, plain, -1.0).backward()
     critic(real, reversed_, 0.25).backward()

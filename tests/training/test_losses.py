@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from training.data.masks import latent_mask
+from training.data.masks import enlarged, latent_mask
 from training.objectives.losses import edge_error, gaussian_divergence, switch_of, switched_error
 
 
@@ -99,3 +99,11 @@ def test_divergence_equals_torchs_own():
     unit = torch.distributions.Normal(torch.zeros(3, 4), torch.ones(3, 4))
     wanted = torch.distributions.kl_divergence(torch.distributions.Normal(mean, (log_variance / 2).exp()), unit).mean()
     assert torch.allclose(gaussian_divergence(mean, log_variance), wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("frames, ratio", [(1, 4), (9, 4), (9, 2), (5, 1)])
+def test_an_enlarged_latent_mask_comes_back(frames, ratio):
+    mask = (torch.rand(2, 1, 1 + (frames - 1) // ratio, 4, 6) < 0.4).float()
+    whole = enlarged(mask, torch.zeros(2, 3, frames, 32, 48))
+    assert whole.shape == (2, 1, frames, 32, 48)
+    assert torch.equal(latent_mask(whole, 8, ratio), mask)

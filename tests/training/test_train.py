@@ -17,10 +17,14 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from tests.assets import clip, run_ffmpeg
+from training.config import load_config
+from training.data.batches import Samples, make_loader
 from training.data.shards import ShardReader, ShardWriter
 from training.prepare import main as prepare
+from training.run.loop import Trainer
 from training.run.progress_log import read_curve
 from training.train import main as train
+from training.train import make_stage
 from vividface_core.weights import load_restorer
 
 CONFIG = """
@@ -187,6 +191,16 @@ def test_a_bad_batch_is_kept_and_skipped(data, tmp_path):
     assert torch.isnan(load_file(kept[0])["low"]).all() and torch.isfinite(load_file(kept[0])["high"]).all()
     weights = load_file(run / "model/transformer/diffusion_pytorch_model.safetensors")
     assert all(torch.isfinite(value).all() for value in weights.values())
+
+
+def test_half_an_accumulation_leaves_no_gradient_behind(data, tmp_path):
+    config = load_config(write_config(tmp_path / "half", poisoned(data, tmp_path / "data", {2}), micro=1))
+    trainer = Trainer(config, make_stage(config))
+    batches = iter(make_loader(Samples(trainer.stage.source(False), 0), trainer.order, 0))
+    while not trainer.progress.bad:
+        trainer._step(batches)
+    assert all(parameter.grad is None for parameter in trainer.net.parameters())
+    assert trainer._step(batches) or trainer.progress.bad == 2
 
 
 def test_nothing_but_bad_batches_stops_the_run(data, tmp_path, capfd):

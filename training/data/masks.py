@@ -32,3 +32,13 @@ def latent_mask(mask: Tensor, spatial_ratio: int = 8, temporal_ratio: int = 4) -
     cells = mask[..., ::spatial_ratio, ::spatial_ratio]
     groups = [cells[:, :, :1], *cells[:, :, 1:].split(temporal_ratio, 2)] if frames > 1 else [cells]
     return torch.cat([group.amax(2, keepdim=True) for group in groups], 2)
+
+
+def enlarged(mask: Tensor, clip: Tensor) -> Tensor:
+    """A latent mask ``[B, 1, T', h, w]`` on the pixels of ``clip`` ``[B, 3, T, H, W]``: each cell's whole block."""
+    frames, height, width = clip.shape[2:]
+    cell = height // mask.shape[3]
+    if frames > 1:
+        ratio = (frames - 1) // (mask.shape[2] - 1)
+        mask = torch.cat([mask[:, :, :1], mask[:, :, 1:].repeat_interleave(ratio, 2)], 2)
+    return mask.repeat_interleave(cell, 3).repeat_interleave(cell, 4)

@@ -135,7 +135,8 @@ class Trainer:
         if finite:
             norm = self.accelerator.clip_grad_norm_(self.net.parameters(), self.config.optimizer.max_norm)
             sums["gradient_norm"] = torch.as_tensor(0.0 if norm is None else norm)
-            finite = bool(torch.isfinite(sums["gradient_norm"]))
+            # In fp16 an overflow is everyday: the scaler itself skips the step and scales down.
+            finite = self.accelerator.scaler is not None or bool(torch.isfinite(sums["gradient_norm"]))
             if not finite:
                 self._keep_bad(batch, sums["gradient_norm"])
         self._move(finite)
@@ -148,7 +149,10 @@ class Trainer:
             self.progress.bad = 0
         else:
             self.progress.bad += 1
-        self.optimizer.zero_grad()
+            self.accelerator.print(f"Step {self.progress.step + 1} is skipped: NaN or infinite values")
+        # Not through the optimizer: in the middle of an accumulation Accelerate's would keep the gradients.
+        for parameter in self.net.parameters():
+            parameter.grad = None
         # An interrupted accumulation must not leave half a count behind.
         self.accelerator.step = 0
         self.schedule.step()
@@ -178,10 +182,7 @@ class Trainer:
 
     def _report(self, parts: dict[str, Tensor], seconds: float, bar: tqdm) -> None:
         step, run = self.progress.step, self.config.run
-        if step % run.log_every and step != 1:
-            return
-        if not parts:
-            self.accelerator.print(f"Step {step} was skipped: NaN or infinite values")
+        if not parts or (step % run.log_every and step != 1):
             return
         means = {name: float(value) for name, value in self._mean(parts).items()}
         entry = {**means, "rate": self.schedule.get_last_lr()[-1], "seconds": seconds}

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from training.config import Config, published
 from training.data.batches import Source
-from training.data.masks import latent_mask
+from training.data.masks import enlarged, latent_mask
 from training.data.sources import make_source
 from training.objectives.decoding import decode_with_gradient
 from training.objectives.losses import absolute_error, edge_error, switch_of, switched_error
@@ -119,7 +119,7 @@ class LatentStage(Stage):
         pictures["input"] = batch["degraded"] if "degraded" in batch else decode(self.vae, low)
         pictures["truth"] = batch["clean"] if "clean" in batch else decode(self.vae, high)
         mask = batch.get("pixel_mask")
-        return {**pictures, "mask": _enlarged(batch["mask"], pictures["truth"]) if mask is None else mask}
+        return {**pictures, "mask": enlarged(batch["mask"], pictures["truth"]) if mask is None else mask}
 
     def _plain_net(self, low: Tensor) -> Tensor:
         was = self.net.training
@@ -179,16 +179,6 @@ class PixelStage(LatentStage):
         if self.config.model.gradient_checkpointing:
             return decode_with_gradient(self.vae, latents)
         return decode(self.vae, latents, WHOLE)
-
-
-def _enlarged(mask: Tensor, clip: Tensor) -> Tensor:
-    """A latent mask ``[B, 1, T', h, w]`` on the pixels of ``clip`` ``[B, 3, T, H, W]``: each cell's whole block."""
-    frames, height, width = clip.shape[2:]
-    cell = height // mask.shape[3]
-    if frames > 1:
-        ratio = (frames - 1) // (mask.shape[2] - 1)
-        mask = torch.cat([mask[:, :, :1], mask[:, :, 1:].repeat_interleave(ratio, 2)], 2)
-    return mask.repeat_interleave(cell, 3).repeat_interleave(cell, 4)
 
 
 def _add_lora(transformer: nn.Module, config: Config) -> None:

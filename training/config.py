@@ -51,6 +51,8 @@ class Model(Section):
             :mod:`training.stages.principal`).
         learn_prompt: train the embedding of "" too. For denoisers from random weights only: there is no text encoder
             that they would have to agree with.
+        train_vae: pixel stage: train the decoder, or all of the autoencoder, along. For small models, whose
+            autoencoder is the bottleneck; the paper's stays frozen.
         native_size, native_frames: written into the checkpoint: what it is to be used at.
     """
 
@@ -60,6 +62,7 @@ class Model(Section):
     principal_start: bool = False
     lora: Lora | None = None
     learn_prompt: bool = False
+    train_vae: Literal["none", "decoder", "all"] = "none"
     t_star: float = T_STAR
     velocity_scale: float = VELOCITY_SCALE
     gradient_checkpointing: bool = True
@@ -128,7 +131,7 @@ class Optimizer(Section):
 
     Attributes:
         name: ``adamw``, or ``muon`` for matrices and kernels with AdamW for the rest (not under FSDP or DeepSpeed).
-        muon_rate: Muon's rate over ``rate``.
+        muon_rate: Muon's rate over ``rate``. vae_rate: that of an autoencoder that is trained along.
         batch: samples of a step over all processes; micro_batch: samples that a process holds at once. What is
             between them is accumulated.
         schedule: after ``warmup`` steps; ``cosine`` ends at ``final`` times the rate.
@@ -138,6 +141,7 @@ class Optimizer(Section):
     name: Literal["adamw", "muon"] = "adamw"
     rate: float = Field(1e-4, gt=0)
     muon_rate: float = Field(20.0, gt=0)
+    vae_rate: float = Field(0.25, gt=0)
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = Field(0.01, ge=0)
     batch: int = Field(32, ge=1)
@@ -192,6 +196,8 @@ class Config(Section):
             raise ValueError("model needs a base, or a vae (and a transformer, but for the autoencoder stage)")
         if self.stage == "autoencoder" and self.data.kind != "clips":
             raise ValueError("the autoencoder stage trains on data of kind 'clips'")
+        if self.model.train_vae != "none" and (self.stage != "pixel" or self.model.gradient_checkpointing):
+            raise ValueError("model.train_vae is for the pixel stage, with gradient_checkpointing = false")
         if self.data.kind == "clips" and self.data.frames is None:
             raise ValueError("data of kind 'clips' needs frames")
         return self

@@ -246,3 +246,17 @@ def test_weights_and_biases_gets_the_curve(data, tmp_path, monkeypatch):
     config = write_config(tmp_path / "wandb", data, steps=2)
     assert train([str(config), "run.validate_every=1", "run.trackers=['wandb']"]) == 0
     assert list((tmp_path / "wandb").glob("offline-run-*/run-*.wandb"))
+
+
+def test_the_autoencoder_can_be_trained_along(data, tmp_path):
+    config = write_config(tmp_path / "joint", data, stage="pixel", checkpointing="false", extra="[loss]\ndists = 0.0\n")
+    changes = ["model.train_vae=decoder", "data.frames=5", "optimizer.steps=6", "optimizer.name=muon",
+               "optimizer.rate=2e-4"]  # fmt: skip
+    assert train([str(config), *changes]) == 0
+    names = (str(tmp_path / "joint" / "run" / "model"), "vividface-nano")
+    ours, base = (load_restorer(name).vae.state_dict() for name in names)
+    moved = {name.split(".")[0] for name in ours if not torch.equal(ours[name], base[name])}
+    assert moved == {"decoder", "post_quant_conv"}
+    curve = losses(tmp_path / "joint" / "run")
+    assert all(np.isfinite(curve))
+    assert train([str(config), "model.train_vae=decoder", "model.gradient_checkpointing=true"]) == 1

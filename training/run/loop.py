@@ -56,7 +56,7 @@ class Trainer:
         self.order = self._order(0)
         self.accelerator.gradient_accumulation_steps = self.order.accumulation
         stage.to(self.accelerator.device)
-        self.optimizer = make_optimizer(stage.net.parameters(), optimizer)
+        self.optimizer = make_optimizer(stage.groups(), optimizer)
         self.schedule = make_schedule(self.optimizer, optimizer)
         self._prepare()
         self.states = States(self.accelerator, run.output / "states", run.keep)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -13,13 +12,16 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from training.config import Optimizer
 
+Groups = list[tuple[list[nn.Parameter], float]]
+"""Parameters, each list with its share of the rate."""
 
-def make_optimizer(parameters: Iterable[nn.Parameter], config: Optimizer) -> TorchOptimizer:
-    """AdamW, or :class:`MuonWithAdam`, over the parameters that want a gradient."""
-    wanted = [parameter for parameter in parameters if parameter.requires_grad]
+
+def make_optimizer(groups: Groups, config: Optimizer) -> TorchOptimizer:
+    """AdamW, or :class:`MuonWithAdam`, over groups of parameters."""
     if config.name == "muon":
-        return MuonWithAdam(wanted, config)
-    return torch.optim.AdamW(wanted, lr=config.rate, betas=config.betas, weight_decay=config.weight_decay)
+        return MuonWithAdam(groups, config)
+    rows = [{"params": parameters, "lr": share * config.rate} for parameters, share in groups]
+    return torch.optim.AdamW(rows, lr=config.rate, betas=config.betas, weight_decay=config.weight_decay)
 
 
 def make_schedule(optimizer: TorchOptimizer, config: Optimizer) -> LambdaLR:
@@ -38,6 +40,11 @@ def _raised(fall: Any, config: Optimizer, step: int) -> float:
     return share if step < config.warmup else config.final + (1 - config.final) * share
 
 
+def _is_kernel(parameter: nn.Parameter) -> bool:
+    rows = parameter.shape[0]
+    return parameter.ndim >= 2 and rows > 1 and parameter.numel() > 2 * rows
+
+
 class MuonWithAdam(TorchOptimizer):
     """Muon for matrices and convolution kernels, AdamW for norms, biases and tables.
 
@@ -45,19 +52,23 @@ class MuonWithAdam(TorchOptimizer):
     A small autoencoder needs about a fifth of AdamW's steps to its first 20 dB.
     """
 
-    def __init__(self, parameters: list[nn.Parameter], config: Optimizer) -> None:
-        kernels = [p for p in parameters if p.ndim >= 2 and p.shape[0] > 1 and p.numel() > 2 * p.shape[0]]
-        known = set(map(id, kernels))
-        rest = [p for p in parameters if id(p) not in known]
-        groups = [{"params": kernels, "lr": config.muon_rate * config.rate}, {"params": rest, "lr": config.rate}]
-        super().__init__([group for group in groups if group["params"]], {})
-        self._views = [(p, nn.Parameter(p.data.view(p.shape[0], -1))) for p in kernels]
-        self._inner: list[TorchOptimizer] = []
-        if kernels:
-            views = [view for _, view in self._views]
-            self._inner.append(torch.optim.Muon(views, lr=config.muon_rate * config.rate, weight_decay=0.0))
-        if rest:
-            self._inner.append(torch.optim.AdamW(rest, lr=config.rate, betas=config.betas, weight_decay=0.0))
+    def __init__(self, groups: Groups, config: Optimizer) -> None:
+        rows: list[dict[str, Any]] = []
+        for parameters, share in groups:
+            kernels = [p for p in parameters if _is_kernel(p)]
+            rest = [p for p in parameters if not _is_kernel(p)]
+            rows.append({"params": kernels, "lr": share * config.muon_rate * config.rate, "kernels": True})
+            rows.append({"params": rest, "lr": share * config.rate, "kernels": False})
+        super().__init__([row for row in rows if row["params"]], {})
+        self._views: list[tuple[nn.Parameter, nn.Parameter]] = []
+        self._inner = [self._of(group, config) for group in self.param_groups]
+
+    def _of(self, group: dict[str, Any], config: Optimizer) -> TorchOptimizer:
+        if not group["kernels"]:
+            return torch.optim.AdamW(group["params"], lr=group["lr"], betas=config.betas, weight_decay=0.0)
+        views = [(p, nn.Parameter(p.data.view(p.shape[0], -1))) for p in group["params"]]
+        self._views += views
+        return torch.optim.Muon([view for _, view in views], lr=group["lr"], weight_decay=0.0)
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:

@@ -43,6 +43,10 @@ class Stage(ABC):
     def save(self, folder: Path, net: nn.Module, notes: dict[str, Any]) -> None:
         """Write ``net``, a whole one, all or nothing, in the format that the engine reads."""
 
+    def groups(self) -> list[tuple[list[nn.Parameter], float]]:
+        """The trained parameters, in lists with their share of the learning rate."""
+        return [([parameter for parameter in self.net.parameters() if parameter.requires_grad], 1.0)]
+
     def to(self, device: torch.device) -> None:
         """Bring along what isn't trained."""
         return None

@@ -66,6 +66,25 @@ def decoder_gains(vae: nn.Module, side: int = 8, step: float = 0.1) -> Tensor:
     return gains / gains.mean()
 
 
+class Joint(nn.Module):
+    """The whole restorer as one net, where the autoencoder is trained along."""
+
+    def __init__(self, one_step: OneStep, vae: nn.Module, *, encoder: bool) -> None:
+        super().__init__()
+        self.one_step, self.vae, self._encoder = one_step, vae, encoder
+        trained = [vae.decoder, vae.post_quant_conv, *((vae.encoder, vae.quant_conv) if encoder else ())]
+        for part in trained:
+            part.train().requires_grad_(True)
+
+    def forward(self, low: Tensor | None, degraded: Tensor | None) -> Tensor:
+        """Degraded latents, or frames ``[B, 3, T, H, W]`` where there are none or the encoder is trained, to restored
+        frames."""
+        if low is None or (self._encoder and degraded is not None):
+            with torch.set_grad_enabled(self._encoder and torch.is_grad_enabled()):
+                low = encode(self.vae, degraded, WHOLE)
+        return decode(self.vae, self.one_step(low), WHOLE)
+
+
 class LatentStage(Stage):
     """Eq. 7: L(z_h, ẑ_h, M_l). The autoencoder only makes latents, and none where they are cached."""
 
@@ -80,7 +99,8 @@ class LatentStage(Stage):
             _add_lora(transformer, config)
         if config.model.gradient_checkpointing:
             transformer.enable_gradient_checkpointing()
-        self.net = OneStep(transformer, prompt, config.model)
+        self.net: nn.Module = OneStep(transformer, prompt, config.model)
+        self._one_step = self.net
         gains = decoder_gains(self.vae) if config.loss.channels == "decoded" else torch.ones(1)
         # Of the difference, which the loss squares: [1, C, 1, 1, 1].
         self._channel_weight = gains.sqrt().view(1, -1, 1, 1, 1)
@@ -122,15 +142,16 @@ class LatentStage(Stage):
         return {**pictures, "mask": enlarged(batch["mask"], pictures["truth"]) if mask is None else mask}
 
     def _plain_net(self, low: Tensor) -> Tensor:
-        was = self.net.training
-        self.net.eval()
+        was = self._one_step.training
+        self._one_step.eval()
         try:
-            return self.net(low)
+            return self._one_step(low)
         finally:
-            self.net.train(was)
+            self._one_step.train(was)
 
     def save(self, folder: Path, net: nn.Module, notes: dict[str, Any]) -> None:
         """A checkpoint folder that the engine loads; adapters are merged into it and also kept on their own."""
+        net, vae = (net.one_step, net.vae) if isinstance(net, Joint) else (net, self.vae)
         model, transformer = self.config.model, net.transformer
         merged = nullcontext(transformer) if model.lora is None else _Merged(transformer, folder)
         meta = {
@@ -140,17 +161,24 @@ class LatentStage(Stage):
         }  # fmt: skip
         with merged as whole:
             folder.parent.mkdir(parents=True, exist_ok=True)
-            save_checkpoint_folder(folder, self.vae, whole, net.prompt, meta, dtype=torch.float32)
+            save_checkpoint_folder(folder, vae, whole, net.prompt, meta, dtype=torch.float32)
 
 
 class PixelStage(LatentStage):
-    """Eq. 8: L(x_h, x̂_h, M_p) + λ·DISTS(x_h, x̂_h), through the frozen decoder."""
+    """Eq. 8: L(x_h, x̂_h, M_p) + λ·DISTS(x_h, x̂_h), through the decoder, frozen unless ``train_vae`` says otherwise."""
 
     pixels = True
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         self._perceptual = Perceptual(config.loss)
+        if config.model.train_vae != "none":
+            self.net = Joint(self._one_step, self.vae, encoder=config.model.train_vae == "all")
+
+    def groups(self) -> list[tuple[list[nn.Parameter], float]]:
+        vae = [parameter for parameter in self.vae.parameters() if parameter.requires_grad]
+        rest = [parameter for parameter in self._one_step.parameters() if parameter.requires_grad]
+        return [(rest, 1.0), *([(vae, self.config.optimizer.vae_rate)] if vae else [])]
 
     def to(self, device: torch.device) -> None:
         super().to(device)
@@ -158,8 +186,11 @@ class PixelStage(LatentStage):
 
     def loss(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
         weights, clean, mask = self.config.loss, batch["clean"], batch["pixel_mask"]
-        low = batch["low"] if "low" in batch else self._encode(batch["degraded"])
-        restored = self._decode(net(low))
+        if self.config.model.train_vae == "none":
+            low = batch["low"] if "low" in batch else self._encode(batch["degraded"])
+            restored = self._decode(net(low))
+        else:
+            restored = net(batch.get("low"), batch.get("degraded"))
         switch = switch_of(batch["chance"][:, 0], weights.face_probability)
         parts = {
             "error": switched_error(restored, clean, mask, switch, weights.normalisation),

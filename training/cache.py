@@ -26,9 +26,7 @@ from training.data.shards import ShardWriter
 from vividface_core.devices import pick_device
 from vividface_core.errors import VividFaceError
 from vividface_core.wan.build import load_vae
-from vividface_core.wan.vae import encode, spatial_ratio, temporal_ratio
-
-WHOLE = 1 << 20
+from vividface_core.wan.vae import WHOLE, encode, spatial_ratio, temporal_ratio
 
 
 def cache(data: Data, vae: nn.Module, out: Path, samples: int, *, seed: int, workers: int, validation: bool,

@@ -8,8 +8,6 @@ size. Crops narrower than ``--smallest`` pixels are left out.
 from __future__ import annotations
 
 import argparse
-import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +20,7 @@ from training.data.random_clips import FACES, MASK_SCALE, MASKS, Material
 from vividface_core.faces.crop import square_crop
 from vividface_core.faces.detect import FaceDetection, load_detector
 from vividface_core.faces.parse import load_parser
-from vividface_core.wan.tensor_files import write_tensors
+from vividface_core.wan.tensor_files import write_json, write_tensors
 
 SCORE = 0.95
 
@@ -44,9 +42,7 @@ def main() -> None:
             crops[key] = kept
             masks[key] = torch.stack([_mask(hull, frame, _faces(detector, frame)) for frame in clip])
     write_tensors(args.data / MASKS, masks)
-    partial = args.data / f".{FACES}.partial"
-    partial.write_text(json.dumps(crops))
-    os.replace(partial, args.data / FACES)
+    write_json(args.data / FACES, crops)
     print(f"{len(crops)} of {len(material.keys)} clips show {sum(map(len, crops.values()))} faces")
 
 

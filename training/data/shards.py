@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from vividface_core.errors import InvalidOption, UnsupportedCheckpoint
-from vividface_core.wan.tensor_files import write_tensors
+from vividface_core.wan.tensor_files import write_json, write_tensors
 
 FORMAT = 1
 INDEX = "index.json"
@@ -111,9 +110,7 @@ class ShardWriter:
             for key in self._waiting:
                 self._index["samples"][key] = {**self._notes[key], "shard": name}
             self._waiting, self._notes, self._bytes = {}, {}, 0
-        partial = self.folder / f".{INDEX}.partial"
-        partial.write_text(json.dumps(self._index, ensure_ascii=False, indent=1), encoding="utf-8")
-        os.replace(partial, self.folder / INDEX)
+        write_json(self.folder / INDEX, self._index, indent=1)
 
     def __enter__(self) -> ShardWriter:
         return self

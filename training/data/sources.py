@@ -73,5 +73,4 @@ def make_source(config: Data, *, validation: bool, pixels: bool, seed: int, temp
     """The source that ``config.kind`` names."""
     if config.kind == "clips":
         return RandomClips(config, validation=validation)
-    # Validation shows pictures, so it takes pixels where there are some.
     return PreparedClips(config, validation=validation, pixels=pixels, seed=seed, temporal_ratio=temporal_ratio)

@@ -59,7 +59,7 @@ class Trainer:
         self.optimizer = make_optimizer(stage.groups(), optimizer)
         self.schedule = make_schedule(self.optimizer, optimizer)
         self._prepare()
-        self.states = States(self.accelerator, run.output / "states", run.keep)
+        self.states = States(self.accelerator, state_folder(run.output), run.keep)
         self.accelerator.register_for_checkpointing(self.schedule, self.progress)
         if self.ema is not None:
             self.accelerator.register_for_checkpointing(self.ema)

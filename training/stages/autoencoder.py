@@ -20,8 +20,8 @@ from training.objectives.perceptual import Perceptual, some_frames
 from training.stages.base import Batch, Stage
 from training.stages.parts import make_vae
 from training.stages.principal import start_from_principal
-from vividface_core.wan.tensor_files import write_tensors
-from vividface_core.wan.vae import StreamingDecoder, StreamingEncoder, after_first, temporal_ratio
+from vividface_core.wan.tensor_files import write_json, write_tensors
+from vividface_core.wan.vae import WHOLE, StreamingEncoder, after_first, decode
 
 STATISTICS_CLIPS = 96
 
@@ -43,8 +43,7 @@ class Autoencoder(nn.Module):
         """``[B, 3, T, H, W]`` in −1…1 to the reconstruction of its posterior's mean, that mean and the log-variance
         ``[B, C, T', h, w]``, and the critic's loss on the frames that ``chance [B]`` chooses (0 without one)."""
         mean, log_variance = self.moments(clip)
-        stream = StreamingDecoder(self.vae)
-        output = torch.cat([stream.push(part) for part in after_first(mean, 64)], 2)
+        output = decode(self.vae, mean, WHOLE)
         if self.critic is None or chance is None:
             return output, mean, log_variance, output.new_zeros(())
         pair = [some_frames(x, self._loss.perceptual_frames, chance) for x in (clip, output)]
@@ -53,7 +52,7 @@ class Autoencoder(nn.Module):
     def moments(self, clip: Tensor) -> tuple[Tensor, Tensor]:
         """Raw posterior mean and log-variance, fp32."""
         stream = StreamingEncoder(self.vae)
-        pairs = [stream.moments(part) for part in after_first(clip, 64 * temporal_ratio(self.vae.config))]
+        pairs = [stream.moments(part) for part in after_first(clip, WHOLE)]
         mean, log_variance = (torch.cat(values, 2).float() for values in zip(*pairs))
         return mean, log_variance.clamp(-30, 20)
 
@@ -105,9 +104,7 @@ class AutoencoderStage(Stage):
         write_tensors(target / "diffusion_pytorch_model.safetensors", state, {"format": "pt"})
         config = json.loads(vae.to_json_string())
         config.update(latents_mean=mean.tolist(), latents_std=std.tolist())
-        partial = target / ".config.json.partial"
-        partial.write_text(json.dumps(config, indent=2) + "\n")
-        partial.replace(target / "config.json")
+        write_json(target / "config.json", config, indent=2)
 
     def _clean_clips(self, device: torch.device) -> Iterable[Tensor]:
         source = self.source(validation=False)

@@ -21,10 +21,7 @@ from training.stages.parts import make_parts
 from vividface_core.convert import save_checkpoint_folder
 from vividface_core.wan.empty_prompt import EmptyPrompt
 from vividface_core.wan.transformer import one_step_velocity
-from vividface_core.wan.vae import decode, encode, spatial_ratio, temporal_ratio
-
-WHOLE = 1 << 20
-"""Frames a chunk: all at once."""
+from vividface_core.wan.vae import WHOLE, decode, encode, spatial_ratio, temporal_ratio
 
 
 class OneStep(nn.Module):

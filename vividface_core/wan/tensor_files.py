@@ -166,6 +166,13 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
         partial.unlink(missing_ok=True)
 
 
+def write_json(path: Path, content: object, indent: int | None = None) -> None:
+    """Write JSON at once or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(content, ensure_ascii=False, indent=indent) + "\n", encoding="utf-8")
+    os.replace(partial, path)
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """An object out of a JSON file.
 

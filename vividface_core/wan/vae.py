@@ -18,6 +18,8 @@ from torch import Tensor, nn
 
 FRAME_CHUNK = 4
 """Frames that :class:`StreamingEncoder` is meant to take at a time after the first (or a multiple)."""
+WHOLE = 1 << 20
+"""As a chunk: everything after the first frame at once."""
 
 
 def spatial_ratio(config: Any) -> int:

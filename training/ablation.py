@@ -15,10 +15,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from training.command import exit_status
 from training.config import load_config
 from training.run.progress_log import read_curve
 from training.train import train
-from vividface_core.errors import VividFaceError
 
 PROBABILITIES = (0.0, 0.5, 1.0)
 PAPER = {0.0: (0.1229, 0.9073), 0.5: (0.1112, 0.9128), 1.0: (0.1309, 0.9025)}
@@ -78,24 +78,22 @@ def plot(found: dict[float, list[dict[str, Any]]], path: Path) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Entry point: 0, or 1 after an error."""
+    """Entry point: 0, 1 after an error, 130 after an interruption of a run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", type=Path)
     parser.add_argument("changes", nargs="*", metavar="table.key=value")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args(argv)
-    try:
-        found = run(args.config, tuple(args.changes))
-    except VividFaceError as error:
-        print(f"vividface: {error}", file=sys.stderr)
-        return 1
-    args.out.mkdir(parents=True, exist_ok=True)
+    return exit_status(lambda: _report(run(args.config, tuple(args.changes)), args.out))
+
+
+def _report(found: dict[float, list[dict[str, Any]]], out: Path) -> None:
+    out.mkdir(parents=True, exist_ok=True)
     text = table(found)
-    (args.out / "ablation.md").write_text(text + "\n")
-    (args.out / "ablation.json").write_text(json.dumps({str(p): e for p, e in found.items()}, indent=1) + "\n")
-    plot(found, args.out / "ablation.png")
+    (out / "ablation.md").write_text(text + "\n")
+    (out / "ablation.json").write_text(json.dumps({str(p): e for p, e in found.items()}, indent=1) + "\n")
+    plot(found, out / "ablation.png")
     print(text)
-    return 0
 
 
 if __name__ == "__main__":

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import torch
 
+from training.command import exit_status
 from training.model_card import ModelCard
 from vividface_core.convert import CARD, save_checkpoint_folder
-from vividface_core.errors import InvalidOption, MissingWeights, UnsupportedCheckpoint, VividFaceError
+from vividface_core.errors import InvalidOption, MissingWeights, UnsupportedCheckpoint
 from vividface_core.restorers.one_step import OneStepRestorer
 from vividface_core.wan.names import original_transformer_names, original_vae_names
 from vividface_core.wan.tensor_files import read_json, write_tensors
@@ -113,21 +114,20 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--push", metavar="USER/NAME", help="send the folder to the Hub")
     parser.add_argument("--private", action="store_true")
     args = parser.parse_args(argv)
-    try:
-        card = ModelCard.read(args.card) if args.card else ModelCard()
-        export(args.model, args.output, card, DTYPES[args.dtype])
-        size = sum(file.stat().st_size for file in args.output.rglob("*") if file.is_file())
-        print(f"{args.output}: {size / 1e6:.1f} MB")
-        if args.original:
-            restorer = load_restorer(str(args.output), dtype=torch.float32)
-            for path in export_original(restorer, args.original, args.output.name, DTYPES[args.dtype]):
-                print(path)
-        if args.push:
-            print(push(args.output, args.push, private=args.private))
-    except VividFaceError as error:
-        print(f"vividface: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_status(lambda: _run(args))
+
+
+def _run(args: argparse.Namespace) -> None:
+    card = ModelCard.read(args.card) if args.card else ModelCard()
+    export(args.model, args.output, card, DTYPES[args.dtype])
+    size = sum(file.stat().st_size for file in args.output.rglob("*") if file.is_file())
+    print(f"{args.output}: {size / 1e6:.1f} MB")
+    if args.original:
+        restorer = load_restorer(str(args.output), dtype=torch.float32)
+        for path in export_original(restorer, args.original, args.output.name, DTYPES[args.dtype]):
+            print(path)
+    if args.push:
+        print(push(args.output, args.push, private=args.private))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 from tqdm import tqdm
 
+from training.command import exit_status
 from training.data.face_clips import ClipRules, FaceClip, find_clips, read_clip
 from training.data.masks import latent_mask
 from training.data.shards import ShardWriter
@@ -195,12 +196,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     """Entry point: 0, or 1 after an error."""
     args = parse_arguments(argv)
-    try:
-        run(args)
-    except VividFaceError as error:
-        print(f"vividface: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_status(lambda: run(args))
 
 
 def run(args: argparse.Namespace) -> None:

@@ -10,8 +10,9 @@ import argparse
 import sys
 from pathlib import Path
 
+from training.command import exit_status
 from training.config import Config, load_config
-from vividface_core.errors import Interrupted, InvalidOption, VividFaceError
+from vividface_core.errors import InvalidOption
 
 
 def make_stage(config: Config):
@@ -41,15 +42,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("changes", nargs="*", metavar="table.key=value", help="go before the file's values")
     parser.add_argument("--fresh", action="store_true", help="refuse to go on with an earlier run")
     args = parser.parse_args(argv)
-    try:
-        train(load_config(args.config, tuple(args.changes)), args.fresh)
-    except Interrupted as stop:
-        print(f"vividface: {stop}", file=sys.stderr)
-        return 130
-    except VividFaceError as error:
-        print(f"vividface: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_status(lambda: train(load_config(args.config, tuple(args.changes)), args.fresh))
 
 
 if __name__ == "__main__":

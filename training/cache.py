@@ -1,6 +1,6 @@
 """Cache random clips as latents.
 
-``python -m training.cache data/nano --vae RUN/model/vae --out data/nano-latents --samples 2600``
+``python -m training.cache data/nano --vae RUN/model/vae --out data/nano-latents --samples 5000``
 
 Draws clips as data of kind ``clips`` would be drawn on the fly, encodes the clean and the degraded one with an
 autoencoder, and stores them as ``training.prepare`` does. The latent stage then needs neither the
@@ -20,11 +20,11 @@ from tqdm import tqdm
 
 from training.config import Data
 from training.data.batches import Samples
-from training.data.masks import latent_mask
 from training.data.random_clips import RandomClips
 from training.data.shards import ShardWriter
 from vividface_core.devices import pick_device
 from vividface_core.errors import VividFaceError
+from vividface_core.faces.masks import latent_mask
 from vividface_core.wan.build import load_vae
 from vividface_core.wan.vae import WHOLE, encode, spatial_ratio, temporal_ratio
 

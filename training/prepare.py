@@ -22,13 +22,13 @@ from tqdm import tqdm
 
 from training.command import exit_status
 from training.data.face_clips import ClipRules, FaceClip, find_clips, read_clip
-from training.data.masks import latent_mask
 from training.data.shards import ShardWriter
 from vividface_core.degrade import DegradationRanges
 from vividface_core.devices import pick_device, pick_dtype
 from vividface_core.errors import InvalidOption, VividFaceError
 from vividface_core.faces.crop import crop_clip
 from vividface_core.faces.detect import load_detector
+from vividface_core.faces.masks import latent_mask
 from vividface_core.faces.parse import FaceParser, load_parser
 from vividface_core.restorers.one_step import OneStepRestorer
 from vividface_core.video.reader import VideoReader

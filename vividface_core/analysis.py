@@ -7,15 +7,14 @@ pass knows every track's whole path, and with it smooth crops and all windows, b
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 
 from vividface_core.faces.detect import FaceDetector
 from vividface_core.faces.select import select
 from vividface_core.faces.track import FaceTrack, Tracker
-from vividface_core.video.reader import VideoReader
 from vividface_core.video.shots import Shot, detect_shots
+from vividface_core.video.source import FrameSource
 
 CHUNK_BYTES = 48 << 20
 """Decoded pixels that are looked at together."""
@@ -24,36 +23,33 @@ Report = Callable[[str, int, int | None], None]
 """``report(stage, done, total)``; may raise to stop the run."""
 
 
-def find_shots(source: Path, report: Report) -> list[Shot]:
+def find_shots(source: FrameSource, report: Report) -> list[Shot]:
     """Cut the video at its shots; a video without a cut is one shot."""
-    with VideoReader(source) as reader:
-        total = reader.info.frame_count
 
-        def counted():
-            for number, frame in enumerate(reader):
-                report("shots", number + 1, total)
-                yield frame
+    def counted():
+        for number, frame in enumerate(source.read()):
+            report("shots", number + 1, source.count)
+            yield frame
 
-        return list(detect_shots(counted()))
+    return list(detect_shots(counted()))
 
 
 def find_faces(
-    source: Path, shot: Shot, detector: FaceDetector, report: Report, *, total: int | None = None
+    source: FrameSource, shot: Shot, detector: FaceDetector, report: Report, *, total: int | None = None
 ) -> list[FaceTrack]:
     """Follow every face of one shot. Memory: one chunk of frames and the tracks' own numbers."""
-    tracker = Tracker()
-    with VideoReader(source, start_frame=shot.start, end_frame=shot.end) as reader:
-        size = max(1, CHUNK_BYTES // (reader.info.width * reader.info.height * 12))
-        chunk: list[tuple[int, torch.Tensor]] = []
-        for frame in reader:
-            chunk.append((frame.index, frame.rgb()))
-            if len(chunk) == size:
-                _look(chunk, detector, tracker)
-                report("faces", frame.index + 1, total)
-                chunk.clear()
-        if chunk:
+    tracker, (width, height) = Tracker(), source.size
+    size = max(1, CHUNK_BYTES // (width * height * 12))
+    chunk: list[tuple[int, torch.Tensor]] = []
+    for frame in source.read(shot.start, shot.end):
+        chunk.append((frame.index, frame.rgb()))
+        if len(chunk) == size:
             _look(chunk, detector, tracker)
-            report("faces", chunk[-1][0] + 1, total)
+            report("faces", frame.index + 1, total)
+            chunk.clear()
+    if chunk:
+        _look(chunk, detector, tracker)
+        report("faces", chunk[-1][0] + 1, total)
     return tracker.finish()
 
 

@@ -10,6 +10,11 @@ from pathlib import Path
 from vividface_core.errors import VividFaceError
 
 DEVICES = "auto, cpu, cuda, cuda:N, mps or xpu"
+KEPT = {
+    "restore": " Finished shots are kept: run again with --resume.",
+    "run": " Finished files are kept: the same command does the rest.",
+}
+"""What Ctrl-C leaves behind, by command."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -17,6 +22,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="vividface", description="Video face enhancement.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_restore(commands)
+    _add_run(commands)
     _add_models(commands)
     return parser
 
@@ -50,6 +56,19 @@ def _add_restore(commands: argparse._SubParsersAction) -> None:
     add("--side-by-side", type=Path, metavar="FILE", help="also write input and output next to each other")
     add("--quiet", action="store_true", help="no progress, notices only")
     restore.set_defaults(run=run_restore)
+
+
+def _add_run(commands: argparse._SubParsersAction) -> None:
+    from vividface_core.client.command import add_options, run
+
+    batch = commands.add_parser(
+        "run",
+        help="send a folder of videos through a workflow on ComfyUI servers",
+        description="Send each video of a folder through a workflow on one or several ComfyUI servers, and fetch the "
+        "results. A later run does only what is missing or changed.",
+    )
+    add_options(batch)
+    batch.set_defaults(run=run)
 
 
 def _add_models(commands: argparse._SubParsersAction) -> None:
@@ -137,18 +156,16 @@ def run_models(args: argparse.Namespace) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Entry point. Returns 0, 1 after an error (one line on stderr), or 130 after Ctrl-C."""
+    """Entry point. Returns 0, 1 after an error (one line on stderr) or with failed files, or 130 after Ctrl-C."""
     args = build_parser().parse_args(argv)
     try:
-        args.run(args)
+        return args.run(args) or 0
     except VividFaceError as error:
         print(f"vividface: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        hint = " Finished shots are kept: run again with --resume." if args.command == "restore" else ""
-        print(f"\nvividface: stopped.{hint}", file=sys.stderr)
+        print(f"\nvividface: stopped.{KEPT.get(args.command, '')}", file=sys.stderr)
         return 130
-    return 0
 
 
 if __name__ == "__main__":

@@ -47,5 +47,21 @@ class MissingDependency(VividFaceError):
     """An optional library is absent or broken. Names it, the feature that needs it and how to install it."""
 
 
+class ServerLost(VividFaceError):
+    """A ComfyUI server can't be reached, stopped answering, forgot its prompt, or isn't a ComfyUI server."""
+
+
+class WorkflowFailed(VividFaceError):
+    """A ComfyUI server refused a workflow or failed in it, for one file.
+
+    Attributes:
+        again: whether another attempt might help. A refused workflow stays refused.
+    """
+
+    def __init__(self, message: str, *, again: bool = False) -> None:
+        super().__init__(message)
+        self.again = again
+
+
 class Interrupted(VividFaceError):
     """The user stopped the run. Finished shots are kept for a resume."""

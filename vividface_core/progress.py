@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from tqdm import tqdm
 
-from vividface_core.pipeline import Listener, Plan
+from vividface_core.request import Listener, Plan
 
 LABELS = {"shots": "Looking for cuts", "faces": "Following faces", "restore": "Restoring"}
 

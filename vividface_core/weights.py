@@ -191,7 +191,7 @@ def inspect(path: str | Path) -> CheckpointInfo:
         card = _read_card(path)
         return CheckpointInfo(path.name, kind, path, str(card.get("licence", "unknown")), _size(path), config=card)
     tensors = read_state_dict(path)
-    kind = "empty prompt" if set(tensors) == {"rows"} else kind_of(tensors)
+    kind = "empty prompt" if "rows" in tensors and len(tensors) <= 2 else kind_of(tensors)
     if kind is None:
         raise UnsupportedCheckpoint(f"{path} is none of the known checkpoints: it holds {describe(tensors)}.")
     readers = {"wan-dit-original": transformer_config, "wan-vae-original": vae_config}

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from training.data.masks import enlarged, latent_mask
+from training.data.masks import enlarged
 from training.objectives.losses import edge_error, gaussian_divergence, switch_of, switched_error
+from vividface_core.faces.masks import latent_mask
 
 
 def loop_mask(mask: torch.Tensor, space: int, time: int) -> torch.Tensor:

@@ -22,6 +22,7 @@ from vividface_core.faces.detect import FaceDetector
 from vividface_core.faces.track import FaceTrack
 from vividface_core.video.info import VideoInfo
 from vividface_core.video.reader import VideoReader, probe
+from vividface_core.video.source import VideoFrames
 
 
 @dataclass(frozen=True)
@@ -90,8 +91,9 @@ def united_square(
 def find_clips(video: Path, rules: ClipRules, detector: FaceDetector, report: Report) -> Iterator[FaceClip]:
     """Every candidate of a video, shot by shot and person by person, also those that the rules leave out."""
     info = probe(video)
-    for shot in find_shots(video, report):
-        for track in find_faces(video, shot, detector, report):
+    source = VideoFrames(video)
+    for shot in find_shots(source, report):
+        for track in find_faces(source, shot, detector, report):
             yield from _cut(info, track, rules)
 
 

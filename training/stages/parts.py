@@ -61,8 +61,7 @@ def make_parts(model: Model) -> tuple[nn.Module, nn.Module, EmptyPrompt]:
     if isinstance(model.transformer, dict):
         transformer = new_transformer({**model.transformer, "in_channels": vae.config.z_dim,
                                        "out_channels": vae.config.z_dim})  # fmt: skip
-        width = transformer.config.text_dim
-        return vae, transformer, base.prompt if base else EmptyPrompt(torch.randn(1, width) * 0.02)
+        return vae, transformer, base.prompt if base else _new_prompt(transformer.config.text_dim)
     if model.transformer:
         path = Path(model.transformer)
         found = next((p / FILE_NAME for p in (path, path.parent) if (p / FILE_NAME).is_file()), None)
@@ -72,3 +71,8 @@ def make_parts(model: Model) -> tuple[nn.Module, nn.Module, EmptyPrompt]:
     if base is None:
         raise InvalidOption("The model has neither a base nor a transformer.")
     return vae, base.transformer, base.prompt
+
+
+def _new_prompt(width: int) -> EmptyPrompt:
+    """One row and nothing after it: to attend to Wan's 511 zeros beside it takes a quarter of a small net's time."""
+    return EmptyPrompt(torch.randn(1, width) * 0.02, length=1)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from training.config import Config, published
 from training.data.batches import Source
-from training.data.masks import enlarged, latent_mask
+from training.data.masks import enlarged
 from training.data.sources import make_source
 from training.objectives.decoding import decode_with_gradient
 from training.objectives.losses import absolute_error, edge_error, switch_of, switched_error
@@ -19,6 +19,7 @@ from training.objectives.perceptual import Perceptual
 from training.stages.base import Batch, Stage
 from training.stages.parts import make_parts
 from vividface_core.convert import save_checkpoint_folder
+from vividface_core.faces.masks import latent_mask
 from vividface_core.wan.empty_prompt import EmptyPrompt
 from vividface_core.wan.transformer import one_step_velocity
 from vividface_core.wan.vae import WHOLE, decode, encode, spatial_ratio, temporal_ratio

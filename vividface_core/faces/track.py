@@ -6,7 +6,7 @@ places can't: when two faces meet, and when a face that was lost may have come b
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -72,6 +72,15 @@ class FaceTrack:
         """A track over frames ``start`` … ``stop`` that stands for no face: all its geometry is empty (zero)."""
         shapes = ((4,), (5, 2), (), (3,))
         return cls(0, 0, start, *(np.zeros((stop - start, *shape), np.float32) for shape in shapes))
+
+    def between(self, start: int, stop: int) -> FaceTrack | None:
+        """The part of the track in frames ``start`` … ``stop`` − 1; ``None`` if it isn't there then."""
+        first, last = max(start, self.first), min(stop, self.last)
+        if first >= last:
+            return None
+        part = slice(first - self.first, last - self.first)
+        arrays = {name: getattr(self, name)[part] for name in ("boxes", "landmarks", "scores", "crops")}
+        return replace(self, first=first, **arrays)
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers and lists; :meth:`from_json` gives back the same float32 values."""

@@ -128,14 +128,14 @@ class OneStepRestorer(Restorer):
             cast(self.transformer, dtype)
             self._dtype = dtype
         if device is not None:
-            self._device = torch.device(device)
             for module in self.modules.values():
-                module.to(self._device)
+                module.to(device)
         return self
 
     @property
     def device(self) -> torch.device:
-        return self._device
+        # Asked of the weights: a host may move them behind the restorer's back.
+        return next(self.transformer.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
@@ -154,7 +154,7 @@ class OneStepRestorer(Restorer):
             return clip.clone()
         report = progress or (lambda share: None)
         output = torch.empty_like(clip)  # made outside of inference mode: the caller may go on with it as he likes
-        with torch.inference_mode(), _told_in_plain_words(clip, self._device):
+        with torch.inference_mode(), _told_in_plain_words(clip, self.device):
             latent = self._encode(clip, report)
             latent = self._denoise(latent, report)
             self._decode(latent, clip, mask, strength, output, report)
@@ -177,7 +177,7 @@ class OneStepRestorer(Restorer):
         return torch.cat(parts, 2)
 
     def _denoise(self, latent: Tensor, report: Progress) -> Tensor:
-        prompt = self.prompt.padded(self._device)
+        prompt = self.prompt.padded(self.device)
         blocks = self.transformer.blocks
         with _after_each(blocks, lambda done: report(SHARES["encode"] + SHARES["denoise"] * done / len(blocks))):
             velocity = one_step_velocity(self.transformer, latent, prompt, self.t_star)

@@ -26,14 +26,16 @@ class Companions:
         source: opened anew for this; packets are read from its start.
         video_index: of the source's video stream, which is not copied.
         origin: seconds to take off every time.
+        chapters: take them along too.
 
     Attributes:
         notices: what could not be taken along as it was.
     """
 
     def __init__(
-        self, source: InputContainer, video_index: int, target: OutputContainer, holds: Container, origin: Fraction
-    ) -> None:
+        self, source: InputContainer, video_index: int, target: OutputContainer, holds: Container, origin: Fraction,
+        *, chapters: bool = True,
+    ) -> None:  # fmt: skip
         self._source, self._target, self._holds, self._origin = source, target, holds, origin
         self._ways: dict[int, Callable[[av.Packet], list[av.Packet]]] = {}
         self._ends: list[Callable[[], list[av.Packet]]] = []
@@ -42,7 +44,7 @@ class Companions:
         for stream in source.streams:
             if stream.index != video_index:
                 self._take(stream)
-        self._metadata()
+        self._metadata(chapters)
 
     def packets(self) -> Iterator[TimedPacket]:
         """Packets in the order of the source, each with its time in seconds."""
@@ -157,11 +159,11 @@ class Companions:
     def _has_chapters(self) -> bool:
         return bool(getattr(self._source, "chapters", list)())
 
-    def _metadata(self) -> None:
+    def _metadata(self, with_chapters: bool) -> None:
         kept = {key: value for key, value in self._source.metadata.items() if key not in _CONTAINER_OWN}
         self._target.metadata.update(kept)
         chapters = getattr(self._source, "chapters", list)()
-        if not chapters:
+        if not chapters or not with_chapters:
             return
         if not hasattr(self._target, "set_chapters"):
             self._leave("The chapters are left out: this release of PyAV can't write them.")

@@ -63,7 +63,9 @@ class VideoInfo:
     """The nine numbers behind ``rotation`` (16.16 and 2.30 fixed point, row by row)."""
     origin: Fraction = Fraction(0)
     """Seconds to take off every timestamp when writing: not 0 only where a container starts its clock anywhere,
-    as MPEG transport streams do."""
+    as MPEG transport streams do, and where a part of the source is taken."""
+    span: tuple[Fraction, Fraction] | None = None
+    """First and last second (exclusive) of the source that are taken; ``None``: all of it."""
 
     @property
     def upright_size(self) -> tuple[int, int]:

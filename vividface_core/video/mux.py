@@ -17,7 +17,7 @@ import av
 
 from vividface_core.errors import InvalidOption, UnwritableVideo
 from vividface_core.video.codec import convert
-from vividface_core.video.companions import Companions
+from vividface_core.video.companions import Companions, TimedPacket
 from vividface_core.video.decoding import open_video
 from vividface_core.video.formats import canonical
 from vividface_core.video.info import ColorInfo, VideoInfo
@@ -129,11 +129,12 @@ def _write_video(
         video = _add_video(target, timeline, source, rules, scratch.suffix.lower())
         streams: list[Iterator] = [_timed(timeline, source, video)]
         if other is not None:
-            companions = Companions(other, video_index, target, holds, source.origin)
-            streams.append(companions.packets())
+            companions = Companions(other, video_index, target, holds, source.origin,
+                                    chapters=source.span is None)  # fmt: skip
+            streams.append(_within(companions.packets(), source))
             report.copied = companions.copied
             report.notices += companions.notices
-            if source.origin:
+            if source.origin and source.span is None:
                 report.notices.append(
                     f"The source's clock began at {float(source.origin):.3f} s; the output's begins at 0."
                 )
@@ -143,6 +144,12 @@ def _write_video(
         shape = str(source.sample_aspect_ratio).replace("/", ":")
         report.notices.append(f"The pixels' shape ({shape}) can't be recorded for {rules.codec} in {holds.format}.")
     flush_to_disk(scratch)
+
+
+def _within(packets: Iterator[TimedPacket], source: VideoInfo) -> Iterator[TimedPacket]:
+    """Packets of the part that is taken, where only a part is."""
+    length = source.span and float(source.span[1] - source.span[0])
+    return packets if length is None else (timed for timed in packets if 0 <= timed[0] < length)
 
 
 def _keeps_aspect(path: Path, aspect: Fraction) -> bool:

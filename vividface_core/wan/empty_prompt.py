@@ -88,7 +88,8 @@ class EmptyPrompt:
 
     Attributes:
         rows: ``[tokens, d_model]`` float32; one token for a real UMT5.
-        length: positions that the denoiser attends to.
+        length: positions that the denoiser attends to: Wan's 512, or as many as there are rows for a small denoiser
+            that was trained without Wan's text encoder.
     """
 
     rows: Tensor
@@ -100,7 +101,8 @@ class EmptyPrompt:
 
     def save(self, path: Path) -> None:
         """Write an :data:`FILE_NAME`, at once or not at all."""
-        write_tensors(path, {"rows": self.rows.detach().float().cpu().contiguous()})
+        rows = self.rows.detach().float().cpu().contiguous()
+        write_tensors(path, {"rows": rows, "length": torch.tensor([self.length])})
 
     @classmethod
     def load(cls, path: Path) -> EmptyPrompt:
@@ -112,12 +114,14 @@ class EmptyPrompt:
         """
         if not path.is_file():
             raise MissingWeights(f"{path} is missing; make it with 'vividface models convert … --umt5 ENCODER'.")
-        tensors = list(read_tensors(path).values())
+        stored = dict(read_tensors(path))
+        length = int(stored.pop("length", torch.tensor([PROMPT_LENGTH])))
+        tensors = list(stored.values())
         if len(tensors) == 1 and tensors[0].is_floating_point() and 0 < tensors[0].ndim < 4:
             rows = tensors[0].float().reshape(-1, tensors[0].shape[-1])
             real = int(rows.any(dim=1).nonzero().max()) + 1 if rows.any() else 0
-            if 0 < real <= PROMPT_LENGTH and rows.isfinite().all():
-                return cls(rows[:real].clone())
+            if 0 < real <= length <= PROMPT_LENGTH and rows.isfinite().all():
+                return cls(rows[:real].clone(), length)
         raise UnsupportedCheckpoint(f"{path} is no text embedding: one tensor of rows that aren't all zero is needed.")
 
 

@@ -1,0 +1,24 @@
+"""The pack's nodes: widgets and conversions over the engine, one file a node."""
+
+from __future__ import annotations
+
+from comfy_api.latest import ComfyExtension, io
+
+from .bridge.folders import register_folders
+from .compare_video import CompareVideo
+from .download_model import DownloadModel
+from .face_mask import FaceMask
+from .load_model import LoadModel
+from .one_step_restore import OneStepRestore
+from .one_step_restore_images import OneStepRestoreImages
+from .video_load import VideoLoad
+
+
+class VividFaceExtension(ComfyExtension):
+    """What ComfyUI asks for the nodes."""
+
+    async def on_load(self) -> None:
+        register_folders()
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return [LoadModel, DownloadModel, VideoLoad, FaceMask, OneStepRestore, OneStepRestoreImages, CompareVideo]

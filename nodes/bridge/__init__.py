@@ -1,0 +1,1 @@
+"""Between ComfyUI and the engine: types, folders, progress, model management."""

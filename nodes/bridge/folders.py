@@ -1,0 +1,110 @@
+"""Where checkpoints lie in ComfyUI, and where the pack may write."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import uuid
+from pathlib import Path
+
+import folder_paths
+
+from vividface_core.errors import UnsupportedCheckpoint
+from vividface_core.weights import ASSETS, TABLE, inspect, list_checkpoints
+
+MODELS = "vividface"
+"""The pack's own folder among ComfyUI's model folders; extra_model_paths.yaml may add others of this name."""
+CORE_MODELS = "diffusion_models"
+
+_kinds: dict[tuple[str, int, int], str] = {}
+
+
+def register_folders() -> None:
+    """Add ``models/vividface`` to ComfyUI's model folders."""
+    folder_paths.add_model_folder_path(MODELS, str(Path(folder_paths.models_dir) / MODELS), is_default=True)
+
+
+def model_folders() -> list[Path]:
+    """All folders for the pack's checkpoints, the default one first."""
+    register_folders()
+    return [Path(folder) for folder in folder_paths.get_folder_paths(MODELS)]
+
+
+def model_names() -> list[str]:
+    """What the loader offers: the table's names, everything in the pack's folders, and Wan denoisers of the core's."""
+    found = [*TABLE, *(info.name for info in list_checkpoints(model_folders()))]
+    for name in folder_paths.get_filename_list(CORE_MODELS):
+        path = folder_paths.get_full_path(CORE_MODELS, name)
+        if path and _kind(Path(path)).startswith("wan-dit"):
+            found.append(f"{CORE_MODELS}/{name}")
+    return list(dict.fromkeys(found))
+
+
+def model_path(name: str) -> str:
+    """What :func:`vividface_core.weights.load_restorer` takes for one of :func:`model_names`."""
+    folder, _, rest = name.partition("/")
+    return folder_paths.get_full_path_or_raise(CORE_MODELS, rest) if folder == CORE_MODELS and rest else name
+
+
+def parser_folders() -> list[Path]:
+    """Where weights of face parsers and detectors may lie."""
+    return [part for folder in model_folders() for part in (folder / "facexlib", folder)]
+
+
+def fresh_file(suffix: str) -> Path:
+    """A new name in ComfyUI's temp folder, which is emptied when the server starts."""
+    folder = Path(folder_paths.get_temp_directory()) / "vividface"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{uuid.uuid4().hex}{suffix}"
+
+
+def served_at(path: str | Path) -> dict[str, str] | None:
+    """How the page can ask for a file (``filename``, ``subfolder``, ``type``); ``None`` if no folder serves it."""
+    path = Path(path).resolve()
+    for kind in ("temp", "output", "input"):
+        folder = Path(folder_paths.get_directory_by_type(kind)).resolve()
+        if path.is_relative_to(folder):
+            return {"filename": path.name, "subfolder": path.parent.relative_to(folder).as_posix().removeprefix("."),
+                    "type": kind}  # fmt: skip
+    return None
+
+
+def fingerprint(path: str | Path, blocks: int = 16, size: int = 1 << 20) -> str:
+    """What tells a file's content from another's: its length and sixteen evenly spread megabytes.
+
+    Reading a film whole at every run would cost more than restoring some of it.
+    """
+    path = Path(path)
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    digest = hashlib.sha256()
+    for file in files:
+        length = file.stat().st_size
+        digest.update(f"{file.name}:{length}".encode())
+        with file.open("rb") as source:
+            for number in range(blocks):
+                source.seek(max(0, length - size) * number // (blocks - 1))
+                digest.update(source.read(size))
+                if length <= size:
+                    break
+    return digest.hexdigest()
+
+
+def _kind(path: Path) -> str:
+    """Kind of a core model by its content; pickles, which are slow to look into, only by their name."""
+    try:
+        state = path.stat()
+    except OSError:
+        return ""
+    key = (str(path), state.st_size, state.st_mtime_ns)
+    if key not in _kinds:
+        try:
+            readable = path.suffix == ".safetensors" or "vividface" in path.name.lower()
+            _kinds[key] = inspect(path).kind if readable else ""
+        except (UnsupportedCheckpoint, OSError):
+            _kinds[key] = ""
+    return _kinds[key]
+
+
+def is_embedded(name: str) -> bool:
+    """Whether a checkpoint is part of the pack."""
+    return os.path.isdir(ASSETS / name)

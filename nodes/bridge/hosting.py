@@ -1,0 +1,33 @@
+"""A restorer whose weights live in ComfyUI's own model management."""
+
+from __future__ import annotations
+
+import comfy.model_management as management
+import torch
+from comfy.model_patcher import ModelPatcher
+
+from vividface_core.restorers.base import Restorer
+
+
+class Hosted:
+    """A restorer in ComfyUI's hands: loaded on demand, counted, and unloaded like any core model.
+
+    Attributes:
+        name: of the checkpoint.
+        restorer: use it only after :meth:`load`.
+    """
+
+    def __init__(self, restorer: Restorer, name: str, load_device: torch.device, offload_device: torch.device) -> None:
+        self.restorer, self.name = restorer, name
+        # A list of its own around each module: the patcher notes things on its model, which diffusers' modules refuse.
+        self._patchers = [
+            ModelPatcher(torch.nn.ModuleList([module]), load_device, offload_device)
+            for module in restorer.modules.values()
+        ]
+
+    def load(self, window: int, size: int) -> Restorer:
+        """The restorer, on its device, with room for a window of ``size``×``size``."""
+        weights = sum(patcher.model_size() for patcher in self._patchers)
+        wanted = self.restorer.memory_for(window, size, size) - weights
+        management.load_models_gpu(self._patchers, memory_required=max(0, wanted), force_full_load=True)
+        return self.restorer

@@ -1,0 +1,90 @@
+"""From a node's inputs to the engine's restorer, tracks and mask."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from vividface_core.errors import InvalidOption
+from vividface_core.faces.masks import ShownWhere
+from vividface_core.faces.parse import FaceParser, load_parser
+from vividface_core.faces.track import FaceTrack
+from vividface_core.request import RestoreOptions, Result
+from vividface_core.restorers.base import Restorer
+
+from .folders import parser_folders
+from .hosting import Hosted
+from .native import NativeRestorer
+from .progress import NodeListener
+
+
+@dataclass(frozen=True)
+class FaceTracks:
+    """What Face Mask found, as it travels through the graph.
+
+    Attributes:
+        size: width and height of the frames that it was found in.
+    """
+
+    tracks: tuple[FaceTrack, ...]
+    size: tuple[int, int]
+
+
+def restorer_of(hosted: Hosted | None, vae: Any, model: Any, conditioning: Any, options: RestoreOptions) -> Restorer:
+    """The connected restorer, ready to run.
+
+    Raises:
+        InvalidOption: none is connected, or two are.
+    """
+    native = {"vae": vae, "model": model, "conditioning": conditioning}
+    connected = [name for name, value in native.items() if value is not None]
+    if hosted is not None and connected:
+        raise InvalidOption(f"Both 'restorer' and {', '.join(connected)} are connected; leave one way out.")
+    if hosted is not None:
+        restorer = hosted.restorer
+        return hosted.load(options.window or restorer.native_frames, options.size or restorer.native_size)
+    if not connected:
+        raise InvalidOption("No model is connected: connect Load VividFace Model to 'restorer'.")
+    if len(connected) < 3:
+        absent = ", ".join(name for name in native if name not in connected)
+        raise InvalidOption(f"With ComfyUI's own modules all three are needed; {absent} is missing.")
+    return NativeRestorer(vae, model, conditioning)
+
+
+def parser_for(restorer: Restorer) -> FaceParser:
+    """The best face parser whose weights are in ComfyUI's folders."""
+    return load_parser("auto", device=restorer.device, folders=parser_folders())
+
+
+def tracks_of(given: FaceTracks | None, size: tuple[int, int]) -> tuple[FaceTrack, ...] | None:
+    """The given tracks, if they belong to frames of that size.
+
+    Raises:
+        InvalidOption: they were found in frames of another size.
+    """
+    if given is None:
+        return None
+    if given.size != size:
+        sizes = ["×".join(map(str, pair)) for pair in (given.size, size)]
+        raise InvalidOption(f"'tracks' were found in frames of {sizes[0]}, these are {sizes[1]}: take the same video.")
+    return given.tracks
+
+
+def shown_where(mask: Tensor | None, frames: int | None) -> ShownWhere | None:
+    """The connected MASK."""
+    return None if mask is None else ShownWhere(mask.reshape(-1, *mask.shape[-2:]), frames)
+
+
+def report_of(result: Result, listener: NodeListener) -> str:
+    """What was done, in a few lines."""
+    plan = listener.planned
+    lines = [
+        f"{result.frames} frames, {result.shots} shot(s), {result.tracks} face track(s), {result.seconds:.1f} s",
+        f"mask: {result.mask_source}",
+    ]
+    if plan is not None and plan.window_count:
+        lines.append(f"{plan.window_count} window(s) of up to {plan.window} frames at {plan.size}×{plan.size}, "
+                     f"overlap {plan.overlap}")  # fmt: skip
+    return "\n".join([*lines, *result.notices])

@@ -1,0 +1,81 @@
+"""Compare Video."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import torch
+from comfy_api.latest import InputImpl, Types, io
+
+from vividface_core.errors import InvalidOption
+from vividface_core.video.proxy import is_playable, write_proxy
+from vividface_core.video.source import VideoFrames
+
+from .bridge.folders import fresh_file, served_at
+from .bridge.progress import NodeListener
+from .bridge.schema import schema
+from .bridge.video import in_memory, source_of
+
+
+class CompareVideo(io.ComfyNode):
+    """Two videos at one place, with a divider to drag."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="VividFaceCompareVideo",
+            display_name="Compare Video",
+            description="Plays two videos (or image batches) in step in the node: drag the divider, step by frames, "
+            "zoom with the wheel. It writes nothing but playable copies into the temp folder.",
+            search_aliases=["compare", "before after", "side by side", "slider", "split view", "wipe"],
+            inputs=[
+                io.MultiType.Input("before", [io.Video, io.Image], tooltip="Left of the divider."),
+                io.MultiType.Input("after", [io.Video, io.Image], tooltip="Right of the divider."),
+                io.Float.Input("fps", default=24.0, min=1.0, max=240.0, step=0.01,
+                               tooltip="Frames a second of image batches; videos have their own."),
+            ],
+            outputs=[],
+            hidden=[io.Hidden.unique_id],
+            is_output_node=True,
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, before: Any, after: Any, fps: float) -> io.NodeOutput:
+        listener = NodeListener(cls.hidden.unique_id)
+        shown = {name: playable(given, fps, listener) for name, given in (("before", before), ("after", after))}
+        sizes = {name: (one["width"], one["height"]) for name, one in shown.items()}
+        a, b = sizes.values()
+        if a[0] * b[1] != a[1] * b[0]:
+            raise InvalidOption(f"before is {a[0]}×{a[1]}, after is {b[0]}×{b[1]}: the shapes differ, so they can't be "
+                                "laid over each other.")  # fmt: skip
+        return io.NodeOutput(ui={"vividface_compare": [shown]})
+
+
+def playable(given: Any, fps: float, listener: NodeListener) -> dict[str, Any]:
+    """Where the page finds it (``filename``, ``subfolder``, ``type``), with ``fps``, ``frames``, ``width``, ``height``.
+
+    A file that the page can play and may ask for is shown as it is; anything else as a copy.
+    """
+    if isinstance(given, torch.Tensor) or in_memory(given):
+        parts = given.get_components() if not isinstance(given, torch.Tensor) else Types.VideoComponents(
+            images=given, audio=None, frame_rate=Fraction(round(fps * 1000), 1000))  # fmt: skip
+        path = fresh_file(".mp4")
+        # 4:2:0 wants even sides.
+        height, width = (side - side % 2 for side in parts.images.shape[1:3])
+        even = Types.VideoComponents(images=parts.images[:, :height, :width, :3], audio=parts.audio,
+                                     frame_rate=parts.frame_rate)  # fmt: skip
+        InputImpl.VideoFromComponents(even).save_to(str(path))
+        return _told(path)
+    with source_of(given) as source:
+        if source.is_whole and is_playable(source.info) and served_at(source.path) is not None:
+            return _told(source.path)
+        return _told(write_proxy(source, fresh_file(".mp4"), listener))
+
+
+def _told(path: Any) -> dict[str, Any]:
+    source = VideoFrames(path)
+    (width, height), count = source.size, source.count
+    if count is None:
+        count = sum(1 for _ in source.read())
+    return {**served_at(path), "fps": float(source.info.fps), "frames": count, "width": width, "height": height}

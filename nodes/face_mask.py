@@ -1,0 +1,128 @@
+"""Face Mask."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.model_management as management
+import torch
+import torch.nn.functional as F
+from comfy_api.latest import io
+from torch import Tensor
+
+from vividface_core.analysis import choose_faces, find_faces, find_shots
+from vividface_core.errors import NoFaceFound
+from vividface_core.faces.detect import load_detector
+from vividface_core.faces.masks import face_masks, latent_mask
+from vividface_core.faces.parse import CLASSES, LEFT_OUT, FaceParser, load_parser
+
+from .bridge.folders import parser_folders
+from .bridge.options import DETECTORS
+from .bridge.progress import NodeListener
+from .bridge.restoring import FaceTracks
+from .bridge.schema import Tracks, advanced, schema
+from .bridge.video import frames_of
+
+EYES, BROWS, MOUTH = ("l_eye", "r_eye"), ("l_brow", "r_brow"), ("mouth", "u_lip", "l_lip")
+REGIONS = {
+    "face and hair": tuple(name for name in CLASSES["bisenet"] if name not in LEFT_OUT),
+    "face": ("skin", *BROWS, *EYES, "eye_g", "nose", *MOUTH),
+    "face and ears": ("skin", *BROWS, *EYES, "eye_g", "l_ear", "r_ear", "nose", *MOUTH),
+    "skin": ("skin", "nose"),
+    "brows": BROWS,
+    "eyes": EYES,
+    "nose": ("nose",),
+    "mouth": MOUTH,
+    "lips": ("u_lip", "l_lip"),
+    "ears": ("l_ear", "r_ear"),
+    "hair": ("hair",),
+}
+PARSERS = ["auto", "bisenet", "parsenet", "landmark-hull"]
+ALL = "face and hair"
+
+
+class FaceMask(io.ComfyNode):
+    """Follows faces and tells where they are."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="VividFaceFaceMask",
+            display_name="Face Mask",
+            description="Finds and follows the faces of a video or an image batch: a mask a frame, the tracks for the "
+            "restore nodes, and the mask on the latent grid.",
+            search_aliases=["face mask", "face parsing", "detect face", "track face", "segment face", "bisenet"],
+            inputs=[
+                io.MultiType.Input("source", [io.Video, io.Image], tooltip="A VIDEO, or an IMAGE batch."),
+                io.Combo.Input("region", options=list(REGIONS), default=ALL,
+                               tooltip="Which part of the face. Parts need the weights of a parsing network."),
+                io.Combo.Input("faces", options=["all", "largest", "by number"], default="all",
+                               tooltip="Which people."),
+                io.String.Input("face_numbers", default="0", tooltip="For 'by number': places from the left, from 0."),
+                advanced(io.Int.Input("min_face", default=24, min=0, max=4096,
+                                      tooltip="Faces with a shorter side (pixels) are left out.")),
+                advanced(io.Int.Input("grow", default=0, min=-256, max=256,
+                                      tooltip="Pixels by which the mask grows, or shrinks where negative.")),
+                advanced(io.Combo.Input("parser", options=PARSERS, default="auto",
+                                        tooltip="auto: the best whose weights are in models/vividface/facexlib; "
+                                        "without any, an ellipse over the landmarks.")),
+                advanced(io.Combo.Input("detector", options=DETECTORS, default="auto", tooltip="Face detector.")),
+                advanced(io.Boolean.Input("require_face", default=False,
+                                          tooltip="Stop with an error where no face is found.")),
+            ],
+            outputs=[
+                io.Mask.Output("mask", display_name="mask", tooltip="One a frame, 1 = face."),
+                Tracks.Output("tracks", display_name="tracks", tooltip="For the restore nodes."),
+                io.Mask.Output("latent_mask", display_name="latent mask",
+                               tooltip="On the grid of Wan's autoencoder: 1/8 in space, 1 + (T - 1)/4 in time."),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, source: Any, region: str, faces: str, face_numbers: str, min_face: int, grow: int, parser: str,
+                detector: str, require_face: bool) -> io.NodeOutput:
+        listener, device = NodeListener(cls.hidden.unique_id), management.get_torch_device()
+        network = _parser(parser, region, device)
+        finder = load_detector(detector, device=device)
+        spec = f"index:{face_numbers.replace(' ', '')}" if faces == "by number" else faces
+        with frames_of(source) as frames:
+            shots = find_shots(frames, listener.progress)
+            tracks, total = [], shots[-1].end
+            for shot in shots:
+                found = find_faces(frames, shot, finder, listener.progress, total=total)
+                tracks += choose_faces(found, spec, float(min_face), finder)
+            if require_face and not tracks:
+                raise NoFaceFound(f"{frames.name}: no face was found. Lower min_face, or take other frames.")
+            masks = []
+            for mask in face_masks(frames.read(), tracks, network):
+                masks.append(grown(mask, grow))
+                listener.progress("restore", len(masks), total)
+            size = frames.size
+        whole = torch.stack(masks)
+        return io.NodeOutput(whole, FaceTracks(tuple(tracks), size), on_latent_grid(whole))
+
+
+def _parser(name: str, region: str, device: torch.device) -> FaceParser:
+    """The parser for a region. A part of the face is never silently an ellipse over all of it."""
+    if region != ALL and name in ("auto", "landmark-hull"):
+        name = "bisenet"
+    classes = None if region == ALL else REGIONS[region]
+    return load_parser(name, device=device, folders=parser_folders(), classes=classes)
+
+
+def grown(mask: Tensor, pixels: int) -> Tensor:
+    """``[H, W]`` with its bright area larger (or smaller) by so many pixels."""
+    if not pixels:
+        return mask
+    side, sign = 2 * abs(pixels) + 1, 1 if pixels > 0 else -1
+    return sign * F.max_pool2d(sign * mask[None, None], side, 1, abs(pixels))[0, 0]
+
+
+def on_latent_grid(masks: Tensor) -> Tensor:
+    """Eq. 4–5 of VividFace: ``[T, H, W]`` → ``[1 + ⌈(T−1)/4⌉, ⌈H/8⌉, ⌈W/8⌉]``; edges are repeated to whole cells."""
+    frames, height, width = masks.shape
+    binary = (masks > 0.5).float()
+    binary = binary[torch.arange(1 + -(-(frames - 1) // 4) * 4).clamp(max=frames - 1)]
+    binary = F.pad(binary[:, None], (0, -width % 8, 0, -height % 8), mode="replicate")[:, 0]
+    return latent_mask(binary[None, None])[0, 0]

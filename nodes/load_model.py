@@ -1,0 +1,68 @@
+"""Load VividFace Model."""
+
+from __future__ import annotations
+
+import comfy.model_management as management
+import torch
+from comfy_api.latest import io
+
+from vividface_core.errors import MissingWeights, VividFaceError
+from vividface_core.restorers.one_step import default_dtype
+from vividface_core.weights import load_restorer, where
+
+from .bridge.folders import fingerprint, model_folders, model_names, model_path
+from .bridge.hosting import Hosted
+from .bridge.schema import Restorer, advanced, schema
+
+TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+PRECISIONS = ["auto", "bf16", "fp16", "fp32", "fp8 weights"]
+
+
+class LoadModel(io.ComfyNode):
+    """A checkpoint becomes a restorer."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="VividFaceLoadModel",
+            display_name="Load VividFace Model",
+            description="Loads a face restoration model. vividface-nano is part of the pack and needs no download.",
+            search_aliases=["face restore model", "face enhancer", "vividface", "restorer", "upscale face"],
+            inputs=[
+                io.Combo.Input("model", options=model_names(), default="vividface-nano",
+                               tooltip="Everything in models/vividface, Wan denoisers in models/diffusion_models, and "
+                               "the known checkpoints. One that isn't here is fetched by Download VividFace Model."),
+                io.Combo.Input("precision", options=PRECISIONS, default="auto",
+                               tooltip="Number type of the computation. auto: bf16 where the device computes in it, "
+                               "else fp32. fp8 weights: half the memory of bf16 for the denoiser, less exact."),
+                advanced(io.Combo.Input("device", options=["auto", "cpu"], default="auto",
+                                        tooltip="auto: where ComfyUI puts its models; cpu: main memory, slow.")),
+            ],
+            outputs=[Restorer.Output("restorer", display_name="restorer", tooltip="For the restore nodes.")],
+        )  # fmt: skip
+
+    @classmethod
+    def validate_inputs(cls, model: str) -> bool | str:
+        try:
+            where(model_path(model), model_folders())
+        except MissingWeights as error:
+            return f"{error} Or run the node Download VividFace Model once."
+        except (VividFaceError, FileNotFoundError) as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def fingerprint_inputs(cls, model: str, precision: str, device: str) -> str:
+        return fingerprint(where(model_path(model), model_folders()), blocks=2)
+
+    @classmethod
+    def execute(cls, model: str, precision: str, device: str) -> io.NodeOutput:
+        on_cpu = device == "cpu"
+        load_device = torch.device("cpu") if on_cpu else management.get_torch_device()
+        offload_device = torch.device("cpu") if on_cpu else management.unet_offload_device()
+        fp8 = precision == "fp8 weights"
+        dtype = default_dtype(load_device) if precision == "auto" or fp8 else TYPES[precision]
+        restorer = load_restorer(model_path(model), device=offload_device, dtype=dtype, folders=model_folders())
+        if fp8:
+            restorer.transformer.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=dtype)
+        return io.NodeOutput(Hosted(restorer, model, load_device, offload_device))

@@ -1,0 +1,76 @@
+"""One-Step Restore: VIDEO to VIDEO."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import InputImpl, Types, io
+
+from vividface_core.pipeline import restore_frames, restore_video
+
+from .bridge.folders import fresh_file
+from .bridge.images import to_frames, to_images
+from .bridge.options import check, common_inputs, common_sockets, restore_options
+from .bridge.progress import NodeListener
+from .bridge.restoring import parser_for, report_of, restorer_of, shown_where, tracks_of
+from .bridge.schema import advanced, schema
+from .bridge.video import in_memory, source_of
+
+SUFFIXES = {"h264": ".mp4", "h265": ".mp4", "prores": ".mov", "ffv1": ".mkv"}
+
+
+class OneStepRestore(io.ComfyNode):
+    """A video goes in, the same video with its faces restored comes out; memory doesn't grow with its length."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="VividFaceOneStepRestore",
+            display_name="One-Step Restore (Video)",
+            description="Restores the faces of a video. Everything else (other pixels, sound, timing) stays. Videos "
+            "of any length: frames stream from disk to disk.",
+            search_aliases=["face restore", "restore video", "enhance face", "deblur face", "upscale face",
+                            "codeformer", "gfpgan", "seedvr"],
+            inputs=[
+                io.Video.Input("video", tooltip="Any video."),
+                *common_inputs(),
+                advanced(io.Combo.Input("encoding", options=list(SUFFIXES), default="h264",
+                                        tooltip="How the result is kept: h264 and h265 (visually lossless, mp4), "
+                                        "prores (mov), ffv1 (every untouched pixel bit for bit, mkv).")),
+                *common_sockets(),
+            ],
+            outputs=[
+                io.Video.Output("restored", display_name="video"),
+                io.String.Output("report", display_name="report", tooltip="What was done, in plain words."),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )  # fmt: skip
+
+    @classmethod
+    def validate_inputs(cls, faces: str, face_numbers: str, strength: float, color: str, whole_frame: bool,
+                        min_face: int, window: int, overlap: int, size: int, detector: str) -> bool | str:
+        return check(locals())
+
+    @classmethod
+    def execute(cls, video: Any, encoding: str, restorer: Any = None, mask: Any = None, tracks: Any = None,
+                reference: Any = None, vae: Any = None, model: Any = None, conditioning: Any = None,
+                **values: Any) -> io.NodeOutput:
+        listener = NodeListener(cls.hidden.unique_id)
+        with restore_options(values, reference, encoding) as options:
+            engine = restorer_of(restorer, vae, model, conditioning, options)
+            common = {"listener": listener, "parser": parser_for(engine)}
+            if in_memory(video):
+                parts = video.get_components()
+                frames = to_frames(parts.images)
+                size = (frames.shape[3], frames.shape[2])
+                restored, result = restore_frames(frames, engine, options, tracks=tracks_of(tracks, size),
+                                                  mask=shown_where(mask, len(frames)), **common)
+                made = InputImpl.VideoFromComponents(Types.VideoComponents(
+                    images=to_images(restored), audio=parts.audio, frame_rate=parts.frame_rate))
+            else:
+                output = fresh_file(SUFFIXES[encoding])
+                with source_of(video) as source:
+                    result = restore_video(source, output, engine, options, tracks=tracks_of(tracks, source.size),
+                                           mask=shown_where(mask, source.count), keep_unfinished=False, **common)
+                made = InputImpl.VideoFromFile(str(output))
+        return io.NodeOutput(made, report_of(result, listener))

@@ -1,0 +1,56 @@
+"""One-Step Restore: IMAGE to IMAGE."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from vividface_core.pipeline import restore_frames
+
+from .bridge.images import to_frames, to_images
+from .bridge.options import check, common_inputs, common_sockets, restore_options
+from .bridge.progress import NodeListener
+from .bridge.restoring import parser_for, report_of, restorer_of, shown_where, tracks_of
+from .bridge.schema import schema
+
+
+class OneStepRestoreImages(io.ComfyNode):
+    """The same as One-Step Restore for frames in memory, to chain with every other node."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="VividFaceOneStepRestoreImages",
+            display_name="One-Step Restore (Images)",
+            description="Restores the faces of an image batch, whose frames are taken as a video. For long videos use "
+            "One-Step Restore (Video), which needs no memory for them.",
+            search_aliases=["face restore", "restore images", "enhance face", "fix face"],
+            inputs=[
+                io.Image.Input("images", tooltip="One picture, or the frames of a video in their order."),
+                *common_inputs(),
+                *common_sockets(),
+            ],
+            outputs=[
+                io.Image.Output("restored", display_name="images"),
+                io.String.Output("report", display_name="report", tooltip="What was done, in plain words."),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )  # fmt: skip
+
+    @classmethod
+    def validate_inputs(cls, faces: str, face_numbers: str, strength: float, color: str, whole_frame: bool,
+                        min_face: int, window: int, overlap: int, size: int, detector: str) -> bool | str:
+        return check(locals())
+
+    @classmethod
+    def execute(cls, images: Any, restorer: Any = None, mask: Any = None, tracks: Any = None, reference: Any = None,
+                vae: Any = None, model: Any = None, conditioning: Any = None, **values: Any) -> io.NodeOutput:
+        listener, frames = NodeListener(cls.hidden.unique_id), to_frames(images)
+        with restore_options(values, reference) as options:
+            engine = restorer_of(restorer, vae, model, conditioning, options)
+            restored, result = restore_frames(
+                frames, engine, options, tracks=tracks_of(tracks, (frames.shape[3], frames.shape[2])),
+                mask=shown_where(mask, len(frames)), listener=listener, parser=parser_for(engine),
+            )  # fmt: skip
+        return io.NodeOutput(to_images(restored), report_of(result, listener))

@@ -1,0 +1,99 @@
+"""Video Load."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import folder_paths
+from comfy_api.latest import InputImpl, io, ui
+
+from vividface_core.errors import UnreadableVideo, VividFaceError
+from vividface_core.video.source import VideoFrames
+
+from .bridge.folders import fingerprint
+from .bridge.images import to_images
+from .bridge.schema import advanced, schema
+from .bridge.video import VideoPart
+
+LONGEST = 10_000_000
+
+
+def _files() -> list[str]:
+    folder = Path(folder_paths.get_input_directory())
+    names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    return sorted(folder_paths.filter_files_content_types(names, ["video"]))
+
+
+class VideoLoad(io.ComfyNode):
+    """A file becomes a VIDEO; nothing but its first frame is decoded."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="VividFaceVideoLoad",
+            display_name="Video Load (VividFace)",
+            description="Loads a video, or a part of it, without holding it in memory. The part keeps its sound and "
+            "its times.",
+            search_aliases=["load video", "open video", "video input", "trim video", "frame range"],
+            inputs=[
+                io.Combo.Input("file", options=_files(), upload=io.UploadType.video,
+                               tooltip="A video in ComfyUI's input folder; the button adds one."),
+                io.Int.Input("start_frame", default=0, min=0, max=LONGEST,
+                             tooltip="Number of the first frame that is taken, counted from 0."),
+                io.Int.Input("frame_count", default=0, min=0, max=LONGEST,
+                             tooltip="How many of the file's frames are taken from there on; 0: to the end."),
+                advanced(io.Int.Input("stride", default=1, min=1, max=1000,
+                                      tooltip="Take every so many-th frame of the part. The playing time stays.")),
+            ],
+            outputs=[
+                io.Video.Output("video", display_name="video"),
+                io.Image.Output("first_frame", display_name="first frame"),
+                io.Int.Output("frames", display_name="frames", tooltip="Frames that are taken."),
+                io.Float.Output("fps", display_name="fps", tooltip="Frames a second of the part."),
+                io.String.Output("info", display_name="info", tooltip="Size, rate, codec, streams in plain words."),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def validate_inputs(cls, file: str, start_frame: int, frame_count: int, stride: int) -> bool | str:
+        if not folder_paths.exists_annotated_filepath(file):
+            return f"{file} isn't in the input folder; choose another file or upload it."
+        try:
+            _source(file, start_frame, frame_count, stride)
+        except VividFaceError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def fingerprint_inputs(cls, file: str, start_frame: int, frame_count: int, stride: int) -> str:
+        return fingerprint(folder_paths.get_annotated_filepath(file))
+
+    @classmethod
+    def execute(cls, file: str, start_frame: int, frame_count: int, stride: int) -> io.NodeOutput:
+        source = _source(file, start_frame, frame_count, stride)
+        first = next(iter(source.read(0, 1)), None)
+        if first is None:
+            raise UnreadableVideo(f"{file} holds no frame that can be decoded.")
+        whole = source.is_whole
+        video = InputImpl.VideoFromFile(str(source.path)) if whole else VideoPart(
+            source.path, source.first, source.end, source.step)  # fmt: skip
+        image = to_images(first.rgb()[None])
+        count, text = _describe(source, video)
+        return io.NodeOutput(video, image, count, float(source.info.fps), text,
+                             ui=ui.PreviewImage(image, cls=cls))  # fmt: skip
+
+
+def _source(file: str, start: int, count: int, stride: int) -> VideoFrames:
+    path = folder_paths.get_annotated_filepath(file)
+    return VideoFrames(path, start, start + count if count else None, stride)
+
+
+def _describe(source: VideoFrames, video: InputImpl.VideoFromFile | VideoPart) -> tuple[int, str]:
+    """How many frames, and a line about them."""
+    info, (width, height) = source.info, source.size
+    count = source.count if source.count is not None else video.get_frame_count()
+    others = ", ".join(f"{stream.kind} {stream.codec}" for stream in info.streams) or "no sound"
+    text = (f"{os.path.basename(source.name)}: {width}×{height}, {count} frames, {float(info.fps):.3f} fps, "
+            f"{info.codec} {info.pix_fmt}, {others}")  # fmt: skip
+    return count, text

@@ -1,0 +1,108 @@
+"""Masks of whole frames: where faces are, and where a restoration may show."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vividface_core.errors import InvalidOption
+from vividface_core.faces.crop import crop_clip, crop_points, paste
+from vividface_core.faces.parse import FaceParser
+from vividface_core.faces.track import FaceTrack
+from vividface_core.video.frame import Frame
+
+
+class ShownWhere:
+    """A mask that limits where a restoration shows, one for all frames or one a frame.
+
+    Args:
+        masks: ``[T, H, W]`` or ``[1, H, W]``, 0…1, 1 = restored; brought to the frames' size where it differs.
+        frames: how many frames there are, if known.
+
+    Raises:
+        InvalidOption: another shape, or too few masks.
+    """
+
+    def __init__(self, masks: Tensor, frames: int | None = None) -> None:
+        if masks.ndim != 3 or not masks.numel():
+            raise InvalidOption(f"A mask is [frames, height, width]; this is {list(masks.shape)}.")
+        if frames is not None and len(masks) not in (1, frames):
+            raise InvalidOption(f"There are {len(masks)} masks for {frames} frames; give one, or one a frame.")
+        self._masks = masks
+
+    def at(self, index: int, height: int, width: int) -> Tensor:
+        """``[H, W]`` of frame ``index``.
+
+        Raises:
+            InvalidOption: the frames go on after the last mask.
+        """
+        if len(self._masks) > 1 and index >= len(self._masks):
+            raise InvalidOption(f"There are {len(self._masks)} masks, but frame {index} comes; give one a frame.")
+        mask = self._masks[min(index, len(self._masks) - 1)].float().clamp(0, 1)
+        if tuple(mask.shape) != (height, width):
+            mask = F.interpolate(mask[None, None], size=(height, width), mode="bilinear", antialias=True,
+                                 align_corners=False)[0, 0]  # fmt: skip
+        return mask
+
+    def fingerprint(self) -> str:
+        """What tells it from another mask."""
+        digest = hashlib.sha256(repr(tuple(self._masks.shape)).encode())
+        for mask in self._masks:
+            digest.update(mask.float().contiguous().cpu().numpy().tobytes())
+        return digest.hexdigest()
+
+
+def face_masks(frames: Iterator[Frame], tracks: Sequence[FaceTrack], parser: FaceParser, size: int = 512
+               ) -> Iterator[Tensor]:  # fmt: skip
+    """For each frame ``[H, W]``, 0…1: the parser's mask of every tracked face, the larger value where they meet.
+
+    Args:
+        size: side of the crops that the parser sees; smaller faces are not enlarged beyond it.
+    """
+    for frame in frames:
+        rgb = frame.rgb()
+        height, width = rgb.shape[-2:]
+        whole = torch.zeros(height, width)
+        for track in tracks:
+            at = frame.index - track.first
+            if not 0 <= at < track.last - track.first:
+                continue
+            crop = track.crops[at]
+            points = crop_points(track.landmarks[at : at + 1], track.crops[at : at + 1], size)
+            mask = parser.parse(crop_clip(rgb, crop, size)[None], points)[0]
+            part, (top, left) = paste(mask, crop, height, width)
+            box = (slice(top, top + part.shape[-2]), slice(left, left + part.shape[-1]))
+            whole[box] = torch.maximum(whole[box], part[0].clamp(0, 1))
+        yield whole
+
+
+def latent_mask(mask: Tensor, spatial_ratio: int = 8, temporal_ratio: int = 4) -> Tensor:
+    """Bring a pixel mask to the autoencoder's grid (VividFace, Eq. 4–5).
+
+    In space the nearest pixel of every cell is taken (Eq. 4). In time the first frame stands alone, as in the causal
+    autoencoder, and every later latent frame takes the maximum of the frames that it stands for (Eq. 5): a latent
+    frame is face where any of its frames is.
+
+    Args:
+        mask: ``[B, 1, 1 + temporal_ratio·k, H, W]``, 1 = face; H and W multiples of ``spatial_ratio``.
+
+    Returns:
+        ``[B, 1, 1 + k, H / spatial_ratio, W / spatial_ratio]`` in the mask's type. It broadcasts over the latent's
+        channels.
+
+    Raises:
+        ValueError: a size that the autoencoder could not take.
+    """
+    frames, height, width = mask.shape[2:]
+    if (frames - 1) % temporal_ratio or height % spatial_ratio or width % spatial_ratio:
+        raise ValueError(
+            f"A mask of {frames} frames of {height}×{width} doesn't fit the latent grid: it takes 1 + "
+            f"{temporal_ratio}·k frames and sides that are multiples of {spatial_ratio}."
+        )
+    cells = mask[..., ::spatial_ratio, ::spatial_ratio]
+    groups = [cells[:, :, :1], *cells[:, :, 1:].split(temporal_ratio, 2)] if frames > 1 else [cells]
+    return torch.cat([group.amax(2, keepdim=True) for group in groups], 2)

@@ -1,0 +1,38 @@
+"""Copies of videos that any browser plays."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from vividface_core.request import Listener
+from vividface_core.video.info import VideoInfo
+from vividface_core.video.mux import assemble
+from vividface_core.video.presets import part_suffix
+from vividface_core.video.source import VideoFrames
+from vividface_core.video.writer import VideoWriter
+
+_CODECS = {"h264": (".mp4", ".m4v", ".mov"), "vp8": (".webm",), "vp9": (".webm", ".mp4"), "av1": (".webm", ".mp4")}
+_PRESET = "h264"
+
+
+def is_playable(info: VideoInfo) -> bool:
+    """Whether browsers play the file as it is."""
+    return info.path.suffix.lower() in _CODECS.get(info.codec, ()) and info.pix_fmt in ("yuv420p", "yuvj420p")
+
+
+def write_proxy(source: VideoFrames, output: Path, listener: Listener | None = None) -> Path:
+    """Write ``source`` as H.264 in mp4, with its sound and times; streaming.
+
+    Raises:
+        UnreadableVideo, UnwritableVideo: as reader and writer.
+    """
+    listener = listener or Listener()
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as folder:
+        part = Path(folder) / f"part{part_suffix(_PRESET)}"
+        with VideoWriter(part, source.info, _PRESET) as writer:
+            for frame in source.read():
+                writer.write(frame)
+                listener.progress("restore", frame.index + 1, source.count)
+        assemble([part], source.info, output, _PRESET)
+    return output

@@ -1,0 +1,160 @@
+"""Where frames come from: a file, or a tensor. Either can be read as often as wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Protocol
+
+import av
+import torch
+from torch import Tensor
+
+from vividface_core.errors import InvalidOption, UnreadableVideo
+from vividface_core.video.frame import Frame, from_tensor
+from vividface_core.video.info import VideoInfo
+from vividface_core.video.reader import VideoReader
+
+
+class FrameSource(Protocol):
+    """Frames that can be read again and again, any part of them.
+
+    Attributes:
+        name: for messages.
+        count: how many there are; ``None``: not known before they are read.
+        size: width and height as a player shows them.
+        warnings: what was found to be damaged while reading.
+    """
+
+    name: str
+    count: int | None
+    size: tuple[int, int]
+    warnings: list[str]
+
+    def read(self, start: int = 0, end: int | None = None) -> Iterator[Frame]:
+        """Frames ``start`` … ``end`` − 1, in order."""
+
+
+class VideoFrames:
+    """Frames of a video, a folder of pictures or one picture, decoded anew at each reading.
+
+    Args:
+        start, end: take only frames ``start`` … ``end`` − 1 of the file (``None``: to its end); they count from 0.
+        step: take every so many-th of them. Times stay as they were, so the playing time does too.
+
+    Raises:
+        UnreadableVideo: see :class:`vividface_core.video.reader.VideoReader`; also a range without a frame.
+        InvalidOption: a range that can't be.
+    """
+
+    def __init__(self, path: str | Path, start: int = 0, end: int | None = None, step: int = 1) -> None:
+        if step < 1:
+            raise InvalidOption(f"Every {step}-th frame can't be taken; give 1 or more.")
+        self.path, self.name = Path(path), str(path)
+        self.first, self.end, self.step = start, end, step
+        self._info, self.warnings = VideoReader(path, start_frame=start, end_frame=end).info, []
+        self._times: tuple[Fraction, Fraction] | None = None
+        self.size, self.count = self._info.upright_size, self._count()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing of the file is left out."""
+        return self.first == 0 and self.end is None and self.step == 1
+
+    @property
+    def info(self) -> VideoInfo:
+        """Facts of the part that is taken; reads it if it wasn't read yet, to know its times."""
+        if self.is_whole:
+            return self._info
+        for _ in self.read() if self._times is None else ():
+            pass
+        if self._times is None:
+            raise UnreadableVideo(f"{self.name} has no frame from number {self.first} on.")
+        fps = self._info.fps / self.step
+        length = self._times[1] - self._times[0]
+        return replace(self._info, frame_count=self.count, fps=fps, origin=self._times[0], duration=length,
+                       span=self._times)  # fmt: skip
+
+    def read(self, start: int = 0, end: int | None = None) -> Iterator[Frame]:
+        last = self.end if end is None else self.first + (end - 1) * self.step + 1
+        first = self.first + start * self.step
+        with VideoReader(self.path, start_frame=first, end_frame=last) as reader:
+            frame = None
+            for frame in reader:
+                number, left = divmod(frame.index - self.first, self.step)
+                if not left:
+                    yield replace(frame, index=number)
+                    self._learn(number, frame)
+            if end is None and frame is not None:
+                self._learn(None, frame)
+            self.warnings += [line for line in reader.warnings if line not in self.warnings]
+
+    def _count(self) -> int | None:
+        known = self._info.frame_count
+        last = known if self.end is None else self.end if known is None else min(self.end, known)
+        if last is None:
+            return None
+        if last <= self.first:
+            raise UnreadableVideo(f"{self.name} has {known} frames, so there is none from number {self.first} on.")
+        return -(-(last - self.first) // self.step)
+
+    def _learn(self, number: int | None, frame: Frame) -> None:
+        """Note when the part begins and ends (``number`` ``None``: ``frame`` was its last)."""
+        base = self._info.time_base
+        if number == 0:
+            self._times = (frame.pts * base, frame.pts * base)
+        elif number is None and self._times is not None:
+            length = frame.duration * base if frame.duration else 1 / self._info.fps
+            self._times = (self._times[0], frame.pts * base + length)
+
+
+class ClipFrames:
+    """Frames of a tensor in memory, which keep every bit that isn't restored.
+
+    Args:
+        clip: ``[T, 3, H, W]``, float32, RGB, 0…1; any strides.
+
+    Raises:
+        InvalidOption: another shape.
+    """
+
+    def __init__(self, clip: Tensor, name: str = "images") -> None:
+        if clip.ndim != 4 or clip.shape[1] != 3 or not clip.numel():
+            raise InvalidOption(f"A clip is [frames, 3, height, width], at least one; this is {list(clip.shape)}.")
+        self._clip, self.name = clip, name
+        self.count, self.size, self.warnings = len(clip), (clip.shape[3], clip.shape[2]), []
+
+    def read(self, start: int = 0, end: int | None = None) -> Iterator[Picture]:
+        for index in range(start, self.count if end is None else min(end, self.count)):
+            yield Picture(index, self._clip[index])
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A frame ``[3, H, W]`` in memory; behaves like :class:`vividface_core.video.frame.Frame`."""
+
+    index: int
+    pixels: Tensor
+
+    @property
+    def width(self) -> int:
+        return self.pixels.shape[2]
+
+    @property
+    def height(self) -> int:
+        return self.pixels.shape[1]
+
+    @property
+    def native(self) -> av.VideoFrame:
+        """With 8 bits a channel, to look at."""
+        return from_tensor(self.rgb()).native
+
+    def rgb(self) -> Tensor:
+        """``[3, H, W]`` float32, 0…1."""
+        return self.pixels.float().contiguous()
+
+    def with_rgb(self, rgb: Tensor, changed: Tensor | None) -> Picture:
+        """Other colours where ``changed`` ``[H, W]``; ``None`` = everywhere."""
+        return Picture(self.index, rgb if changed is None else torch.where(changed, rgb, self.rgb()))

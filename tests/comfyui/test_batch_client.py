@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -20,6 +21,8 @@ from tests.assets import clip, run_ffmpeg
 from tests.comfyui.proxy import Cable
 from tests.comfyui.server import REPOSITORY, ComfyServer
 from vividface_core.client.journal import NAME
+from vividface_core.client.server import Server
+from vividface_core.client.watch import Watch, listen
 
 NODE = Path(__file__).with_name("slow_copy.py")
 COPY = {"7": {"class_type": "SlowCopy", "inputs": {"file": "", "seconds": 0.2}, "_meta": {"title": "Copy"}}}
@@ -164,6 +167,25 @@ def test_a_bad_file_fails_alone(servers, pieces, tmp_path):
     assert "SaveVideo (node 2) failed" in bad["reason"] and bad["sent"] == 2  # once more after the error
     assert bad["reason"].split("\n")[0] in run.text
     assert run.results == {pieces[0].name, pieces[1].name}
+
+
+def test_the_websocket_tells_how_far_it_is(servers, pieces):
+    told = []
+
+    async def work() -> None:
+        watch = Watch(1)
+        watch.begin("watched", lambda node, share: told.append((node, share)))
+        async with Server(servers[2].address) as server:
+            ear = asyncio.create_task(listen(server, watch))
+            graph = {"7": {**COPY["7"], "inputs": {"file": await server.upload(pieces[0], "w.mp4"), "seconds": 1.0}}}
+            await asyncio.sleep(1)
+            await server.submit(graph, "watched")
+            await asyncio.wait_for(watch.ended.wait(), 30)
+            ear.cancel()
+
+    asyncio.run(work())
+    shares = [share for node, share in told if node == "7"]
+    assert shares == sorted(shares) and shares[-1] == 1.0 and 0.5 in shares
 
 
 @pytest.mark.parametrize("beside", [{}, {"8": {"class_type": "SlowCopy", "inputs": {"file": "x", "seconds": 9999.0}}}])

@@ -90,6 +90,8 @@ class Server:
                 sending.cancel()  # nothing, if it is done
                 await asyncio.wait({sending})
             stored = sending.result()
+        if not stored.get("name"):
+            raise ServerLost(f"{self.address} is no ComfyUI server: it doesn't say where {path.name} is now.")
         return "/".join(filter(None, (stored.get("subfolder"), stored["name"])))
 
     async def submit(self, graph: dict[str, Any], prompt: str) -> str:
@@ -156,12 +158,14 @@ class Server:
     @asynccontextmanager
     async def listen(self) -> AsyncIterator[Any]:
         """The websocket with the progress of this client's prompts."""
-        timeout = self.aiohttp.ClientTimeout(total=ANSWER)
         try:
             opened = self._session.ws_connect(f"{self._base}/ws", params={"clientId": self.client}, heartbeat=ANSWER,
                                               max_msg_size=0)  # fmt: skip
-            async with await asyncio.wait_for(opened, timeout.total) as socket:
+            socket = await asyncio.wait_for(opened, ANSWER)
+            try:
                 yield socket
+            finally:
+                await socket.close()
         except self._failures as error:
             raise self._lost("/ws", error) from error
 

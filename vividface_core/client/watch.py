@@ -50,7 +50,8 @@ class Watch:
         elif kind == "execution_cached":
             self._shares.update(dict.fromkeys(map(str, data.get("nodes") or ()), 1.0))
         elif kind == "executing" and data.get("node"):
-            self._shares[self._node] = 1.0  # one at a time: the one before is over
+            if str(data["node"]) != self._node:
+                self._shares[self._node] = 1.0  # one at a time: the one before is over
             self._node = str(data["node"])
         elif kind == "progress" and data.get("max"):
             self._node = str(data.get("node") or self._node)

@@ -80,16 +80,22 @@ class VideoFrames:
     def read(self, start: int = 0, end: int | None = None) -> Iterator[Frame]:
         last = self.end if end is None else self.first + (end - 1) * self.step + 1
         first = self.first + start * self.step
+        begin = frame = None
         with VideoReader(self.path, start_frame=first, end_frame=last) as reader:
-            frame = None
             for frame in reader:
+                begin = frame if begin is None else begin
                 number, left = divmod(frame.index - self.first, self.step)
                 if not left:
                     yield replace(frame, index=number)
-                    self._learn(number, frame)
-            if end is None and frame is not None:
-                self._learn(None, frame)
+            if start == 0 and end is None and frame is not None:
+                self._learn(begin, frame)
             self.warnings += [line for line in reader.warnings if line not in self.warnings]
+
+    def _learn(self, first: Frame, last: Frame) -> None:
+        """Note when the part begins and ends."""
+        base = self._info.time_base
+        length = last.duration * base if last.duration else 1 / self._info.fps
+        self._times = (first.pts * base, last.pts * base + length)
 
     def _count(self) -> int | None:
         known = self._info.frame_count
@@ -99,15 +105,6 @@ class VideoFrames:
         if last <= self.first:
             raise UnreadableVideo(f"{self.name} has {known} frames, so there is none from number {self.first} on.")
         return -(-(last - self.first) // self.step)
-
-    def _learn(self, number: int | None, frame: Frame) -> None:
-        """Note when the part begins and ends (``number`` ``None``: ``frame`` was its last)."""
-        base = self._info.time_base
-        if number == 0:
-            self._times = (frame.pts * base, frame.pts * base)
-        elif number is None and self._times is not None:
-            length = frame.duration * base if frame.duration else 1 / self._info.fps
-            self._times = (self._times[0], frame.pts * base + length)
 
 
 class ClipFrames:

@@ -1,0 +1,400 @@
+"""The example workflows, as readable data, and the command that writes them through ComfyUI's real page.
+
+``python -m tests.browser.make_workflows`` writes ``workflows/NAME.json`` (for the page), ``workflows/api/NAME.api.json``
+(for the HTTP API and the batch client) and ``workflows/NAME.jpg`` (the picture of the template).
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+
+from tests.assets import clip, ffmpeg
+from tests.browser.page import ComfyPage
+from tests.comfyui.server import REPOSITORY, ComfyServer, error_of
+from vividface_core.degrade import Degradation
+
+FOLDER = REPOSITORY / "workflows"
+FILE = "face.mp4"
+PAINTED = "face.png"
+ROOM = 60
+"""Pixels that a group leaves above its nodes, of which a node's own title takes 30."""
+EDGE = 20
+"""Pixels that a group leaves at its other sides."""
+COLOURS = {"input": "#3f5159", "restore": "#3f789e", "mask": "#8a6d3b", "result": "#3d6b4f"}
+NORMAL, BYPASSED = 0, 4
+
+
+@dataclass(frozen=True)
+class Node:
+    """One node.
+
+    Attributes:
+        kind: ComfyUI's type of it.
+        at: left and top of its body, in the graph's pixels.
+        size: width and height of its body.
+        inputs: as in the API: values, and links as ``(node, output)``.
+        title: where it differs from the node's own.
+        through: for a bypassed node: the input that goes on in its place ("" where nothing does).
+    """
+
+    kind: str
+    at: tuple[int, int]
+    size: tuple[int, int]
+    inputs: dict[str, Any]
+    title: str = ""
+    through: str | None = None
+
+
+@dataclass(frozen=True)
+class Note:
+    """A text beside the nodes."""
+
+    at: tuple[int, int]
+    size: tuple[int, int]
+    text: str
+    title: str = "Note"
+
+
+@dataclass(frozen=True)
+class Group:
+    """A frame around nodes and notes, given by their numbers."""
+
+    title: str
+    colour: str
+    nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Workflow:
+    """One graph; nodes and notes share the numbers of the page."""
+
+    name: str
+    nodes: dict[str, Node]
+    notes: dict[str, Note]
+    groups: tuple[Group, ...]
+
+    def api(self, *, everything: bool = False) -> dict[str, Any]:
+        """The graph as the server takes it.
+
+        Args:
+            everything: with the bypassed nodes too, as if they weren't.
+        """
+
+        def past(value: Any) -> Any:
+            while isinstance(value, tuple) and not everything:
+                through = self.nodes[value[0]].through
+                if through is None:
+                    break
+                value = self.nodes[value[0]].inputs[through] if through else None
+            return list(value) if isinstance(value, tuple) else value
+
+        return {
+            number: {
+                "class_type": node.kind,
+                "inputs": {name: past(value) for name, value in node.inputs.items()},
+                **({"_meta": {"title": node.title}} if node.title else {}),
+            }
+            for number, node in self.nodes.items()
+            if everything or node.through is None
+        }
+
+    def bounds(self, group: Group) -> tuple[int, int, int, int]:
+        """Left, top, width and height of a group around its members."""
+        members = [{**self.nodes, **self.notes}[number] for number in group.nodes]
+        left, top = (min(one.at[axis] for one in members) for axis in (0, 1))
+        right, bottom = (max(one.at[axis] + one.size[axis] for one in members) for axis in (0, 1))
+        return left - EDGE, top - ROOM - EDGE, right - left + 2 * EDGE, bottom - top + ROOM + 2 * EDGE
+
+
+COMMON = {
+    "faces": "all", "face_numbers": "0", "strength": 1.0, "color": "auto", "whole_frame": False, "min_face": 24,
+    "window": 0, "overlap": -1, "size": 0, "detector": "auto",
+}  # fmt: skip
+MODEL = {"model": "vividface-nano", "precision": "auto", "device": "auto"}
+VIDEO = {"file": FILE, "start_frame": 0, "frame_count": 0, "stride": 1}
+MASK = {
+    "region": "face and hair", "faces": "all", "face_numbers": "0", "min_face": 24, "grow": 0, "parser": "auto",
+    "detector": "auto", "require_face": False,
+}  # fmt: skip
+
+
+def saved(prefix: str, video: tuple[str, int]) -> dict[str, Any]:
+    """Inputs of the core's Save Video."""
+    return {"filename_prefix": prefix, "format": "auto", "codec": "auto", "video": video}
+
+
+RESTORE_VIDEO = Workflow(
+    "restore_video",
+    {
+        "1": Node("VividFaceVideoLoad", (0, 0), (340, 560), VIDEO),
+        "2": Node("VividFaceLoadModel", (0, 620), (340, 140), MODEL),
+        "3": Node("VividFaceOneStepRestore", (420, 0), (340, 560),
+                  {**COMMON, "encoding": "h264", "video": ("1", 0), "restorer": ("2", 0)}),
+        "4": Node("PreviewAny", (420, 620), (340, 140), {"source": ("3", 1)}, "What was done"),
+        "5": Node("VividFaceCompareVideo", (840, 0), (640, 760), {"fps": 24.0, "before": ("1", 0), "after": ("3", 0)}),
+        "6": Node("SaveVideo", (1560, 0), (340, 400), saved("VividFace/restored", ("3", 0))),
+    },
+    {
+        "7": Note((1560, 460), (340, 300),
+                  "Choose a video in Video Load, or upload one, then press Run. Drag the divider in Compare Video to see "
+                  "what changed; the file lies in ComfyUI's output folder under VividFace.\n\n"
+                  "vividface-nano is part of the pack and runs on every machine, but it is small. For better faces "
+                  "choose a larger model in Load VividFace Model; one that you don't have yet is fetched by the node "
+                  "Download VividFace Model.\n\n"
+                  "Only faces change. Everything else in the picture, the sound and the timing stay."),
+    },
+    (
+        Group("1 · Video and model", "input", ("1", "2")),
+        Group("2 · Restore", "restore", ("3", "4")),
+        Group("3 · Compare", "result", ("5",)),
+        Group("4 · Save", "result", ("6", "7")),
+    ),
+)  # fmt: skip
+
+RESTORE_ONE_FACE = Workflow(
+    "restore_one_face",
+    {
+        "1": Node("VividFaceVideoLoad", (0, 0), (340, 560), VIDEO),
+        "2": Node("VividFaceLoadModel", (0, 620), (340, 140), MODEL),
+        "3": Node("VividFaceFaceMask", (420, 0), (340, 360),
+                  {**MASK, "faces": "by number", "source": ("1", 0)}, "Face Mask: which face"),
+        "4": Node("VividFaceOneStepRestore", (840, 0), (340, 560),
+                  {**COMMON, "encoding": "h264", "video": ("1", 0), "restorer": ("2", 0), "tracks": ("3", 1)}),
+        "5": Node("PreviewAny", (840, 620), (340, 140), {"source": ("4", 1)}, "What was done"),
+        "6": Node("VividFaceCompareVideo", (1260, 0), (640, 760), {"fps": 24.0, "before": ("1", 0), "after": ("4", 0)}),
+        "7": Node("SaveVideo", (1980, 0), (340, 760), saved("VividFace/one_face", ("4", 0))),
+    },
+    {
+        "8": Note((420, 420), (340, 340),
+                  "How to choose: with faces = by number, face_numbers counts from the left in each shot and begins "
+                  "at 0. 0 is the leftmost face, 0,2 the first and the third. Two other choices: largest takes the "
+                  "largest face of each shot, all takes everyone.\n\n"
+                  "Face Mask follows the chosen face through the video and hands it to the restore node as tracks. "
+                  "The restore node doesn't look for faces again, so its own choice of faces has no effect here.\n\n"
+                  "To choose by a picture of the person, leave Face Mask out: set faces to like the reference in the "
+                  "restore node and connect a Load Image to reference.", "How to choose a face"),
+    },
+    (
+        Group("1 · Video and model", "input", ("1", "2")),
+        Group("2 · Choose the face", "mask", ("3", "8")),
+        Group("3 · Restore", "restore", ("4", "5")),
+        Group("4 · Compare", "result", ("6",)),
+        Group("5 · Save", "result", ("7",)),
+    ),
+)  # fmt: skip
+
+MASK_GUIDED_RESTORE = Workflow(
+    "mask_guided_restore",
+    {
+        "1": Node("VividFaceVideoLoad", (0, 0), (340, 560), VIDEO),
+        "2": Node("VividFaceLoadModel", (0, 620), (340, 140), MODEL),
+        "3": Node("GetVideoComponents", (420, 0), (340, 80), {"video": ("1", 0)}),
+        "4": Node("VividFaceFaceMask", (420, 140), (340, 360), {**MASK, "source": ("3", 0)}),
+        "5": Node("LoadImage", (0, 940), (340, 420), {"image": PAINTED}, "Painted mask", through=""),
+        "6": Node("MaskComposite", (420, 940), (340, 180),
+                  {"x": 0, "y": 0, "operation": "subtract", "destination": ("4", 0), "source": ("5", 1)},
+                  "Face mask without what is painted", through="destination"),
+        "7": Node("MaskPreview", (420, 560), (340, 200), {"mask": ("6", 0)}, "Where faces may change"),
+        "8": Node("VividFaceOneStepRestoreImages", (840, 0), (340, 540),
+                  {**COMMON, "images": ("3", 0), "restorer": ("2", 0), "mask": ("6", 0)}),
+        "9": Node("CreateVideo", (840, 600), (340, 160), {"fps": ("3", 2), "images": ("8", 0), "audio": ("3", 1)}),
+        "10": Node("VividFaceCompareVideo", (1260, 0), (640, 760),
+                   {"fps": 24.0, "before": ("1", 0), "after": ("9", 0)}),
+        "11": Node("SaveVideo", (1980, 0), (340, 760), saved("VividFace/mask_guided", ("9", 0))),
+    },
+    {
+        "12": Note((840, 940), (340, 420),
+                   "To keep a part of a face as it was (glasses, a scar, make-up):\n\n"
+                   "1. Right-click the picture in Video Load and save it; load that file in Painted mask.\n"
+                   "2. Right-click Painted mask, choose Open in MaskEditor, paint over the part, save.\n"
+                   "3. Select both nodes of this group and press Ctrl+B, which switches them on, then Run.\n\n"
+                   "What is painted stays as it was in every frame; the paint doesn't move with the face. With operation "
+                   "= multiply it is the other way round: only painted parts change.", "Touch-up by hand"),
+        "13": Note((1260, 940), (640, 160),
+                   "Face Mask tells where the face is, and the restoration shows only there. grow makes that area "
+                   "larger or, below 0, smaller. With the weights of a parsing network region can be a part of the "
+                   "face, such as skin or eyes.\n\n"
+                   "Here all frames are in memory: for more than a minute of video take One-Step Restore (Video), "
+                   "which has the same mask input."),
+    },
+    (
+        Group("1 · Video and model", "input", ("1", "2")),
+        Group("2 · Frames and mask", "mask", ("3", "4", "7")),
+        Group("3 · Restore", "restore", ("8", "9")),
+        Group("4 · Compare", "result", ("10",)),
+        Group("5 · Save", "result", ("11",)),
+        Group("Touch-up by hand (switched off; Ctrl+B switches it on)", "mask", ("5", "6", "12")),
+    ),
+)  # fmt: skip
+
+WORKFLOWS = (RESTORE_VIDEO, RESTORE_ONE_FACE, MASK_GUIDED_RESTORE)
+
+_LAY_OUT = """([nodes, notes, groups]) => {
+    const graph = window.app.graph
+    for (const [id, { at, size, mode }] of Object.entries(nodes)) {
+        const node = graph.getNodeById(Number(id))
+        node.mode = mode
+        node.pos = at
+        node.setSize(size)
+    }
+    for (const [id, { at, size, text, title }] of Object.entries(notes)) {
+        const note = LiteGraph.createNode('Note')
+        note.id = Number(id)
+        graph.add(note)
+        note.title = title
+        note.widgets[0].value = text
+        note.pos = at
+        note.setSize(size)
+    }
+    for (const { title, bounds, color } of groups) {
+        const group = new LiteGraph.LGraphGroup(title)
+        group.pos = bounds.slice(0, 2)
+        group.size = bounds.slice(2)
+        group.color = color
+        graph.add(group)
+    }
+}"""
+
+
+def lay_out(page: ComfyPage, workflow: Workflow) -> None:
+    """Open a workflow in the page, with its places, notes and groups."""
+    page.load_api(workflow.api(everything=True))
+    page.page.wait_for_timeout(1000)
+    page.page.evaluate(_LAY_OUT, [
+        {number: {"at": node.at, "size": node.size, "mode": NORMAL if node.through is None else BYPASSED}
+         for number, node in workflow.nodes.items()},
+        {number: {"at": note.at, "size": note.size, "text": note.text, "title": note.title}
+         for number, note in workflow.notes.items()},
+        [{"title": group.title, "bounds": workflow.bounds(group), "color": COLOURS[group.colour]}
+         for group in workflow.groups],
+    ])  # fmt: skip
+    page.page.wait_for_timeout(500)
+
+
+def plain(graph: dict[str, Any]) -> dict[str, Any]:
+    """A graph as it is shipped: without what differs from one saving to the next, or says nothing."""
+    kept = {name: value for name, value in graph.items() if name not in ("id", "revision", "extra", "models")}
+    kept["nodes"] = sorted(map(_slim, kept["nodes"]), key=lambda node: node["id"])
+    kept["groups"] = [_slim(group) for group in kept["groups"]]
+    return kept
+
+
+def _slim(thing: Any) -> Any:
+    """Without fields that are null."""
+    if isinstance(thing, list):
+        return [_slim(part) for part in thing]
+    if isinstance(thing, dict):
+        kept = {name: _slim(value) for name, value in thing.items() if value is not None or name == "link"}
+        # Which release of ComfyUI a node came from is no matter.
+        return {name: value for name, value in kept.items() if name not in ("ver", "cnr_id", "aux_id")}
+    return thing
+
+
+def wired(prompt: dict[str, Any]) -> dict[str, Any]:
+    """What counts of an API workflow: types, values and links."""
+    return {number: {"class_type": node["class_type"], "inputs": dict(sorted(node["inputs"].items()))}
+            for number, node in sorted(prompt.items(), key=lambda item: int(item[0]))}  # fmt: skip
+
+
+def overlaps(graph: dict[str, Any]) -> list[tuple[Any, Any]]:
+    """Pairs of nodes (with their titles of 30 pixels) of which one covers the other."""
+    boxes = [(node["id"], node["pos"][0], node["pos"][1] - 30, node["pos"][0] + node["size"][0],
+              node["pos"][1] + node["size"][1]) for node in graph["nodes"]]  # fmt: skip
+    return [(a[0], b[0]) for i, a in enumerate(boxes) for b in boxes[i + 1:]
+            if a[1] < b[3] and b[1] < a[3] and a[2] < b[4] and b[2] < a[4]]  # fmt: skip
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Readable, and the same bytes for the same value."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def write_graph(page: ComfyPage, workflow: Workflow, folder: Path = FOLDER) -> None:
+    """Build a workflow in the page, check it, and write both of its files.
+
+    Raises:
+        RuntimeError: the page makes something else of it.
+    """
+    lay_out(page, workflow)
+    graph, prompt = plain(page.graph()), page.to_api()
+    if page.missing_nodes():
+        raise RuntimeError(f"{workflow.name}: the page doesn't know {page.missing_nodes()}")
+    if wired(prompt) != wired(workflow.api()):
+        raise RuntimeError(f"{workflow.name}: the page makes {json.dumps(wired(prompt), indent=1)}")
+    if overlaps(graph):
+        raise RuntimeError(f"{workflow.name}: nodes overlap: {overlaps(graph)}")
+    write_json(folder / f"{workflow.name}.json", graph)
+    shipped = {number: {"inputs": prompt[number]["inputs"], "class_type": prompt[number]["class_type"],
+                        "_meta": {"title": prompt[number]["_meta"]["title"]}}
+               for number in sorted(prompt, key=int)}  # fmt: skip
+    write_json(folder / "api" / f"{workflow.name}.api.json", shipped)
+
+
+def people(names: Sequence[tuple[str, int]], height: int, frames: int) -> torch.Tensor:
+    """Frames ``[T, 3, H, W]``, 0…1, of real clips side by side; every one from its given frame on."""
+    return torch.cat([_frames(clip(name), first, height, frames) for name, first in names], dim=3)
+
+
+def _frames(path: Path, first: int, height: int, count: int) -> torch.Tensor:
+    taken = []
+    with av.open(str(path)) as container:
+        for index, frame in enumerate(container.decode(video=0)):
+            if index < first:
+                continue
+            width = 2 * round(frame.width * height / frame.height / 2)
+            taken.append(frame.reformat(width, height, "rgb24", interpolation="LANCZOS").to_ndarray())
+            if len(taken) == count:
+                break
+    return torch.from_numpy(np.stack(taken)).permute(0, 3, 1, 2).float() / 255
+
+
+def write_clip(path: Path, frames: torch.Tensor, fps: int = 24) -> Path:
+    """H.264 at a high quality, with a real voice as AAC."""
+    raw = (frames * 255).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
+    height, width = raw.shape[1:3]
+    command = [
+        ffmpeg(), "-hide_banner", "-loglevel", "error", "-nostdin", "-y",
+        "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(fps), "-i", "pipe:0",
+        "-i", str(clip("single_face")), "-map", "0:v", "-map", "1:a", "-t", f"{len(raw) / fps:.6f}",
+        "-c:v", "libx264", "-crf", "10", "-pix_fmt", "yuv420p", "-c:a", "aac", str(path),
+    ]  # fmt: skip
+    subprocess.run([part for part in command if part != "-nostdin"], input=raw.tobytes(), check=True)
+    return path
+
+
+def read_clip(path: Path) -> np.ndarray:
+    """All frames of a file, ``[T, H, W, 3]``."""
+    with av.open(str(path)) as container:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+
+
+HARD = Degradation(sigma=2.0, scale=2.0, noise=4.0, crf=25)
+
+
+def main() -> None:
+    """Write everything."""
+    with tempfile.TemporaryDirectory() as scratch, ComfyServer(Path(scratch)) as server:
+        one = people([("franck", 100)], 360, 9)
+        write_clip(server.folder / "input" / FILE, HARD(one))
+        Image.new("RGB", (64, 64)).save(server.folder / "input" / PAINTED)
+        with ComfyPage(server) as page:
+            for workflow in WORKFLOWS:
+                write_graph(page, workflow)
+                print(workflow.name)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,29 @@
+"""One ComfyUI server with the pack for all tests of this room, and a real degraded face in its input folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.assets import clip, run_ffmpeg
+from tests.comfyui.server import ComfyServer
+
+
+def degraded_face(path: Path, frames: int = 24, width: int = 320) -> Path:
+    """A person who speaks: blurred, small, compressed, with a tone as sound; 24 frames a second."""
+    run_ffmpeg("-i", clip("franck"), "-f", "lavfi", "-i", f"sine=frequency=440:duration={frames / 24}",
+               "-vf", f"fps=24,scale={width // 2}:-2,gblur=1,scale={width}:-2", "-t", frames / 24,
+               "-map", "0:v", "-map", "1:a", "-c:v", "libx264", "-crf", "24", "-pix_fmt", "yuv420p", "-c:a", "aac",
+               path)  # fmt: skip
+    return path
+
+
+@pytest.fixture(scope="session")
+def comfy(tmp_path_factory):
+    """A running server; its input folder holds ``face.mp4``."""
+    server = ComfyServer(tmp_path_factory.mktemp("comfyui"))
+    (server.folder / "input").mkdir(parents=True)
+    degraded_face(server.folder / "input" / "face.mp4")
+    with server:
+        yield server

@@ -1,0 +1,264 @@
+"""The nodes on a real server, against the engine's own results and ffmpeg's reading of the files."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from tests.comfyui.prompts import LOAD, MASK, MODEL, RESTORE, node, restore_video, saved
+from tests.comfyui.server import error_of
+from vividface_core.pipeline import RestoreOptions, restore_frames
+from vividface_core.pipeline import restore_video as engine_restore
+from vividface_core.video.source import VideoFrames
+from vividface_core.weights import load_restorer
+
+
+def output_of(server, outputs, name) -> Path:
+    entry = outputs[name]["images"][0]
+    return server.folder / entry["type"] / entry["subfolder"] / entry["filename"]
+
+
+def rgb(path) -> torch.Tensor:
+    return torch.stack([frame.rgb() for frame in VideoFrames(path).read()])
+
+
+def packets(path, kind):
+    with av.open(str(path)) as container:
+        stream = getattr(container.streams, kind)[0]
+        return [(float(p.pts * p.time_base), bytes(p)) for p in container.demux(stream) if p.pts is not None]
+
+
+@pytest.fixture(scope="module")
+def restored(comfy):
+    """The main workflow, run once: outputs by node, and the saved file."""
+    outputs = comfy.run(restore_video())
+    return outputs, output_of(comfy, outputs, "save")
+
+
+def test_the_main_workflow_gives_the_engines_result(comfy, restored, tmp_path):
+    source = comfy.folder / "input" / "face.mp4"
+    engine_restore(source, tmp_path / "own.mp4", load_restorer("vividface-nano"))
+    ours, theirs = rgb(tmp_path / "own.mp4"), rgb(restored[1])
+    assert ours.shape == theirs.shape
+    # Both are encoded with loss; the arithmetic may differ in its last bits with the number of threads.
+    assert (ours - theirs).abs().mean() < 1e-3
+    assert (theirs - rgb(source)).abs().mean() > 2e-3, "something was restored"
+
+
+def test_sound_and_times_stay(comfy, restored):
+    source = comfy.folder / "input" / "face.mp4"
+    assert [data for _, data in packets(source, "audio")] == [data for _, data in packets(restored[1], "audio")]
+    times = [sorted(at for at, _ in packets(path, "video")) for path in (source, restored[1])]
+    assert times[0] == pytest.approx(times[1], abs=1e-4)
+
+
+def test_the_report_tells_what_was_done(restored):
+    (text,) = restored[0]["report"]["text"]
+    assert "24 frames, 1 shot(s), 1 face track(s)" in text and "landmark-hull" in text
+
+
+def test_an_unchanged_workflow_is_not_run_again_but_a_changed_file_is(comfy, restored):
+    entry = comfy.wait(comfy.queue(restore_video()))
+    cached = next(details for kind, details in entry["status"]["messages"] if kind == "execution_cached")
+    assert {"load", "model", "restore"} <= set(cached["nodes"])
+    video = comfy.folder / "input" / "other.mp4"
+    video.write_bytes((comfy.folder / "input" / "face.mp4").read_bytes())
+    only = {"load": node("VividFaceVideoLoad", **{**LOAD, "file": "other.mp4"}),
+            "show": node("PreviewAny", source=["load", 4])}  # fmt: skip
+    comfy.run(only)
+    video.write_bytes((comfy.folder / "output" / restored[1].name).read_bytes())
+    entry = comfy.wait(comfy.queue(only))
+    cached = next(details for kind, details in entry["status"]["messages"] if kind == "execution_cached")
+    assert "load" not in cached["nodes"]
+
+
+def test_images_give_what_the_engine_gives(comfy, tmp_path):
+    options = {**RESTORE, "faces": "largest", "strength": 0.75}
+    outputs = comfy.run({
+        "load": node("VividFaceVideoLoad", **{**LOAD, "start_frame": 3, "frame_count": 9}),
+        "parts": node("GetVideoComponents", video=["load", 0]),
+        "model": node("VividFaceLoadModel", **MODEL),
+        "restore": node("VividFaceOneStepRestoreImages", images=["parts", 0], restorer=["model", 0], **options),
+        "save": node("SaveImage", images=["restore", 0], filename_prefix="images"),
+    })  # fmt: skip
+    folder = comfy.folder / "output"
+    got = torch.stack([rgb(folder / image["filename"])[0] for image in outputs["save"]["images"]])
+    frames = torch.stack([frame.rgb() for frame in VideoFrames(comfy.folder / "input" / "face.mp4", 3, 12).read()])
+    wanted, _ = restore_frames(frames, load_restorer("vividface-nano"),
+                               RestoreOptions(faces="largest", strength=0.75))  # fmt: skip
+    assert got.shape == wanted.shape == (9, 3, *frames.shape[2:])
+    assert (got - wanted).abs().max() < 2 / 255 + 1e-3, "PNG has 8 bits"
+
+
+def test_masks_and_tracks_guide_the_restoration(comfy):
+    outputs = comfy.run({
+        "load": node("VividFaceVideoLoad", **{**LOAD, "frame_count": 9}),
+        "parts": node("GetVideoComponents", video=["load", 0]),
+        "faces": node("VividFaceFaceMask", source=["load", 0], **{**MASK, "require_face": True}),
+        "picture": node("MaskToImage", mask=["faces", 0]),
+        "masks": node("SaveImage", images=["picture", 0], filename_prefix="mask"),
+        "cells": node("MaskToImage", mask=["faces", 2]),
+        "grid": node("SaveImage", images=["cells", 0], filename_prefix="grid"),
+        "model": node("VividFaceLoadModel", **MODEL),
+        "restore": node("VividFaceOneStepRestoreImages", images=["parts", 0], restorer=["model", 0],
+                        mask=["faces", 0], tracks=["faces", 1], **RESTORE),
+        "save": node("SaveImage", images=["restore", 0], filename_prefix="guided"),
+        "plain": node("SaveImage", images=["parts", 0], filename_prefix="plain"),
+    })  # fmt: skip
+
+    def pictures(name):
+        return torch.stack([rgb(comfy.folder / "output" / one["filename"])[0] for one in outputs[name]["images"]])
+
+    masks, before, after = pictures("masks")[:, :1], pictures("plain"), pictures("save")
+    # A mask below 1/255 is black in a PNG and may still tip the rounding of a value by one.
+    changed = ((before - after).abs() > 1.5 / 255).any(1, keepdim=True)
+    assert changed.any() and not (changed & (masks == 0)).any(), "nothing changes outside the mask"
+    height, width = masks.shape[2:]
+    assert pictures("grid").shape == (3, 3, -(-height // 8), -(-width // 8)), "1 + (9 - 1) / 4 latent frames"
+
+
+def test_a_part_keeps_its_own_sound(comfy):
+    outputs = comfy.run({
+        "load": node("VividFaceVideoLoad", **{**LOAD, "start_frame": 6, "frame_count": 12}),
+        "model": node("VividFaceLoadModel", **MODEL),
+        "restore": node("VividFaceOneStepRestore", video=["load", 0], restorer=["model", 0],
+                        **{**RESTORE, "strength": 0.0, "encoding": "h264"}),
+        "save": saved(["restore", 0], "part"),
+        "core": saved(["load", 0], "core"),
+    })  # fmt: skip
+    path = output_of(comfy, outputs, "save")
+    assert len(rgb(path)) == 12 and abs(packets(path, "audio")[-1][0] - 0.5) < 0.06
+    assert len(rgb(output_of(comfy, outputs, "core"))) == 12, "the core's own nodes read it too"
+
+
+def test_a_lossless_result_keeps_every_other_sample(comfy):
+    comfy.run(restore_video(encoding="ffv1", load={"frame_count": 9}, strength=0.95) | {
+        "save": node("PreviewAny", source=["restore", 1])})  # fmt: skip
+    made = max((comfy.folder / "temp" / "vividface").glob("*.mkv"), key=lambda path: path.stat().st_mtime)
+    with av.open(str(made)) as after, av.open(str(comfy.folder / "input" / "face.mp4")) as before:
+        for a, b in zip(before.decode(video=0), after.decode(video=0)):
+            same = a.to_ndarray()[: a.height] == b.to_ndarray()[: b.height]
+            assert same[:, :40].all() and same[:, -40:].all() and same.mean() > 0.4 and not same.all()
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"load": {"file": "absent.mp4"}}, "absent.mp4"),
+        ({"load": {"start_frame": 500}}, "none from number 500"),
+        ({"restore": {"window": 6}}, "4k + 1"),
+        ({"restore": {"size": 33}}, "multiple of 16"),
+        ({"restore": {"faces": "by number", "face_numbers": "one"}}, "with commas"),
+        ({"model": {"model": "vividface"}}, "Download VividFace Model"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_refused_before_anything_runs(comfy, change, message):
+    prompt = restore_video()
+    for name, inputs in change.items():
+        prompt[name]["inputs"].update(inputs)
+    with pytest.raises(ValueError, match="(?s).*") as caught:
+        comfy.queue(prompt)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"faces": "like the reference"}, "no picture is connected"),
+        ({"restorer": None}, "No model is connected"),
+        ({"mask": ["mask", 0]}, "masks for 24 frames"),
+    ],
+)  # fmt: skip
+def test_an_error_while_running_is_one_sentence_of_the_node(comfy, change, message):
+    prompt = restore_video()
+    prompt["blank"] = node("EmptyImage", width=64, height=64, batch_size=5, color=0)
+    prompt["mask"] = node("ImageToMask", image=["blank", 0], channel="red")
+    for name, value in change.items():
+        prompt["restore"]["inputs"].pop(name) if value is None else prompt["restore"]["inputs"].update({name: value})
+    entry = comfy.wait(comfy.queue(prompt))
+    assert message in error_of(entry) and "VividFaceOneStepRestore" in error_of(entry)
+    assert comfy.get("/system_stats"), "the server goes on"
+
+
+def test_broken_files_are_told(comfy):
+    (comfy.folder / "input" / "broken.mp4").write_bytes(b"no video" * 1000)
+    with pytest.raises(ValueError, match="broken.mp4"):
+        comfy.queue(restore_video(load={"file": "broken.mp4"}))
+
+
+def test_stop_takes_effect_within_a_second(comfy):
+    prompt = restore_video(prefix="stopped", window=17, strength=0.9, load={"stride": 1})
+    prompt_id = comfy.queue(prompt)
+    began = time.monotonic()
+    while not _is_restoring(comfy) and time.monotonic() - began < 60:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    asked = time.monotonic()
+    comfy.post("/interrupt", {})
+    entry = comfy.wait(prompt_id, 20)
+    took = time.monotonic() - asked
+    assert error_of(entry) == "interrupted" and took < 2.0, f"{took:.2f} s (a second, and one for a busy machine)"
+    left = [path for path in (comfy.folder / "temp").rglob("*") if ".vividface" in path.name]
+    assert not left, "no work folder stays behind"
+
+
+def _is_restoring(server) -> bool:
+    return bool(server.get("/queue")["queue_running"]) and server.log.count("VividFace: 1 shot") > 0
+
+
+def test_progress_and_pictures_arrive(comfy):
+    import asyncio
+    import json
+
+    import aiohttp
+
+    async def listen():
+        shares, pictures = [], 0
+        async with aiohttp.ClientSession() as session:
+            async with session.ws_connect(f"{comfy.address}/ws?clientId=listener", max_msg_size=0) as socket:
+                prompt = restore_video(prefix="heard", strength=0.8)
+                prompt_id = await asyncio.to_thread(comfy.queue, prompt, "listener")
+                async for message in socket:
+                    if message.type == aiohttp.WSMsgType.BINARY:
+                        pictures += 1
+                        continue
+                    said = json.loads(message.data)
+                    if said["type"] == "progress" and said["data"].get("node") == "restore":
+                        shares.append(said["data"]["value"] / said["data"]["max"])
+                    if said["type"] in ("execution_success", "execution_error") and (
+                        said["data"]["prompt_id"] == prompt_id
+                    ):
+                        return shares, pictures, said["type"]
+
+    shares, pictures, end = asyncio.run(asyncio.wait_for(listen(), 120))
+    assert end == "execution_success" and pictures >= 1
+    assert len(shares) > 10 and shares == sorted(shares) and shares[-1] == 1.0
+
+
+def test_compare_shows_both_as_they_are(comfy):
+    outputs = comfy.run({
+        "load": node("VividFaceVideoLoad", **{**LOAD, "frame_count": 9}),
+        "parts": node("GetVideoComponents", video=["load", 0]),
+        "small": node("ImageScale", image=["parts", 0], upscale_method="bilinear", width=160, height=128,
+                      crop="disabled"),
+        "compare": node("VividFaceCompareVideo", before=["load", 0], after=["small", 0], fps=24.0),
+    })  # fmt: skip
+    (shown,) = outputs["compare"]["vividface_compare"]
+    assert (shown["before"]["width"], shown["after"]["width"]) == (320, 160)
+    for side in shown.values():
+        path = comfy.folder / side["type"] / side["subfolder"] / side["filename"]
+        with av.open(str(path)) as container:
+            assert container.streams.video[0].codec.name == "h264"
+        assert len(rgb(path)) == side["frames"] == 9
+
+
+def test_fp8_weights_are_close_to_full_precision(comfy, restored):
+    outputs = comfy.run(restore_video(prefix="fp8", model={"precision": "fp8 weights"}))
+    a, b = rgb(restored[1]), rgb(output_of(comfy, outputs, "save"))
+    error = float((a - b).square().mean())
+    assert 0 < error < 10 ** (-3.5), f"PSNR {-10 * np.log10(error):.1f} dB"

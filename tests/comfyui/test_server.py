@@ -1,0 +1,225 @@
+"""The pack as a guest: quick to import, silent on the network, sparing with memory, whole beside broken libraries."""
+
+from __future__ import annotations
+
+import gc
+import re
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from tests.assets import run_ffmpeg
+from tests.comfyui.conftest import degraded_face
+from tests.comfyui.prompts import LOAD, RESTORE, node, restore_video, saved
+from tests.comfyui.server import ComfyServer, error_of
+from training.export import export_original
+from vividface_core.pipeline import RestoreOptions, restore_frames
+from vividface_core.restorers.one_step import OneStepRestorer
+from vividface_core.video.source import VideoFrames
+from vividface_core.wan.empty_prompt import EmptyPrompt
+
+WATCHED = """
+import socket
+connect = socket.socket.connect
+def watched(self, address):
+    if isinstance(address, tuple) and not str(address[0]).startswith(("127.", "::1", "localhost")):
+        open({log!r}, "a").write(f"{{address}}\\n")
+    return connect(self, address)
+socket.socket.connect = watched
+"""
+
+
+@pytest.fixture(scope="module")
+def guest(tmp_path_factory, tiny_checkpoint):
+    """A server beside a broken diffusers, facexlib and flash-attn, whose connections are written down; a tiny model
+    lies in a folder that only its extra_model_paths names."""
+    folder = tmp_path_factory.mktemp("guest")
+    broken = folder / "broken"
+    broken.mkdir()
+    for name in ("diffusers", "facexlib", "flash_attn", "peft", "scenedetect"):
+        (broken / f"{name}.py").write_text(f"raise ImportError('{name} is broken here')")
+    (broken / "sitecustomize.py").write_text(WATCHED.format(log=str(folder / "connections.log")))
+    elsewhere = folder / "elsewhere" / "faces"
+    elsewhere.mkdir(parents=True)
+    shutil.copytree(tiny_checkpoint, elsewhere / "tiny")
+    (folder / "paths.yaml").write_text(f"lab:\n    base_path: {folder / 'elsewhere'}\n    vividface: faces\n")
+    (folder / "input").mkdir()
+    degraded_face(folder / "input" / "face.mp4", 9)
+    arguments = ("--extra-model-paths-config", str(folder / "paths.yaml"))
+    with ComfyServer(folder, environment={"PYTHONPATH": str(broken)}, arguments=arguments) as server:
+        yield server
+
+
+def test_the_pack_imports_in_under_a_second(guest):
+    (seconds,) = re.findall(r"([\d.]+) seconds(?: \(.*\))?: .*ComfyUI-VividFace", guest.log)
+    # Twice the budget: the machine may be busy.
+    assert float(seconds) < 2.0
+
+
+def test_nothing_is_asked_of_the_network(guest):
+    assert not (guest.folder / "connections.log").exists(), (guest.folder / "connections.log").read_text()
+
+
+def test_every_node_is_there_beside_broken_libraries(guest):
+    names = [name for name in guest.get("/object_info") if name.startswith("VividFace")]
+    assert len(names) == 7
+
+
+def test_a_broken_library_is_one_sentence_where_it_is_needed(guest):
+    entry = guest.wait(guest.queue(restore_video()))
+    assert "diffusers" in error_of(entry) and "VividFaceLoadModel" in error_of(entry)
+
+
+def test_folders_of_extra_model_paths_are_offered(guest):
+    options = guest.get("/object_info/VividFaceLoadModel")["VividFaceLoadModel"]["input"]["required"]["model"][1]
+    assert "tiny" in options["options"] and "vividface-nano" in options["options"]
+
+
+def settled(server: ComfyServer) -> int:
+    time.sleep(1.0)
+    return server.memory
+
+
+def test_free_gives_the_memory_back(tmp_path, tiny_checkpoint):
+    """The second of two loads is what counts: the first one also loads libraries, which stay."""
+    with ComfyServer(tmp_path) as server:
+        degraded_face(server.folder / "input" / "face.mp4", 9)
+        heavy = heavy_checkpoint(server.folder / "models" / "vividface" / "heavy")
+        load = {"model": node("VividFaceLoadModel", model="vividface-nano", precision="fp32", device="auto"),
+                "load": node("VividFaceVideoLoad", **LOAD),
+                "restore": node("VividFaceOneStepRestore", video=["load", 0], restorer=["model", 0],
+                                **{**RESTORE, "size": 64, "encoding": "h264"}),
+                "save": saved(["restore", 0], "free")}  # fmt: skip
+        server.run(load)
+        server.post("/free", {"unload_models": True, "free_memory": True})
+        time.sleep(2.0)
+        before = settled(server)
+        load["model"]["inputs"]["model"] = "heavy"
+        load["restore"]["inputs"]["window"] = 5
+        server.run(load)
+        held = settled(server)
+        assert held - before > 0.7 * heavy, f"{heavy / 2**20:.0f} MiB of weights are held"
+        server.post("/free", {"unload_models": True, "free_memory": True})
+        time.sleep(2.0)
+        after = settled(server)
+        assert after < 1.05 * before, f"{before / 2**20:.0f} → {held / 2**20:.0f} → {after / 2**20:.0f} MiB"
+
+
+def heavy_checkpoint(folder: Path) -> int:
+    """The tiny model with wide layers; returns the bytes of its weights."""
+    from diffusers import WanTransformer3DModel
+
+    from tests.tiny import LATENTS, tiny_modules
+    from vividface_core.weights import save_checkpoint_folder
+
+    vae, _ = tiny_modules()
+    transformer = WanTransformer3DModel(
+        patch_size=(1, 2, 2), num_attention_heads=16, attention_head_dim=64, in_channels=LATENTS, out_channels=LATENTS,
+        text_dim=16, freq_dim=32, ffn_dim=8192, num_layers=4, cross_attn_norm=True,
+        qk_norm="rms_norm_across_heads", eps=1e-6, rope_max_seq_len=1024,
+    )  # fmt: skip
+    size = sum(parameter.numel() * 4 for parameter in transformer.parameters())
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    meta = {"native_size": 64, "native_frames": 17}
+    save_checkpoint_folder(folder, vae, transformer, torch.randn(1, 16), meta, dtype=torch.float32)
+    del transformer
+    gc.collect()
+    return size
+
+
+@pytest.mark.timeout(1200)
+def test_memory_does_not_grow_with_the_video(tmp_path, tiny_checkpoint):
+    """2,000 frames need what 200 need, in a server of its own each."""
+    peaks = {}
+    for frames in (200, 2000):
+        with ComfyServer(tmp_path / str(frames)) as server:
+            shutil.copytree(tiny_checkpoint, server.folder / "models" / "vividface" / "tiny")
+            run_ffmpeg("-stream_loop", -1, "-i", degraded_face(tmp_path / f"loop{frames}.mp4", 48, 240), "-t",
+                       frames / 24, "-c", "copy", server.folder / "input" / "face.mp4")  # fmt: skip
+            prompt = restore_video(model={"model": "tiny"}, size=64, window=33, overlap=8)
+            outputs = server.run(prompt, timeout=1000)
+            (text,) = outputs["report"]["text"]
+            assert re.match(rf"{frames} frames, \d+ shot", text) or frames - 2 <= int(text.split()[0]) <= frames + 2
+            peaks[frames] = server.peak_memory
+    assert peaks[2000] < 1.10 * peaks[200], {frames: f"{peak / 2**20:.0f} MiB" for frames, peak in peaks.items()}
+
+
+GIVER = '''
+from comfy_api.latest import ComfyExtension, io
+
+class Given(io.ComfyNode):
+    """The conditioning of a file, as a text encoder would give it."""
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(node_id="TestGiven", inputs=[io.String.Input("path")], outputs=[io.Conditioning.Output()])
+    @classmethod
+    def execute(cls, path):
+        from safetensors.torch import load_file
+        return io.NodeOutput([[load_file(path)["prompt"], {}]])
+
+class Extension(ComfyExtension):
+    async def get_node_list(self):
+        return [Given]
+
+async def comfy_entrypoint():
+    return Extension()
+'''
+
+
+def wan_layout() -> OneStepRestorer:
+    """Random weights in Wan 2.1's own layout, narrow."""
+    from diffusers import AutoencoderKLWan, WanTransformer3DModel
+
+    torch.manual_seed(3)
+    vae = AutoencoderKLWan(base_dim=8)
+    transformer = WanTransformer3DModel(
+        num_attention_heads=2, attention_head_dim=128, in_channels=16, out_channels=16, text_dim=4096, freq_dim=256,
+        ffn_dim=320, num_layers=2,
+    )  # fmt: skip
+    prompt = EmptyPrompt(0.1 * torch.randn(1, 4096))
+    return OneStepRestorer(vae, transformer, prompt, native_size=64, native_frames=9, dtype=torch.float32)
+
+
+def test_comfyuis_own_modules_give_the_engines_result(tmp_path):
+    restorer = wan_layout()
+    server = ComfyServer(tmp_path)
+    for name in ("models/vae", "models/diffusion_models", "custom_nodes/given", "input"):
+        (tmp_path / name).mkdir(parents=True)
+    export_original(restorer, tmp_path / "models", "wan", torch.float32)
+    (tmp_path / "models" / "wan_vae.safetensors").rename(tmp_path / "models" / "vae" / "wan_vae.safetensors")
+    (tmp_path / "models" / "wan_dit.safetensors").rename(
+        tmp_path / "models" / "diffusion_models" / "wan_dit.safetensors"
+    )
+    save_file({"prompt": restorer.prompt.padded().contiguous()}, tmp_path / "prompt.safetensors")
+    (tmp_path / "custom_nodes" / "given" / "__init__.py").write_text(GIVER)
+    degraded_face(tmp_path / "input" / "face.mp4", 9)
+    with server:
+        options = {**RESTORE, "size": 64, "window": 9, "color": "none"}
+        prompt = {
+            "load": node("VividFaceVideoLoad", **LOAD),
+            "parts": node("GetVideoComponents", video=["load", 0]),
+            "vae": node("VAELoader", vae_name="wan_vae.safetensors"),
+            "model": node("UNETLoader", unet_name="wan_dit.safetensors", weight_dtype="default"),
+            "empty": node("TestGiven", path=str(tmp_path / "prompt.safetensors")),
+            "restore": node("VividFaceOneStepRestoreImages", images=["parts", 0], vae=["vae", 0], model=["model", 0],
+                            conditioning=["empty", 0], **options),
+            "save": node("SaveImage", images=["restore", 0], filename_prefix="native"),
+            "plain": node("SaveImage", images=["parts", 0], filename_prefix="plain"),
+        }  # fmt: skip
+        outputs = server.run(prompt)
+        got, frames = (torch.stack([
+            next(VideoFrames(server.folder / "output" / image["filename"]).read()).rgb()
+            for image in outputs[name]["images"]
+        ]) for name in ("save", "plain"))  # fmt: skip
+        prompt["restore"]["inputs"].pop("conditioning")
+        entry = server.wait(server.queue(prompt))
+        assert "conditioning is missing" in error_of(entry)
+        offered = server.get("/object_info/VividFaceLoadModel")["VividFaceLoadModel"]["input"]["required"]["model"][1]
+        assert "diffusion_models/wan_dit.safetensors" in offered["options"], "a Wan denoiser is known by its content"
+    wanted, _ = restore_frames(frames, restorer, RestoreOptions(size=64, window=9, color="none"))
+    assert (wanted - frames).abs().max() > 0.05
+    assert (got - wanted).abs().max() < 0.02 and (got - wanted).abs().mean() < 2e-3

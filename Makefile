@@ -1,6 +1,7 @@
 # make demo   installs everything into .venv and restores a real face video with the embedded model
 # make test   installs everything into .venv and runs the tests
-# Both need Python 3.10 or newer and make, nothing else.
+# Both need Python 3.10 or newer and make. The tests also need Chromium, which is installed where apt can do it, and
+# fetch a pinned ComfyUI, which they run as a program.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -26,7 +27,8 @@ lint: .venv/.installed-dev
 	touch $@
 
 .venv/.installed-dev: .venv/.installed
-	$(PIP) --editable '.[dev,train]'
+	$(PIP) --editable '.[dev,train,comfyui]'
+	$(BIN)/python tests/environment/browser.py
 	touch $@
 
 clean:

@@ -91,6 +91,15 @@ def test_saving_and_loading_keep_every_bit(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["empty_prompt.safetensors"]
 
 
+def test_a_length_of_its_own_is_kept(tmp_path):
+    """Small denoisers attend to their rows alone; a file without a length is of Wan's 512."""
+    path = tmp_path / "empty_prompt.safetensors"
+    EmptyPrompt(torch.randn(1, 24), length=1).save(path)
+    assert EmptyPrompt.load(path).padded().shape == (1, 1, 24)
+    save_file({"rows": torch.randn(2, 24)}, path)
+    assert EmptyPrompt.load(path).padded().shape == (1, 512, 24)
+
+
 def test_encoders_that_cannot_be_used(encoder, tmp_path):
     state = original(encoder.state_dict())
     with pytest.raises(MissingWeights, match="nowhere"):

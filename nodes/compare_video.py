@@ -17,6 +17,9 @@ from .bridge.progress import NodeListener
 from .bridge.schema import schema
 from .bridge.video import in_memory, source_of
 
+SAME_SHAPE = 0.03
+"""Aspect ratios may differ by this: sides are rounded to even numbers for the page."""
+
 
 class CompareVideo(io.ComfyNode):
     """Two videos at one place, with a divider to drag."""
@@ -46,7 +49,7 @@ class CompareVideo(io.ComfyNode):
         shown = {name: playable(given, fps, listener) for name, given in (("before", before), ("after", after))}
         sizes = {name: (one["width"], one["height"]) for name, one in shown.items()}
         a, b = sizes.values()
-        if a[0] * b[1] != a[1] * b[0]:
+        if abs(a[0] * b[1] / (a[1] * b[0]) - 1) > SAME_SHAPE:
             raise InvalidOption(f"before is {a[0]}×{a[1]}, after is {b[0]}×{b[1]}: the shapes differ, so they can't be "
                                 "laid over each other.")  # fmt: skip
         return io.NodeOutput(ui={"vividface_compare": [shown]})

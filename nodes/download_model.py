@@ -25,7 +25,7 @@ class DownloadModel(io.ComfyNode):
             node_id="VividFaceDownloadModel",
             display_name="Download VividFace Model",
             description="Fetches a checkpoint from the Hub into models/vividface. Files that are there already are "
-            f"kept, an interrupted download goes on, and every known file is checked by its SHA-256. {known}.",
+            f"kept, an interrupted download goes on, and each file whose SHA-256 is known is checked. {known}.",
             search_aliases=["vividface download", "fetch model"],
             inputs=[io.Combo.Input("model", options=_offered(), tooltip="Which checkpoint to fetch.")],
             outputs=[io.String.Output("path", display_name="path", tooltip="The folder it was put into.")],

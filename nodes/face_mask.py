@@ -11,13 +11,14 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from vividface_core.analysis import choose_faces, find_faces, find_shots
-from vividface_core.errors import NoFaceFound
+from vividface_core.errors import InvalidOption, NoFaceFound
 from vividface_core.faces.detect import load_detector
 from vividface_core.faces.masks import face_masks, latent_mask
-from vividface_core.faces.parse import CLASSES, LEFT_OUT, FaceParser, load_parser
+from vividface_core.faces.parse import CLASSES, FILES, LEFT_OUT, FaceParser, load_parser
+from vividface_core.faces.weight_files import facexlib_folders, first_file
 
-from .bridge.folders import parser_folders
-from .bridge.options import DETECTORS
+from .bridge.folders import face_folders
+from .bridge.options import DETECTORS, check_faces
 from .bridge.progress import NodeListener
 from .bridge.restoring import FaceTracks
 from .bridge.schema import Tracks, advanced, schema
@@ -39,6 +40,7 @@ REGIONS = {
 }
 PARSERS = ["auto", "bisenet", "parsenet", "landmark-hull"]
 ALL = "face and hair"
+CHOICES = ["all", "largest", "by number"]
 
 
 class FaceMask(io.ComfyNode):
@@ -56,7 +58,7 @@ class FaceMask(io.ComfyNode):
                 io.MultiType.Input("source", [io.Video, io.Image], tooltip="A VIDEO, or an IMAGE batch."),
                 io.Combo.Input("region", options=list(REGIONS), default=ALL,
                                tooltip="Which part of the face. Parts need the weights of a parsing network."),
-                io.Combo.Input("faces", options=["all", "largest", "by number"], default="all",
+                io.Combo.Input("faces", options=CHOICES, default="all",
                                tooltip="Which people."),
                 io.String.Input("face_numbers", default="0", tooltip="For 'by number': places from the left, from 0."),
                 advanced(io.Int.Input("min_face", default=24, min=0, max=4096,
@@ -80,11 +82,15 @@ class FaceMask(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
+    def validate_inputs(cls, faces: str, face_numbers: str) -> bool | str:
+        return check_faces(faces, face_numbers, CHOICES)
+
+    @classmethod
     def execute(cls, source: Any, region: str, faces: str, face_numbers: str, min_face: int, grow: int, parser: str,
                 detector: str, require_face: bool) -> io.NodeOutput:
         listener, device = NodeListener(cls.hidden.unique_id), management.get_torch_device()
         network = _parser(parser, region, device)
-        finder = load_detector(detector, device=device)
+        finder = load_detector(detector, device=device, folders=face_folders())
         spec = f"index:{face_numbers.replace(' ', '')}" if faces == "by number" else faces
         with frames_of(source) as frames:
             shots = find_shots(frames, listener.progress)
@@ -94,21 +100,23 @@ class FaceMask(io.ComfyNode):
                 tracks += choose_faces(found, spec, float(min_face), finder)
             if require_face and not tracks:
                 raise NoFaceFound(f"{frames.name}: no face was found. Lower min_face, or take other frames.")
-            masks = []
-            for mask in face_masks(frames.read(), tracks, network):
-                masks.append(grown(mask, grow))
-                listener.progress("restore", len(masks), total)
             size = frames.size
-        whole = torch.stack(masks)
+            whole = torch.empty(total, size[1], size[0])
+            for number, mask in enumerate(face_masks(frames.read(), tracks, network)):
+                whole[number] = grown(mask, grow)
+                listener.progress("restore", number + 1, total)
         return io.NodeOutput(whole, FaceTracks(tuple(tracks), size), on_latent_grid(whole))
 
 
 def _parser(name: str, region: str, device: torch.device) -> FaceParser:
     """The parser for a region. A part of the face is never silently an ellipse over all of it."""
-    if region != ALL and name in ("auto", "landmark-hull"):
-        name = "bisenet"
+    if region != ALL and name == "landmark-hull":
+        raise InvalidOption(f"The parser landmark-hull knows whole heads only; for {region!r} take another one.")
+    if region != ALL and name == "auto":
+        here = (network for network in FILES if first_file(FILES[network][:1], facexlib_folders(face_folders())))
+        name = next(here, "bisenet")
     classes = None if region == ALL else REGIONS[region]
-    return load_parser(name, device=device, folders=parser_folders(), classes=classes)
+    return load_parser(name, device=device, folders=face_folders(), classes=classes)
 
 
 def grown(mask: Tensor, pixels: int) -> Tensor:

@@ -10,7 +10,7 @@ from vividface_core.errors import MissingWeights, VividFaceError
 from vividface_core.restorers.one_step import default_dtype
 from vividface_core.weights import load_restorer, where
 
-from .bridge.folders import fingerprint, model_folders, model_names, model_path
+from .bridge.folders import fingerprint, model_folders, model_names, model_path, search_folders
 from .bridge.hosting import Hosted
 from .bridge.schema import Restorer, advanced, schema
 
@@ -44,7 +44,8 @@ class LoadModel(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, model: str) -> bool | str:
         try:
-            where(model_path(model), model_folders())
+            if model is not None:  # None: another node tells it
+                where(model_path(model), model_folders())
         except MissingWeights as error:
             return f"{error} Or run the node Download VividFace Model once."
         except (VividFaceError, FileNotFoundError) as error:
@@ -62,7 +63,8 @@ class LoadModel(io.ComfyNode):
         offload_device = torch.device("cpu") if on_cpu else management.unet_offload_device()
         fp8 = precision == "fp8 weights"
         dtype = default_dtype(load_device) if precision == "auto" or fp8 else TYPES[precision]
-        restorer = load_restorer(model_path(model), device=offload_device, dtype=dtype, folders=model_folders())
+        restorer = load_restorer(model_path(model), device=offload_device, dtype=dtype,
+                                 folders=search_folders(model))  # fmt: skip
         if fp8:
             restorer.transformer.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=dtype)
         return io.NodeOutput(Hosted(restorer, model, load_device, offload_device))

@@ -12,11 +12,12 @@ from .bridge.folders import fresh_file
 from .bridge.images import to_frames, to_images
 from .bridge.options import check, common_inputs, common_sockets, restore_options
 from .bridge.progress import NodeListener
-from .bridge.restoring import parser_for, report_of, restorer_of, shown_where, tracks_of
+from .bridge.restoring import company, report_of, restorer_of, shown_where, tracks_of
 from .bridge.schema import advanced, schema
 from .bridge.video import in_memory, source_of
 
-SUFFIXES = {"h264": ".mp4", "h265": ".mp4", "prores": ".mov", "ffv1": ".mkv"}
+SUFFIXES = {"h264": ".mp4", "h265": ".mp4", "ffv1": ".mkv"}
+"""Of the temporary result, by encoding. The core's Save Video puts each of them into mp4 as it is."""
 
 
 class OneStepRestore(io.ComfyNode):
@@ -35,30 +36,29 @@ class OneStepRestore(io.ComfyNode):
                 io.Video.Input("video", tooltip="Any video."),
                 *common_inputs(),
                 advanced(io.Combo.Input("encoding", options=list(SUFFIXES), default="h264",
-                                        tooltip="How the result is kept: h264 and h265 (visually lossless, mp4), "
-                                        "prores (mov), ffv1 (every untouched pixel bit for bit, mkv).")),
+                                        tooltip="How the result is kept: h264 and h265 look lossless; ffv1 keeps "
+                                        "every untouched pixel bit for bit, in large files.")),
                 *common_sockets(),
             ],
             outputs=[
-                io.Video.Output("restored", display_name="video"),
+                io.Video.Output("restored", display_name="video", tooltip="The video with its faces restored."),
                 io.String.Output("report", display_name="report", tooltip="What was done, in plain words."),
             ],
             hidden=[io.Hidden.unique_id],
         )  # fmt: skip
 
     @classmethod
-    def validate_inputs(cls, faces: str, face_numbers: str, strength: float, color: str, whole_frame: bool,
-                        min_face: int, window: int, overlap: int, size: int, detector: str) -> bool | str:
-        return check(locals())
+    def validate_inputs(cls, faces: str, face_numbers: str, window: int, size: int) -> bool | str:
+        return check(faces, face_numbers, window, size)
 
     @classmethod
     def execute(cls, video: Any, encoding: str, restorer: Any = None, mask: Any = None, tracks: Any = None,
                 reference: Any = None, vae: Any = None, model: Any = None, conditioning: Any = None,
                 **values: Any) -> io.NodeOutput:
         listener = NodeListener(cls.hidden.unique_id)
-        with restore_options(values, reference, encoding) as options:
+        with restore_options(values, reference, tracks, encoding) as options:
             engine = restorer_of(restorer, vae, model, conditioning, options)
-            common = {"listener": listener, "parser": parser_for(engine)}
+            common = {"listener": listener, **company(engine, restorer, options, tracks)}
             if in_memory(video):
                 parts = video.get_components()
                 frames = to_frames(parts.images)

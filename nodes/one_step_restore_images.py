@@ -11,7 +11,7 @@ from vividface_core.pipeline import restore_frames
 from .bridge.images import to_frames, to_images
 from .bridge.options import check, common_inputs, common_sockets, restore_options
 from .bridge.progress import NodeListener
-from .bridge.restoring import parser_for, report_of, restorer_of, shown_where, tracks_of
+from .bridge.restoring import company, report_of, restorer_of, shown_where, tracks_of
 from .bridge.schema import schema
 
 
@@ -32,25 +32,24 @@ class OneStepRestoreImages(io.ComfyNode):
                 *common_sockets(),
             ],
             outputs=[
-                io.Image.Output("restored", display_name="images"),
+                io.Image.Output("restored", display_name="images", tooltip="The frames with their faces restored."),
                 io.String.Output("report", display_name="report", tooltip="What was done, in plain words."),
             ],
             hidden=[io.Hidden.unique_id],
         )  # fmt: skip
 
     @classmethod
-    def validate_inputs(cls, faces: str, face_numbers: str, strength: float, color: str, whole_frame: bool,
-                        min_face: int, window: int, overlap: int, size: int, detector: str) -> bool | str:
-        return check(locals())
+    def validate_inputs(cls, faces: str, face_numbers: str, window: int, size: int) -> bool | str:
+        return check(faces, face_numbers, window, size)
 
     @classmethod
     def execute(cls, images: Any, restorer: Any = None, mask: Any = None, tracks: Any = None, reference: Any = None,
                 vae: Any = None, model: Any = None, conditioning: Any = None, **values: Any) -> io.NodeOutput:
         listener, frames = NodeListener(cls.hidden.unique_id), to_frames(images)
-        with restore_options(values, reference) as options:
+        with restore_options(values, reference, tracks) as options:
             engine = restorer_of(restorer, vae, model, conditioning, options)
             restored, result = restore_frames(
                 frames, engine, options, tracks=tracks_of(tracks, (frames.shape[3], frames.shape[2])),
-                mask=shown_where(mask, len(frames)), listener=listener, parser=parser_for(engine),
+                mask=shown_where(mask, len(frames)), listener=listener, **company(engine, restorer, options, tracks),
             )  # fmt: skip
         return io.NodeOutput(to_images(restored), report_of(result, listener))

@@ -47,8 +47,9 @@ class VideoLoad(io.ComfyNode):
                                       tooltip="Take every so many-th frame of the part. The playing time stays.")),
             ],
             outputs=[
-                io.Video.Output("video", display_name="video"),
-                io.Image.Output("first_frame", display_name="first frame"),
+                io.Video.Output("video", display_name="video", tooltip="The video, or the part of it."),
+                io.Image.Output("first_frame", display_name="first frame",
+                                tooltip="The first frame that is taken, as an image."),
                 io.Int.Output("frames", display_name="frames", tooltip="Frames that are taken."),
                 io.Float.Output("fps", display_name="fps", tooltip="Frames a second of the part."),
                 io.String.Output("info", display_name="info", tooltip="Size, rate, codec, streams in plain words."),
@@ -57,10 +58,12 @@ class VideoLoad(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, file: str, start_frame: int, frame_count: int, stride: int) -> bool | str:
+        if file is None:
+            return True  # another node tells it
         if not folder_paths.exists_annotated_filepath(file):
             return f"{file} isn't in the input folder; choose another file or upload it."
         try:
-            _source(file, start_frame, frame_count, stride)
+            _source(file, start_frame or 0, frame_count or 0, 1 if stride is None else stride)
         except VividFaceError as error:
             return str(error)
         return True
@@ -80,7 +83,7 @@ class VideoLoad(io.ComfyNode):
             source.path, source.first, source.end, source.step)  # fmt: skip
         image = to_images(first.rgb()[None])
         count, text = _describe(source, video)
-        return io.NodeOutput(video, image, count, float(source.info.fps), text,
+        return io.NodeOutput(video, image, count, float(source.fps), text,
                              ui=ui.PreviewImage(image, cls=cls))  # fmt: skip
 
 
@@ -91,9 +94,9 @@ def _source(file: str, start: int, count: int, stride: int) -> VideoFrames:
 
 def _describe(source: VideoFrames, video: InputImpl.VideoFromFile | VideoPart) -> tuple[int, str]:
     """How many frames, and a line about them."""
-    info, (width, height) = source.info, source.size
+    info, (width, height) = source.file, source.size
     count = source.count if source.count is not None else video.get_frame_count()
     others = ", ".join(f"{stream.kind} {stream.codec}" for stream in info.streams) or "no sound"
-    text = (f"{os.path.basename(source.name)}: {width}×{height}, {count} frames, {float(info.fps):.3f} fps, "
+    text = (f"{os.path.basename(source.name)}: {width}×{height}, {count} frames, {float(source.fps):.3f} fps, "
             f"{info.codec} {info.pix_fmt}, {others}")  # fmt: skip
     return count, text

@@ -13,6 +13,7 @@ import torch
 from vividface_core.faces.detect import FaceDetector
 from vividface_core.faces.select import select
 from vividface_core.faces.track import FaceTrack, Tracker
+from vividface_core.memory import give_back
 from vividface_core.video.shots import Shot, detect_shots
 from vividface_core.video.source import FrameSource
 
@@ -47,6 +48,7 @@ def find_faces(
             _look(chunk, detector, tracker)
             report("faces", frame.index + 1, total)
             chunk.clear()
+            give_back()
     if chunk:
         _look(chunk, detector, tracker)
         report("faces", chunk[-1][0] + 1, total)

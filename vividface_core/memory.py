@@ -1,8 +1,11 @@
-"""How much memory there is, and the longest window that fits it."""
+"""How much memory there is, the longest window that fits it, and memory that is given back."""
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
+from functools import cache
 
 import torch
 
@@ -22,6 +25,25 @@ def free_memory(device: torch.device) -> int:
     if device.type == "mps":
         return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
     return min(_available(), _container_limit())
+
+
+def give_back() -> None:
+    """Return freed memory to the system, where the C library holds on to it (glibc).
+
+    Its pools keep what was freed between pieces that are still in use, a little more with every window; in a server
+    that lives for days that looks like a leak.
+    """
+    trim = _trim()
+    if trim is not None:
+        trim(0)
+
+
+@cache
+def _trim():
+    try:
+        return ctypes.CDLL(None).malloc_trim if sys.platform == "linux" else None
+    except (OSError, AttributeError):
+        return None  # another C library
 
 
 def _available() -> int:
@@ -65,6 +87,6 @@ def choose_window(restorer: Restorer, size: int, longest: int, limit: int | None
     needed = restorer.memory_for(1, size, size)
     raise OutOfMemory(
         f"{restorer.name} needs about {needed / 2**30:.1f} GiB for a single {size}×{size} frame and "
-        f"{limit / 2**30:.1f} GiB may be used on {restorer.device}. Free memory there, or choose a smaller --size, "
-        "a smaller model or another --device."
+        f"{limit / 2**30:.1f} GiB may be used on {restorer.device}. Free memory there, or choose a smaller size, "
+        "a smaller model or another device."
     )

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from vividface_core.errors import InvalidOption, VividFaceError
+from vividface_core.faces.detect import FaceDetector
 from vividface_core.faces.masks import ShownWhere
 from vividface_core.faces.parse import FaceParser
 from vividface_core.faces.select import check_spec
@@ -46,6 +47,7 @@ def restore_video(
     keep_unfinished: bool = True,
     listener: Listener | None = None,
     model_id: str | None = None,
+    detector: FaceDetector | None = None,
     parser: FaceParser | None = None,
     memory_limit: int | None = None,
 ) -> Result:
@@ -82,8 +84,8 @@ def restore_video(
     if mask is not None:
         request["mask"] = mask.fingerprint()
     job = Job(output, request, resume=resume)
-    work = Restoration(source, restorer, options, listener, tracks=tracks, mask=mask, parser=parser,
-                       memory_limit=memory_limit, remember=_remembered(job))  # fmt: skip
+    work = Restoration(source, restorer, options, listener, tracks=tracks, mask=mask, detector=detector,
+                       parser=parser, memory_limit=memory_limit, remember=_remembered(job))  # fmt: skip
     try:
         result = _to_file(work, output, job)
     except BaseException as error:
@@ -103,6 +105,7 @@ def restore_frames(
     tracks: Sequence[FaceTrack] | None = None,
     mask: ShownWhere | None = None,
     listener: Listener | None = None,
+    detector: FaceDetector | None = None,
     parser: FaceParser | None = None,
     memory_limit: int | None = None,
 ) -> tuple[Tensor, Result]:
@@ -118,8 +121,8 @@ def restore_frames(
     began = time.monotonic()
     check_spec(options.faces)
     check_tracks(options, tracks)
-    work = Restoration(ClipFrames(clip), restorer, options, listener, tracks=tracks, mask=mask, parser=parser,
-                       memory_limit=memory_limit)  # fmt: skip
+    work = Restoration(ClipFrames(clip), restorer, options, listener, tracks=tracks, mask=mask, detector=detector,
+                       parser=parser, memory_limit=memory_limit)  # fmt: skip
     plan = work.plan()
     output = torch.empty_like(clip, dtype=torch.float32)
     for number in range(len(plan.shots)):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,11 +18,11 @@ from torch import Tensor
 from vividface_core.analysis import choose_faces, find_faces, find_shots
 from vividface_core.errors import InvalidOption, UnreadableVideo
 from vividface_core.faces.compose import VISIBLE
-from vividface_core.faces.detect import load_detector
+from vividface_core.faces.detect import FaceDetector, load_detector
 from vividface_core.faces.masks import ShownWhere
 from vividface_core.faces.parse import FaceParser, load_parser
 from vividface_core.faces.track import FaceTrack
-from vividface_core.memory import choose_window
+from vividface_core.memory import choose_window, give_back
 from vividface_core.request import Listener, Plan, RestoreOptions
 from vividface_core.restorers.base import Restorer
 from vividface_core.stream import FaceRegion, RegionStream, WholeFrame
@@ -31,7 +31,8 @@ from vividface_core.video.shots import Shot
 from vividface_core.video.source import FrameSource
 from vividface_core.windows import plan_windows
 
-Value = TypeVar("Value")
+TIDY_EVERY = 64
+"""Frames between two returns of freed memory to the system."""
 Remember = Callable[[str, Callable[[], Any]], Any]
 """``remember(name, make)`` returns what ``make()`` returned, now or in an earlier run; JSON values only."""
 
@@ -44,6 +45,7 @@ class Restoration:
         restorer: on its device; clips go there and come back.
         tracks: faces to restore, instead of looking for them; a track that crosses a cut is cut there.
         mask: where the restoration may show; ``None``: wherever the parser sees a face.
+        detector: ``None``: the one that the options name.
         parser: ``None``: the best whose weights are here.
         memory_limit: bytes that the model may use on its device; ``None``: what is free now.
         remember: see :data:`Remember`.
@@ -58,13 +60,14 @@ class Restoration:
         *,
         tracks: Sequence[FaceTrack] | None = None,
         mask: ShownWhere | None = None,
+        detector: FaceDetector | None = None,
         parser: FaceParser | None = None,
         memory_limit: int | None = None,
         remember: Remember = lambda name, make: make(),
     ) -> None:
         self.source, self.restorer, self.options, self.listener = source, restorer, options, listener
         self.parser = parser or load_parser("auto", device=restorer.device)
-        self._given, self._mask, self._limit = tracks, mask, memory_limit
+        self._given, self._mask, self._limit, self._detector = tracks, mask, memory_limit, detector
         self._remember = remember
         self.notices: list[str] = []
 
@@ -99,6 +102,8 @@ class Restoration:
         for frame in composed(self.source.read(shot.start, shot.end), streams, self._mask):
             self.listener.frame(frame)
             yield frame
+            if frame.index % TIDY_EVERY == 0:
+                give_back()
             self.listener.progress("restore", frame.index + 1, total)
 
     def _shots(self) -> list[Shot]:
@@ -121,9 +126,10 @@ class Restoration:
             return [part for part in parts if part is not None]
 
         def look() -> list[dict[str, Any]]:
-            detector = load_detector(options.detector, device=self.restorer.device)
+            detector = self._detector or load_detector(options.detector, device=self.restorer.device)
             found = find_faces(self.source, shot, detector, self.listener.progress, total=total)
             chosen = choose_faces(found, options.faces, options.min_face, detector)
+            give_back()
             return [track.to_json() for track in chosen]
 
         return [FaceTrack.from_json(track) for track in self._remember(f"faces-{number:05d}", look)]

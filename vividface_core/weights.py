@@ -42,11 +42,17 @@ VAE = HubFile(WAN, "Wan2.1_VAE.pth", "38071ab59bd94681c686fa51d75a1968f64e470262
 
 @dataclass(frozen=True)
 class Entry:
-    """A checkpoint that the project knows. ``files`` ending in ``.index.json`` stand for their shards as well."""
+    """A checkpoint that the project knows.
+
+    Attributes:
+        files: those ending in ``.index.json`` stand for their shards as well.
+        restores: false for a base that has to be trained first.
+    """
 
     summary: str
     licence: str
     files: tuple[HubFile, ...] = ()
+    restores: bool = True
 
 
 TABLE: dict[str, Entry] = {
@@ -68,6 +74,7 @@ TABLE: dict[str, Entry] = {
                 "text_encoder/config.json", "text_encoder/model.safetensors.index.json",
             )
         ),
+        restores=False,
     ),
 }  # fmt: skip
 """Known checkpoints by name."""
@@ -336,7 +343,7 @@ def _choose(folders: Iterable[Path], part: str, prefer: str = "") -> Path | None
             if not named:
                 names = ", ".join(file.name for file in found)
                 raise UnsupportedCheckpoint(
-                    f"{folder} holds several of the kind '{part}' ({names}). Name one by its path."
+                    f"{folder} holds several of the kind '{part}' ({names}). Leave one there, or name it by its path."
                 )
             found = named
         if found:

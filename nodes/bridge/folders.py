@@ -32,7 +32,8 @@ def model_folders() -> list[Path]:
 
 def model_names() -> list[str]:
     """What the loader offers: the table's names, everything in the pack's folders, and Wan denoisers of the core's."""
-    found = [*TABLE, *(info.name for info in list_checkpoints(model_folders()))]
+    found = [name for name, entry in TABLE.items() if entry.restores]
+    found += [info.name for info in list_checkpoints(model_folders()) if info.name not in TABLE]
     for name in folder_paths.get_filename_list(CORE_MODELS):
         path = folder_paths.get_full_path(CORE_MODELS, name)
         if path and _kind(Path(path)).startswith("wan-dit"):
@@ -46,7 +47,15 @@ def model_path(name: str) -> str:
     return folder_paths.get_full_path_or_raise(CORE_MODELS, rest) if folder == CORE_MODELS and rest else name
 
 
-def parser_folders() -> list[Path]:
+def search_folders(name: str) -> list[Path]:
+    """Where the parts of a checkpoint are looked for: of a core model also in the core's folders."""
+    if not name.startswith(f"{CORE_MODELS}/"):
+        return model_folders()
+    core = [Path(folder) for kind in ("vae", "text_encoders") for folder in folder_paths.get_folder_paths(kind)]
+    return [*model_folders(), *core]
+
+
+def face_folders() -> list[Path]:
     """Where weights of face parsers and detectors may lie."""
     return [part for folder in model_folders() for part in (folder / "facexlib", folder)]
 

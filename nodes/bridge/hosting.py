@@ -25,9 +25,13 @@ class Hosted:
             for module in restorer.modules.values()
         ]
 
+    @property
+    def weights(self) -> int:
+        """Bytes of all modules."""
+        return sum(patcher.model_size() for patcher in self._patchers)
+
     def load(self, window: int, size: int) -> Restorer:
         """The restorer, on its device, with room for a window of ``size``×``size``."""
-        weights = sum(patcher.model_size() for patcher in self._patchers)
-        wanted = self.restorer.memory_for(window, size, size) - weights
+        wanted = self.restorer.memory_for(window, size, size) - self.weights
         management.load_models_gpu(self._patchers, memory_required=max(0, wanted), force_full_load=True)
         return self.restorer

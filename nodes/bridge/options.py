@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,6 +20,7 @@ from .folders import fresh_file
 from .schema import Restorer, Tracks, advanced
 
 FACES = ["all", "largest", "by number", "like the reference"]
+NUMBERS = r"\s*\d+\s*(,\s*\d+\s*)*"
 DETECTORS = ["auto", "mtcnn", "retinaface"]
 
 
@@ -72,27 +73,38 @@ def common_sockets() -> list[io.Input]:
     ]  # fmt: skip
 
 
-def check(values: dict[str, Any]) -> bool | str:
-    """What can be known before running: True, or a sentence."""
+def check(faces: str | None, face_numbers: str | None, window: int | None, size: int | None) -> bool | str:
+    """What can be known before running: True, or a sentence. ``None`` stands for what another node tells.
+
+    ComfyUI checks the bounds of those inputs alone that a node doesn't check itself: so it is these four, no more.
+    """
     try:
-        with restore_options({**values, "faces": "all"}, None):
-            pass
-        if values.get("faces") == "by number" and not re.fullmatch(r"\s*\d+\s*(,\s*\d+\s*)*", values["face_numbers"]):
-            return f"face_numbers is {values['face_numbers']!r}; write places from 0 with commas, as in 0,2."
+        RestoreOptions(window=window or None, size=size or None)
     except InvalidOption as error:
         return str(error)
+    return check_faces(faces, face_numbers)
+
+
+def check_faces(faces: str | None, face_numbers: str | None, choices: Sequence[str] = FACES) -> bool | str:
+    """The same for the choice of faces."""
+    if faces is not None and faces not in choices:
+        return f"faces is {faces!r}; choose one of {', '.join(choices)}."
+    if faces == "by number" and face_numbers is not None and not re.fullmatch(NUMBERS, face_numbers):
+        return f"face_numbers is {face_numbers!r}; write places from 0 with commas, as in 0,2."
     return True
 
 
 @contextmanager
-def restore_options(values: dict[str, Any], reference: Tensor | None, preset: str = "h264") -> Iterator[RestoreOptions]:
-    """The engine's options; a reference picture lies on disk as long as they are used.
+def restore_options(values: dict[str, Any], reference: Tensor | None, tracks: Any, preset: str = "h264"
+                    ) -> Iterator[RestoreOptions]:  # fmt: skip
+    """The engine's options; a reference picture lies on disk as long as they are used. Given tracks are the choice.
 
     Raises:
         InvalidOption: values that don't go together.
     """
     picture = None
-    if values["faces"] == "like the reference":
+    faces = "all" if tracks is not None else values["faces"]
+    if faces == "like the reference":
         if reference is None:
             raise InvalidOption("faces is 'like the reference', but no picture is connected to 'reference'.")
         picture = fresh_file(".png")
@@ -101,7 +113,7 @@ def restore_options(values: dict[str, Any], reference: Tensor | None, preset: st
     chosen = {"by number": f"index:{values['face_numbers'].replace(' ', '')}", "like the reference": f"ref:{picture}"}
     try:
         yield RestoreOptions(
-            preset=preset, whole_frame=values["whole_frame"], faces=chosen.get(values["faces"], values["faces"]),
+            preset=preset, whole_frame=values["whole_frame"], faces=chosen.get(faces, faces),
             min_face=values["min_face"], strength=values["strength"], color=values["color"],
             window=values["window"] or None, overlap=None if values["overlap"] < 0 else values["overlap"],
             detector=values["detector"], size=values["size"] or None,

@@ -5,16 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import comfy.model_management as management
 from torch import Tensor
 
 from vividface_core.errors import InvalidOption
+from vividface_core.faces.detect import load_detector
 from vividface_core.faces.masks import ShownWhere
-from vividface_core.faces.parse import FaceParser, load_parser
+from vividface_core.faces.parse import load_parser
 from vividface_core.faces.track import FaceTrack
+from vividface_core.memory import SHARE
 from vividface_core.request import RestoreOptions, Result
 from vividface_core.restorers.base import Restorer
 
-from .folders import parser_folders
+from .folders import face_folders
 from .hosting import Hosted
 from .native import NativeRestorer
 from .progress import NodeListener
@@ -53,9 +56,17 @@ def restorer_of(hosted: Hosted | None, vae: Any, model: Any, conditioning: Any, 
     return NativeRestorer(vae, model, conditioning)
 
 
-def parser_for(restorer: Restorer) -> FaceParser:
-    """The best face parser whose weights are in ComfyUI's folders."""
-    return load_parser("auto", device=restorer.device, folders=parser_folders())
+def company(engine: Restorer, hosted: Hosted | None, options: RestoreOptions, tracks: Any) -> dict[str, Any]:
+    """What works beside the restorer: face detector and parser out of ComfyUI's folders, and the memory there is."""
+    device = engine.device if hosted is not None else management.get_torch_device()
+    weights = 0 if hosted is None else hosted.weights
+    looks = tracks is None and not options.whole_frame and options.strength > 0
+    return {
+        "detector": load_detector(options.detector, device=device, folders=face_folders()) if looks else None,
+        "parser": load_parser("auto", device=device, folders=face_folders()),
+        # The weights are loaded by now, and the engine's estimate counts them too.
+        "memory_limit": int(SHARE * management.get_free_memory(device)) + weights,
+    }
 
 
 def tracks_of(given: FaceTracks | None, size: tuple[int, int]) -> tuple[FaceTrack, ...] | None:

@@ -160,7 +160,7 @@ def load_parser(
         file, address = FILES[name]
         raise MissingWeights(
             f"The weights {file} of the face parser {name} aren't in {', '.join(map(str, places))}. "
-            f"Download {address} into {places[0]}, or choose the parser landmark-hull."
+            f"Download {address} into {places[0]}, or, for whole heads, choose the parser landmark-hull."
         )
     return NetworkParser(name, _load_network(name, path), kept, device)
 

@@ -235,7 +235,7 @@ def _finite(x: Tensor, stage: str) -> Tensor:
     if not torch.isfinite(x).all():
         raise InvalidOutput(
             f"The {stage} made NaN or infinite values, so nothing is written. The input may hold NaN, the checkpoint "
-            "may be damaged (fetch it again), or the number type may be too narrow (try --dtype fp32)."
+            "may be damaged (fetch it again), or the number type may be too narrow (try fp32)."
         )
     return x
 
@@ -260,6 +260,6 @@ def _told_in_plain_words(clip: Tensor, device: torch.device) -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         frames, _, height, width = clip.shape
         raise OutOfMemory(
-            f"{frames} frames of {width}×{height} do not fit the memory of {device}. Take a shorter --window or a "
-            "smaller --size, or another --device."
+            f"{frames} frames of {width}×{height} do not fit the memory of {device}. Take a shorter window or a "
+            "smaller size, or another device."
         ) from error

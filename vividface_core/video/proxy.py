@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from vividface_core.request import Listener
@@ -22,7 +23,9 @@ def is_playable(info: VideoInfo) -> bool:
 
 
 def write_proxy(source: VideoFrames, output: Path, listener: Listener | None = None) -> Path:
-    """Write ``source`` as H.264 in mp4, with its sound and times; streaming.
+    """Write ``source`` as H.264 with 8 bits and 4:2:0 in mp4, with its sound and times; streaming.
+
+    An odd side leaves no 4:2:0: then the chroma stays finer, which not every browser plays.
 
     Raises:
         UnreadableVideo, UnwritableVideo: as reader and writer.
@@ -30,7 +33,8 @@ def write_proxy(source: VideoFrames, output: Path, listener: Listener | None = N
     listener = listener or Listener()
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as folder:
         part = Path(folder) / f"part{part_suffix(_PRESET)}"
-        with VideoWriter(part, source.info, _PRESET) as writer:
+        plain = replace(source.info, pix_fmt="yuv420p", bit_depth=8)
+        with VideoWriter(part, plain, _PRESET) as writer:
             for frame in source.read():
                 writer.write(frame)
                 listener.progress("restore", frame.index + 1, source.count)

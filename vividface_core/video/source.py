@@ -64,6 +64,16 @@ class VideoFrames:
         return self.first == 0 and self.end is None and self.step == 1
 
     @property
+    def fps(self) -> Fraction:
+        """Frames a second of what is taken."""
+        return self._info.fps / self.step
+
+    @property
+    def file(self) -> VideoInfo:
+        """Facts of the whole file."""
+        return self._info
+
+    @property
     def info(self) -> VideoInfo:
         """Facts of the part that is taken; reads it if it wasn't read yet, to know its times."""
         if self.is_whole:
@@ -72,9 +82,8 @@ class VideoFrames:
             pass
         if self._times is None:
             raise UnreadableVideo(f"{self.name} has no frame from number {self.first} on.")
-        fps = self._info.fps / self.step
         length = self._times[1] - self._times[0]
-        return replace(self._info, frame_count=self.count, fps=fps, origin=self._times[0], duration=length,
+        return replace(self._info, frame_count=self.count, fps=self.fps, origin=self._times[0], duration=length,
                        span=self._times)  # fmt: skip
 
     def read(self, start: int = 0, end: int | None = None) -> Iterator[Frame]:

@@ -14,7 +14,7 @@ from vividface_core.video.source import VideoFrames
 
 from .bridge.folders import fresh_file, served_at
 from .bridge.progress import NodeListener
-from .bridge.schema import schema
+from .bridge.schema import advanced, schema
 from .bridge.video import in_memory, source_of
 
 SAME_SHAPE = 0.03
@@ -35,8 +35,8 @@ class CompareVideo(io.ComfyNode):
             inputs=[
                 io.MultiType.Input("before", [io.Video, io.Image], tooltip="Left of the divider."),
                 io.MultiType.Input("after", [io.Video, io.Image], tooltip="Right of the divider."),
-                io.Float.Input("fps", default=24.0, min=1.0, max=240.0, step=0.01,
-                               tooltip="Frames a second of image batches; videos have their own."),
+                advanced(io.Float.Input("fps", default=24.0, min=1.0, max=240.0, step=0.01,
+                                        tooltip="Frames a second of image batches; videos have their own.")),
             ],
             outputs=[],
             hidden=[io.Hidden.unique_id],

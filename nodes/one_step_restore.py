@@ -73,4 +73,4 @@ class OneStepRestore(io.ComfyNode):
                     result = restore_video(source, output, engine, options, tracks=tracks_of(tracks, source.size),
                                            mask=shown_where(mask, source.count), keep_unfinished=False, **common)
                 made = InputImpl.VideoFromFile(str(output))
-        return io.NodeOutput(made, report_of(result, listener))
+        return io.NodeOutput(made, report_of(result, listener, tracks))

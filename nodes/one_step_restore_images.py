@@ -52,4 +52,4 @@ class OneStepRestoreImages(io.ComfyNode):
                 frames, engine, options, tracks=tracks_of(tracks, (frames.shape[3], frames.shape[2])),
                 mask=shown_where(mask, len(frames)), listener=listener, **company(engine, restorer, options, tracks),
             )  # fmt: skip
-        return io.NodeOutput(to_images(restored), report_of(result, listener))
+        return io.NodeOutput(to_images(restored), report_of(result, listener, tracks))

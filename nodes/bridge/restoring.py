@@ -22,6 +22,8 @@ from .hosting import Hosted
 from .native import NativeRestorer
 from .progress import NodeListener
 
+OUTLINES = {"landmark-hull": "an ellipse over the landmarks (landmark-hull)"}
+
 
 @dataclass(frozen=True)
 class FaceTracks:
@@ -88,13 +90,16 @@ def shown_where(mask: Tensor | None, frames: int | None) -> ShownWhere | None:
     return None if mask is None else ShownWhere(mask.reshape(-1, *mask.shape[-2:]), frames)
 
 
-def report_of(result: Result, listener: NodeListener) -> str:
+def report_of(result: Result, listener: NodeListener, tracks: FaceTracks | None) -> str:
     """What was done, in a few lines."""
     plan = listener.planned
     lines = [
-        f"{result.frames} frames, {result.shots} shot(s), {result.tracks} face track(s), {result.seconds:.1f} s",
-        f"mask: {result.mask_source}",
+        f"{result.frames} frames, {result.shots} shot(s), {result.tracks} face track(s)",
+        f"{result.seconds:.1f} seconds",
+        f"faces outlined by: {OUTLINES.get(result.mask_source, result.mask_source)}",
     ]
+    if tracks is not None:
+        lines.append("The connected tracks chose the faces.")
     if plan is not None and plan.window_count:
         lines.append(f"{plan.window_count} window(s) of up to {plan.window} frames at {plan.size}×{plan.size}, "
                      f"overlap {plan.overlap}")  # fmt: skip

@@ -1,14 +1,14 @@
 """The example workflows, as readable data, and the command that writes them through ComfyUI's real page.
 
-``python -m tests.browser.make_workflows`` writes ``workflows/NAME.json`` (for the page), ``workflows/api/NAME.api.json``
-(for the HTTP API and the batch client) and ``workflows/NAME.jpg`` (the picture of the template).
+``python -m tests.browser.make_workflows`` writes ``workflows/NAME.json`` (for the page),
+``workflows/api/NAME.api.json`` (for the HTTP API and the batch client) and ``workflows/NAME.jpg`` (the template's
+picture).
 """
 
 from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ ROOM = 60
 """Pixels that a group leaves above its nodes, of which a node's own title takes 30."""
 EDGE = 20
 """Pixels that a group leaves at its other sides."""
-COLOURS = {"input": "#3f5159", "restore": "#3f789e", "mask": "#8a6d3b", "result": "#3d6b4f"}
+COLOURS = {"input": "#88aaaa", "restore": "#88aadd", "mask": "#ccaa66", "result": "#88aa88"}
 NORMAL, BYPASSED = 0, 4
 
 
@@ -138,104 +138,109 @@ def saved(prefix: str, video: tuple[str, int]) -> dict[str, Any]:
 RESTORE_VIDEO = Workflow(
     "restore_video",
     {
-        "1": Node("VividFaceVideoLoad", (0, 0), (340, 560), VIDEO),
-        "2": Node("VividFaceLoadModel", (0, 620), (340, 140), MODEL),
-        "3": Node("VividFaceOneStepRestore", (420, 0), (340, 560),
+        "1": Node("VividFaceVideoLoad", (0, 0), (320, 620), VIDEO),
+        "2": Node("VividFaceLoadModel", (0, 680), (320, 140), MODEL),
+        "3": Node("VividFaceOneStepRestore", (380, 0), (320, 820),
                   {**COMMON, "encoding": "h264", "video": ("1", 0), "restorer": ("2", 0)}),
-        "4": Node("PreviewAny", (420, 620), (340, 140), {"source": ("3", 1)}, "What was done"),
-        "5": Node("VividFaceCompareVideo", (840, 0), (640, 760), {"fps": 24.0, "before": ("1", 0), "after": ("3", 0)}),
-        "6": Node("SaveVideo", (1560, 0), (340, 400), saved("VividFace/restored", ("3", 0))),
+        "4": Node("VividFaceCompareVideo", (760, 0), (640, 620), {"fps": 24.0, "before": ("1", 0), "after": ("3", 0)}),
+        "5": Node("SaveVideo", (1460, 0), (320, 560), saved("VividFace/restored", ("3", 0))),
+        "6": Node("PreviewAny", (1460, 620), (320, 200), {"source": ("3", 1)}, "What was done"),
     },
     {
-        "7": Note((1560, 460), (340, 300),
-                  "Choose a video in Video Load, or upload one, then press Run. Drag the divider in Compare Video to see "
-                  "what changed; the file lies in ComfyUI's output folder under VividFace.\n\n"
+        "7": Note((760, 680), (640, 140),
+                  "Choose a video in Video Load, or upload one, and press Run. Drag the divider in Compare Video to "
+                  "see what changed. Save Video puts the file into ComfyUI's output folder, under VividFace.\n\n"
                   "vividface-nano is part of the pack and runs on every machine, but it is small. For better faces "
-                  "choose a larger model in Load VividFace Model; one that you don't have yet is fetched by the node "
-                  "Download VividFace Model.\n\n"
-                  "Only faces change. Everything else in the picture, the sound and the timing stay."),
+                  "choose a larger model; the node Download VividFace Model fetches one that you don't have yet.\n\n"
+                  "Only faces change: the rest of the picture, the sound and the timing stay.",
+                  "How to use it"),
     },
     (
         Group("1 · Video and model", "input", ("1", "2")),
-        Group("2 · Restore", "restore", ("3", "4")),
-        Group("3 · Compare", "result", ("5",)),
-        Group("4 · Save", "result", ("6", "7")),
+        Group("2 · Restore", "restore", ("3",)),
+        Group("3 · Compare", "result", ("4", "7")),
+        Group("4 · Save", "result", ("5", "6")),
     ),
 )  # fmt: skip
 
 RESTORE_ONE_FACE = Workflow(
     "restore_one_face",
     {
-        "1": Node("VividFaceVideoLoad", (0, 0), (340, 560), VIDEO),
-        "2": Node("VividFaceLoadModel", (0, 620), (340, 140), MODEL),
-        "3": Node("VividFaceFaceMask", (420, 0), (340, 360),
+        "1": Node("VividFaceVideoLoad", (0, 0), (320, 620), VIDEO),
+        "2": Node("VividFaceLoadModel", (0, 680), (320, 140), MODEL),
+        "3": Node("VividFaceFaceMask", (380, 0), (320, 340),
                   {**MASK, "faces": "by number", "source": ("1", 0)}, "Face Mask: which face"),
-        "4": Node("VividFaceOneStepRestore", (840, 0), (340, 560),
+        "4": Node("VividFaceOneStepRestore", (760, 0), (320, 820),
                   {**COMMON, "encoding": "h264", "video": ("1", 0), "restorer": ("2", 0), "tracks": ("3", 1)}),
-        "5": Node("PreviewAny", (840, 620), (340, 140), {"source": ("4", 1)}, "What was done"),
-        "6": Node("VividFaceCompareVideo", (1260, 0), (640, 760), {"fps": 24.0, "before": ("1", 0), "after": ("4", 0)}),
-        "7": Node("SaveVideo", (1980, 0), (340, 760), saved("VividFace/one_face", ("4", 0))),
+        "5": Node("VividFaceCompareVideo", (1140, 0), (640, 820), {"fps": 24.0, "before": ("1", 0), "after": ("4", 0)}),
+        "6": Node("SaveVideo", (1840, 0), (320, 560), saved("VividFace/one_face", ("4", 0))),
+        "7": Node("PreviewAny", (1840, 620), (320, 200), {"source": ("4", 1)}, "What was done"),
     },
     {
-        "8": Note((420, 420), (340, 340),
-                  "How to choose: with faces = by number, face_numbers counts from the left in each shot and begins "
-                  "at 0. 0 is the leftmost face, 0,2 the first and the third. Two other choices: largest takes the "
-                  "largest face of each shot, all takes everyone.\n\n"
-                  "Face Mask follows the chosen face through the video and hands it to the restore node as tracks. "
-                  "The restore node doesn't look for faces again, so its own choice of faces has no effect here.\n\n"
-                  "To choose by a picture of the person, leave Face Mask out: set faces to like the reference in the "
-                  "restore node and connect a Load Image to reference.", "How to choose a face"),
+        "8": Note((380, 400), (320, 420),
+                  "With faces = by number, face numbers counts from the left in each shot, beginning at 0: 0 is the "
+                  "leftmost face; 0,2 are the first and the third. largest takes the largest face of each shot, all "
+                  "takes everyone.\n\n"
+                  "Face Mask follows the chosen face through the video and hands it on as tracks. The restore node "
+                  "then looks for no faces itself, so its own faces setting does nothing here.\n\n"
+                  "To choose by a picture of the person, leave Face Mask out: in the restore node set faces to like "
+                  "the reference, and connect a Load Image to reference.",
+                  "How to choose a face"),
     },
     (
         Group("1 · Video and model", "input", ("1", "2")),
         Group("2 · Choose the face", "mask", ("3", "8")),
-        Group("3 · Restore", "restore", ("4", "5")),
-        Group("4 · Compare", "result", ("6",)),
-        Group("5 · Save", "result", ("7",)),
+        Group("3 · Restore", "restore", ("4",)),
+        Group("4 · Compare", "result", ("5",)),
+        Group("5 · Save", "result", ("6", "7")),
     ),
 )  # fmt: skip
 
 MASK_GUIDED_RESTORE = Workflow(
     "mask_guided_restore",
     {
-        "1": Node("VividFaceVideoLoad", (0, 0), (340, 560), VIDEO),
-        "2": Node("VividFaceLoadModel", (0, 620), (340, 140), MODEL),
-        "3": Node("GetVideoComponents", (420, 0), (340, 80), {"video": ("1", 0)}),
-        "4": Node("VividFaceFaceMask", (420, 140), (340, 360), {**MASK, "source": ("3", 0)}),
-        "5": Node("LoadImage", (0, 940), (340, 420), {"image": PAINTED}, "Painted mask", through=""),
-        "6": Node("MaskComposite", (420, 940), (340, 180),
+        "1": Node("VividFaceVideoLoad", (0, 0), (320, 620), VIDEO),
+        "2": Node("VividFaceLoadModel", (0, 680), (320, 140), MODEL),
+        "3": Node("GetVideoComponents", (380, 0), (320, 80), {"video": ("1", 0)}),
+        "4": Node("VividFaceFaceMask", (380, 140), (320, 340), {**MASK, "source": ("3", 0)}),
+        "5": Node("LoadImage", (380, 980), (320, 320), {"image": PAINTED}, "Painted mask", through=""),
+        "6": Node("MaskComposite", (760, 980), (320, 160),
                   {"x": 0, "y": 0, "operation": "subtract", "destination": ("4", 0), "source": ("5", 1)},
-                  "Face mask without what is painted", through="destination"),
-        "7": Node("MaskPreview", (420, 560), (340, 200), {"mask": ("6", 0)}, "Where faces may change"),
-        "8": Node("VividFaceOneStepRestoreImages", (840, 0), (340, 540),
+                  "Face mask less what is painted", through="destination"),
+        "7": Node("MaskPreview", (380, 540), (320, 280), {"mask": ("6", 0)}, "Where faces may change"),
+        "8": Node("VividFaceOneStepRestoreImages", (760, 0), (320, 640),
                   {**COMMON, "images": ("3", 0), "restorer": ("2", 0), "mask": ("6", 0)}),
-        "9": Node("CreateVideo", (840, 600), (340, 160), {"fps": ("3", 2), "images": ("8", 0), "audio": ("3", 1)}),
-        "10": Node("VividFaceCompareVideo", (1260, 0), (640, 760),
+        "9": Node("CreateVideo", (760, 700), (320, 120), {"fps": ("3", 2), "images": ("8", 0), "audio": ("3", 1)}),
+        "10": Node("VividFaceCompareVideo", (1140, 0), (640, 640),
                    {"fps": 24.0, "before": ("1", 0), "after": ("9", 0)}),
-        "11": Node("SaveVideo", (1980, 0), (340, 760), saved("VividFace/mask_guided", ("9", 0))),
+        "11": Node("SaveVideo", (1840, 0), (320, 560), saved("VividFace/mask_guided", ("9", 0))),
+        "12": Node("PreviewAny", (1840, 620), (320, 200), {"source": ("8", 1)}, "What was done"),
+        "13": Node("PreviewImage", (0, 980), (320, 320), {"images": ("1", 1)}, "First frame"),
     },
     {
-        "12": Note((840, 940), (340, 420),
-                   "To keep a part of a face as it was (glasses, a scar, make-up):\n\n"
-                   "1. Right-click the picture in Video Load and save it; load that file in Painted mask.\n"
-                   "2. Right-click Painted mask, choose Open in MaskEditor, paint over the part, save.\n"
-                   "3. Select both nodes of this group and press Ctrl+B, which switches them on, then Run.\n\n"
-                   "What is painted stays as it was in every frame; the paint doesn't move with the face. With operation "
-                   "= multiply it is the other way round: only painted parts change.", "Touch-up by hand"),
-        "13": Note((1260, 940), (640, 160),
-                   "Face Mask tells where the face is, and the restoration shows only there. grow makes that area "
-                   "larger or, below 0, smaller. With the weights of a parsing network region can be a part of the "
-                   "face, such as skin or eyes.\n\n"
-                   "Here all frames are in memory: for more than a minute of video take One-Step Restore (Video), "
-                   "which has the same mask input."),
+        "14": Note((1140, 700), (640, 120),
+                   "Face Mask tells where faces are; the restoration shows only there. grow makes that area larger or, "
+                   "below 0, smaller. With the weights of a parsing network, region can be a part of the face.\n\n"
+                   "All frames are in memory here. For long videos take One-Step Restore (Video): it has a mask input "
+                   "too.",
+                   "How to use it"),
+        "15": Note((1140, 980), (640, 320),
+                   "To keep a part of a face as it was (glasses, a scar, make-up):\n"
+                   "1. Run once. Right-click First frame and choose Copy (Clipspace).\n"
+                   "2. Right-click Painted mask and choose Paste (Clipspace).\n"
+                   "3. Right-click Painted mask, choose Open in MaskEditor, paint over the part, and save.\n"
+                   "4. Select the two violet nodes, press Ctrl+B to switch them on, and Run.\n\n"
+                   "What is painted then stays as it was, in every frame; the paint doesn't move with the face. With "
+                   "operation = multiply it is the other way round: only what is painted changes.",
+                   "How to touch up by hand"),
     },
     (
         Group("1 · Video and model", "input", ("1", "2")),
         Group("2 · Frames and mask", "mask", ("3", "4", "7")),
         Group("3 · Restore", "restore", ("8", "9")),
-        Group("4 · Compare", "result", ("10",)),
-        Group("5 · Save", "result", ("11",)),
-        Group("Touch-up by hand (switched off; Ctrl+B switches it on)", "mask", ("5", "6", "12")),
+        Group("4 · Compare", "result", ("10", "14")),
+        Group("5 · Save", "result", ("11", "12")),
+        Group("Touch-up by hand (switched off until you want it)", "mask", ("5", "6", "13", "15")),
     ),
 )  # fmt: skip
 
@@ -292,19 +297,23 @@ def plain(graph: dict[str, Any]) -> dict[str, Any]:
 
 
 def _slim(thing: Any) -> Any:
-    """Without fields that are null."""
+    """Without fields that are null, that depend on the page's language, or that name a release of ComfyUI."""
     if isinstance(thing, list):
         return [_slim(part) for part in thing]
     if isinstance(thing, dict):
-        kept = {name: _slim(value) for name, value in thing.items() if value is not None or name == "link"}
-        # Which release of ComfyUI a node came from is no matter.
-        return {name: value for name, value in kept.items() if name not in ("ver", "cnr_id", "aux_id")}
+        return {
+            name: _slim(value)
+            for name, value in thing.items()
+            if (value is not None or name == "link") and name not in ("localized_name", "ver", "cnr_id", "aux_id")
+        }
     return thing
 
 
 def wired(prompt: dict[str, Any]) -> dict[str, Any]:
-    """What counts of an API workflow: types, values and links."""
-    return {number: {"class_type": node["class_type"], "inputs": dict(sorted(node["inputs"].items()))}
+    """What counts of an API workflow: types, values and links, without the page's own video preview."""
+    return {number: {"class_type": node["class_type"],
+                     "inputs": {name: value for name, value in sorted(node["inputs"].items())
+                                if name != "video-preview"}}
             for number, node in sorted(prompt.items(), key=lambda item: int(item[0]))}  # fmt: skip
 
 
@@ -337,25 +346,39 @@ def write_graph(page: ComfyPage, workflow: Workflow, folder: Path = FOLDER) -> N
     if overlaps(graph):
         raise RuntimeError(f"{workflow.name}: nodes overlap: {overlaps(graph)}")
     write_json(folder / f"{workflow.name}.json", graph)
-    shipped = {number: {"inputs": prompt[number]["inputs"], "class_type": prompt[number]["class_type"],
-                        "_meta": {"title": prompt[number]["_meta"]["title"]}}
-               for number in sorted(prompt, key=int)}  # fmt: skip
+    shipped = {number: {**node, "_meta": {"title": prompt[number]["_meta"]["title"]}}
+               for number, node in wired(prompt).items()}  # fmt: skip
     write_json(folder / "api" / f"{workflow.name}.api.json", shipped)
 
 
-def people(names: Sequence[tuple[str, int]], height: int, frames: int) -> torch.Tensor:
-    """Frames ``[T, 3, H, W]``, 0…1, of real clips side by side; every one from its given frame on."""
-    return torch.cat([_frames(clip(name), first, height, frames) for name, first in names], dim=3)
+@dataclass(frozen=True)
+class Person:
+    """A real clip from a frame on, and what part of its width is taken."""
+
+    name: str
+    first: int
+    left: float = 0.0
+    right: float = 1.0
 
 
-def _frames(path: Path, first: int, height: int, count: int) -> torch.Tensor:
+WOMAN = Person("wolfgang", 370, 0.4375)
+MAN, SHORT_HAIR, FRINGE = Person("single_face", 5, 0.17, 0.7325), Person("cap12", 100, 0.1, 0.9), Person("franck", 100)
+
+
+def people(shown: Sequence[Person], height: int, frames: int) -> torch.Tensor:
+    """Frames ``[T, 3, H, W]``, 0…1, of real clips side by side."""
+    return torch.cat([_frames(person, height, frames) for person in shown], dim=3)
+
+
+def _frames(person: Person, height: int, count: int) -> torch.Tensor:
     taken = []
-    with av.open(str(path)) as container:
+    with av.open(str(clip(person.name))) as container:
         for index, frame in enumerate(container.decode(video=0)):
-            if index < first:
+            if index < person.first:
                 continue
             width = 2 * round(frame.width * height / frame.height / 2)
-            taken.append(frame.reformat(width, height, "rgb24", interpolation="LANCZOS").to_ndarray())
+            left, right = (2 * round(width * share / 2) for share in (person.left, person.right))
+            taken.append(frame.reformat(width, height, "rgb24", interpolation="LANCZOS").to_ndarray()[:, left:right])
             if len(taken) == count:
                 break
     return torch.from_numpy(np.stack(taken)).permute(0, 3, 1, 2).float() / 255
@@ -366,12 +389,12 @@ def write_clip(path: Path, frames: torch.Tensor, fps: int = 24) -> Path:
     raw = (frames * 255).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
     height, width = raw.shape[1:3]
     command = [
-        ffmpeg(), "-hide_banner", "-loglevel", "error", "-nostdin", "-y",
+        ffmpeg(), "-hide_banner", "-loglevel", "error", "-y",
         "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(fps), "-i", "pipe:0",
         "-i", str(clip("single_face")), "-map", "0:v", "-map", "1:a", "-t", f"{len(raw) / fps:.6f}",
         "-c:v", "libx264", "-crf", "10", "-pix_fmt", "yuv420p", "-c:a", "aac", str(path),
     ]  # fmt: skip
-    subprocess.run([part for part in command if part != "-nostdin"], input=raw.tobytes(), check=True)
+    subprocess.run(command, input=raw.tobytes(), check=True)
     return path
 
 
@@ -381,20 +404,88 @@ def read_clip(path: Path) -> np.ndarray:
         return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
 
 
-HARD = Degradation(sigma=2.0, scale=2.0, noise=4.0, crf=25)
+HARD = Degradation(sigma=4.0, scale=4.0, noise=8.0, crf=25)
+HEIGHT = 400
+"""Of the clips for pictures."""
+SHOW = {"LiteGraph.Canvas.MinFontSizeForLOD": 0, "Comfy.Minimap.Visible": False, "Comfy.Graph.CanvasInfo": False}
+"""Settings of the page for pictures: text at every zoom, and nothing over the graph."""
+SIDE = 512
+"""Of a template's picture."""
+
+
+def last_saved(
+    server: ComfyServer, entry: dict[str, Any], kind: str = "output", nodes: Sequence[str] | None = None
+) -> list[Path]:
+    """Files of a finished run (of some of its nodes) that lie in one of the server's folders, in the nodes' order.
+
+    Raises:
+        RuntimeError: the run failed.
+    """
+    if entry["status"]["status_str"] != "success":
+        raise RuntimeError(error_of(entry))
+    outputs = sorted(entry["outputs"].items(), key=lambda item: int(item[0]))
+    return [server.folder / kind / one["subfolder"] / one["filename"]
+            for number, shown in outputs if nodes is None or number in nodes
+            for one in shown.get("images", []) if one["type"] == kind]  # fmt: skip
+
+
+def half_and_half(before: Image.Image, after: Image.Image) -> Image.Image:
+    """Left half of one, right half of the other, with a line between."""
+    picture = after.copy()
+    picture.paste(before.crop((0, 0, before.width // 2, before.height)))
+    ImageDraw.Draw(picture).line([(before.width // 2, 0), (before.width // 2, before.height)], "white", 3)
+    return picture
+
+
+def tinted(picture: Image.Image, mask: Image.Image) -> Image.Image:
+    """The picture with the masked area in red."""
+    red = Image.blend(picture, Image.new("RGB", picture.size, (230, 40, 60)), 0.45)
+    return Image.composite(red, picture, mask.convert("L").resize(picture.size))
+
+
+def square(picture: Image.Image, centre: float) -> Image.Image:
+    """A square as high as the picture around a share of its width, at a template picture's size."""
+    left = min(max(round(picture.width * centre - picture.height / 2), 0), picture.width - picture.height)
+    return picture.crop((left, 0, left + picture.height, picture.height)).resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+
+
+def thumbnail(name: str, before: Image.Image, after: Image.Image, mask: Image.Image | None) -> Image.Image:
+    """The picture of one template, out of the first frames before and after."""
+    if name == RESTORE_ONE_FACE.name:
+        picture = Image.new("RGB", (SIDE, SIDE))
+        for row, shown in enumerate((before, after)):
+            picture.paste(shown.resize((SIDE, SIDE // 2), Image.Resampling.LANCZOS), (0, row * SIDE // 2))
+        ImageDraw.Draw(picture).line([(0, SIDE // 2), (SIDE, SIDE // 2)], "white", 3)
+        return picture
+    if mask is not None:
+        before = tinted(before, mask)
+    return half_and_half(square(before, 0.58), square(after, 0.58))
+
+
+def write_thumbnail(server: ComfyServer, workflow: Workflow, folder: Path = FOLDER) -> None:
+    """Run a workflow on degraded real people and keep what it did as the template's picture."""
+    shown = (MAN, WOMAN) if workflow is RESTORE_ONE_FACE else (WOMAN,)
+    path = write_clip(server.folder / "input" / FILE, HARD(people(shown, HEIGHT, 9)))
+    entry = server.wait(server.queue(workflow.api()))
+    restored = last_saved(server, entry)[0]
+    frames = [Image.fromarray(read_clip(file)[4]) for file in (path, restored)]
+    previews = [number for number, node in workflow.nodes.items() if node.kind == "MaskPreview"]
+    mask = Image.open(last_saved(server, entry, "temp", previews)[4]) if previews else None
+    thumbnail(workflow.name, *frames, mask).save(folder / f"{workflow.name}.jpg", quality=88, optimize=True)
 
 
 def main() -> None:
     """Write everything."""
     with tempfile.TemporaryDirectory() as scratch, ComfyServer(Path(scratch)) as server:
-        one = people([("franck", 100)], 360, 9)
-        write_clip(server.folder / "input" / FILE, HARD(one))
+        write_clip(server.folder / "input" / FILE, people([WOMAN], HEIGHT, 9))
         Image.new("RGB", (64, 64)).save(server.folder / "input" / PAINTED)
         with ComfyPage(server) as page:
             for workflow in WORKFLOWS:
                 write_graph(page, workflow)
                 print(workflow.name)
+        for workflow in WORKFLOWS:
+            write_thumbnail(server, workflow)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

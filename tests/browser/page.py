@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.comfyui.server import ComfyServer
+from tests.environment.browser import BROWSERS
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 FLAGS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--autoplay-policy=no-user-gesture-required",
@@ -86,8 +86,11 @@ class ComfyPage:
 
     def press_run(self) -> str:
         """Press the Run button; returns the prompt's id."""
-        with self.page.expect_response(lambda answer: answer.url.endswith("/prompt") and answer.request.method == "POST",
-                                       timeout=60_000) as caught:  # fmt: skip
+
+        def is_it(answer: Any) -> bool:
+            return answer.url.endswith("/prompt") and answer.request.method == "POST"
+
+        with self.page.expect_response(is_it, timeout=60_000) as caught:
             self.page.get_by_role("button", name="Run", exact=True).first.click()
         answer = caught.value.json()
         if "prompt_id" not in answer or answer.get("node_errors"):

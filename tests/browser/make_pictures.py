@@ -1,0 +1,115 @@
+"""The pictures of ``docs/comfyui/``, taken from ComfyUI's real page: ``python -m tests.browser.make_pictures``."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+
+from tests.browser.make_workflows import (
+    FILE,
+    FOLDER,
+    HARD,
+    HEIGHT,
+    MAN,
+    MASK_GUIDED_RESTORE,
+    RESTORE_ONE_FACE,
+    RESTORE_VIDEO,
+    SHOW,
+    WOMAN,
+    Person,
+    Workflow,
+    last_saved,
+    people,
+    write_clip,
+)
+from tests.browser.page import ComfyPage
+from tests.comfyui.server import REPOSITORY, ComfyServer
+
+PICTURES = REPOSITORY / "docs" / "comfyui"
+LARGEST = 400_000
+WIDE = Person("wolfgang", 370, 0.1)
+SHOWN = {
+    RESTORE_VIDEO.name: (WIDE,),
+    RESTORE_ONE_FACE.name: (MAN, WOMAN),
+    MASK_GUIDED_RESTORE.name: (WIDE,),
+}
+
+
+def compress(path: Path, target: Path) -> Path:
+    """The same picture small enough for a repository: in all its colours if it can be, else in 256.
+
+    Raises:
+        RuntimeError: it is too large even so.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    picture = Image.open(path).convert("RGB")
+    for colours in (picture, picture.quantize(256, dither=Image.Dither.NONE)):
+        colours.save(target, optimize=True)
+        if target.stat().st_size <= LARGEST:
+            return target
+    raise RuntimeError(f"{target.name} has {target.stat().st_size} bytes")
+
+
+def open_shipped(page: ComfyPage, workflow: Workflow) -> None:
+    """Open a shipped workflow and bring it into view."""
+    page.load_graph(json.loads((FOLDER / f"{workflow.name}.json").read_text(encoding="utf-8")))
+    page.page.wait_for_timeout(1500)
+    view(page)
+
+
+def view(page: ComfyPage, margin: int = 24) -> None:
+    """Show the whole graph between the page's own bars."""
+    page.page.evaluate("""margin => {
+        const { graph, canvas } = window.app
+        const parts = [...graph._groups.map(g => [g.pos, g.size]), ...graph._nodes.map(n => [n.pos, n.size])]
+        const left = Math.min(...parts.map(([p]) => p[0])), top = Math.min(...parts.map(([p]) => p[1]))
+        const right = Math.max(...parts.map(([p, s]) => p[0] + s[0]))
+        const bottom = Math.max(...parts.map(([p, s]) => p[1] + s[1]))
+        const free = { left: 60, top: 100, right: innerWidth, bottom: innerHeight - 70 }
+        const scale = Math.min((free.right - free.left - 2 * margin) / (right - left),
+                               (free.bottom - free.top - margin) / (bottom - top), 1)
+        const x = (free.left + free.right) / 2 - (left + right) / 2 * scale
+        const y = (free.top + free.bottom) / 2 - (top + bottom) / 2 * scale
+        const box = canvas.canvas.getBoundingClientRect()
+        canvas.ds.scale = scale
+        canvas.ds.offset = [(x - box.left) / scale, (y - box.top) / scale]
+        canvas.setDirty(true, true)
+    }""", margin)  # fmt: skip
+    page.page.wait_for_timeout(800)
+
+
+def drag_divider(page: ComfyPage, share: float) -> None:
+    """Drag Compare Video's divider to a share of the picture's width."""
+    handle, seen = (page.page.locator(name).first.bounding_box() for name in (".vf-compare-divider", ".vf-compare"))
+    x, y = handle["x"] + handle["width"] / 2, handle["y"] + handle["height"] / 2
+    page.page.mouse.move(x, y)
+    page.page.mouse.down()
+    page.page.mouse.move(seen["x"] + seen["width"] * share, y, steps=8)
+    page.page.mouse.up()
+    page.page.mouse.move(page.page.viewport_size["width"] / 2, page.page.viewport_size["height"] - 20)
+    page.page.evaluate("() => window.app.canvas.deselectAll()")
+    page.page.wait_for_timeout(800)
+
+
+def main() -> None:
+    """Take all pictures."""
+    with tempfile.TemporaryDirectory() as scratch, ComfyServer(Path(scratch)) as server:
+        server.post("/settings", SHOW)
+        for workflow in (RESTORE_VIDEO, RESTORE_ONE_FACE, MASK_GUIDED_RESTORE):
+            write_clip(server.folder / "input" / FILE, HARD(people(SHOWN[workflow.name], HEIGHT, 17)))
+            with ComfyPage(server) as page:
+                open_shipped(page, workflow)
+                last_saved(server, page.run())
+                page.page.wait_for_timeout(4000)
+                view(page)
+                if workflow is not RESTORE_ONE_FACE:
+                    drag_divider(page, 0.71)
+                compress(page.screenshot(Path(scratch) / "page.png"), PICTURES / f"{workflow.name}.png")
+            print(workflow.name)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,255 @@
+"""The shipped workflows in ComfyUI's real page: they open as they are, run by its button, and do what they say."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import urllib.request
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.browser.make_pictures import view
+from tests.browser.make_workflows import (
+    FILE,
+    FOLDER,
+    FRINGE,
+    MASK_GUIDED_RESTORE,
+    RESTORE_ONE_FACE,
+    RESTORE_VIDEO,
+    SHORT_HAIR,
+    SHOW,
+    WORKFLOWS,
+    Workflow,
+    last_saved,
+    lay_out,
+    overlaps,
+    people,
+    plain,
+    read_clip,
+    wired,
+    write_clip,
+)
+from tests.browser.page import ComfyPage
+from tests.comfyui.server import PACK, ComfyServer
+from vividface_core.degrade import Degradation
+
+pytestmark = pytest.mark.slow
+FRAMES, HEIGHT, FPS = 17, 160, 24
+NAMES = [workflow.name for workflow in WORKFLOWS]
+LEFT, RIGHT = slice(75, 140), slice(265, 312)
+"""Columns with the face of the left and of the right person."""
+FACES = slice(55, 125)
+"""Rows with both faces."""
+NOISE = ("Failed to load resource", "[Jobs API]", "graph accessed before initialization")
+"""What this page reports on this server without any pack."""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory) -> ComfyServer:
+    with ComfyServer(tmp_path_factory.mktemp("comfy")) as running:
+        clean = people([FRINGE, SHORT_HAIR], HEIGHT, FRAMES)
+        write_clip(running.folder / "input" / FILE, Degradation(2, 2, 5, 25)(clean), FPS)
+        running.post("/settings", SHOW)
+        yield running
+
+
+@pytest.fixture(scope="module")
+def page(server) -> ComfyPage:
+    with ComfyPage(server) as opened:
+        yield opened
+
+
+@pytest.fixture
+def artefacts(tmp_path) -> Path:
+    """Where screenshots go."""
+    return Path(os.environ.get("VIVIDFACE_ARTEFACTS") or tmp_path)
+
+
+def shipped(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A workflow's graph and its API form."""
+    return tuple(json.loads(path.read_text(encoding="utf-8"))
+                 for path in (FOLDER / f"{name}.json", FOLDER / "api" / f"{name}.api.json"))  # fmt: skip
+
+
+def open_graph(page: ComfyPage, name: str) -> None:
+    page.load_graph(shipped(name)[0])
+    page.page.wait_for_timeout(1000)
+
+
+def own_errors(page: ComfyPage) -> list[str]:
+    return [text for text in page.errors if not any(known in text for known in NOISE)]
+
+
+def source(server: ComfyServer) -> np.ndarray:
+    return read_clip(server.folder / "input" / FILE)
+
+
+def changed(restored: np.ndarray, before: np.ndarray) -> np.ndarray:
+    """Mean difference of every pixel over time and colours, of 255."""
+    return np.abs(restored.astype(np.float32) - before).mean((0, 3))
+
+
+def check_result(server: ComfyServer, name: str, path: Path) -> None:
+    """A saved result against its source: timing, sound and size the same, faces restored, the rest left alone."""
+    with av.open(str(path)) as result:
+        video, (audio,) = result.streams.video[0], result.streams.audio
+        assert video.average_rate == Fraction(FPS)
+        assert sum(packet.size for packet in result.demux(audio)) > 1000
+    before, restored = source(server), read_clip(path)
+    assert restored.shape == before.shape
+    difference = changed(restored, before)
+    left, right, background = difference[FACES, LEFT], difference[FACES, RIGHT], difference[:24, :40]
+    print(f"{name}: left {left.mean():.2f}, right {right.mean():.2f}, background {background.mean():.2f}")
+    assert background.mean() < 2 and left.mean() > 3
+    if name == RESTORE_ONE_FACE.name:
+        assert right.mean() < 0.5 * left.mean()
+    else:
+        assert right.mean() > 3
+
+
+def test_the_server_offers_the_templates_with_their_pictures(server):
+    assert sorted(server.get("/workflow_templates")[PACK]) == sorted(NAMES)
+    for name in NAMES:
+        address = f"{server.address}/api/workflow_templates/{PACK}/{name}"
+        with urllib.request.urlopen(f"{address}.jpg") as answer:
+            assert answer.status == 200
+            with Image.open(io.BytesIO(answer.read())) as picture:
+                assert picture.format == "JPEG" and picture.size == (512, 512)
+        with urllib.request.urlopen(f"{address}.json") as answer:
+            assert json.load(answer) == shipped(name)[0]
+
+
+def test_the_templates_dialog_shows_and_opens_them(page, artefacts):
+    page.page.evaluate("() => window.app.extensionManager.command.execute('Comfy.BrowseTemplates')")
+    dialog = page.page.get_by_role("dialog")
+    dialog.get_by_text(PACK).first.click(timeout=20_000)
+    card = dialog.get_by_text(RESTORE_VIDEO.name).first
+    card.wait_for(timeout=20_000)
+    page.page.wait_for_timeout(1500)
+    page.screenshot(artefacts / "templates.png")
+    widths = dialog.locator("img").evaluate_all("pictures => pictures.map(picture => picture.naturalWidth)")
+    assert widths.count(512) == len(NAMES)
+    card.click()
+    page.page.wait_for_timeout(2500)
+    assert wired(page.to_api()) == wired(shipped(RESTORE_VIDEO.name)[1])
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=NAMES)
+def test_the_shipped_files_are_those_that_the_command_makes(page, workflow: Workflow):
+    graph, prompt = shipped(workflow.name)
+    assert wired(prompt) == wired(workflow.api())
+    lay_out(page, workflow)
+    assert plain(page.graph()) == graph
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_graph_opens_tidy_and_equals_its_api_file(page, artefacts, name):
+    graph, prompt = shipped(name)
+    before = own_errors(page)
+    open_graph(page, name)
+    view(page)
+    page.screenshot(artefacts / f"{name}_opened.png")
+    assert page.missing_nodes() == []
+    assert own_errors(page) == before
+    assert page.to_api().keys() == prompt.keys()
+    assert wired(page.to_api()) == wired(prompt)
+    opened = page.graph()
+    assert overlaps(opened) == []
+    assert {node["id"]: node["size"] for node in opened["nodes"]} == {
+        node["id"]: node["size"] for node in graph["nodes"]
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_graph_runs_by_the_button(page, server, artefacts, name):
+    open_graph(page, name)
+    before = own_errors(page)
+    entry = page.run()
+    (result,) = last_saved(server, entry)
+    page.page.wait_for_timeout(2000)
+    view(page)
+    page.screenshot(artefacts / f"{name}_run.png")
+    check_result(server, name, result)
+    assert own_errors(page) == before
+    assert overlaps(page.graph()) == []  # previews have room
+    assert any("vividface_compare" in shown for shown in entry["outputs"].values())
+    (report,) = (shown["text"][0] for shown in entry["outputs"].values() if "text" in shown)
+    assert f"{FRAMES} frames" in report
+    assert f"{1 if name == RESTORE_ONE_FACE.name else 2} face track(s)" in report
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_api_file_runs_without_the_page(server, name):
+    server.post("/free", {"unload_models": True, "free_memory": True})  # nothing comes out of the cache
+    entry = server.wait(server.queue(shipped(name)[1]))
+    (result,) = last_saved(server, entry)
+    check_result(server, name, result)
+
+
+def test_with_ffv1_everything_but_the_face_stays_bit_for_bit(server):
+    prompt = shipped(RESTORE_ONE_FACE.name)[1]
+    (restore,) = (node for node in prompt.values() if node["class_type"] == "VividFaceOneStepRestore")
+    restore["inputs"]["encoding"] = "ffv1"
+    (result,) = last_saved(server, server.wait(server.queue(prompt)))
+    difference = changed(read_clip(result), source(server))
+    assert (difference[:, 210:] == 0).all()
+    assert difference[FACES, LEFT].mean() > 2
+
+
+def test_what_is_painted_by_hand_stays_as_it_was(page, server, artefacts):
+    """The way of the note: run, copy the first frame, paste it, paint, switch on, run."""
+    open_graph(page, MASK_GUIDED_RESTORE.name)
+    (unpainted,) = last_saved(server, page.run())
+    page.page.wait_for_timeout(1500)
+    page.page.evaluate("""() => {
+        const { ComfyApp } = window.comfyAPI.app, node = id => window.app.graph.getNodeById(id)
+        ComfyApp.copyToClipspace(node(13))
+        ComfyApp.pasteFromClipspace(node(5))
+    }""")
+    page.page.wait_for_timeout(1000)
+    assert "[temp]" in page.page.evaluate("() => window.app.graph.getNodeById(5).widgets[0].value")
+    page.page.evaluate("""() => {
+        const node = window.app.graph.getNodeById(5)
+        window.app.canvas.selectNodes([node])
+        window.app.extensionManager.command.execute('Comfy.MaskEditor.OpenMaskEditor')
+    }""")
+    editor = page.page.get_by_role("dialog").filter(has_text="Mask Editor")
+    editor.wait_for(timeout=20_000)
+    page.page.wait_for_timeout(3000)
+    box = max((canvas.bounding_box() for canvas in editor.locator("canvas").all()), key=lambda box: box["width"])
+    scale = box["width"] / people([FRINGE, SHORT_HAIR], HEIGHT, 1).shape[3]
+    mouse = page.page.mouse
+    for y in range(58, 92, 4):
+        mouse.move(box["x"] + 80 * scale, box["y"] + y * scale)
+        mouse.down()
+        mouse.move(box["x"] + 140 * scale, box["y"] + y * scale, steps=12)
+        mouse.up()
+    page.page.wait_for_timeout(500)
+    page.screenshot(artefacts / "mask_editor.png")
+    editor.get_by_role("button", name="Save").click()
+    editor.wait_for(state="hidden", timeout=20_000)
+    page.page.wait_for_timeout(1500)
+    page.page.evaluate(
+        "() => { const { graph, canvas } = window.app; "
+        "canvas.selectNodes([graph.getNodeById(5), graph.getNodeById(6)]); canvas.canvas.focus() }"
+    )
+    page.page.keyboard.press("Control+b")
+    page.page.wait_for_timeout(300)
+    (result,) = last_saved(server, page.run())
+    page.page.wait_for_timeout(1500)
+    view(page)
+    page.screenshot(artefacts / "mask_guided_restore_painted.png")
+    assert {"5", "6"} <= page.to_api().keys()
+    eyes, below = (slice(60, 88), slice(85, 135)), (slice(106, 125), LEFT)
+    before, after = (changed(read_clip(path), source(server)) for path in (unpainted, result))
+    print(f"eyes {before[eyes].mean():.2f} → {after[eyes].mean():.2f}, "
+          f"below {before[below].mean():.2f} → {after[below].mean():.2f}")  # fmt: skip
+    assert after[eyes].mean() < 0.5 * before[eyes].mean()
+    assert after[below].mean() > 0.7 * before[below].mean()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,8 @@ class ComfyPage:
 
     def graph(self) -> dict[str, Any]:
         """The open workflow as it would be saved."""
-        return self.page.evaluate("() => window.app.graph.serialize()")
+        # As JSON: what is undefined would come back as null and count as a value.
+        return json.loads(self.page.evaluate("() => JSON.stringify(window.app.graph.serialize())"))
 
     def to_api(self) -> dict[str, Any]:
         """The open workflow as it would be queued."""

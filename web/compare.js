@@ -1,0 +1,100 @@
+/** Registers the picture of the node Compare Video with ComfyUI's page. */
+
+import { app } from '../../scripts/app.js'
+import { api } from '../../scripts/api.js'
+import { ComparePlayer } from './compare_player.js'
+
+const NODE = 'VividFaceCompareVideo'
+const WIDGET = 'compare'
+const OUTPUT = 'vividface_compare'
+/** Pixels of the graph at 100 %. */
+const SIZE = [480, 420]
+const MIN_HEIGHT = 260
+
+let texts
+
+/** The pack's texts in the page's language, as ComfyUI serves them; asked for once. */
+function fetchTexts() {
+  texts ??= (async () => {
+    const locale = app.ui.settings.getSettingValue('Comfy.Locale') ?? 'en'
+    const response = await api.fetchApi('/i18n')
+    return response.ok ? ((await response.json())[locale]?.vividface ?? {}) : {}
+  })().catch(() => ({}))
+  return texts
+}
+
+/** What the player wants of one video as the node tells it. */
+function source(told) {
+  const where = { filename: told.filename, subfolder: told.subfolder ?? '', type: told.type ?? 'output' }
+  // A file of the same name may have other content after the next run.
+  const query = new URLSearchParams({ ...where, rand: String(Math.random()) })
+  const { fps, frames, width, height } = told
+  return { url: api.apiURL(`/view?${query}`), name: told.filename, fps, frames, width, height }
+}
+
+/** Node of an output's key: `id`, or `subgraph:id` in a subgraph. */
+function findNode(key) {
+  const root = app.rootGraph ?? app.graph
+  const cut = key.lastIndexOf(':')
+  const graph = cut < 0 ? root : root.subgraphs?.get(key.slice(0, cut))
+  const id = key.slice(cut + 1)
+  return graph?.getNodeById(id) ?? graph?.getNodeById(Number(id))
+}
+
+function show(node, output) {
+  const pair = output?.[OUTPUT]?.[0]
+  const player = node?.vividfaceCompare
+  if (!player || !pair?.before || !pair?.after) return
+  player.load(source(pair.before), source(pair.after))
+}
+
+/** Middle button: the graph is moved, as over the canvas. */
+function passMiddleButton(element) {
+  element.addEventListener('pointerdown', (event) => event.button === 1 && app.canvas.processMouseDown(event))
+  element.addEventListener('pointermove', (event) => event.buttons & 4 && app.canvas.processMouseMove(event))
+  element.addEventListener('pointerup', (event) => event.button === 1 && app.canvas.processMouseUp(event))
+}
+
+function addPlayer(node) {
+  const player = new ComparePlayer()
+  node.vividfaceCompare = player
+  fetchTexts().then((given) => player.setTexts(given))
+  passMiddleButton(player.element)
+
+  const widget = node.addDOMWidget(WIDGET, 'vividface_compare', player.element, {
+    serialize: false,
+    hideOnZoom: false,
+    getMinHeight: () => MIN_HEIGHT,
+    onHide: () => player.pause()
+  })
+  // The option keeps it out of the prompt, this out of the saved workflow.
+  widget.serialize = false
+
+  const [width, height] = node.size
+  node.setSize([Math.max(width, SIZE[0]), Math.max(height, SIZE[1])])
+
+  const { onExecuted, onRemoved } = node
+  node.onExecuted = function (output) {
+    onExecuted?.call(this, output)
+    show(this, output)
+  }
+  node.onRemoved = function (...given) {
+    player.dispose()
+    return onRemoved?.apply(this, given)
+  }
+}
+
+app.registerExtension({
+  name: 'VividFace.CompareVideo',
+
+  nodeCreated(node) {
+    if ((node.comfyClass ?? node.constructor?.comfyClass) === NODE) addPlayer(node)
+  },
+
+  // Outputs come back without a run: another tab of the page was open, or a job is opened out of the history.
+  onNodeOutputsUpdated(outputs) {
+    for (const [key, output] of Object.entries(outputs ?? {})) {
+      if (output?.[OUTPUT]) show(findNode(key), output)
+    }
+  }
+})

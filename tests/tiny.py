@@ -37,3 +37,25 @@ def save_tiny_checkpoint(folder: Path, *, poison: bool = False) -> Path:
     meta = {"system": "vividface", "native_size": 64, "native_frames": 17, "t_star": 400, "velocity_scale": 1.0}
     save_checkpoint_folder(folder, vae, transformer, torch.randn(1, 16), meta, dtype=torch.float32)
     return folder
+
+
+def wan_layout(**options):
+    """A restorer with random weights in Wan 2.1's own layout, narrow."""
+    from diffusers import AutoencoderKLWan, WanTransformer3DModel
+
+    from vividface_core.restorers.one_step import OneStepRestorer
+    from vividface_core.wan.empty_prompt import EmptyPrompt
+
+    torch.manual_seed(3)
+    vae = AutoencoderKLWan(base_dim=8)
+    transformer = WanTransformer3DModel(
+        num_attention_heads=2, attention_head_dim=128, in_channels=16, out_channels=16, text_dim=4096, freq_dim=256,
+        ffn_dim=320, num_layers=2,
+    )  # fmt: skip
+    for module in (vae, transformer):
+        for parameter in module.parameters():
+            if parameter.ndim == 1:
+                parameter.data += 0.1 * torch.randn_like(parameter)
+    prompt = EmptyPrompt(0.1 * torch.randn(1, 4096))
+    options = {"native_size": 64, "native_frames": 5, **options}
+    return OneStepRestorer(vae, transformer, prompt, dtype=torch.float32, **options)

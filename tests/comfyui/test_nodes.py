@@ -146,6 +146,17 @@ def test_a_lossless_result_keeps_every_other_sample(comfy):
             assert same[:, :40].all() and same[:, -40:].all() and same.mean() > 0.4 and not same.all()
 
 
+def test_widgets_take_values_of_other_nodes(comfy):
+    prompt = restore_video(prefix="linked")
+    prompt["number"] = node("PrimitiveInt", value=9)
+    prompt["words"] = node("PrimitiveString", value="0")
+    for name, key, source in (("restore", "window", "number"), ("restore", "face_numbers", "words"),
+                              ("load", "frame_count", "number")):  # fmt: skip
+        prompt[name]["inputs"][key] = [source, 0]
+    (text,) = comfy.run(prompt)["report"]["text"]
+    assert text.startswith("9 frames") and "window(s) of up to 9 frames" in text
+
+
 @pytest.mark.parametrize(
     "change, message",
     [
@@ -154,6 +165,8 @@ def test_a_lossless_result_keeps_every_other_sample(comfy):
         ({"restore": {"window": 6}}, "4k + 1"),
         ({"restore": {"size": 33}}, "multiple of 16"),
         ({"restore": {"faces": "by number", "face_numbers": "one"}}, "with commas"),
+        ({"restore": {"faces": "nobody"}}, "nobody"),
+        ({"restore": {"strength": 1.5}}, "strength"),
         ({"model": {"model": "vividface"}}, "Download VividFace Model"),
     ],
 )  # fmt: skip

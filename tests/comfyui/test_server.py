@@ -16,11 +16,10 @@ from tests.assets import run_ffmpeg
 from tests.comfyui.conftest import degraded_face
 from tests.comfyui.prompts import LOAD, RESTORE, node, restore_video, saved
 from tests.comfyui.server import ComfyServer, error_of
+from tests.tiny import wan_layout
 from training.export import export_original
 from vividface_core.pipeline import RestoreOptions, restore_frames
-from vividface_core.restorers.one_step import OneStepRestorer
 from vividface_core.video.source import VideoFrames
-from vividface_core.wan.empty_prompt import EmptyPrompt
 
 WATCHED = """
 import socket
@@ -171,22 +170,8 @@ async def comfy_entrypoint():
 '''
 
 
-def wan_layout() -> OneStepRestorer:
-    """Random weights in Wan 2.1's own layout, narrow."""
-    from diffusers import AutoencoderKLWan, WanTransformer3DModel
-
-    torch.manual_seed(3)
-    vae = AutoencoderKLWan(base_dim=8)
-    transformer = WanTransformer3DModel(
-        num_attention_heads=2, attention_head_dim=128, in_channels=16, out_channels=16, text_dim=4096, freq_dim=256,
-        ffn_dim=320, num_layers=2,
-    )  # fmt: skip
-    prompt = EmptyPrompt(0.1 * torch.randn(1, 4096))
-    return OneStepRestorer(vae, transformer, prompt, native_size=64, native_frames=9, dtype=torch.float32)
-
-
 def test_comfyuis_own_modules_give_the_engines_result(tmp_path):
-    restorer = wan_layout()
+    restorer = wan_layout(native_frames=9)
     server = ComfyServer(tmp_path)
     for name in ("models/vae", "models/diffusion_models", "custom_nodes/given", "input"):
         (tmp_path / name).mkdir(parents=True)

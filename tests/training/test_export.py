@@ -10,12 +10,11 @@ import pytest
 import torch
 
 from tests.hub_server import UploadServer
+from tests.tiny import wan_layout
 from training.export import export, export_original, main, push
 from training.model_card import ModelCard
 from training.packages import fetch
 from vividface_core.errors import InvalidOption, MissingWeights, UnsupportedCheckpoint
-from vividface_core.restorers.one_step import OneStepRestorer
-from vividface_core.wan.empty_prompt import EmptyPrompt
 from vividface_core.wan.transformer import one_step_velocity
 from vividface_core.wan.vae import decode, encode
 from vividface_core.weights import load_restorer
@@ -91,24 +90,6 @@ def test_a_refusal_of_the_hub_is_one_sentence(exported, monkeypatch):
 def test_only_exports_are_pushed(tiny_checkpoint):
     with pytest.raises(MissingWeights, match="no exported checkpoint"):
         push(tiny_checkpoint, "lab/model")
-
-
-def wan_layout() -> OneStepRestorer:
-    """Random weights in Wan 2.1's own layout, narrow."""
-    from diffusers import AutoencoderKLWan, WanTransformer3DModel
-
-    torch.manual_seed(3)
-    vae = AutoencoderKLWan(base_dim=8)
-    transformer = WanTransformer3DModel(
-        num_attention_heads=2, attention_head_dim=128, in_channels=16, out_channels=16, text_dim=4096, freq_dim=256,
-        ffn_dim=320, num_layers=2,
-    )  # fmt: skip
-    for module in (vae, transformer):
-        for parameter in module.parameters():
-            if parameter.ndim == 1:
-                parameter.data += 0.1 * torch.randn_like(parameter)
-    prompt = EmptyPrompt(0.1 * torch.randn(1, 4096))
-    return OneStepRestorer(vae, transformer, prompt, native_size=64, native_frames=5, dtype=torch.float32)
 
 
 COMFY = """

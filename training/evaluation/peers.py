@@ -87,7 +87,8 @@ class RealEsrgan:
 
     def _one(self, frame: Tensor, size: torch.Size) -> Tensor:
         run = self._net.create_extractor()
-        run.input("data", self._ncnn.Mat(frame.numpy()).clone())
+        # ncnn reads the memory as it lies, whatever the strides say.
+        run.input("data", self._ncnn.Mat(frame.contiguous().numpy()).clone())
         out = torch.from_numpy(np.array(run.extract("output")[1])).clamp(0, 1)
         return F.interpolate(out[None], size, mode="area")[0]
 

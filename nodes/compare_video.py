@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import torch
@@ -73,7 +74,7 @@ def playable(given: Any, fps: float, listener: NodeListener) -> dict[str, Any]:
     with source_of(given) as source:
         if source.is_whole and is_playable(source.info) and served_at(source.path) is not None:
             return _told(source.path)
-        return _told(write_proxy(source, fresh_file(".mp4"), listener))
+        return _told(write_proxy(source, fresh_file(".mp4"), partial(listener.progress, "restore")))
 
 
 def _told(path: Any) -> dict[str, Any]:

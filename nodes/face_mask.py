@@ -18,7 +18,7 @@ from vividface_core.faces.parse import CLASSES, FILES, LEFT_OUT, FaceParser, loa
 from vividface_core.faces.weight_files import facexlib_folders, first_file
 
 from .bridge.folders import face_folders
-from .bridge.options import DETECTORS, check_faces
+from .bridge.options import DETECTORS, check_faces, face_spec
 from .bridge.progress import NodeListener
 from .bridge.restoring import FaceTracks
 from .bridge.schema import Tracks, advanced, schema
@@ -91,7 +91,7 @@ class FaceMask(io.ComfyNode):
         listener, device = NodeListener(cls.hidden.unique_id), management.get_torch_device()
         network = _parser(parser, region, device)
         finder = load_detector(detector, device=device, folders=face_folders())
-        spec = f"index:{face_numbers.replace(' ', '')}" if faces == "by number" else faces
+        spec = face_spec(faces, face_numbers)
         with frames_of(source) as frames:
             shots = find_shots(frames, listener.progress)
             tracks, total = [], shots[-1].end

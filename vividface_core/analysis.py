@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
-
 from vividface_core.faces.detect import FaceDetector
 from vividface_core.faces.select import select
 from vividface_core.faces.track import FaceTrack, Tracker
 from vividface_core.memory import give_back
+from vividface_core.video.frame import Frame, iter_chunks, stack_rgb
 from vividface_core.video.shots import Shot, detect_shots
 from vividface_core.video.source import FrameSource
 
@@ -41,24 +40,17 @@ def find_faces(
     """Follow every face of one shot. Memory: one chunk of frames and the tracks' own numbers."""
     tracker, (width, height) = Tracker(), source.size
     size = max(1, CHUNK_BYTES // (width * height * 12))
-    chunk: list[tuple[int, torch.Tensor]] = []
-    for frame in source.read(shot.start, shot.end):
-        chunk.append((frame.index, frame.rgb()))
-        if len(chunk) == size:
-            _look(chunk, detector, tracker)
-            report("faces", frame.index + 1, total)
-            chunk.clear()
-            give_back()
-    if chunk:
+    for chunk in iter_chunks(source.read(shot.start, shot.end), size):
         _look(chunk, detector, tracker)
-        report("faces", chunk[-1][0] + 1, total)
+        report("faces", chunk[-1].index + 1, total)
+        give_back()
     return tracker.finish()
 
 
-def _look(chunk: list[tuple[int, torch.Tensor]], detector: FaceDetector, tracker: Tracker) -> None:
-    found = detector.detect(torch.stack([rgb for _, rgb in chunk]))
-    for (index, rgb), detections in zip(chunk, found):
-        tracker.update(index, detections, rgb)
+def _look(chunk: list[Frame], detector: FaceDetector, tracker: Tracker) -> None:
+    pictures = stack_rgb(chunk)
+    for frame, rgb, detections in zip(chunk, pictures, detector.detect(pictures)):
+        tracker.update(frame.index, detections, rgb)
 
 
 def choose_faces(tracks: list[FaceTrack], faces: str, min_face: float, detector: FaceDetector) -> list[FaceTrack]:

@@ -28,7 +28,6 @@ from vividface_core.restoration import Restoration, check_tracks
 from vividface_core.restorers.base import Restorer
 from vividface_core.video.mux import assemble, check_output
 from vividface_core.video.presets import part_suffix
-from vividface_core.video.reader import probe
 from vividface_core.video.source import ClipFrames, VideoFrames
 from vividface_core.video.writer import VideoWriter
 
@@ -75,7 +74,7 @@ def restore_video(
     source = source if isinstance(source, VideoFrames) else VideoFrames(source)
     if source.path.resolve() == output.resolve():
         raise InvalidOption(f"The output {output} is the input itself; choose another name.")
-    check_output(output, options.preset, probe(source.path))
+    check_output(output, options.preset, source.file)
     check_spec(options.faces)
     check_tracks(options, tracks)
     request = {"source": _identity(source), "model": model_id or restorer.name, "options": asdict(options)}

@@ -129,7 +129,6 @@ class Restoration:
             detector = self._detector or load_detector(options.detector, device=self.restorer.device)
             found = find_faces(self.source, shot, detector, self.listener.progress, total=total)
             chosen = choose_faces(found, options.faces, options.min_face, detector)
-            give_back()
             return [track.to_json() for track in chosen]
 
         return [FaceTrack.from_json(track) for track in self._remember(f"faces-{number:05d}", look)]
@@ -150,7 +149,7 @@ class Restoration:
         overlap = min(8, window // 4) if options.overlap is None else options.overlap
         plan_windows(window + 1, window, overlap)  # refuses an impossible pair before the work starts
         memory = restorer.memory_for(window, size, size)
-        plan = Plan(getattr(self.source, "info", None), shots, tracks, size, window, overlap, memory)
+        plan = Plan(self.source.info, shots, tracks, size, window, overlap, memory)
         plan.seconds = self._expected_seconds(plan)
         return plan
 

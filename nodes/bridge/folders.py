@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import uuid
 from pathlib import Path
 
 import folder_paths
 
 from vividface_core.errors import UnsupportedCheckpoint
-from vividface_core.weights import ASSETS, TABLE, inspect, list_checkpoints
+from vividface_core.weights import TABLE, inspect, list_checkpoints
 
 MODELS = "vividface"
 """The pack's own folder among ComfyUI's model folders; extra_model_paths.yaml may add others of this name."""
@@ -112,8 +111,3 @@ def _kind(path: Path) -> str:
         except (UnsupportedCheckpoint, OSError):
             _kinds[key] = ""
     return _kinds[key]
-
-
-def is_embedded(name: str) -> bool:
-    """Whether a checkpoint is part of the pack."""
-    return os.path.isdir(ASSETS / name)

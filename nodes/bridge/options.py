@@ -13,8 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from vividface_core.errors import InvalidOption
-from vividface_core.pipeline import COLORS
-from vividface_core.request import RestoreOptions
+from vividface_core.request import COLORS, RestoreOptions
 
 from .folders import fresh_file
 from .schema import Restorer, Tracks, advanced
@@ -94,6 +93,11 @@ def check_faces(faces: str | None, face_numbers: str | None, choices: Sequence[s
     return True
 
 
+def face_spec(faces: str, face_numbers: str) -> str:
+    """The engine's spelling of a choice without a picture."""
+    return f"index:{face_numbers.replace(' ', '')}" if faces == "by number" else faces
+
+
 @contextmanager
 def restore_options(values: dict[str, Any], reference: Tensor | None, tracks: Any, preset: str = "h264"
                     ) -> Iterator[RestoreOptions]:  # fmt: skip
@@ -110,10 +114,10 @@ def restore_options(values: dict[str, Any], reference: Tensor | None, tracks: An
         picture = fresh_file(".png")
         pixels = (reference[0, ..., :3].clamp(0, 1) * 255).round().byte().cpu().numpy()
         Image.fromarray(np.ascontiguousarray(pixels)).save(picture)
-    chosen = {"by number": f"index:{values['face_numbers'].replace(' ', '')}", "like the reference": f"ref:{picture}"}
+    spec = f"ref:{picture}" if picture is not None else face_spec(faces, values["face_numbers"])
     try:
         yield RestoreOptions(
-            preset=preset, whole_frame=values["whole_frame"], faces=chosen.get(faces, faces),
+            preset=preset, whole_frame=values["whole_frame"], faces=spec,
             min_face=values["min_face"], strength=values["strength"], color=values["color"],
             window=values["window"] or None, overlap=None if values["overlap"] < 0 else values["overlap"],
             detector=values["detector"], size=values["size"] or None,

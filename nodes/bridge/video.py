@@ -63,7 +63,7 @@ class VideoPart(Video):
         return source.count if source.count is not None else sum(1 for _ in source.read())
 
     def get_frame_rate(self) -> Fraction:
-        return self.source().info.fps
+        return self.source().fps
 
     def get_duration(self) -> float:
         return float(self.get_frame_count() / self.get_frame_rate())

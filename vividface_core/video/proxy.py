@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from vividface_core.request import Listener
 from vividface_core.video.info import VideoInfo
 from vividface_core.video.mux import assemble
 from vividface_core.video.presets import part_suffix
@@ -22,21 +22,23 @@ def is_playable(info: VideoInfo) -> bool:
     return info.path.suffix.lower() in _CODECS.get(info.codec, ()) and info.pix_fmt in ("yuv420p", "yuvj420p")
 
 
-def write_proxy(source: VideoFrames, output: Path, listener: Listener | None = None) -> Path:
+def write_proxy(source: VideoFrames, output: Path, report: Callable[[int, int | None], None]) -> Path:
     """Write ``source`` as H.264 with 8 bits and 4:2:0 in mp4, with its sound and times; streaming.
 
     An odd side leaves no 4:2:0: then the chroma stays finer, which not every browser plays.
 
+    Args:
+        report: ``report(done, total)`` frames; may raise to stop.
+
     Raises:
         UnreadableVideo, UnwritableVideo: as reader and writer.
     """
-    listener = listener or Listener()
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as folder:
         part = Path(folder) / f"part{part_suffix(_PRESET)}"
         plain = replace(source.info, pix_fmt="yuv420p", bit_depth=8)
         with VideoWriter(part, plain, _PRESET) as writer:
             for frame in source.read():
                 writer.write(frame)
-                listener.progress("restore", frame.index + 1, source.count)
+                report(frame.index + 1, source.count)
         assemble([part], source.info, output, _PRESET)
     return output

@@ -23,12 +23,14 @@ class FrameSource(Protocol):
 
     Attributes:
         name: for messages.
+        info: facts of the video that is taken; ``None`` for frames that come from no file.
         count: how many there are; ``None``: not known before they are read.
         size: width and height as a player shows them.
         warnings: what was found to be damaged while reading.
     """
 
     name: str
+    info: VideoInfo | None
     count: int | None
     size: tuple[int, int]
     warnings: list[str]
@@ -129,7 +131,7 @@ class ClipFrames:
     def __init__(self, clip: Tensor, name: str = "images") -> None:
         if clip.ndim != 4 or clip.shape[1] != 3 or not clip.numel():
             raise InvalidOption(f"A clip is [frames, 3, height, width], at least one; this is {list(clip.shape)}.")
-        self._clip, self.name = clip, name
+        self._clip, self.name, self.info = clip, name, None
         self.count, self.size, self.warnings = len(clip), (clip.shape[3], clip.shape[2]), []
 
     def read(self, start: int = 0, end: int | None = None) -> Iterator[Picture]:

@@ -63,7 +63,7 @@ class SampleMaker:
         parser: tells the face in the clean clip.
         variants: degraded versions of each clip.
         pixels: whether the clean clip and its mask are kept as well.
-        seed: of the degradations, with the clip's key.
+        seed: of the degradations, with the clip's file name, place and person.
     """
 
     def __init__(
@@ -92,7 +92,8 @@ class SampleMaker:
         return encode(self._vae, frames.transpose(0, 1)[None] * 2 - 1)[0].half()
 
     def _seed_of(self, clip: FaceClip, number: int) -> int:
-        words = [self._seed, number, *clip.key.encode()]
+        # Not by the key, which holds the folder too: elsewhere the same videos must give the same samples.
+        words = [self._seed, number, clip.first, clip.track, *clip.video.name.encode()]
         return int(np.random.SeedSequence(words).generate_state(1)[0])
 
 

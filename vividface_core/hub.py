@@ -1,4 +1,4 @@
-"""Files from the Hub: resumed where a connection broke, checked, and only then given their name."""
+"""Files from the Hub and other addresses: resumed where a connection broke, checked, and only then given their name."""
 
 from __future__ import annotations
 
@@ -44,6 +44,23 @@ class HubFile:
         return f"{endpoint()}/{self.repo}/resolve/main/{self.path}"
 
 
+@dataclass(frozen=True)
+class WebFile:
+    """One file at a plain address, such as a release's.
+
+    Attributes:
+        address: of its content.
+        path: where it goes inside the local folder.
+        sha256: of its content, or the leading digits that are known; ``None``: unknown.
+        size: bytes, if known.
+    """
+
+    address: str
+    path: str
+    sha256: str | None = None
+    size: int | None = None
+
+
 def endpoint() -> str:
     """The Hub's address, without a slash at its end."""
     return (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
@@ -54,7 +71,7 @@ def is_offline() -> bool:
     return os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
 
 
-def fetch(file: HubFile, folder: Path, progress: Callable[[float], None] | None = None) -> Path:
+def fetch(file: HubFile | WebFile, folder: Path, progress: Callable[[float], None] | None = None) -> Path:
     """Bring ``file`` into ``folder``; a file that is there already is left as it is.
 
     Args:
@@ -69,7 +86,10 @@ def fetch(file: HubFile, folder: Path, progress: Callable[[float], None] | None 
         return target
     if is_offline():
         raise MissingWeights(_told(file, folder, "HF_HUB_OFFLINE forbids the network"))
-    url, headers, promised, size = _ask(file, folder)
+    if isinstance(file, HubFile):
+        url, headers, promised, size = _ask(file, folder)
+    else:
+        url, headers, promised, size = file.address, {}, file.sha256 or "", file.size or _size_of(file, folder)
     staging = folder / STAGING
     partial = staging / f"{hashlib.sha256(f'{file.path} {promised}'.encode()).hexdigest()[:16]}.partial"
     staging.mkdir(parents=True, exist_ok=True)
@@ -79,7 +99,7 @@ def fetch(file: HubFile, folder: Path, progress: Callable[[float], None] | None 
         raise MissingWeights(_told(file, folder, _reason(error))) from error
     checksum = file.sha256 or (promised if re.fullmatch("[0-9a-f]{64}", promised) else None)
     # Large files are tagged by their SHA-256, small ones by a Git hash, which is no promise about the content.
-    if checksum and (found := _sha256(partial)) != checksum:
+    if checksum and not (found := _sha256(partial)).startswith(checksum):
         partial.unlink()
         raise UnsupportedCheckpoint(
             f"{file.address} came with SHA-256 {found}, but {checksum} was expected. It was deleted; download it "
@@ -113,6 +133,14 @@ def _ask(file: HubFile, folder: Path) -> tuple[str, dict[str, str], str, int | N
         # A storage server elsewhere has its pass in the address; the user's token is none of its business.
         headers.pop("authorization", None)
     return url, headers, metadata.etag or "", metadata.size
+
+
+def _size_of(file: WebFile, folder: Path) -> int | None:
+    try:
+        with urlopen(Request(file.address, method="HEAD"), timeout=TIMEOUT) as response:
+            return int(response.headers["Content-Length"]) if "Content-Length" in response.headers else None
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise MissingWeights(_told(file, folder, _reason(error))) from error
 
 
 def _receive(
@@ -165,7 +193,7 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {line}" if line else type(error).__name__
 
 
-def _told(file: HubFile, folder: Path, reason: str) -> str:
+def _told(file: HubFile | WebFile, folder: Path, reason: str) -> str:
     return (
         f"{file.path} could not be downloaded ({reason}). Put it into {folder} yourself, from {file.address}, or try "
         "again when the network is there: what has arrived is kept."

@@ -59,6 +59,7 @@ class FaceClip:
     Attributes:
         key: unique and stable: video, first frame and track.
         first: absolute index of the first frame.
+        track: the person's number in the shot.
         crop: centre x, centre y, side in pixels of the video.
         landmarks: ``[T, 5, 2]`` in pixels of the resized crop.
         dropped: why it is left out; empty: it is kept.
@@ -67,6 +68,7 @@ class FaceClip:
     key: str
     video: Path
     first: int
+    track: int
     crop: tuple[float, float, float]
     landmarks: np.ndarray
     dropped: str = ""
@@ -106,7 +108,8 @@ def _cut(info: VideoInfo, track: FaceTrack, rules: ClipRules) -> Iterator[FaceCl
         points = track.landmarks[part]
         landmarks = crop_points(points, np.tile(crop, (len(points), 1)), rules.size)
         first = track.first + start
-        yield FaceClip(_key(info.path, first, track.id), info.path, first, crop, landmarks, _fault(track, part, rules))
+        key, fault = _key(info.path, first, track.id), _fault(track, part, rules)
+        yield FaceClip(key, info.path, first, track.id, crop, landmarks, fault)
 
 
 def _key(video: Path, first: int, track: int) -> str:

@@ -1,0 +1,222 @@
+"""Measures clips: each frame is decoded once and shown to all metrics, a chunk at a time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from vividface_core.errors import InvalidOption, UnreadableVideo, VividFaceError
+from vividface_core.faces.detect import load_detector
+from vividface_core.memory import give_back
+from vividface_core.metrics.faces import MeasuredFace
+from vividface_core.metrics.meter import Chunk, ClipFacts, Kit, Meter, Metric, Outcome
+from vividface_core.metrics.pairs import Pair
+from vividface_core.video.frame import Frame
+from vividface_core.video.source import FrameSource, VideoFrames
+
+CHUNK_BYTES, CHUNK_FRAMES = 48 << 20, 16
+Progress = Callable[[str, int, int], None]
+"""``progress(clip, done, total)`` in frames; may raise to stop."""
+
+
+class Witness(Protocol):
+    """Sees the frames with their figures as they pass, to draw pictures of them."""
+
+    def begin(self, facts: ClipFacts, metrics: Sequence[Metric]) -> None:
+        """A clip begins."""
+
+    def see(self, chunk: Chunk, values: dict[str, Sequence[float]]) -> None:
+        """Its next frames; figures a frame by metric, only those that have any."""
+
+    def finish(self) -> None:
+        """The clip has ended."""
+
+
+@dataclass
+class Score:
+    """One metric's figure of a clip or of the set.
+
+    Attributes:
+        value: ``None``: not measured, ``reason`` says why.
+        frames: figures a frame; NaN where a frame has none; empty for metrics of whole clips.
+    """
+
+    value: float | None
+    reason: str = ""
+    notes: tuple[str, ...] = ()
+    frames: list[float] = field(default_factory=list)
+
+
+@dataclass
+class ClipScores:
+    """All figures of a clip."""
+
+    facts: ClipFacts
+    pair: Pair
+    scores: dict[str, Score]
+
+
+@dataclass
+class Measurement:
+    """All figures of a set of clips. ``scores`` are the set's."""
+
+    metrics: list[Metric]
+    clips: list[ClipScores]
+    scores: dict[str, Score]
+
+
+def measure(
+    pairs: Sequence[Pair], metrics: Sequence[Metric], kit: Kit, *,
+    progress: Progress = lambda *_: None, witnesses: Sequence[Witness] = (),
+) -> Measurement:  # fmt: skip
+    """Measure every clip and the whole set.
+
+    A metric that lacks weights or a library, or fails with a plain reason, is marked so; the others go on.
+
+    Raises:
+        InvalidOption: an output and its reference differ in size or in their number of frames.
+        UnreadableVideo: as the reader.
+    """
+    clips, outcomes = [], {metric.name: [] for metric in metrics}
+    for pair in pairs:
+        sources = {side: VideoFrames(path) for side, path in _sides(pair)}
+        facts, scores, results = measure_clip(pair.name, sources, metrics, kit, progress=progress, witnesses=witnesses)
+        clips.append(ClipScores(facts, pair, scores))
+        for name, outcome in results.items():
+            outcomes[name].append(outcome)
+    return Measurement(list(metrics), clips, _of_the_set(metrics, clips, outcomes))
+
+
+def measure_clip(
+    name: str, sources: dict[str, FrameSource], metrics: Sequence[Metric], kit: Kit, *,
+    progress: Progress = lambda *_: None, witnesses: Sequence[Witness] = (),
+) -> tuple[ClipFacts, dict[str, Score], dict[str, Outcome]]:  # fmt: skip
+    """Measure one clip; ``sources`` by side: ``output``, perhaps ``reference`` and ``source`` (the degraded input)."""
+    facts = _facts(name, sources)
+    bench = _Bench(metrics, kit, facts)
+    for witness in witnesses:
+        witness.begin(facts, metrics)
+    for chunk in _chunks(facts, sources, kit):
+        values = bench.add(chunk)
+        for witness in witnesses:
+            witness.see(chunk, values)
+        progress(name, chunk.first + len(chunk), facts.frames)
+        give_back()
+    for witness in witnesses:
+        witness.finish()
+    return facts, *bench.finish()
+
+
+class _Bench:
+    """The meters of one clip. One that fails leaves with its reason."""
+
+    def __init__(self, metrics: Sequence[Metric], kit: Kit, facts: ClipFacts) -> None:
+        self._meters: dict[str, Meter] = {}
+        self._reasons: dict[str, str] = {}
+        self._frames: dict[str, list[float]] = {metric.name: [] for metric in metrics}
+        for metric in metrics:
+            self._try(metric.name, lambda metric=metric: self._meters.update({metric.name: metric.make(kit, facts)}))
+
+    @torch.inference_mode()
+    def add(self, chunk: Chunk) -> dict[str, list[float]]:
+        values: dict[str, list[float]] = {}
+        for name, meter in list(self._meters.items()):
+            self._try(name, lambda name=name, meter=meter: values.update({name: [*map(float, meter.add(chunk))]}))
+        for name, row in values.items():
+            self._frames[name] += row
+        return {name: row for name, row in values.items() if row}
+
+    @torch.inference_mode()
+    def finish(self) -> tuple[dict[str, Score], dict[str, Outcome]]:
+        outcomes: dict[str, Outcome] = {}
+        for name, meter in list(self._meters.items()):
+            self._try(name, lambda name=name, meter=meter: outcomes.update({name: meter.finish()}))
+        return {name: self._score(name, outcomes.get(name)) for name in self._frames}, outcomes
+
+    def _score(self, name: str, outcome: Outcome | None) -> Score:
+        if outcome is None:
+            return Score(None, self._reasons[name])
+        if math.isnan(outcome.value):
+            return Score(None, "; ".join(outcome.notes) or "it has no figure for this clip", outcome.notes,
+                         self._frames[name])  # fmt: skip
+        return Score(outcome.value, "", outcome.notes, self._frames[name])
+
+    def _try(self, name: str, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except VividFaceError as error:
+            self._reasons[name] = str(error)
+            self._meters.pop(name, None)
+
+
+def _of_the_set(
+    metrics: Sequence[Metric], clips: Sequence[ClipScores], outcomes: dict[str, list[Outcome]]
+) -> dict[str, Score]:
+    scores = {}
+    for metric in metrics:
+        value = metric.combine(outcomes[metric.name]) if outcomes[metric.name] else math.nan
+        lost = [clip for clip in clips if clip.scores[metric.name].value is None]
+        reason = lost[0].scores[metric.name].reason if lost else ""
+        if math.isnan(value):
+            scores[metric.name] = Score(None, reason or "too few clips")
+        else:
+            notes = (f"without {len(lost)} of {len(clips)} clips: {reason}",) if lost else ()
+            scores[metric.name] = Score(value, "", notes)
+    return scores
+
+
+def _sides(pair: Pair) -> Iterator[tuple[str, Path]]:
+    for side in ("output", "reference", "source"):
+        if (path := getattr(pair, side)) is not None:
+            yield side, path
+
+
+def _facts(name: str, sources: dict[str, FrameSource]) -> ClipFacts:
+    output = sources["output"]
+    counts = {side: _count(source) for side, source in sources.items()}
+    for side, source in sources.items():
+        if source.size != output.size:
+            (width, height), (w, h) = output.size, source.size
+            raise InvalidOption(
+                f"{output.name} is {width}x{height}, but {source.name} is {w}x{h}; only clips of one size can be "
+                "compared. Scale one of them first."
+            )
+        if counts[side] != counts["output"]:
+            raise InvalidOption(
+                f"{output.name} has {counts['output']} frames, but {source.name} has {counts[side]}; only clips of one "
+                "length can be compared. Cut one of them first."
+            )
+    if not counts["output"]:
+        raise UnreadableVideo(f"{output.name} holds no frame that can be decoded.")
+    fps = float(output.info.fps) if output.info is not None else 24.0
+    return ClipFacts(name, counts["output"], *output.size, fps, "reference" in sources)
+
+
+def _count(source: FrameSource) -> int:
+    # What a container declares may be wrong, and a metric that samples the clip leans on the number.
+    return sum(1 for _ in source.read())
+
+
+def _chunks(facts: ClipFacts, sources: dict[str, FrameSource], kit: Kit) -> Iterator[Chunk]:
+    detector = kit.once("face detector", lambda: load_detector("auto", device=kit.device))
+    faces, sides = MeasuredFace(detector), list(sources)
+    size = min(CHUNK_FRAMES, max(1, CHUNK_BYTES // (facts.width * facts.height * 12 * len(sides))))
+    waiting: list[tuple[Frame, ...]] = []
+    first = 0
+    for frames in zip_longest(*(sources[side].read() for side in sides)):
+        waiting.append(frames)
+        if len(waiting) == size or first + len(waiting) == facts.frames:
+            stacks = dict(zip(sides, (_eight_bits(column, kit) for column in zip(*waiting))))
+            yield Chunk(first, stacks["output"], stacks.get("reference"), faces, stacks.get("source"))
+            first, waiting = first + len(waiting), []
+
+
+def _eight_bits(frames: Sequence[Frame], kit: Kit) -> Tensor:
+    return torch.stack([frame.rgb() for frame in frames]).mul_(255).round_().div_(255).to(kit.device)

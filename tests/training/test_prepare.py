@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -101,9 +103,11 @@ def test_degradations_depend_on_clip_and_seed_alone(prepared, videos, tiny_check
     points[:, 3:, 1] += 16
     parser, ranges = load_parser("landmark-hull"), DegradationRanges()
     make = [SampleMaker(restorer, parser, ranges, 1, False, seed) for seed in (0, 0, 1)]
-    one = FaceClip("one", videos / "a.mp4", 0, (0, 0, 1), points)
-    other = FaceClip("other", videos / "a.mp4", 0, (0, 0, 1), points)
-    lows = [m(c, frames)["low.0"] for m, c in ((make[0], one), (make[1], one), (make[2], one), (make[0], other))]
+    one = FaceClip("one", videos / "a.mp4", 0, 0, (0, 0, 1), points)
+    other = FaceClip("other", videos / "a.mp4", 0, 1, (0, 0, 1), points)
+    moved = replace(one, key="moved", video=videos / "elsewhere" / "a.mp4")
+    cases = ((make[0], one), (make[1], moved), (make[2], one), (make[0], other))
+    lows = [m(c, frames)["low.0"] for m, c in cases]
     assert torch.equal(lows[0], lows[1])
     assert not torch.equal(lows[0], lows[2]) and not torch.equal(lows[0], lows[3])
 

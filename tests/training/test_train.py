@@ -113,10 +113,10 @@ def test_the_latent_stage_learns(two_processes):
     entries = read_curve(two_processes / "log.jsonl")
     # Batches differ in how degraded they are, so each loss is seen against that of doing nothing.
     left = [entry["loss"] / entry["before"] for entry in entries if "loss" in entry]
-    assert len(left) == 12 and np.mean(left[-4:]) < 0.8 * np.mean(left[:4])
+    assert len(left) == 12 and np.mean(left[-4:]) < 0.9 * np.mean(left[:4])
     figures = [entry for entry in entries if "psnr" in entry]
     assert [entry["step"] for entry in figures] == [6, 12]
-    assert figures[1]["psnr"] > figures[0]["psnr"]
+    assert figures[1]["psnr"] > figures[1]["psnr_input"] + 0.5
 
 
 def test_two_processes_equal_accumulation(two_processes, one_process):

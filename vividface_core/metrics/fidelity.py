@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vividface_core.metrics.meter import Chunk, FrameMeter, Metric
+from vividface_core.metrics.meter import Chunk, ClipFacts, FrameMeter, Kit, Metric
 
 EXACT = 100.0
 """PSNR given to a frame that equals its reference, whose own would be infinite."""
@@ -42,12 +44,13 @@ def _window(x: Tensor) -> Tensor:
     return F.conv2d(F.conv2d(x, line[..., None, :], groups=channels), line[..., None], groups=channels)
 
 
-def _pairwise(measure):
+def _pairwise(measure: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Kit, ClipFacts], FrameMeter]:
     return lambda kit, clip: FrameMeter(lambda chunk: _of(measure, chunk))
 
 
-def _of(measure, chunk: Chunk) -> Tensor:
-    return measure(chunk.output, chunk.reference)
+def _of(measure: Callable[[Tensor, Tensor], Tensor], chunk: Chunk) -> Tensor:
+    # Frame by frame: in float64 a whole chunk's intermediate values would be the peak of a run.
+    return torch.cat([measure(a[None], b[None]) for a, b in zip(chunk.output, chunk.reference)])
 
 
 ENTRIES = (

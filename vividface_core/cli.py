@@ -12,7 +12,9 @@ from vividface_core.errors import VividFaceError
 DEVICES = "auto, cpu, cuda, cuda:N, mps or xpu"
 KEPT = {
     "restore": " Finished shots are kept: run again with --resume.",
+    "degrade": " Only whole files are kept.",
     "run": " Finished files are kept: the same command does the rest.",
+    "bench": " Finished clips are kept: the same command does the rest.",
 }
 """What Ctrl-C leaves behind, by command."""
 
@@ -23,6 +25,9 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_restore(commands)
     _add_run(commands)
+    _add_degrade(commands)
+    _add_metrics(commands)
+    _add_bench(commands)
     _add_models(commands)
     return parser
 
@@ -55,6 +60,11 @@ def _add_restore(commands: argparse._SubParsersAction) -> None:
     add("--resume", action="store_true", help="go on with an interrupted run at its first unfinished shot")
     add("--side-by-side", type=Path, metavar="FILE", help="also write input and output next to each other")
     add("--quiet", action="store_true", help="no progress, notices only")
+    add("--identity-guard", default="warn", metavar="MODE",
+        help="warn (default): say so where a restored face looks like somebody else; blend: also blend it back towards "
+        "the input as far as needed; off")
+    add("--identity-threshold", type=float, default=0.2, metavar="X",
+        help="least likeness of a restored face to its input, 0 to 1 (default 0.2)")
     restore.set_defaults(run=run_restore)
 
 
@@ -69,6 +79,44 @@ def _add_run(commands: argparse._SubParsersAction) -> None:
     )
     add_options(batch)
     batch.set_defaults(run=run)
+
+
+def _add_degrade(commands: argparse._SubParsersAction) -> None:
+    from vividface_core.degrade.command import add_options, run
+
+    degrade = commands.add_parser(
+        "degrade",
+        help="degrade videos as the papers do, to test restorers",
+        description="Degrade a video, a folder of pictures or a folder of videos by a recipe of the papers. Times, "
+        "sound and size stay. What was drawn is written beside the output (OUT.degradation.json) and into it.",
+    )
+    add_options(degrade)
+    degrade.set_defaults(run=run)
+
+
+def _add_metrics(commands: argparse._SubParsersAction) -> None:
+    from vividface_core.metrics.command import add_options, run
+
+    metrics = commands.add_parser(
+        "metrics",
+        help="measure videos, with or without a reference",
+        description="Measure videos, or folders of them, with or without a reference, and write reports.",
+    )
+    add_options(metrics)
+    metrics.set_defaults(run=run)
+
+
+def _add_bench(commands: argparse._SubParsersAction) -> None:
+    from vividface_core.bench.command import add_options, run
+
+    bench = commands.add_parser(
+        "bench",
+        help="the papers' tables, with rows measured here",
+        description="Degrade a data set, restore it with one or several checkpoints, measure, and print the papers' "
+        "tables with rows of one's own under them. A second run goes on where the first one stopped.",
+    )
+    add_options(bench)
+    bench.set_defaults(run=run)
 
 
 def _add_models(commands: argparse._SubParsersAction) -> None:
@@ -104,6 +152,7 @@ def run_restore(args: argparse.Namespace) -> None:
         preset=args.preset, whole_frame=args.whole_frame, faces=args.faces, min_face=args.min_face,
         strength=args.strength, color=args.color, window=args.window, overlap=args.overlap,
         detector=args.detector, size=args.size,
+        identity_guard=args.identity_guard, identity_threshold=args.identity_threshold,
     )
     probe(args.input)  # an unreadable input is said before a model is loaded
     device = pick_device(args.device)

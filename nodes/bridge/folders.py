@@ -59,6 +59,11 @@ def face_folders() -> list[Path]:
     return [part for folder in model_folders() for part in (folder / "facexlib", folder)]
 
 
+def metric_folders() -> list[Path]:
+    """Where weights of metrics may lie."""
+    return [folder / "metrics" for folder in model_folders()]
+
+
 def fresh_file(suffix: str) -> Path:
     """A new name in ComfyUI's temp folder, which is emptied when the server starts."""
     folder = Path(folder_paths.get_temp_directory()) / "vividface"

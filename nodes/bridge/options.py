@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from vividface_core.errors import InvalidOption
+from vividface_core.faces.guard import MODES
 from vividface_core.request import COLORS, RestoreOptions
 
 from .folders import fresh_file
@@ -72,6 +73,20 @@ def common_sockets() -> list[io.Input]:
     ]  # fmt: skip
 
 
+def guard_inputs() -> list[io.Input]:
+    """The identity guard's: younger than every other input, so last, and optional: older prompts don't have them."""
+    return [
+        advanced(io.Combo.Input("identity_guard", options=list(MODES), default=RestoreOptions.identity_guard,
+                                optional=True, tooltip="warn: the report says where a restored face looks like somebody "
+                                "else. blend: such a face is also blended back towards the input as far as needed. "
+                                "off: no look at it.")),
+        advanced(io.Float.Input("identity_threshold", default=RestoreOptions.identity_threshold, min=0.0, max=1.0,
+                                step=0.01, optional=True,
+                                tooltip="Least likeness of a restored face to its input, as the cosine of two face "
+                                "embeddings. Strangers are below 0.2, a sharp face and its restoration above 0.7.")),
+    ]  # fmt: skip
+
+
 def check(faces: str | None, face_numbers: str | None, window: int | None, size: int | None) -> bool | str:
     """What can be known before running: True, or a sentence. ``None`` stands for what another node tells.
 
@@ -121,6 +136,8 @@ def restore_options(values: dict[str, Any], reference: Tensor | None, tracks: An
             min_face=values["min_face"], strength=values["strength"], color=values["color"],
             window=values["window"] or None, overlap=None if values["overlap"] < 0 else values["overlap"],
             detector=values["detector"], size=values["size"] or None,
+            identity_guard=values.get("identity_guard", RestoreOptions.identity_guard),
+            identity_threshold=values.get("identity_threshold", RestoreOptions.identity_threshold),
         )  # fmt: skip
     finally:
         if picture is not None:

@@ -13,7 +13,7 @@ from PIL import Image
 from vividface_core.request import Listener, Plan
 from vividface_core.video.frame import Frame
 
-SPANS = {"shots": (0, 50), "faces": (50, 250), "restore": (250, 1000)}
+SPANS = {"shots": (0, 50), "faces": (50, 250), "restore": (250, 1000), "degrade": (0, 1000)}
 """Where each stage lies on the bar, in thousandths: about their shares of the time."""
 PREVIEW_SIDE = 512
 PREVIEW_EVERY = 0.7

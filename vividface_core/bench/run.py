@@ -232,7 +232,8 @@ def _measured(
     kit = Kit(pick_device(request.device), request.weight_folders)
 
     def progress(clip: str, done: int, total: int) -> None:
-        listener.clip(f"measuring {name}", clip, order[clip], len(order))
+        if done:
+            listener.clip(f"measuring {name}", clip, order[clip], len(order))
 
     metrics, watching = choose(_wanted(request), truths is not None), witnesses(name, len(pairs))
     return BenchRow(name, measure(pairs, metrics, kit, progress=progress, witnesses=watching))

@@ -85,10 +85,14 @@ def measure(
         UnreadableVideo: as the reader.
     """
     clips, outcomes = [], {metric.name: [] for metric in metrics}
-    for pair in pairs:
-        sources = {side: VideoFrames(path) for side, path in _sides(pair)}
-        facts, scores, results = measure_clip(pair.name, sources, metrics, kit, progress=progress, witnesses=witnesses)
-        clips.append(ClipScores(facts, pair, scores))
+    # All clips are looked at first: a run of hours shouldn't end at a last clip that doesn't fit.
+    sources = [{side: VideoFrames(path) for side, path in _sides(pair)} for pair in pairs]
+    for taken in sources:
+        _check_sizes(taken)
+    facts = [_facts(pair.name, taken, progress) for pair, taken in zip(pairs, sources)]
+    for pair, taken, fact in zip(pairs, sources, facts):
+        scores, results = _measure(fact, taken, metrics, kit, progress, witnesses)
+        clips.append(ClipScores(fact, pair, scores))
         for name, outcome in results.items():
             outcomes[name].append(outcome)
     return Measurement(list(metrics), clips, _of_the_set(metrics, clips, outcomes))
@@ -99,7 +103,15 @@ def measure_clip(
     progress: Progress = lambda *_: None, witnesses: Sequence[Witness] = (),
 ) -> tuple[ClipFacts, dict[str, Score], dict[str, Outcome]]:  # fmt: skip
     """Measure one clip; ``sources`` by side: ``output``, perhaps ``reference`` and ``source`` (the degraded input)."""
-    facts = _facts(name, sources)
+    _check_sizes(sources)
+    facts = _facts(name, sources, progress)
+    return facts, *_measure(facts, sources, metrics, kit, progress, witnesses)
+
+
+def _measure(
+    facts: ClipFacts, sources: dict[str, FrameSource], metrics: Sequence[Metric], kit: Kit, progress: Progress,
+    witnesses: Sequence[Witness],
+) -> tuple[dict[str, Score], dict[str, Outcome]]:  # fmt: skip
     bench = _Bench(metrics, kit, facts)
     for witness in witnesses:
         witness.begin(facts, metrics)
@@ -107,11 +119,11 @@ def measure_clip(
         values = bench.add(chunk)
         for witness in witnesses:
             witness.see(chunk, values)
-        progress(name, chunk.first + len(chunk), facts.frames)
+        progress(facts.name, chunk.first + len(chunk), facts.frames)
         give_back()
     for witness in witnesses:
         witness.finish()
-    return facts, *bench.finish()
+    return bench.finish()
 
 
 class _Bench:
@@ -178,16 +190,21 @@ def _sides(pair: Pair) -> Iterator[tuple[str, Path]]:
             yield side, path
 
 
-def _facts(name: str, sources: dict[str, FrameSource]) -> ClipFacts:
+def _check_sizes(sources: dict[str, FrameSource]) -> None:
     output = sources["output"]
-    counts = {side: _count(source) for side, source in sources.items()}
-    for side, source in sources.items():
+    for source in sources.values():
         if source.size != output.size:
             (width, height), (w, h) = output.size, source.size
             raise InvalidOption(
                 f"{output.name} is {width}x{height}, but {source.name} is {w}x{h}; only clips of one size can be "
                 "compared. Scale one of them first."
             )
+
+
+def _facts(name: str, sources: dict[str, FrameSource], progress: Progress) -> ClipFacts:
+    output = sources["output"]
+    counts = {side: _count(name, source, progress) for side, source in sources.items()}
+    for side, source in sources.items():
         if counts[side] != counts["output"]:
             raise InvalidOption(
                 f"{output.name} has {counts['output']} frames, but {source.name} has {counts[side]}; only clips of one "
@@ -199,9 +216,12 @@ def _facts(name: str, sources: dict[str, FrameSource]) -> ClipFacts:
     return ClipFacts(name, counts["output"], *output.size, fps, "reference" in sources)
 
 
-def _count(source: FrameSource) -> int:
+def _count(name: str, source: FrameSource, progress: Progress) -> int:
     # What a container declares may be wrong, and a metric that samples the clip leans on the number.
-    return sum(1 for _ in source.read())
+    count = 0
+    for count, _ in enumerate(source.read(), start=1):
+        progress(name, 0, source.count or count)
+    return count
 
 
 def _chunks(facts: ClipFacts, sources: dict[str, FrameSource], kit: Kit) -> Iterator[Chunk]:

@@ -22,7 +22,6 @@ from vividface_core.metrics.pictures import pillow
 from vividface_core.metrics.registry import METRICS, choose
 from vividface_core.metrics.weight_files import download, missing, weight_folders
 from vividface_core.progress import share_bar
-from vividface_core.video.source import VideoFrames
 
 NEEDS = {"needed": "needs a reference", "used": "uses a reference if there is one", "none": "needs no reference"}
 WIDTH = 100
@@ -44,7 +43,6 @@ def run(args: argparse.Namespace) -> int:
         raise InvalidOption("Name what is to be measured: a video, a folder of pictures, or a folder of videos.")
     pairs = pair_up(args.outputs, args.reference, args.input) if args.outputs else []
     _check_targets(args, pairs)
-    _check_sizes(pairs)
     device = pick_device(args.device)
     lost = _fetch(metrics, args.weights_dir) if args.download else 0
     if not pairs:
@@ -81,17 +79,6 @@ def _check_targets(args: argparse.Namespace, pairs: Sequence[Pair]) -> None:
         pillow()
 
 
-def _check_sizes(pairs: Sequence[Pair]) -> None:
-    """Before the work too: a set of hours shouldn't end at its last clip."""
-    for pair in pairs:
-        sizes = {path: VideoFrames(path).size for path in (pair.output, pair.reference, pair.source) if path}
-        for path, size in sizes.items():
-            if size != sizes[pair.output]:
-                wanted, found = ("x".join(map(str, one)) for one in (sizes[pair.output], size))
-                raise InvalidOption(f"{pair.output} is {wanted}, but {path} is {found}; only clips of one size can be "
-                                    "compared. Scale one of them first.")  # fmt: skip
-
-
 def _measure(args: argparse.Namespace, pairs: Sequence[Pair], metrics: Sequence[Metric], kit: Kit) -> Measurement:
     """Measure, and write the reports that are asked for."""
     gallery = html.Gallery(len(pairs)) if args.html else None
@@ -118,6 +105,8 @@ class _Bars:
         self._bar: tqdm | None = None
 
     def __call__(self, clip: str, done: int, total: int) -> None:
+        if not done:
+            return  # its frames are being counted
         if clip != self._clip:
             self.close()
             self._clip = clip
@@ -134,8 +123,9 @@ class _Bars:
 def _fetch(metrics: Iterable[Metric], folders: Sequence[Path]) -> int:
     """Bring the weights that are missing; returns how many can't be had."""
     target, lost = folders[0] if folders else weight_folders()[-1], 0
-    each_once = {file.name: file for metric in metrics for file in metric.weights}
-    for file in missing(each_once.values(), folders):
+    # Metric by metric: a file that two share may be made up for in one of them only.
+    each_once = {file.name: file for metric in metrics for file in missing(metric.weights, folders)}
+    for file in each_once.values():
         try:
             with share_bar(f"Fetching {file.name}") as progress:
                 path = download(file, target, progress)

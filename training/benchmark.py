@@ -24,8 +24,8 @@ from vividface_core.errors import VividFaceError
 from vividface_core.faces.detect import FaceDetector, load_detector
 
 MODEL = "vividface-nano"
-SIDE, FRAMES = 256, 33
-"""The embedded model's native size; two windows of FVD's sixteen frames."""
+SIDE, FRAMES = 256, 17
+"""The embedded model's native size; one window of FVD's sixteen frames."""
 
 
 def write_truths(clips: list[HeldOut], folder: Path, detector: FaceDetector) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from vividface_core.errors import InvalidOption, VividFaceError
 from vividface_core.faces.detect import FaceDetector
+from vividface_core.faces.guard import TrackIdentity
 from vividface_core.faces.masks import ShownWhere
 from vividface_core.faces.parse import FaceParser
 from vividface_core.faces.select import check_spec
@@ -128,6 +129,7 @@ def restore_frames(
         for frame in work.frames(number, plan):
             output[frame.index] = frame.rgb()
     result = _result(work, plan, None)
+    result.identity = work.finish()
     result.seconds = time.monotonic() - began
     return output, result
 
@@ -170,6 +172,7 @@ def _to_file(work: Restoration, output: Path, job: Job) -> Result:
         work.notice(line)
     for line in assemble(parts, plan.info, output, work.options.preset).notices:
         work.notice(line)
+    result.identity = work.finish()
     return result
 
 
@@ -189,10 +192,14 @@ def _pass_on(work: Restoration, output: Path, job: Job) -> bool:
 def _part(work: Restoration, number: int, plan: Plan, job: Job, result: Result) -> Path:
     """Restore one shot into a file of its own, or take the one that an earlier run finished."""
     part = job.part(number, part_suffix(work.options.preset))
+    record = f"identity-{number:05d}.json"
     if part.exists():
         result.resumed_shots += 1
+        work.identity[number] = [TrackIdentity(**figure) for figure in job.read_json(record) or []]
         return part
     with VideoWriter(part, plan.info, work.options.preset) as writer:
         for frame in work.frames(number, plan):
             writer.write(frame)
+        # Before the part has its final name: whoever finds it finds its figures too.
+        job.write_json(record, [asdict(figure) for figure in work.identity[number]])
     return part

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vividface_core.errors import InvalidOption
+from vividface_core.faces.guard import MODES, THRESHOLD, TrackIdentity
 from vividface_core.faces.track import FaceTrack
 from vividface_core.video.frame import Frame
 from vividface_core.video.info import VideoInfo
@@ -31,6 +32,9 @@ class RestoreOptions:
         overlap: frames that neighbouring windows share; ``None``: about a quarter of a window, at most 8.
         detector: ``auto``, ``mtcnn`` or ``retinaface``.
         size: side of the crop handed to the model; ``None``: the model's native size.
+        identity_guard: ``warn``: say so where a restored face looks like somebody else; ``blend``: also blend it back
+            towards the input as far as needed; ``off``. Whole frames have no landmarks and aren't looked at.
+        identity_threshold: least cosine similarity of a restored face to its input, 0…1.
     """
 
     preset: str = "h264"
@@ -43,6 +47,8 @@ class RestoreOptions:
     overlap: int | None = None
     detector: str = "auto"
     size: int | None = None
+    identity_guard: str = "warn"
+    identity_threshold: float = THRESHOLD
 
     def __post_init__(self) -> None:
         if not 0 <= self.strength <= 1:
@@ -53,6 +59,15 @@ class RestoreOptions:
             raise InvalidOption(f"window is {self.window}; it must be 4k + 1 frames: 5, 9, 13 … 81.")
         if self.size is not None and (self.size < 32 or self.size % 16):
             raise InvalidOption(f"size is {self.size}; it must be a multiple of 16, at least 32.")
+        if self.identity_guard not in MODES:
+            raise InvalidOption(f"identity_guard is {self.identity_guard!r}; choose one of {', '.join(MODES)}.")
+        if not 0 <= self.identity_threshold <= 1:
+            raise InvalidOption(f"identity_threshold is {self.identity_threshold}; it is a cosine from 0 to 1.")
+        if self.whole_frame and self.identity_guard == "blend":
+            raise InvalidOption(
+                "The identity guard can't blend whole frames back, because no face is looked for in them; leave out "
+                "one of whole_frame and identity_guard 'blend'."
+            )
 
 
 @dataclass
@@ -87,7 +102,8 @@ class Plan:
 
 @dataclass
 class Result:
-    """What a run did. ``output`` is ``None`` for frames that go to no file."""
+    """What a run did. ``output`` is ``None`` for frames that go to no file; ``identity`` tells of every face track how
+    like its input it is, those of resumed shots included."""
 
     output: Path | None
     frames: int = 0
@@ -97,6 +113,7 @@ class Result:
     mask_source: str = ""
     resumed_shots: int = 0
     notices: list[str] = field(default_factory=list)
+    identity: list[TrackIdentity] = field(default_factory=list)
 
 
 class Listener:

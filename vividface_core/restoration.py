@@ -19,6 +19,8 @@ from vividface_core.analysis import choose_faces, find_faces, find_shots
 from vividface_core.errors import InvalidOption, UnreadableVideo
 from vividface_core.faces.compose import VISIBLE
 from vividface_core.faces.detect import FaceDetector, load_detector
+from vividface_core.faces.embed import FaceEmbedder, load_embedder
+from vividface_core.faces.guard import IdentityGuard, TrackIdentity, complaints
 from vividface_core.faces.masks import ShownWhere
 from vividface_core.faces.parse import FaceParser, load_parser
 from vividface_core.faces.track import FaceTrack
@@ -69,7 +71,9 @@ class Restoration:
         self.parser = parser or load_parser("auto", device=restorer.device)
         self._given, self._mask, self._limit, self._detector = tracks, mask, memory_limit, detector
         self._remember = remember
+        self._embedder: FaceEmbedder | None = None
         self.notices: list[str] = []
+        self.identity: dict[int, list[TrackIdentity]] = {}
 
     @property
     def mask_source(self) -> str:
@@ -80,6 +84,14 @@ class Restoration:
         """Tell the user, and keep it for the report."""
         self.notices.append(text)
         self.listener.notice(text)
+
+    def finish(self) -> list[TrackIdentity]:
+        """After the last shot: how like its input each restored face is; those that are too unlike are told."""
+        figures = [figure for shot in sorted(self.identity) for figure in self.identity[shot]]
+        options = self.options
+        for line in complaints(figures, options.identity_threshold, options.identity_guard == "blend"):
+            self.notice(line)
+        return figures
 
     def plan(self) -> Plan:
         """Look for shots and faces, choose windows, tell the listener.
@@ -96,7 +108,7 @@ class Restoration:
         return plan
 
     def frames(self, number: int, plan: Plan) -> Iterator[Frame]:
-        """Every frame of shot ``number``, with its faces restored, in order."""
+        """Every frame of shot ``number``, with its faces restored, in order; then ``identity[number]`` is known."""
         shot, total = plan.shots[number], plan.shots[-1].end
         streams = [self._stream(track, plan, shot) for track in plan.tracks[number]]
         for frame in composed(self.source.read(shot.start, shot.end), streams, self._mask):
@@ -105,6 +117,8 @@ class Restoration:
             if frame.index % TIDY_EVERY == 0:
                 give_back()
             self.listener.progress("restore", frame.index + 1, total)
+        figures = (stream.guard.figures(number) for stream in streams if stream.guard is not None)
+        self.identity[number] = [figure for figure in figures if figure is not None]
 
     def _shots(self) -> list[Shot]:
         def look() -> list[tuple[int, int]]:
@@ -173,7 +187,16 @@ class Restoration:
         else:
             color = "wavelet" if options.color == "auto" else options.color
             region = FaceRegion(track, plan.size, self.parser, color, options.strength)
-        return RegionStream(region, windows, self.restorer, tick)
+        return RegionStream(region, windows, self.restorer, tick, self._guard(track, plan.size))
+
+    def _guard(self, track: FaceTrack, size: int) -> IdentityGuard | None:
+        options = self.options
+        if options.identity_guard == "off" or options.whole_frame:
+            return None
+        if self._embedder is None:
+            self._embedder = load_embedder(self.restorer.device)
+        return IdentityGuard(self._embedder, track, size, threshold=options.identity_threshold,
+                             blends=options.identity_guard == "blend", strength=options.strength)  # fmt: skip
 
 
 def composed(

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from vividface_core.faces.compose import compose
 from vividface_core.faces.crop import crop_clip, crop_points
+from vividface_core.faces.guard import IdentityGuard
 from vividface_core.faces.parse import FaceParser
 from vividface_core.faces.track import FaceTrack
 from vividface_core.restorers.base import Restorer
@@ -33,8 +34,10 @@ class Region(Protocol):
     def mask(self, start: int, restored: Tensor) -> Tensor | None:
         """Where the result may show: ``[T, 1, S, S]`` for frames ``start`` …, or ``None`` for everywhere."""
 
-    def put(self, index: int, rgb: Tensor, restored: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """The frame with the restored crop in it, and which pixels changed (``None``: all)."""
+    def put(
+        self, index: int, rgb: Tensor, restored: Tensor, mask: Tensor | None, share: float
+    ) -> tuple[Tensor, Tensor | None]:
+        """The frame with ``share`` (0…1) of the restoration in it, and which pixels changed (``None``: all)."""
 
 
 class FaceRegion:
@@ -52,9 +55,11 @@ class FaceRegion:
         landmarks = crop_points(self.track.landmarks[frames], self.track.crops[frames], self.size)
         return self.parser.parse(restored, landmarks)
 
-    def put(self, index: int, rgb: Tensor, restored: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    def put(
+        self, index: int, rgb: Tensor, restored: Tensor, mask: Tensor | None, share: float
+    ) -> tuple[Tensor, Tensor]:
         crop = self.track.crops[index - self.start]
-        return compose(rgb, restored, mask, crop, color=self.color, strength=self.strength)
+        return compose(rgb, restored, mask, crop, color=self.color, strength=self.strength * share)
 
 
 class WholeFrame:
@@ -69,9 +74,9 @@ class WholeFrame:
     def mask(self, start: int, restored: Tensor) -> None:
         return None
 
-    def put(self, index: int, rgb: Tensor, restored: Tensor, mask: Tensor | None) -> tuple[Tensor, None]:
+    def put(self, index: int, rgb: Tensor, restored: Tensor, mask: Tensor | None, share: float) -> tuple[Tensor, None]:
         result = _bicubic(restored, tuple(rgb.shape[-2:])).clamp(0, 1)
-        return torch.lerp(rgb, result, self.strength), None
+        return torch.lerp(rgb, result, self.strength * share), None
 
 
 def _bicubic(picture: Tensor, size: tuple[int, int]) -> Tensor:
@@ -88,12 +93,19 @@ class RegionStream:
         windows: the plan over the region's frames, counted from its start.
         restorer: on its device; clips go there and come back.
         tick: called with the share done of the window at work; may raise to stop.
+        guard: sees every finished crop before it is put back. One that blends holds a few frames more.
     """
 
     def __init__(
-        self, region: Region, windows: list[Window], restorer: Restorer, tick: Callable[[float], None] | None = None
+        self,
+        region: Region,
+        windows: list[Window],
+        restorer: Restorer,
+        tick: Callable[[float], None] | None = None,
+        guard: IdentityGuard | None = None,
     ) -> None:
         self.region, self._windows, self._restorer, self._tick = region, windows, restorer, tick
+        self.guard = guard
         self._fade = CrossFade(windows)
         self._waiting: dict[int, Tensor] = {}
         self._ready: dict[int, tuple[Tensor, Tensor | None]] = {}
@@ -105,7 +117,9 @@ class RegionStream:
 
     def is_ready(self, index: int) -> bool:
         """Whether the frame can be composed, as far as this region is concerned."""
-        return not self.covers(index) or index in self._ready
+        if not self.covers(index):
+            return True
+        return index in self._ready and (self.guard is None or self.guard.knows(index - self.region.start))
 
     def feed(self, index: int, rgb: Tensor) -> None:
         """Hand over the next frame; restores a window when it is full."""
@@ -119,10 +133,11 @@ class RegionStream:
         clip = torch.stack([self._waiting[at] for at in range(window.start, window.stop)]).float()
         restored = self._restorer.restore(clip.to(self._restorer.device), progress=self._tick).cpu()
         self._next += 1
-        following = self._windows[self._next].start if self._next < len(self._windows) else window.stop
-        for at in [at for at in self._waiting if at < following]:
-            del self._waiting[at]
         first, finished = self._fade.push(restored)
+        for at, crop in enumerate(finished, first):
+            cut = self._waiting.pop(at)  # no later window needs what is finished
+            if self.guard is not None:
+                self.guard.look(cut.float(), crop)
         first += self.region.start
         masks = self.region.mask(first, finished)
         for offset, crop in enumerate(finished):
@@ -131,4 +146,5 @@ class RegionStream:
     def apply(self, index: int, rgb: Tensor) -> tuple[Tensor, Tensor | None]:
         """Put the finished crop of frame ``index`` into ``rgb`` and forget it."""
         restored, mask = self._ready.pop(index)
-        return self.region.put(index, rgb, restored, mask)
+        share = 1.0 if self.guard is None else self.guard.take(index - self.region.start)
+        return self.region.put(index, rgb, restored, mask, share)

@@ -77,9 +77,9 @@ def guard_inputs() -> list[io.Input]:
     """The identity guard's: younger than every other input, so last, and optional: older prompts don't have them."""
     return [
         advanced(io.Combo.Input("identity_guard", options=list(MODES), default=RestoreOptions.identity_guard,
-                                optional=True, tooltip="warn: the report says where a restored face looks like somebody "
-                                "else. blend: such a face is also blended back towards the input as far as needed. "
-                                "off: no look at it.")),
+                                optional=True, tooltip="warn: the report says where a restored face looks like "
+                                "somebody else. blend: such a face is also blended back towards the input as far as "
+                                "needed. off: no look at it.")),
         advanced(io.Float.Input("identity_threshold", default=RestoreOptions.identity_threshold, min=0.0, max=1.0,
                                 step=0.01, optional=True,
                                 tooltip="Least likeness of a restored face to its input, as the cosine of two face "

@@ -1,14 +1,20 @@
-"""The pictures of ``docs/comfyui/``, taken from ComfyUI's real page: ``python -m tests.browser.make_pictures``."""
+"""The pictures of ``docs/comfyui/``, taken from ComfyUI's real page.
+
+``python -m tests.browser.make_pictures [NAME ...]`` takes those of these workflows, or all.
+"""
 
 from __future__ import annotations
 
 import json
+import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
 
 from tests.browser.make_workflows import (
+    DEGRADE_RESTORE_METRICS,
     FILE,
     FOLDER,
     HARD,
@@ -21,6 +27,7 @@ from tests.browser.make_workflows import (
     WOMAN,
     Person,
     Workflow,
+    chosen,
     last_saved,
     people,
     write_clip,
@@ -35,6 +42,7 @@ SHOWN = {
     RESTORE_VIDEO.name: (WIDE,),
     RESTORE_ONE_FACE.name: (MAN, WOMAN),
     MASK_GUIDED_RESTORE.name: (WIDE,),
+    DEGRADE_RESTORE_METRICS.name: (WIDE,),
 }
 
 
@@ -94,12 +102,15 @@ def drag_divider(page: ComfyPage, share: float) -> None:
     page.page.wait_for_timeout(800)
 
 
-def main() -> None:
-    """Take all pictures."""
+def main(names: Sequence[str]) -> None:
+    """Take the pictures."""
+    workflows = chosen(names)
     with tempfile.TemporaryDirectory() as scratch, ComfyServer(Path(scratch)) as server:
         server.post("/settings", SHOW)
-        for workflow in (RESTORE_VIDEO, RESTORE_ONE_FACE, MASK_GUIDED_RESTORE):
-            write_clip(server.folder / "input" / FILE, HARD(people(SHOWN[workflow.name], HEIGHT, 17)))
+        for workflow in workflows:
+            frames = people(SHOWN[workflow.name], HEIGHT, 17)
+            sharp = workflow is DEGRADE_RESTORE_METRICS
+            write_clip(server.folder / "input" / FILE, frames if sharp else HARD(frames))
             with ComfyPage(server) as page:
                 open_shipped(page, workflow)
                 last_saved(server, page.run())
@@ -112,4 +123,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -1,14 +1,15 @@
 """The example workflows, as readable data, and the command that writes them through ComfyUI's real page.
 
-``python -m tests.browser.make_workflows`` writes ``workflows/NAME.json`` (for the page),
+``python -m tests.browser.make_workflows [NAME ...]`` writes ``workflows/NAME.json`` (for the page),
 ``workflows/api/NAME.api.json`` (for the HTTP API and the batch client) and ``workflows/NAME.jpg`` (the template's
-picture).
+picture), of all workflows if none is named.
 """
 
 from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from tests.assets import clip, ffmpeg
 from tests.browser.page import ComfyPage
 from tests.comfyui.server import REPOSITORY, ComfyServer, error_of
 from vividface_core.degrade import Degradation
+from vividface_core.request import RestoreOptions
 
 FOLDER = REPOSITORY / "workflows"
 FILE = "face.mp4"
@@ -32,7 +34,7 @@ ROOM = 60
 """Pixels that a group leaves above its nodes, of which a node's own title takes 30."""
 EDGE = 20
 """Pixels that a group leaves at its other sides."""
-COLOURS = {"input": "#88aaaa", "restore": "#88aadd", "mask": "#ccaa66", "result": "#88aa88"}
+COLOURS = {"input": "#88aaaa", "restore": "#88aadd", "mask": "#ccaa66", "degrade": "#aa8888", "result": "#88aa88"}
 NORMAL, BYPASSED = 0, 4
 
 
@@ -121,6 +123,7 @@ class Workflow:
 COMMON = {
     "faces": "all", "face_numbers": "0", "strength": 1.0, "color": "auto", "whole_frame": False, "min_face": 24,
     "window": 0, "overlap": -1, "size": 0, "detector": "auto",
+    "identity_guard": RestoreOptions.identity_guard, "identity_threshold": RestoreOptions.identity_threshold,
 }  # fmt: skip
 MODEL = {"model": "vividface-nano", "precision": "auto", "device": "auto"}
 VIDEO = {"file": FILE, "start_frame": 0, "frame_count": 0, "stride": 1}
@@ -128,6 +131,9 @@ MASK = {
     "region": "face and hair", "faces": "all", "face_numbers": "0", "min_face": 24, "grow": 0, "parser": "auto",
     "detector": "auto", "require_face": False,
 }  # fmt: skip
+MEASURED = "psnr, ids-mobile, akd, temporal"
+"""A metric each of the picture, the person, the face's movements and time, none of which needs a download."""
+DEGRADE = {"preset": "vividface", "seed": 8, "sigma": -1.0, "scale": -1.0, "noise": -1.0, "crf": -1, "overrides": ""}
 
 
 def saved(prefix: str, video: tuple[str, int]) -> dict[str, Any]:
@@ -208,9 +214,9 @@ MASK_GUIDED_RESTORE = Workflow(
                   {"x": 0, "y": 0, "operation": "subtract", "destination": ("4", 0), "source": ("5", 1)},
                   "Face mask less what is painted", through="destination"),
         "7": Node("MaskPreview", (380, 540), (320, 280), {"mask": ("6", 0)}, "Where faces may change"),
-        "8": Node("VividFaceOneStepRestoreImages", (760, 0), (320, 640),
+        "8": Node("VividFaceOneStepRestoreImages", (760, 0), (320, 680),
                   {**COMMON, "images": ("3", 0), "restorer": ("2", 0), "mask": ("6", 0)}),
-        "9": Node("CreateVideo", (760, 700), (320, 120), {"fps": ("3", 2), "images": ("8", 0), "audio": ("3", 1)}),
+        "9": Node("CreateVideo", (760, 740), (320, 80), {"fps": ("3", 2), "images": ("8", 0), "audio": ("3", 1)}),
         "10": Node("VividFaceCompareVideo", (1140, 0), (640, 640),
                    {"fps": 24.0, "before": ("1", 0), "after": ("9", 0)}),
         "11": Node("SaveVideo", (1840, 0), (320, 560), saved("VividFace/mask_guided", ("9", 0))),
@@ -244,7 +250,40 @@ MASK_GUIDED_RESTORE = Workflow(
     ),
 )  # fmt: skip
 
-WORKFLOWS = (RESTORE_VIDEO, RESTORE_ONE_FACE, MASK_GUIDED_RESTORE)
+DEGRADE_RESTORE_METRICS = Workflow(
+    "degrade_restore_metrics",
+    {
+        "1": Node("VividFaceVideoLoad", (0, 0), (320, 620), VIDEO),
+        "2": Node("VividFaceLoadModel", (0, 680), (320, 140), MODEL),
+        "3": Node("VividFaceDegradeSynth", (380, 0), (320, 560), {**DEGRADE, "encoding": "h264", "video": ("1", 0)}),
+        "4": Node("PreviewAny", (380, 620), (320, 200), {"source": ("3", 1)}, "What was drawn"),
+        "5": Node("VividFaceOneStepRestore", (760, 0), (320, 820),
+                  {**COMMON, "encoding": "h264", "video": ("3", 0), "restorer": ("2", 0)}),
+        "6": Node("VividFaceCompareVideo", (1140, 0), (640, 620), {"fps": 24.0, "before": ("3", 0), "after": ("5", 0)}),
+        "7": Node("VividFaceMetrics", (1840, 0), (640, 520),
+                  {"metrics": MEASURED, "output": ("5", 0), "reference": ("1", 0), "source": ("3", 0)}),
+        "8": Node("PreviewAny", (1840, 580), (640, 240), {"source": ("7", 0)}, "All figures"),
+    },
+    {
+        "9": Note((1140, 680), (640, 140),
+                  "Choose a sharp video in Video Load and press Run. It is degraded, restored, and measured: how near "
+                  "the restored video (output) comes to the sharp one, and how near the degraded one (input) was.\n\n"
+                  "The seed stands still, so that only the model and its settings make a difference from run to run. "
+                  "Another seed draws another degradation; another preset is another paper's recipe.\n\n"
+                  "Leave metrics empty to measure everything; its help page tells which metrics need weights. In All "
+                  "figures, preview_mode shows the table as Markdown.",
+                  "How to use it"),
+    },
+    (
+        Group("1 · Sharp video and model", "input", ("1", "2")),
+        Group("2 · Degrade", "degrade", ("3", "4")),
+        Group("3 · Restore", "restore", ("5",)),
+        Group("4 · Compare: degraded, restored", "result", ("6", "9")),
+        Group("5 · Measure", "result", ("7", "8")),
+    ),
+)  # fmt: skip
+
+WORKFLOWS = (RESTORE_VIDEO, RESTORE_ONE_FACE, MASK_GUIDED_RESTORE, DEGRADE_RESTORE_METRICS)
 
 _LAY_OUT = """([nodes, notes, groups]) => {
     const graph = window.app.graph
@@ -253,6 +292,8 @@ _LAY_OUT = """([nodes, notes, groups]) => {
         node.mode = mode
         node.pos = at
         node.setSize(size)
+        const after = node.widgets?.find(widget => widget.name === 'control_after_generate')
+        if (after) after.value = 'fixed'
     }
     for (const [id, { at, size, text, title }] of Object.entries(notes)) {
         const note = LiteGraph.createNode('Note')
@@ -411,6 +452,8 @@ SHOW = {"LiteGraph.Canvas.MinFontSizeForLOD": 0, "Comfy.Minimap.Visible": False,
 """Settings of the page for pictures: text at every zoom, and nothing over the graph."""
 SIDE = 512
 """Of a template's picture."""
+FIRST, CHART = (476, 256), 270
+"""Pixels of a plot's first chart with its margins; height that it takes of a template's picture."""
 
 
 def last_saved(
@@ -462,30 +505,69 @@ def thumbnail(name: str, before: Image.Image, after: Image.Image, mask: Image.Im
     return half_and_half(square(before, 0.58), square(after, 0.58))
 
 
+def charted(before: Image.Image, after: Image.Image, chart: Image.Image) -> Image.Image:
+    """Both beside each other above the first chart of a plot."""
+    picture = Image.new("RGB", (SIDE, SIDE))
+    for column, shown in enumerate((before, after)):
+        face = square(shown, 0.58).resize((SIDE // 2, SIDE // 2), Image.Resampling.LANCZOS)
+        picture.paste(face.crop((0, 0, SIDE // 2, SIDE - CHART)), (column * SIDE // 2, 0))
+    ImageDraw.Draw(picture).line([(SIDE // 2, 0), (SIDE // 2, SIDE - CHART)], "white", 3)
+    first = chart.convert("RGB").crop((0, 0, *FIRST)).resize((SIDE, CHART), Image.Resampling.LANCZOS)
+    picture.paste(first, (0, SIDE - CHART))
+    return picture
+
+
+def compared(server: ComfyServer, entry: dict[str, Any]) -> list[Path]:
+    """What Compare Video shows of a finished run: the files before and after."""
+    (shown,) = [one for output in entry["outputs"].values() for one in output.get("vividface_compare", [])]
+    files = (shown["before"], shown["after"])
+    return [server.folder / file["type"] / file["subfolder"] / file["filename"] for file in files]
+
+
 def write_thumbnail(server: ComfyServer, workflow: Workflow, folder: Path = FOLDER) -> None:
     """Run a workflow on degraded real people and keep what it did as the template's picture."""
     shown = (MAN, WOMAN) if workflow is RESTORE_ONE_FACE else (WOMAN,)
-    path = write_clip(server.folder / "input" / FILE, HARD(people(shown, HEIGHT, 9)))
+    frames = people(shown, HEIGHT, 9)
+    path = write_clip(server.folder / "input" / FILE, frames if workflow is DEGRADE_RESTORE_METRICS else HARD(frames))
     entry = server.wait(server.queue(workflow.api()))
-    restored = last_saved(server, entry)[0]
-    frames = [Image.fromarray(read_clip(file)[4]) for file in (path, restored)]
-    previews = [number for number, node in workflow.nodes.items() if node.kind == "MaskPreview"]
-    mask = Image.open(last_saved(server, entry, "temp", previews)[4]) if previews else None
-    thumbnail(workflow.name, *frames, mask).save(folder / f"{workflow.name}.jpg", quality=88, optimize=True)
+    if workflow is DEGRADE_RESTORE_METRICS:
+        plots = [number for number, node in workflow.nodes.items() if node.kind == "VividFaceMetrics"]
+        (chart,) = last_saved(server, entry, "temp", plots)
+        picture = charted(*(Image.fromarray(read_clip(file)[4]) for file in compared(server, entry)), Image.open(chart))
+    else:
+        restored = last_saved(server, entry)[0]
+        frames = [Image.fromarray(read_clip(file)[4]) for file in (path, restored)]
+        previews = [number for number, node in workflow.nodes.items() if node.kind == "MaskPreview"]
+        mask = Image.open(last_saved(server, entry, "temp", previews)[4]) if previews else None
+        picture = thumbnail(workflow.name, *frames, mask)
+    picture.save(folder / f"{workflow.name}.jpg", quality=88, optimize=True)
 
 
-def main() -> None:
-    """Write everything."""
+def chosen(names: Sequence[str]) -> list[Workflow]:
+    """The workflows of these names, or all.
+
+    Raises:
+        SystemExit: there is none of such a name.
+    """
+    known = {workflow.name: workflow for workflow in WORKFLOWS}
+    if unknown := [name for name in names if name not in known]:
+        raise SystemExit(f"There is no workflow {', '.join(unknown)}; choose of {', '.join(known)}.")
+    return [known[name] for name in names] or list(WORKFLOWS)
+
+
+def main(names: Sequence[str]) -> None:
+    """Write these workflows, or all."""
+    workflows = chosen(names)
     with tempfile.TemporaryDirectory() as scratch, ComfyServer(Path(scratch)) as server:
         write_clip(server.folder / "input" / FILE, people([WOMAN], HEIGHT, 9))
         Image.new("RGB", (64, 64)).save(server.folder / "input" / PAINTED)
         with ComfyPage(server) as page:
-            for workflow in WORKFLOWS:
+            for workflow in workflows:
                 write_graph(page, workflow)
                 print(workflow.name)
-        for workflow in WORKFLOWS:
+        for workflow in workflows:
             write_thumbnail(server, workflow)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

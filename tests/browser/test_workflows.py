@@ -17,6 +17,7 @@ from PIL import Image
 
 from tests.browser.make_pictures import view
 from tests.browser.make_workflows import (
+    DEGRADE_RESTORE_METRICS,
     FILE,
     FOLDER,
     FRINGE,
@@ -27,6 +28,7 @@ from tests.browser.make_workflows import (
     SHOW,
     WORKFLOWS,
     Workflow,
+    compared,
     last_saved,
     lay_out,
     overlaps,
@@ -43,6 +45,8 @@ from vividface_core.degrade import Degradation
 pytestmark = pytest.mark.slow
 FRAMES, HEIGHT, FPS = 17, 160, 24
 NAMES = [workflow.name for workflow in WORKFLOWS]
+SAVING = [name for name in NAMES if name != DEGRADE_RESTORE_METRICS.name]
+"""Those that restore a degraded video and save it."""
 LEFT, RIGHT = slice(75, 140), slice(265, 312)
 """Columns with the face of the left and of the right person."""
 FACES = slice(55, 125)
@@ -167,7 +171,7 @@ def test_a_graph_opens_tidy_and_equals_its_api_file(page, artefacts, name):
     }
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SAVING)
 def test_a_graph_runs_by_the_button(page, server, artefacts, name):
     open_graph(page, name)
     before = own_errors(page)
@@ -185,12 +189,87 @@ def test_a_graph_runs_by_the_button(page, server, artefacts, name):
     assert f"{1 if name == RESTORE_ONE_FACE.name else 2} face track(s)" in report
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SAVING)
 def test_an_api_file_runs_without_the_page(server, name):
     server.post("/free", {"unload_models": True, "free_memory": True})  # nothing comes out of the cache
     entry = server.wait(server.queue(shipped(name)[1]))
     (result,) = last_saved(server, entry)
     check_result(server, name, result)
+
+
+@pytest.fixture
+def sharp(server):
+    """The sharp clip under the name that workflows open; afterwards the degraded one again."""
+    path = server.folder / "input" / FILE
+    degraded = path.read_bytes()
+    write_clip(path, people([FRINGE, SHORT_HAIR], HEIGHT, FRAMES), FPS)
+    yield read_clip(path)
+    path.write_bytes(degraded)
+
+
+def psnr(clip: np.ndarray, truth: np.ndarray) -> float:
+    """Mean over frames, of 8 bits."""
+    errors = np.square(clip.astype(np.float64) - truth).mean((1, 2, 3))
+    return float((10 * np.log10(255**2 / errors)).mean())
+
+
+def check_figures(server: ComfyServer, entry: dict[str, Any], sharp: np.ndarray) -> str:
+    """The table's PSNR is that of the files which Compare Video shows, and both parts of the work can be seen."""
+    degraded, restored = map(read_clip, compared(server, entry))
+    assert degraded.shape == restored.shape == sharp.shape
+    (table,) = entry["outputs"]["8"]["text"]
+    cells = {row[0]: row[1:] for row in ([cell.strip() for cell in line.strip("|").split("|")]
+                                         for line in table.splitlines() if line.startswith("|"))}  # fmt: skip
+    assert cells["clip"] == ["PSNR ↑", "Identity (MobileFaceNet) ↑", "AKD ×1000 ↓", "Temporal ↓"]
+    assert "not measured" not in table
+    wanted = {"input": psnr(degraded, sharp), "output": psnr(restored, sharp)}
+    print(f"PSNR {wanted}, table {cells['input']}, {cells['output']}")
+    for name, value in wanted.items():
+        # Whoever makes RGB of the same samples rounds a little differently.
+        assert float(cells[name][0]) == pytest.approx(value, abs=0.2)
+    assert 15 < wanted["input"] < 35, "it was degraded"
+    assert changed(restored, degraded)[FACES, LEFT].mean() > 2, "it was restored"
+    return table
+
+
+def test_degrading_restoring_and_measuring_runs_by_the_button(page, server, artefacts, sharp):
+    name = DEGRADE_RESTORE_METRICS.name
+    open_graph(page, name)
+    before = own_errors(page)
+    entry = page.run()
+    page.page.wait_for_timeout(2000)
+    view(page)
+    page.screenshot(artefacts / f"{name}_run.png")
+    table = check_figures(server, entry, sharp)
+    assert own_errors(page) == before and overlaps(page.graph()) == []
+    shown = page.page.evaluate("""() => {
+        const [picture] = window.app.graph.getNodeById(7).imgs
+        const text = window.app.graph.getNodeById(8).widgets.find(one => typeof one.value === 'string')
+        return [picture.naturalWidth, picture.naturalHeight, text.value]
+    }""")
+    (plot,) = last_saved(server, entry, "temp", ["7"])
+    assert tuple(shown[:2]) == Image.open(plot).size and shown[2] == table
+    drawn = json.loads(entry["outputs"]["4"]["text"][0])
+    assert (drawn["preset"], drawn["seed"]) == ("vividface", 8)
+    assert wired(page.to_api()) == wired(shipped(name)[1]), "the seed stands still"
+
+
+def test_degrading_restoring_and_measuring_runs_without_the_page(server, sharp):
+    server.post("/free", {"unload_models": True, "free_memory": True})
+    entry = server.wait(server.queue(shipped(DEGRADE_RESTORE_METRICS.name)[1]))
+    check_figures(server, entry, sharp)
+
+
+@pytest.mark.parametrize("name", SAVING)
+def test_a_graph_saved_before_the_identity_guard_opens_with_its_values(page, name):
+    graph, prompt = shipped(name)
+    (node,) = (node for node in graph["nodes"] if node["type"].startswith("VividFaceOneStepRestore"))
+    node["inputs"] = [one for one in node["inputs"] if not one["name"].startswith("identity_")]
+    del node["widgets_values"][-2:], node["widgets_values_named"]
+    page.load_graph(graph)
+    page.page.wait_for_timeout(1000)
+    assert page.missing_nodes() == []
+    assert wired(page.to_api()) == wired(prompt), "the guard has its defaults, everything else what was saved"
 
 
 def test_with_ffv1_everything_but_the_face_stays_bit_for_bit(server):

@@ -65,7 +65,7 @@ def test_nothing_is_asked_of_the_network(guest):
 
 def test_every_node_is_there_beside_broken_libraries(guest):
     names = [name for name in guest.get("/object_info") if name.startswith("VividFace")]
-    assert len(names) == 7
+    assert len(names) == 10
 
 
 def test_a_broken_library_is_one_sentence_where_it_is_needed(guest):

@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from vividface_core.degrade import preset_names
+from vividface_core.metrics.registry import METRICS
+
 ROOT = Path(__file__).parents[2]
 SNAPSHOT: dict[str, Any] = json.loads((ROOT / "tests" / "comfyui" / "schema.json").read_text(encoding="utf-8"))
 PAGES = ROOT / "web" / "docs"
@@ -18,7 +21,7 @@ OTHERS = LANGUAGES[1:]
 FILES = ("main.json", "nodeDefs.json")
 SHORT = 16
 """Up to so many characters a text may be the same in two languages, as "video" is."""
-ENGLISH_LINES = range(40, 91)
+ENGLISH_LINES = range(40, 96)
 
 
 def locale(language: str, file: str) -> dict[str, Any]:
@@ -160,6 +163,23 @@ def test_translated_pages_say_as_much_as_the_english_one(node, language):
     assert len(sections(other)) == len(sections(english))
     prose = [line for line in english.splitlines() if len(line) > SHORT and not line.startswith("|")]
     assert not set(prose) & set(other.splitlines())
+
+
+@every_language
+def test_pages_list_every_metric_with_its_direction_and_every_preset(language):
+    text = page("VividFaceMetrics", language).read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([^`]+)` \| ([↑↓]) \|", text, re.MULTILINE)
+    assert rows == [(metric.name, metric.arrow) for metric in METRICS.values()]
+    for node in ("VividFaceDegradeSynth", "VividFaceDegradeSynthImages"):
+        presets = first_column(sections(page(node, language).read_text(encoding="utf-8"))[4])
+        assert presets == preset_names()
+
+
+@every_language
+def test_metrics_are_starred_where_they_are_only_measured_if_named(language):
+    tip = locale(language, "nodeDefs.json")["VividFaceMetrics"]["inputs"]["metrics"]["tooltip"]
+    for metric in METRICS.values():
+        assert re.search(rf"(?<![\w-]){metric.name}{'' if metric.usual else '[*]'}(?![\w*-])", tip), metric.name
 
 
 @every_node

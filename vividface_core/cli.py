@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 
 from vividface_core.errors import VividFaceError
@@ -19,15 +20,46 @@ KEPT = {
 """What Ctrl-C leaves behind, by command."""
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """All commands with their help texts."""
+TOOLS = {
+    "run": (
+        "vividface_core.client.command",
+        "send a folder of videos through a workflow on ComfyUI servers",
+        "Send each video of a folder through a workflow on one or several ComfyUI servers, and fetch the results. A "
+        "later run does only what is missing or changed.",
+    ),
+    "degrade": (
+        "vividface_core.degrade.command",
+        "make a video worse, as papers do, to test restorers",
+        "Degrade a video, a folder of pictures or a folder of videos by a recipe of the papers. Times, sound and size "
+        "stay. What was drawn is written beside the output (OUT.degradation.json) and into it.",
+    ),
+    "metrics": (
+        "vividface_core.metrics.command",
+        "measure videos, with or without a reference",
+        "Measure videos, or folders of them, with or without a reference, and write reports.",
+    ),
+    "bench": (
+        "vividface_core.bench.command",
+        "the papers' tables, with rows measured here",
+        "Degrade a data set, restore it with one or several checkpoints, measure, and print the papers' tables with "
+        "rows of one's own under them. A second run goes on where the first one stopped.",
+    ),
+}
+"""Commands that live in rooms of their own, by name: a module with ``add_options`` and ``run``, a line and a paragraph
+of help."""
+
+
+def build_parser(chosen: str | None = None) -> argparse.ArgumentParser:
+    """All commands with their help texts.
+
+    Args:
+        chosen: the only one whose room is opened for its options, so that no other room's imports cost time; ``None``:
+            all of them.
+    """
     parser = argparse.ArgumentParser(prog="vividface", description="Video face enhancement.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_restore(commands)
-    _add_run(commands)
-    _add_degrade(commands)
-    _add_metrics(commands)
-    _add_bench(commands)
+    _add_tools(commands, chosen)
     _add_models(commands)
     return parser
 
@@ -68,55 +100,14 @@ def _add_restore(commands: argparse._SubParsersAction) -> None:
     restore.set_defaults(run=run_restore)
 
 
-def _add_run(commands: argparse._SubParsersAction) -> None:
-    from vividface_core.client.command import add_options, run
-
-    batch = commands.add_parser(
-        "run",
-        help="send a folder of videos through a workflow on ComfyUI servers",
-        description="Send each video of a folder through a workflow on one or several ComfyUI servers, and fetch the "
-        "results. A later run does only what is missing or changed.",
-    )
-    add_options(batch)
-    batch.set_defaults(run=run)
-
-
-def _add_degrade(commands: argparse._SubParsersAction) -> None:
-    from vividface_core.degrade.command import add_options, run
-
-    degrade = commands.add_parser(
-        "degrade",
-        help="degrade videos as the papers do, to test restorers",
-        description="Degrade a video, a folder of pictures or a folder of videos by a recipe of the papers. Times, "
-        "sound and size stay. What was drawn is written beside the output (OUT.degradation.json) and into it.",
-    )
-    add_options(degrade)
-    degrade.set_defaults(run=run)
-
-
-def _add_metrics(commands: argparse._SubParsersAction) -> None:
-    from vividface_core.metrics.command import add_options, run
-
-    metrics = commands.add_parser(
-        "metrics",
-        help="measure videos, with or without a reference",
-        description="Measure videos, or folders of them, with or without a reference, and write reports.",
-    )
-    add_options(metrics)
-    metrics.set_defaults(run=run)
-
-
-def _add_bench(commands: argparse._SubParsersAction) -> None:
-    from vividface_core.bench.command import add_options, run
-
-    bench = commands.add_parser(
-        "bench",
-        help="the papers' tables, with rows measured here",
-        description="Degrade a data set, restore it with one or several checkpoints, measure, and print the papers' "
-        "tables with rows of one's own under them. A second run goes on where the first one stopped.",
-    )
-    add_options(bench)
-    bench.set_defaults(run=run)
+def _add_tools(commands: argparse._SubParsersAction, chosen: str | None) -> None:
+    for name, (module, summary, description) in TOOLS.items():
+        tool = commands.add_parser(name, help=summary, description=description)
+        if chosen not in (None, name):
+            continue
+        command = import_module(module)
+        command.add_options(tool)
+        tool.set_defaults(run=command.run)
 
 
 def _add_models(commands: argparse._SubParsersAction) -> None:
@@ -206,7 +197,8 @@ def run_models(args: argparse.Namespace) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point. Returns 0, 1 after an error (one line on stderr) or with failed files, or 130 after Ctrl-C."""
-    args = build_parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    args = build_parser(words[0] if words else "").parse_args(argv)
     try:
         return args.run(args) or 0
     except VividFaceError as error:

@@ -129,3 +129,13 @@ def test_models_list_names_the_embedded_one():
     run = vividface("models", "list")
     assert run.returncode == 0
     assert "vividface-nano" in run.stdout and "Apache-2.0" in run.stdout
+
+
+@pytest.mark.parametrize("words", [["--help"], ["bench", "--help"], ["metrics", "--help"], ["run", "--help"]])
+def test_help_comes_without_torch(words):
+    program = (
+        "import sys\nfrom vividface_core.cli import main\n"
+        f"try:\n    main({words!r})\nexcept SystemExit as end:\n    print('torch' in sys.modules, end.code)"
+    )
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert said.rstrip().endswith("False 0") and "usage: vividface" in said

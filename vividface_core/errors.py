@@ -63,5 +63,21 @@ class WorkflowFailed(VividFaceError):
         self.again = again
 
 
+class InvalidAnswer(VividFaceError):
+    """What a multimodal judge wrote is no complete assessment: a refusal, a cut answer, placeholders left as they were.
+
+    Attributes:
+        raw: the whole answer.
+    """
+
+    def __init__(self, message: str, *, raw: str = "") -> None:
+        super().__init__(message)
+        self.raw = raw
+
+
+class JudgeFailed(VividFaceError):
+    """A judge gave no answer: its server can't be reached or refuses, its model can't run, or all its passes failed."""
+
+
 class Interrupted(VividFaceError):
     """The user stopped the run. Finished shots are kept for a resume."""

@@ -217,13 +217,12 @@ def test_resume_refuses_other_options(short_video, tiny_checkpoint, tmp_path):
 
 def test_ctrl_c_ends_at_once(short_video, tiny_checkpoint, tmp_path):
     output = tmp_path / "out.mp4"
-    arguments = ["restore", short_video, "--model", tiny_checkpoint, "--size", 64, "-o", output]
+    arguments = ["restore", short_video, "--model", tiny_checkpoint, "--size", 256, "-o", output]
     command = [sys.executable, "-m", "vividface_core.cli", *map(str, arguments)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     work, deadline = tmp_path / ".out.mp4.vividface", time.monotonic() + 300
     while not (work / "shots.json").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
-    time.sleep(0.3)
     asked = time.monotonic()
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=30)

@@ -1,0 +1,83 @@
+"""What came out of a judge's answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from vividface_core.errors import InvalidOption
+
+
+@dataclass(frozen=True)
+class Adjustment:
+    """A bonus or penalty that counts.
+
+    Attributes:
+        rule: its key in the rubric; "" for a total that the answer doesn't explain.
+    """
+
+    rule: str
+    points: float
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """One video's grades, computed anew from the scores and adjustments that a judge gave.
+
+    Attributes:
+        scores: by the dimension's key, from 0 to its points.
+        reasons: by the dimension's key; "" where none was given.
+        adjustments: each rule of the rubric at most once.
+        base: sum of the scores, 0…100.
+        final: base and adjustments, 0…100.
+        tier: the name of the rubric's tier that ``final`` falls into.
+        critical_issues: what keeps it from the best tier, in the judge's words.
+        motion_blur: what the judge says of motion blur in eyes, mouth and teeth.
+        faults: where the judge computed wrongly, went out of a range or didn't keep to the rubric; a sentence each.
+        rubric: version of the rubric.
+        raw: the answer as it came.
+    """
+
+    scores: dict[str, float]
+    reasons: dict[str, str]
+    adjustments: tuple[Adjustment, ...]
+    base: float
+    final: float
+    tier: str
+    critical_issues: tuple[str, ...]
+    motion_blur: str
+    faults: tuple[str, ...]
+    rubric: str
+    raw: str
+
+    @property
+    def adjustment(self) -> float:
+        """All bonuses and penalties together."""
+        return sum(adjustment.points for adjustment in self.adjustments)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for a record, which :meth:`from_json` takes back."""
+        return {**asdict(self), "adjustments": [asdict(adjustment) for adjustment in self.adjustments],
+                "critical_issues": list(self.critical_issues), "faults": list(self.faults)}  # fmt: skip
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Assessment:
+        """Out of a record.
+
+        Raises:
+            InvalidOption: it is no record of an assessment.
+        """
+        try:
+            return cls(
+                scores={str(key): float(value) for key, value in stored["scores"].items()},
+                reasons={str(key): str(value) for key, value in stored["reasons"].items()},
+                adjustments=tuple(Adjustment(str(row["rule"]), float(row["points"]), str(row["reason"]))
+                                  for row in stored["adjustments"]),
+                base=float(stored["base"]), final=float(stored["final"]), tier=str(stored["tier"]),
+                critical_issues=tuple(map(str, stored["critical_issues"])), motion_blur=str(stored["motion_blur"]),
+                faults=tuple(map(str, stored["faults"])), rubric=str(stored["rubric"]), raw=str(stored["raw"]),
+            )  # fmt: skip
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InvalidOption(f"This is no record of an assessment ({type(error).__name__}: {error}).") from error

@@ -1,0 +1,1 @@
+"""Who grades a video: a model on this machine, a model behind a server, several of them, or plain measurements."""

@@ -1,0 +1,200 @@
+"""What every judge does: look at a video, answer by the rubric, and be asked again if the answer can't be used."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from vividface_core.errors import InvalidAnswer, InvalidOption
+from vividface_core.mllm.assessment import Assessment
+from vividface_core.mllm.judges.frames import Sampling, Shown, open_source, sample
+from vividface_core.mllm.rubric import RUBRIC, Rubric, parse_assessment
+from vividface_core.video.source import VideoFrames
+
+TRIES = 3
+"""Answers that a judge may give to one video before it counts as failed."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An answer that couldn't be used, and why."""
+
+    answer: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How far several assessments lie apart: mean, standard deviation (n − 1), least and greatest."""
+
+    mean: float
+    std: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A pass without an assessment."""
+
+    judge: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One video, judged.
+
+    Attributes:
+        assessment: the grades; a panel's are averaged.
+        judge: its name.
+        identity: whatever decides its answers, as JSON values.
+        seconds: it took, frames and repeated answers included.
+        times: seconds of the frames that were shown.
+        refused: answers that couldn't be used, those of a panel's members too.
+        spread: of several assessments, by dimension and for ``adjustment``, ``base`` and ``final``; else empty.
+        members: a panel's, one for each pass that gave an assessment.
+        failures: a panel's passes without one.
+        facts: what else a judge tells: a server's count of tokens, a measuring judge's figures.
+    """
+
+    assessment: Assessment
+    judge: str
+    identity: dict[str, Any]
+    seconds: float
+    times: tuple[float, ...] = ()
+    refused: tuple[Refusal, ...] = ()
+    spread: dict[str, Spread] | None = None
+    members: tuple[Judgement, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    facts: dict[str, Any] | None = None
+
+    @property
+    def answer(self) -> str:
+        """As the judge wrote it."""
+        return self.assessment.raw
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for a record."""
+        return {
+            "judge": self.judge, "identity": self.identity, "seconds": round(self.seconds, 3),
+            "assessment": self.assessment.to_json(), "frame_seconds": [round(t, 3) for t in self.times],
+            "refused": [asdict(refusal) for refusal in self.refused],
+            "spread": {key: asdict(spread) for key, spread in (self.spread or {}).items()},
+            "members": [member.to_json() for member in self.members],
+            "failures": [asdict(failure) for failure in self.failures], "facts": self.facts or {},
+        }  # fmt: skip
+
+
+class Judge(Protocol):
+    """Grades videos.
+
+    Attributes:
+        name: for tables and messages.
+        identity: whatever decides its answers, as JSON values: two judges of one identity grade alike.
+        rubric: what it goes by.
+        concurrency: videos that it can look at in several threads at the same time.
+    """
+
+    name: str
+    identity: dict[str, Any]
+    rubric: Rubric
+    concurrency: int
+
+    def judge(self, video: str | Path | VideoFrames, *, number: int = 0) -> Judgement:
+        """Grade one video.
+
+        Args:
+            number: of the pass; a judge that answers by chance answers otherwise in each.
+
+        Raises:
+            UnreadableVideo: it can't be read.
+            InvalidAnswer: no answer could be used; see :class:`NoAssessment`.
+            JudgeFailed: there was no answer.
+        """
+
+
+class NoAssessment(InvalidAnswer):
+    """Every answer of a judge had to be refused.
+
+    Attributes:
+        refused: all of them.
+    """
+
+    def __init__(self, message: str, refused: tuple[Refusal, ...]) -> None:
+        super().__init__(message, raw=refused[-1].answer if refused else "")
+        self.refused = refused
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer before it is read, and what else came with it."""
+
+    text: str
+    facts: dict[str, Any] | None = None
+
+
+class WritingJudge(ABC):
+    """A judge that writes its answer: it is read by the rubric, and asked again if that can't be done.
+
+    Args:
+        sampling: which frames it is shown.
+        tries: answers that it may give to one video.
+
+    Raises:
+        InvalidOption: no answer allowed.
+    """
+
+    name = ""
+    concurrency = 1
+
+    def __init__(self, sampling: Sampling, rubric: Rubric = RUBRIC, tries: int = TRIES) -> None:
+        if tries < 1:
+            raise InvalidOption(f"A judge must be allowed at least 1 answer, not {tries}.")
+        self.sampling, self.rubric, self.tries = sampling, rubric, tries
+        self.identity: dict[str, Any] = {"rubric": rubric.version, "frames": asdict(sampling), "tries": tries}
+
+    def look(self, source: VideoFrames) -> Shown:
+        """The frames that are shown."""
+        return sample(source, self.sampling)
+
+    @abstractmethod
+    def ask(self, shown: Shown, complaint: str, number: int) -> Reply:
+        """One answer.
+
+        Args:
+            complaint: what was wrong with the last one; "" at first.
+            number: of the pass.
+
+        Raises:
+            InvalidAnswer: it is known to be none without being read.
+            JudgeFailed: there is none.
+        """
+
+    def judge(self, video: str | Path | VideoFrames, *, number: int = 0) -> Judgement:
+        """See :class:`Judge`."""
+        began = time.monotonic()
+        shown = self.look(open_source(video))
+        refused: list[Refusal] = []
+        while len(refused) < self.tries:
+            try:
+                reply = self.ask(shown, _complaint(refused), number)
+                assessment = parse_assessment(reply.text, self.rubric)
+            except InvalidAnswer as error:
+                refused.append(Refusal(error.raw, str(error)))
+                continue
+            return Judgement(assessment, self.name, self.identity, time.monotonic() - began, shown.times,
+                             tuple(refused), facts=reply.facts)  # fmt: skip
+        times = f"{self.tries} answers" if self.tries > 1 else "its only answer"
+        raise NoAssessment(f"{self.name} gave no assessment of {shown.name} in {times}. The last: {refused[-1].reason}",
+                           tuple(refused))  # fmt: skip
+
+
+def _complaint(refused: list[Refusal]) -> str:
+    if not refused:
+        return ""
+    reason = " ".join(refused[-1].reason.split())[:200]
+    return f"An earlier answer could not be used: {reason} Answer completely and in exactly the form described above."

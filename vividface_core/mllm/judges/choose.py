@@ -1,0 +1,106 @@
+"""Judges by the names that a command line or a node gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from vividface_core.errors import InvalidOption
+from vividface_core.mllm.judges.base import TRIES, Judge
+from vividface_core.mllm.judges.frames import Sampling
+from vividface_core.mllm.judges.panel import Panel
+from vividface_core.mllm.rubric import RUBRIC, Rubric
+
+KINDS = "local:PATH, openai:URL or technical"
+PASSES_TEMPERATURE = 0.7
+"""With several passes, unless another one is given: without chance they would all be the same."""
+
+
+@dataclass(frozen=True)
+class JudgeOptions:
+    """What judges are made with; each kind takes what concerns it.
+
+    Attributes:
+        model: name that a server knows its model by.
+        temperature: ``None``: 0, or 0.7 with several passes.
+        key_env: environment variable with a server's key.
+        server: fields of :class:`~vividface_core.mllm.judges.settings.ServerSettings`; ``None``: as the settings file
+            says.
+    """
+
+    rubric: Rubric = RUBRIC
+    sampling: Sampling = field(default_factory=Sampling)
+    model: str = ""
+    passes: int = 1
+    tries: int = TRIES
+    temperature: float | None = None
+    max_tokens: int = 2048
+    device: str = "auto"
+    dtype: str = "auto"
+    four_bit: bool = False
+    download: bool = False
+    quiet: bool = False
+    key_env: str | None = None
+    server: dict[str, object] = field(default_factory=dict)
+
+
+def make_judge(names: Sequence[str], options: JudgeOptions) -> tuple[Judge, list[str]]:
+    """One judge, or a panel where there are several names or passes.
+
+    Args:
+        names: each ``local:PATH`` (or a Hub name), ``openai:URL`` or ``technical``.
+
+    Returns:
+        The judge, and notices for the user.
+
+    Raises:
+        VividFaceError: an unknown kind, an option that makes no sense, a model that isn't here …
+    """
+    if not names:
+        raise InvalidOption(f"Name a judge: {KINDS}.")
+    if options.passes < 1:
+        raise InvalidOption(f"--passes is {options.passes}; give 1 or more.")
+    if options.passes > 1 and options.temperature == 0:
+        raise InvalidOption("With temperature 0 all passes give the same answer. Leave out --passes or --temperature.")
+    if options.passes == 1 and options.temperature:
+        raise InvalidOption("A temperature above 0 makes a single answer a matter of luck; use it with --passes.")
+    notices: list[str] = []
+    judges = [_one(name, options, notices) for name in names]
+    if len(judges) == 1 and options.passes == 1:
+        return judges[0], notices
+    return Panel(judges, options.passes), notices
+
+
+def _one(name: str, options: JudgeOptions, notices: list[str]) -> Judge:
+    kind, _, place = name.partition(":")
+    default = PASSES_TEMPERATURE if options.passes > 1 else 0.0
+    temperature = default if options.temperature is None else options.temperature
+    if kind == "technical" and not place:
+        from vividface_core.mllm.judges.technical import TechnicalJudge
+
+        if options.passes > 1:
+            raise InvalidOption("The technical judge measures: all of its passes are the same. Leave out --passes.")
+        return TechnicalJudge(options.sampling, options.rubric)
+    if kind == "local" and place:
+        from vividface_core.mllm.judges.local import LocalJudge, LocalOptions
+
+        local = LocalOptions(options.device, options.dtype, options.four_bit, options.max_tokens, temperature,
+                             options.download, options.quiet)  # fmt: skip
+        return LocalJudge(place, options.sampling, options.rubric, local, options.tries)
+    if kind == "openai" and place:
+        return _server(place, options, temperature, notices)
+    raise InvalidOption(f"There is no judge {name!r}; name one as {KINDS}.")
+
+
+def _server(address: str, options: JudgeOptions, temperature: float, notices: list[str]) -> Judge:
+    from vividface_core.mllm.judges.openai_api import ServerJudge
+    from vividface_core.mllm.judges.settings import server_settings
+    from vividface_core.mllm.judges.transport import checked_address, is_open_network
+
+    address = checked_address(address)
+    settings, told = server_settings(address, options.key_env, **options.server)
+    notices += told
+    if settings.key and is_open_network(address):
+        notices.append(f"The key for {address} travels unencrypted (http). Use https where the server offers it.")
+    return ServerJudge(address, options.model, options.sampling, options.rubric, settings, options.max_tokens,
+                       temperature, options.tries)  # fmt: skip

@@ -87,7 +87,9 @@ class ComfyServer:
             "--disable-auto-launch", "--base-directory", str(self.folder), "--database-url", f"sqlite:///{database}",
             *self._arguments,
         ]  # fmt: skip
-        environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1", **self._environment}
+        own = {"HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1",
+               "VIVIDFACE_MODELS": str(self.folder / "none")}  # not the weights that this machine happens to have
+        environment = {**os.environ, **own, **self._environment}
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder, env=environment)
         began = time.monotonic()

@@ -27,6 +27,15 @@ NEEDY = next(name for name, metric in METRICS.items() if metric.weights and metr
 
 
 @pytest.fixture(autouse=True)
+def _registry_as_it_was():
+    """Its order too: what is taken out and put back would stand last."""
+    before = dict(METRICS)
+    yield
+    METRICS.clear()
+    METRICS.update(before)
+
+
+@pytest.fixture(autouse=True)
 def _no_weights(tmp_path, monkeypatch):
     """Neither this machine's weights nor the network."""
     monkeypatch.setenv("VIVIDFACE_MODELS", str(tmp_path / "models"))

@@ -52,8 +52,13 @@ def run(args: argparse.Namespace) -> None:
         raise VividFaceError("The benchmark failed; see above. The same command goes on where it stopped.")
     args.out.mkdir(parents=True, exist_ok=True)
     for source in (results / "results.json", results / "reports" / f"{MODEL}.html"):
-        shutil.copy(source, args.out / source.name)
-    write_between(args.out / "README.md", "tables", (results / "tables.md").read_text(encoding="utf-8").strip())
+        (args.out / source.name).write_text(_read(source), encoding="utf-8")
+    write_between(args.out / "README.md", "tables", _read(results / "tables.md").strip())
+
+
+def _read(path: Path) -> str:
+    """Without the home folder's name, which is nobody's business."""
+    return path.read_text(encoding="utf-8").replace(str(Path.home()), "~")
 
 
 def main(argv: list[str] | None = None) -> int:

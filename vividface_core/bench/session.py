@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from vividface_core.bench.tables import markdown
 from vividface_core.errors import InvalidOption
 from vividface_core.metrics.html import Gallery, page
 from vividface_core.metrics.measure import Witness
-from vividface_core.metrics.report import write
+from vividface_core.metrics.report import not_measured, write
 from vividface_core.wan.tensor_files import write_json
 
 
@@ -61,8 +61,7 @@ def _request(args: argparse.Namespace) -> BenchRequest:
 
 
 def tables(request: BenchRequest, rows: list[BenchRow]) -> str:
-    """All tables that the set fills, as Markdown."""
-    notes = list(_notes(request, rows))
+    """All tables that the set fills, as Markdown, and what could not be measured."""
     parts = []
     for table in request.set.paper_tables():
         if request.degraded and table.number != "2":
@@ -72,21 +71,27 @@ def tables(request: BenchRequest, rows: list[BenchRow]) -> str:
         if not shown:
             continue
         own = {row.name: table.own_row(row.values()) for row in shown}
-        told = [f"{row.name}: {request.timed_frames} frames on {row.device}." for row in shown] if timed else notes
-        parts.append(markdown(table, own, told))
+        told = [f"{row.name}: {request.timed_frames} frames on {row.device}." for row in shown] if timed else []
+        parts.append(markdown(table, own, [*told, _clips_told(request, rows)]))
+    if lost := _not_measured(rows):
+        parts.append("\n".join(["Not measured:", "", *lost]))
     return "\n\n".join(parts)
 
 
-def _notes(request: BenchRequest, rows: list[BenchRow]) -> Iterator[str]:
+def _clips_told(request: BenchRequest, rows: list[BenchRow]) -> str:
     clips = rows[0].measurement.clips
-    frames = sum(clip.facts.frames for clip in clips)
-    facts = clips[0].facts
+    frames, facts = sum(clip.facts.frames for clip in clips), clips[0].facts
     made = "as they came" if request.degraded else f"degraded by {request.preset}, seed {request.seed}"
-    yield f"{len(clips)} clips, {frames} frames, the first of {facts.width}×{facts.height}, {made}."
-    missing = {name: score.reason for row in rows for name, score in row.measurement.scores.items()
-               if score.value is None}  # fmt: skip
-    for name, reason in missing.items():
-        yield f"`{name}` not measured: {reason}"
+    return f"{len(clips)} clips, {frames} frames, the first of {facts.width}×{facts.height}, {made}."
+
+
+def _not_measured(rows: list[BenchRow]) -> list[str]:
+    """A line for each reason, with all metrics that it keeps from being measured."""
+    reasons: dict[str, dict[str, None]] = {}
+    for row in rows:
+        for reason, lost in not_measured(row.measurement).items():
+            reasons.setdefault(reason, {}).update(dict.fromkeys(f"`{metric.name}`" for metric in lost))
+    return [f"- {', '.join(names)}: {reason}" for reason, names in reasons.items()]
 
 
 def _results(rows: list[BenchRow]) -> dict[str, Any]:

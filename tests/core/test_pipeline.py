@@ -234,9 +234,10 @@ def test_ctrl_c_ends_at_once(short_video, tiny_checkpoint, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)
 def test_memory_does_not_grow_with_the_video(tiny_checkpoint, tmp_path):
     peaks, outputs = {}, {}
-    for name, first, second in (("short", 150, 150), ("long", 1300, 1700)):
+    for name, first, second in (("short", 100, 100), ("long", 400, 500)):
         source = two_people_and_a_cut(tmp_path / f"{name}.mp4", first, second)
         outputs[name] = (source, tmp_path / f"{name}-out.mp4")
         run = cli("restore", source, "-o", outputs[name][1], "--model", tiny_checkpoint, "--size", 64,
@@ -247,5 +248,5 @@ def test_memory_does_not_grow_with_the_video(tiny_checkpoint, tmp_path):
     before, after = (packets(path, "audio") for path in (source, output))
     assert before == after
     times = [sorted(t for t, _ in packets(path, "video")) for path in (source, output)]
-    assert len(times[0]) == 3000 and times[0] == times[1]
+    assert len(times[0]) == 900 and times[0] == times[1]
     assert peaks["long"] < 1.10 * peaks["short"], peaks

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle, islice
 from pathlib import Path
@@ -21,9 +21,9 @@ from vividface_core.bench.sets import DataSet
 from vividface_core.devices import pick_device, pick_dtype
 from vividface_core.errors import InvalidOption
 from vividface_core.metrics.measure import Measurement, Witness, measure
-from vividface_core.metrics.meter import Kit
+from vividface_core.metrics.meter import Kit, Metric
 from vividface_core.metrics.pairs import Pair, pair_up
-from vividface_core.metrics.registry import METRICS, choose
+from vividface_core.metrics.registry import choose
 from vividface_core.pipeline import RestoreOptions, restore_video
 from vividface_core.request import Listener
 from vividface_core.restorers.base import Restorer
@@ -48,7 +48,7 @@ class BenchRequest:
         degraded: ``data`` holds degraded clips without a truth.
         preset, seed: of the degradation; each clip draws by its own name.
         whole_frame: the clips are face crops, the papers' protocol; otherwise faces are looked for.
-        metrics: names; ``None``: those of the set's tables and the usual ones.
+        metrics: names; ``None``: the usual ones, which all the tables' are.
         limit: only so many clips.
         timed_frames: length of the clip of 512×512 that each model is timed with; 0: not timed.
     """
@@ -115,27 +115,28 @@ def run_bench(
         witnesses: see :data:`Witnesses`.
 
     Raises:
-        InvalidOption: the folder holds another request's results.
+        InvalidOption: the folder holds another request's results, or a metric is at fault; before any work.
         VividFaceError: as degrading, restoring and measuring.
     """
     listener = listener or BenchListener()
+    metrics = choose(request.metrics, has_reference=not request.degraded)
     clips = _clips(request, listener)
     _check_folder(request)
     inputs = clips if request.degraded else _degrade(request, clips, listener)
     truths = None if request.degraded else clips
     others = {name: _all_of(inputs, folder) for name, folder in request.others.items()}
-    rows = [_measured(request, INPUT, inputs, truths, inputs, listener, witnesses)]
+    rows = [_measured(request, metrics, INPUT, inputs, truths, inputs, listener, witnesses)]
     for model in request.models:
         restorer = load_restorer(model, device=pick_device(request.device), dtype=pick_dtype(request.dtype),
                                  folders=request.models_folders or None)  # fmt: skip
         outputs = _restore(request, restorer, model, inputs, listener)
         seconds = _timed(request, restorer, inputs) if request.timed_frames else None
-        row = _measured(request, _short(model), outputs, truths, inputs, listener, witnesses)
+        row = _measured(request, metrics, _short(model), outputs, truths, inputs, listener, witnesses)
         row.seconds, row.steps, row.device = seconds, 1, _device_name(restorer)
         rows.append(row)
         del restorer
     for name, outputs in others.items():
-        rows.append(_measured(request, name, outputs, truths, inputs, listener, witnesses))
+        rows.append(_measured(request, metrics, name, outputs, truths, inputs, listener, witnesses))
     return rows
 
 
@@ -224,8 +225,8 @@ def _squared(frame: torch.Tensor) -> torch.Tensor:
 
 
 def _measured(
-    request: BenchRequest, name: str, outputs: dict[str, Path], truths: dict[str, Path] | None,
-    inputs: dict[str, Path], listener: BenchListener, witnesses: Witnesses,
+    request: BenchRequest, metrics: Sequence[Metric], name: str, outputs: dict[str, Path],
+    truths: dict[str, Path] | None, inputs: dict[str, Path], listener: BenchListener, witnesses: Witnesses,
 ) -> BenchRow:  # fmt: skip
     pairs = [Pair(clip, path, truths and truths[clip], inputs[clip]) for clip, path in outputs.items()]
     order = {clip: place for place, clip in enumerate(outputs)}
@@ -235,17 +236,7 @@ def _measured(
         if done:
             listener.clip(f"measuring {name}", clip, order[clip], len(order))
 
-    metrics, watching = choose(_wanted(request), truths is not None), witnesses(name, len(pairs))
-    return BenchRow(name, measure(pairs, metrics, kit, progress=progress, witnesses=watching))
-
-
-def _wanted(request: BenchRequest) -> list[str]:
-    """Metrics by name; those that need a truth are left out where there is none."""
-    if request.metrics is not None:
-        return list(request.metrics)
-    usual = [name for name, metric in METRICS.items() if metric.usual]
-    names: Iterable[str] = dict.fromkeys([*request.set.metrics(), *usual])
-    return [name for name in names if not (request.degraded and METRICS[name].reference == "needed")]
+    return BenchRow(name, measure(pairs, metrics, kit, progress=progress, witnesses=witnesses(name, len(pairs))))
 
 
 def _all_of(inputs: dict[str, Path], folder: Path) -> dict[str, Path]:

@@ -34,10 +34,6 @@ class DataSet:
 
         return [paper_tables()[number] for number in self.tables]
 
-    def metrics(self) -> list[str]:
-        """Names of all metrics in its tables, each once."""
-        return list(dict.fromkeys(metric.name for table in self.paper_tables() for metric in table.metrics))
-
 
 SETS = {
     entry.name: entry

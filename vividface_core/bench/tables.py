@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from vividface_core.metrics.meter import Metric
 from vividface_core.metrics.registry import METRICS
 
 Row = Sequence[float | None]
@@ -30,11 +29,6 @@ class PaperTable:
     columns: tuple[str, ...]
     protocol: str
     rows: dict[str, tuple[float | None, ...]]
-
-    @property
-    def metrics(self) -> list[Metric]:
-        """The metrics among its columns."""
-        return [METRICS[name] for name in self.columns if name in METRICS]
 
     def own_row(self, values: Mapping[str, float | None]) -> tuple[float | None, ...]:
         """A row out of figures by metric name, multiplied as the table prints them."""

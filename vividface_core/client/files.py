@@ -5,14 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from vividface_core.errors import InvalidOption
-
-SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"}
+from vividface_core.video.names import SUFFIXES, distinct_stems, natural_key
 
 
 @dataclass(eq=False)
@@ -82,33 +80,6 @@ def find_videos(folder: Path, pattern: str | None = None) -> list[Item]:
         raise InvalidOption(f"{folder} holds no video ({wanted}). Name another folder, or use --pattern GLOB.")
     files.sort(key=lambda file: natural_key(str(file.relative_to(folder))))
     return [Item(file, stem, _identity(file, folder)) for file, stem in zip(files, distinct_stems(files))]
-
-
-def natural_key(name: str) -> list[Any]:
-    """Sorts ``2.mp4`` before ``10.mp4``."""
-    parts = re.split(r"(\d+)", name.casefold())
-    return [int(part) if place % 2 else part for place, part in enumerate(parts)]
-
-
-def distinct_stems(files: Iterable[Path]) -> list[str]:
-    """A stem for each file: its own, or with the suffix (``a-mov``) where files of other suffixes share it.
-
-    Upper and lower case count as equal, as some file systems take them.
-    """
-    files = list(files)
-    count = Counter(file.stem.casefold() for file in files)
-    taken = {stem for stem, number in count.items() if number == 1}
-    stems = []
-    for file in files:
-        stem = file.stem
-        if count[stem.casefold()] > 1:
-            base = stem = f"{file.stem}-{file.suffix[1:].lower()}"
-            number = 2
-            while stem.casefold() in taken:
-                stem, number = f"{base}-{number}", number + 1
-            taken.add(stem.casefold())
-        stems.append(stem)
-    return stems
 
 
 def result_names(stem: str, outputs: list[tuple[str, str]]) -> list[str]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 # Before torch is loaded, and for every program that a test starts: threads that wait in a loop slow a machine with
 # other work down to a fifth.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
+# Weights that a machine happens to have would change what is tested. The folder needn't exist.
+os.environ["VIVIDFACE_MODELS"] = os.path.join(tempfile.gettempdir(), "vividface-tests-have-no-models")
 
 import pytest
 import torch

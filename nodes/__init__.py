@@ -12,8 +12,10 @@ from .download_model import DownloadModel
 from .face_mask import FaceMask
 from .load_model import LoadModel
 from .metrics import Metrics
+from .mllm_score import MLLMScore
 from .one_step_restore import OneStepRestore
 from .one_step_restore_images import OneStepRestoreImages
+from .score_folder import ScoreFolder
 from .video_load import VideoLoad
 
 
@@ -25,4 +27,4 @@ class VividFaceExtension(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [LoadModel, DownloadModel, VideoLoad, FaceMask, OneStepRestore, OneStepRestoreImages, CompareVideo,
-                DegradeSynth, DegradeSynthImages, Metrics]  # fmt: skip
+                DegradeSynth, DegradeSynthImages, Metrics, MLLMScore, ScoreFolder]  # fmt: skip

@@ -64,7 +64,5 @@ class LoadModel(io.ComfyNode):
         fp8 = precision == "fp8 weights"
         dtype = default_dtype(load_device) if precision == "auto" or fp8 else TYPES[precision]
         restorer = load_restorer(model_path(model), device=offload_device, dtype=dtype,
-                                 folders=search_folders(model))  # fmt: skip
-        if fp8:
-            restorer.transformer.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=dtype)
+                                 folders=search_folders(model), linear="fp8-weights" if fp8 else "auto")  # fmt: skip
         return io.NodeOutput(Hosted(restorer, model, load_device, offload_device))

@@ -10,7 +10,7 @@ from vividface_core.pipeline import restore_frames, restore_video
 
 from .bridge.folders import fresh_file
 from .bridge.images import to_frames, to_images
-from .bridge.options import check, common_inputs, common_sockets, guard_inputs, restore_options
+from .bridge.options import check, common_inputs, common_sockets, younger_inputs, restore_options
 from .bridge.progress import NodeListener
 from .bridge.restoring import company, report_of, restorer_of, shown_where, tracks_of
 from .bridge.schema import advanced, schema
@@ -39,7 +39,7 @@ class OneStepRestore(io.ComfyNode):
                                         tooltip="How the result is kept: h264 and h265 look lossless; ffv1 keeps "
                                         "every untouched pixel bit for bit, in large files.")),
                 *common_sockets(),
-                *guard_inputs(),
+                *younger_inputs(),
             ],
             outputs=[
                 io.Video.Output("restored", display_name="video", tooltip="The video with its faces restored."),

@@ -3,6 +3,7 @@
 import { app } from '../../scripts/app.js'
 import { api } from '../../scripts/api.js'
 import { ComparePlayer } from './compare_player.js'
+import { findNode, passMiddleButton } from './graph.js'
 
 const NODE = 'VividFaceCompareVideo'
 const WIDGET = 'compare'
@@ -32,27 +33,11 @@ function source(told) {
   return { url: api.apiURL(`/view?${query}`), name: told.filename, fps, frames, width, height }
 }
 
-/** Node of an output's key: `id`, or `subgraph:id` in a subgraph. */
-function findNode(key) {
-  const root = app.rootGraph ?? app.graph
-  const cut = key.lastIndexOf(':')
-  const graph = cut < 0 ? root : root.subgraphs?.get(key.slice(0, cut))
-  const id = key.slice(cut + 1)
-  return graph?.getNodeById(id) ?? graph?.getNodeById(Number(id))
-}
-
 function show(node, output) {
   const pair = output?.[OUTPUT]?.[0]
   const player = node?.vividfaceCompare
   if (!player || !pair?.before || !pair?.after) return
   player.load(source(pair.before), source(pair.after))
-}
-
-/** Middle button: the graph is moved, as over the canvas. */
-function passMiddleButton(element) {
-  element.addEventListener('pointerdown', (event) => event.button === 1 && app.canvas.processMouseDown(event))
-  element.addEventListener('pointermove', (event) => event.buttons & 4 && app.canvas.processMouseMove(event))
-  element.addEventListener('pointerup', (event) => event.button === 1 && app.canvas.processMouseUp(event))
 }
 
 function addPlayer(node) {

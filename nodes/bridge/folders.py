@@ -8,19 +8,23 @@ from pathlib import Path
 
 import folder_paths
 
-from vividface_core.errors import UnsupportedCheckpoint
+from vividface_core.errors import MissingDependency, UnsupportedCheckpoint
 from vividface_core.weights import TABLE, inspect, list_checkpoints
 
 MODELS = "vividface"
 """The pack's own folder among ComfyUI's model folders; extra_model_paths.yaml may add others of this name."""
 CORE_MODELS = "diffusion_models"
+LANGUAGE_MODELS = "LLM"
+"""Where packs with language models keep them; ComfyUI itself has no such folder."""
 
 _kinds: dict[tuple[str, int, int], str] = {}
 
 
 def register_folders() -> None:
-    """Add ``models/vividface`` to ComfyUI's model folders."""
-    folder_paths.add_model_folder_path(MODELS, str(Path(folder_paths.models_dir) / MODELS), is_default=True)
+    """Add ``models/vividface`` and ``models/LLM`` to ComfyUI's model folders."""
+    models = Path(folder_paths.models_dir)
+    folder_paths.add_model_folder_path(MODELS, str(models / MODELS), is_default=True)
+    folder_paths.add_model_folder_path(LANGUAGE_MODELS, str(models / LANGUAGE_MODELS))
 
 
 def model_folders() -> list[Path]:
@@ -62,6 +66,33 @@ def face_folders() -> list[Path]:
 def metric_folders() -> list[Path]:
     """Where weights of metrics may lie."""
     return [folder / "metrics" for folder in model_folders()]
+
+
+def language_model_folders() -> list[Path]:
+    """Where multimodal models may lie."""
+    register_folders()
+    return [Path(folder) for folder in folder_paths.get_folder_paths(LANGUAGE_MODELS)]
+
+
+def files_in(part: str, suffixes: tuple[str, ...]) -> dict[str, Path]:
+    """Files that a person put into ``part`` of the pack's folders, by name: nothing else can be chosen by it."""
+    found: dict[str, Path] = {}
+    for folder in model_folders():
+        place = folder / part
+        for path in sorted(place.iterdir()) if place.is_dir() else ():
+            if path.suffix.lower() in suffixes and path.is_file():
+                found.setdefault(path.name, path)
+    return found
+
+
+def below(base: str | Path, name: str) -> Path | None:
+    """The folder ``name`` below ``base``; ``None`` if the name leads out of it. Links belong to where they lie."""
+    plain = name.replace("\\", "/").strip()
+    parts = [part for part in plain.split("/") if part not in ("", ".")]
+    rooted = plain.startswith("/") or Path(plain).is_absolute() or Path(plain).drive
+    if rooted or any(part == ".." or ":" in part or "\0" in part for part in parts):
+        return None
+    return Path(base).joinpath(*parts)
 
 
 def fresh_file(suffix: str) -> Path:
@@ -111,8 +142,8 @@ def _kind(path: Path) -> str:
     key = (str(path), state.st_size, state.st_mtime_ns)
     if key not in _kinds:
         try:
-            readable = path.suffix == ".safetensors" or "vividface" in path.name.lower()
+            readable = path.suffix in (".safetensors", ".gguf") or "vividface" in path.name.lower()
             _kinds[key] = inspect(path).kind if readable else ""
-        except (UnsupportedCheckpoint, OSError):
+        except (UnsupportedCheckpoint, MissingDependency, OSError):
             _kinds[key] = ""
     return _kinds[key]

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vividface_core.errors import InvalidOption, InvalidOutput
-from vividface_core.restorers.base import Progress, Restorer
+from vividface_core.restorers.base import Progress, Restorer, memory_told
 from vividface_core.wan.transformer import T_STAR, VELOCITY_SCALE
 
 CELL = 8
@@ -50,11 +50,12 @@ class NativeRestorer(Restorer):
         frames, _, height, width = clip.shape
         padded = self._padded(clip.float())
         report(0.01)
-        latent = self._vae.encode(padded.movedim(1, -1))
-        report(0.25)
-        latent = self._denoised(latent)
-        report(0.6)
-        restored = self._vae.decode(latent).reshape(-1, *padded.shape[2:], 3).movedim(-1, 1)
+        with memory_told(clip, management.get_torch_device()):
+            latent = self._vae.encode(padded.movedim(1, -1))
+            report(0.25)
+            latent = self._denoised(latent)
+            report(0.6)
+            restored = self._vae.decode(latent).reshape(-1, *padded.shape[2:], 3).movedim(-1, 1)
         report(0.99)
         restored = restored[:frames, :, :height, :width].to(clip)
         if not torch.isfinite(restored).all():

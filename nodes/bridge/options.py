@@ -73,8 +73,8 @@ def common_sockets() -> list[io.Input]:
     ]  # fmt: skip
 
 
-def guard_inputs() -> list[io.Input]:
-    """The identity guard's: younger than every other input, so last, and optional: older prompts don't have them."""
+def younger_inputs() -> list[io.Input]:
+    """Added after the first edition, in the order of their coming: last, and optional, as older prompts lack them."""
     return [
         advanced(io.Combo.Input("identity_guard", options=list(MODES), default=RestoreOptions.identity_guard,
                                 optional=True, tooltip="warn: the report says where a restored face looks like "
@@ -84,6 +84,9 @@ def guard_inputs() -> list[io.Input]:
                                 step=0.01, optional=True,
                                 tooltip="Least likeness of a restored face to its input, as the cosine of two face "
                                 "embeddings. Strangers are below 0.2, a sharp face and its restoration above 0.7.")),
+        advanced(io.Boolean.Input("keep_size", default=False, optional=True,
+                                  tooltip="With whole frame: restore at the video's own size instead of the model's "
+                                  "square. Larger frames need more memory.")),
     ]  # fmt: skip
 
 
@@ -138,6 +141,7 @@ def restore_options(values: dict[str, Any], reference: Tensor | None, tracks: An
             detector=values["detector"], size=values["size"] or None,
             identity_guard=values.get("identity_guard", RestoreOptions.identity_guard),
             identity_threshold=values.get("identity_threshold", RestoreOptions.identity_threshold),
+            keep_size=values.get("keep_size", False),
         )  # fmt: skip
     finally:
         if picture is not None:

@@ -39,7 +39,7 @@ class NodeListener(Listener):
         time_left = "" if plan.seconds is None else f", about {plan.seconds:.0f} s"
         logging.info(
             "VividFace: %d shot(s), %d window(s) of up to %d frames at %d×%d, about %.2f GiB%s",
-            len(plan.shots), plan.window_count, plan.window, plan.size, plan.size, plan.peak_memory / 2**30, time_left,
+            len(plan.shots), plan.window_count, plan.window, *reversed(plan.shape), plan.peak_memory / 2**30, time_left,
         )  # fmt: skip
 
     def progress(self, stage: str, done: float, total: float | None) -> None:

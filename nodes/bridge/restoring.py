@@ -101,6 +101,6 @@ def report_of(result: Result, listener: NodeListener, tracks: FaceTracks | None)
     if tracks is not None:
         lines.append("The connected tracks chose the faces.")
     if plan is not None and plan.window_count:
-        lines.append(f"{plan.window_count} window(s) of up to {plan.window} frames at {plan.size}×{plan.size}, "
+        lines.append(f"{plan.window_count} window(s) of up to {plan.window} frames at {plan.shape[1]}×{plan.shape[0]}, "
                      f"overlap {plan.overlap}")  # fmt: skip
     return "\n".join([*lines, *result.notices])

@@ -23,6 +23,7 @@ from tests.browser.make_workflows import (
     MASK_GUIDED_RESTORE,
     RESTORE_ONE_FACE,
     RESTORE_VIDEO,
+    SCORE_FOLDER,
     SHOW,
     WOMAN,
     Person,
@@ -31,6 +32,7 @@ from tests.browser.make_workflows import (
     last_saved,
     people,
     write_clip,
+    write_spoilt,
 )
 from tests.browser.page import ComfyPage
 from tests.comfyui.server import REPOSITORY, ComfyServer
@@ -43,6 +45,7 @@ SHOWN = {
     RESTORE_ONE_FACE.name: (MAN, WOMAN),
     MASK_GUIDED_RESTORE.name: (WIDE,),
     DEGRADE_RESTORE_METRICS.name: (WIDE,),
+    SCORE_FOLDER.name: (WIDE,),
 }
 
 
@@ -111,12 +114,14 @@ def main(names: Sequence[str]) -> None:
             frames = people(SHOWN[workflow.name], HEIGHT, 17)
             sharp = workflow is DEGRADE_RESTORE_METRICS
             write_clip(server.folder / "input" / FILE, frames if sharp else HARD(frames))
+            if workflow is SCORE_FOLDER:
+                write_spoilt(server.folder / "input", frames)
             with ComfyPage(server) as page:
                 open_shipped(page, workflow)
                 last_saved(server, page.run())
                 page.page.wait_for_timeout(4000)
                 view(page)
-                if workflow is not RESTORE_ONE_FACE:
+                if workflow not in (RESTORE_ONE_FACE, SCORE_FOLDER):
                     drag_divider(page, 0.71)
                 compress(page.screenshot(Path(scratch) / "page.png"), PICTURES / f"{workflow.name}.png")
             print(workflow.name)

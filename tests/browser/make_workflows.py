@@ -19,7 +19,7 @@ from typing import Any
 import av
 import numpy as np
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from tests.assets import clip, ffmpeg
 from tests.browser.page import ComfyPage
@@ -283,7 +283,44 @@ DEGRADE_RESTORE_METRICS = Workflow(
     ),
 )  # fmt: skip
 
-WORKFLOWS = (RESTORE_VIDEO, RESTORE_ONE_FACE, MASK_GUIDED_RESTORE, DEGRADE_RESTORE_METRICS)
+JUDGE = {"judge": "technical (measurements, no MLLM)", "model": "auto", "server": "", "server_model": "",
+         "threshold": -1.0}  # fmt: skip
+LOOK = {"passes": 1, "fps": 2.0, "frames": 32, "frame_pixels": 602112, "max_tokens": 2048, "precision": "auto",
+        "rubric": "paper", "calibration": "none"}  # fmt: skip
+
+SCORE_FOLDER = Workflow(
+    "score_folder",
+    {
+        "1": Node("VividFaceScoreFolder", (0, 0), (640, 820),
+                  {"folder": ".", "subfolders": False, **JUDGE, "sort": "by tier", "name": "VividFace/scores", **LOOK}),
+        "2": Node("PreviewAny", (700, 460), (320, 360), {"source": ("1", 0)}, "All scores"),
+        "3": Node("VividFaceVideoLoad", (1080, 0), (320, 620), VIDEO),
+        "4": Node("VividFaceMLLMScore", (1460, 0), (480, 820), {"video": ("3", 0), **JUDGE, **LOOK, "image_fps": 24.0}),
+        "5": Node("PreviewAny", (2000, 0), (400, 820), {"source": ("4", 4)}, "What the judge wrote"),
+    },
+    {
+        "6": Note((700, 0), (320, 400),
+                  "Put videos into ComfyUI's input folder, or into a folder there, choose it in Score Folder, and "
+                  "press Run. Each gets a score from 0 to 100, a tier, and a place in the tables; with sort, copies of "
+                  "the videos are put into folders by tier, or into keep and drop. The originals stay where they "
+                  "are.\n\n"
+                  "Stop it whenever you like: what is judged is kept, and the next run does only what is missing.\n\n"
+                  "The judge technical measures sharpness, noise, blocks, light and steadiness. It understands nothing "
+                  "and sees no face: it shows how things go. For grades as in the paper set judge to local model, with "
+                  "Qwen2.5-VL or Qwen3-VL in models/LLM, or to server.",
+                  "How to use it"),
+        "7": Note((1080, 680), (320, 140),
+                  "To see why a video got its score, look at it alone. To look at the folder only, select this group "
+                  "and press Ctrl+B.",
+                  "One by one"),
+    },
+    (
+        Group("1 · Score a folder", "restore", ("1", "2", "6")),
+        Group("2 · Score one video", "result", ("3", "4", "5", "7")),
+    ),
+)  # fmt: skip
+
+WORKFLOWS = (RESTORE_VIDEO, RESTORE_ONE_FACE, MASK_GUIDED_RESTORE, DEGRADE_RESTORE_METRICS, SCORE_FOLDER)
 
 _LAY_OUT = """([nodes, notes, groups]) => {
     const graph = window.app.graph
@@ -446,6 +483,11 @@ def read_clip(path: Path) -> np.ndarray:
 
 
 HARD = Degradation(sigma=4.0, scale=4.0, noise=8.0, crf=25)
+SPOILT = {
+    "a_sharp": None, "b_soft": Degradation(sigma=1.5, scale=1.0, noise=0.0, crf=18),
+    "c_noisy": Degradation(sigma=0.3, scale=1.0, noise=12.0, crf=18), "d_hard": HARD,
+}  # fmt: skip
+"""Videos for a judge: how one clip is spoilt, by name."""
 HEIGHT = 400
 """Of the clips for pictures."""
 SHOW = {"LiteGraph.Canvas.MinFontSizeForLOD": 0, "Comfy.Minimap.Visible": False, "Comfy.Graph.CanvasInfo": False}
@@ -517,6 +559,30 @@ def charted(before: Image.Image, after: Image.Image, chart: Image.Image) -> Imag
     return picture
 
 
+def write_spoilt(folder: Path, frames: torch.Tensor) -> list[Path]:
+    """One clip for each of :data:`SPOILT`."""
+    return [write_clip(folder / f"{name}.mp4", spoil(frames) if spoil else frames) for name, spoil in SPOILT.items()]
+
+
+def _head(shown: dict[str, Any]) -> list[str]:
+    return next((table["head"] for table in shown.get("vividface_table", [])), [])
+
+
+def graded(outputs: dict[str, Any], folder: Path) -> Image.Image:
+    """Four videos of a scored folder, each with its score as the node told it."""
+    (table,) = next(shown["vividface_table"] for shown in outputs.values() if "video" in _head(shown))
+    final = table["head"].index("final")
+    picture, font = Image.new("RGB", (SIDE, SIDE)), ImageFont.load_default(44)
+    for number, name in enumerate(SPOILT):
+        row = next(row for row in table["rows"] if row[0] == f"{name}.mp4")
+        left, top = number % 2 * SIDE // 2, number // 2 * SIDE // 2
+        face = square(Image.fromarray(read_clip(folder / row[0])[4]), 0.58)
+        picture.paste(face.resize((SIDE // 2, SIDE // 2), Image.Resampling.LANCZOS), (left, top))
+        ImageDraw.Draw(picture).text((left + 12, top + SIDE // 2 - 56), row[final], "white", font, stroke_width=3,
+                                     stroke_fill="black")  # fmt: skip
+    return picture
+
+
 def compared(server: ComfyServer, entry: dict[str, Any]) -> list[Path]:
     """What Compare Video shows of a finished run: the files before and after."""
     (shown,) = [one for output in entry["outputs"].values() for one in output.get("vividface_compare", [])]
@@ -529,11 +595,15 @@ def write_thumbnail(server: ComfyServer, workflow: Workflow, folder: Path = FOLD
     shown = (MAN, WOMAN) if workflow is RESTORE_ONE_FACE else (WOMAN,)
     frames = people(shown, HEIGHT, 9)
     path = write_clip(server.folder / "input" / FILE, frames if workflow is DEGRADE_RESTORE_METRICS else HARD(frames))
+    if workflow is SCORE_FOLDER:
+        write_spoilt(server.folder / "input", frames)
     entry = server.wait(server.queue(workflow.api()))
     if workflow is DEGRADE_RESTORE_METRICS:
         plots = [number for number, node in workflow.nodes.items() if node.kind == "VividFaceMetrics"]
         (chart,) = last_saved(server, entry, "temp", plots)
         picture = charted(*(Image.fromarray(read_clip(file)[4]) for file in compared(server, entry)), Image.open(chart))
+    elif workflow is SCORE_FOLDER:
+        picture = graded(entry["outputs"], server.folder / "input")
     else:
         restored = last_saved(server, entry)[0]
         frames = [Image.fromarray(read_clip(file)[4]) for file in (path, restored)]

@@ -24,8 +24,10 @@ from tests.browser.make_workflows import (
     MASK_GUIDED_RESTORE,
     RESTORE_ONE_FACE,
     RESTORE_VIDEO,
+    SCORE_FOLDER,
     SHORT_HAIR,
     SHOW,
+    SPOILT,
     WORKFLOWS,
     Workflow,
     compared,
@@ -37,15 +39,18 @@ from tests.browser.make_workflows import (
     read_clip,
     wired,
     write_clip,
+    write_spoilt,
 )
 from tests.browser.page import ComfyPage
 from tests.comfyui.server import PACK, ComfyServer
 from vividface_core.degrade import Degradation
+from vividface_core.mllm.judges.technical import TechnicalJudge
+from vividface_core.mllm.rubric import RUBRIC
 
 pytestmark = pytest.mark.slow
 FRAMES, HEIGHT, FPS = 17, 160, 24
 NAMES = [workflow.name for workflow in WORKFLOWS]
-SAVING = [name for name in NAMES if name != DEGRADE_RESTORE_METRICS.name]
+SAVING = [name for name in NAMES if name not in (DEGRADE_RESTORE_METRICS.name, SCORE_FOLDER.name)]
 """Those that restore a degraded video and save it."""
 LEFT, RIGHT = slice(75, 140), slice(265, 312)
 """Columns with the face of the left and of the right person."""
@@ -258,6 +263,60 @@ def test_degrading_restoring_and_measuring_runs_without_the_page(server, sharp):
     server.post("/free", {"unload_models": True, "free_memory": True})
     entry = server.wait(server.queue(shipped(DEGRADE_RESTORE_METRICS.name)[1]))
     check_figures(server, entry, sharp)
+
+
+@pytest.fixture
+def spoilt(server):
+    """More videos in the input folder, one sharp and the others not, for as long as the test runs."""
+    paths = write_spoilt(server.folder / "input", people([FRINGE, SHORT_HAIR], HEIGHT, FRAMES))
+    yield server.folder / "input"
+    for path in paths:
+        path.unlink()
+
+
+def check_scores(server: ComfyServer, entry: dict[str, Any], folder: Path) -> None:
+    """The table is the engine's, the sharp video is the best, and each copy lies in its tier's folder."""
+    assert entry["status"]["status_str"] == "success"
+    (table,) = entry["outputs"]["1"]["vividface_table"]
+    finals = {row[0]: float(row[table["head"].index("final")]) for row in table["rows"]}
+    judge = TechnicalJudge()
+    assert finals == {name: judge.judge(folder / name).assessment.final
+                      for name in (*(f"{name}.mp4" for name in SPOILT), FILE)}  # fmt: skip
+    assert finals["a_sharp.mp4"] == max(finals.values()) > 5 + finals["d_hard.mp4"]
+    copies = (server.folder / "output" / "VividFace" / "scores" / "sorted").rglob("*.mp4")
+    assert {path.name: path.parent.name for path in copies} == {
+        name: RUBRIC.tier(final) for name, final in finals.items()
+    }
+    (one,) = entry["outputs"]["4"]["vividface_table"]
+    assert float(one["title"].split()[0]) == finals[FILE]
+
+
+def test_scoring_a_folder_runs_by_the_button_and_shows_its_tables(page, server, artefacts, spoilt):
+    name = SCORE_FOLDER.name
+    open_graph(page, name)
+    before = own_errors(page)
+    entry = page.run()
+    page.page.wait_for_timeout(1500)
+    view(page)
+    page.screenshot(artefacts / f"{name}_run.png")
+    check_scores(server, entry, spoilt)
+    assert own_errors(page) == before and overlaps(page.graph()) == []
+    shown = page.page.locator(".vf-table")
+    for number, node in enumerate(("1", "4")):
+        (table,) = entry["outputs"][node]["vividface_table"]
+        assert shown.nth(number).locator(".vf-table-title").inner_text() == table["title"]
+        cells = shown.nth(number).locator("tbody tr").evaluate_all(
+            "rows => rows.map(row => [...row.cells].map(cell => cell.textContent))"
+        )
+        assert cells == table["rows"]
+    assert wired(page.to_api()) == wired(shipped(name)[1]), "the tables are no part of the prompt"
+    saved = {node["id"]: node for node in page.graph()["nodes"]}
+    for node in shipped(name)[0]["nodes"]:
+        assert saved[node["id"]].get("widgets_values") == node.get("widgets_values"), "nor of the saved graph"
+
+
+def test_scoring_a_folder_runs_without_the_page(server, spoilt):
+    check_scores(server, server.wait(server.queue(shipped(SCORE_FOLDER.name)[1])), spoilt)
 
 
 @pytest.mark.parametrize("name", SAVING)

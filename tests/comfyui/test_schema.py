@@ -13,8 +13,8 @@ from typing import Any
 from tests.comfyui.server import ComfyServer
 
 SNAPSHOT = Path(__file__).with_name("schema.json")
-CHANGING = ("file", "model")
-"""Lists of files, whose options depend on the machine."""
+CHANGING = ("file", "model", "folder", "rubric", "calibration")
+"""Lists of files and folders, whose options depend on the machine."""
 
 
 def described(info: dict[str, Any]) -> dict[str, Any]:

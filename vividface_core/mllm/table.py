@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vividface_core.mllm.rubric import Rubric
@@ -25,7 +25,7 @@ def as_text(rows: Sequence[dict[str, Any]], rubric: Rubric) -> str:
               for column in range(len(heads))]  # fmt: skip
     widths[0] = max(len(line[0]) for line in (heads, *lines))
     said = [_joined(line, widths) for line in (heads, *lines)]
-    return "\n".join([*said, _counts(rows)])
+    return "\n".join([*said, counts(rows)])
 
 
 def _cells(row: dict[str, Any], rubric: Rubric) -> list[str]:
@@ -34,10 +34,10 @@ def _cells(row: dict[str, Any], rubric: Rubric) -> list[str]:
         return [name, f"failed: {' '.join(row['error'].split())}"]
     found = row["judgement"]["assessment"]
     spread = row["judgement"]["spread"].get("final")
-    final = _number(row["final"]) + (f" ±{_number(spread['std'])}" if spread else "")
+    final = number(row["final"]) + (f" ±{number(spread['std'])}" if spread else "")
     change = sum(adjustment["points"] for adjustment in found["adjustments"])
-    scores = [_number(found["scores"][dimension.key]) for dimension in rubric.dimensions]
-    return [name, *scores, ("+" if change > 0 else "") + _number(change), final, row["tier"],
+    scores = [number(found["scores"][dimension.key]) for dimension in rubric.dimensions]
+    return [name, *scores, signed(change), final, row["tier"],
             "yes" if row["keep"] else "no"]  # fmt: skip
 
 
@@ -51,7 +51,8 @@ def _joined(cells: list[str], widths: list[int]) -> str:
     ).rstrip()
 
 
-def _counts(rows: Sequence[dict[str, Any]]) -> str:
+def counts(rows: Sequence[Mapping[str, Any]]) -> str:
+    """How many were judged, kept, not judged, and judged earlier."""
     judged = [row for row in rows if row["state"] == "judged"]
     kept, failed = sum(row["keep"] for row in judged), len(rows) - len(judged)
     again = sum(bool(row.get("resumed")) for row in rows)
@@ -61,5 +62,11 @@ def _counts(rows: Sequence[dict[str, Any]]) -> str:
     return ", ".join(parts)
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    """With a decimal where there is one."""
     return f"{value:.1f}".removesuffix(".0")
+
+
+def signed(value: float) -> str:
+    """With its sign, 0 without."""
+    return ("+" if value > 0 else "") + number(value)

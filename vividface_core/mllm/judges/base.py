@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from vividface_core.errors import InvalidAnswer, InvalidOption
+from vividface_core.errors import Interrupted, InvalidAnswer, InvalidOption
 from vividface_core.mllm.assessment import Assessment
-from vividface_core.mllm.judges.frames import Sampling, Shown, open_source, sample
+from vividface_core.mllm.judges.frames import Sampling, Shown, TimedClip, open_source, sample
 from vividface_core.mllm.rubric import RUBRIC, Rubric, parse_assessment
 from vividface_core.video.source import VideoFrames
 
@@ -97,14 +99,16 @@ class Judge(Protocol):
         identity: whatever decides its answers, as JSON values: two judges of one identity grade alike.
         rubric: what it goes by.
         concurrency: videos that it can look at in several threads at the same time.
+        stopped: set by another thread, it makes the judge give up for good: at the next frame, word or attempt.
     """
 
     name: str
     identity: dict[str, Any]
     rubric: Rubric
     concurrency: int
+    stopped: threading.Event
 
-    def judge(self, video: str | Path | VideoFrames, *, number: int = 0) -> Judgement:
+    def judge(self, video: str | Path | VideoFrames | TimedClip, *, number: int = 0) -> Judgement:
         """Grade one video.
 
         Args:
@@ -114,6 +118,7 @@ class Judge(Protocol):
             UnreadableVideo: it can't be read.
             InvalidAnswer: no answer could be used; see :class:`NoAssessment`.
             JudgeFailed: there was no answer.
+            Interrupted: ``stopped`` was set.
         """
 
 
@@ -155,6 +160,7 @@ class WritingJudge(ABC):
         if tries < 1:
             raise InvalidOption(f"A judge must be allowed at least 1 answer, not {tries}.")
         self.sampling, self.rubric, self.tries = sampling, rubric, tries
+        self.stopped = threading.Event()
         self.identity: dict[str, Any] = {"rubric": rubric.version, "frames": asdict(sampling), "tries": tries}
 
     def look(self, source: VideoFrames) -> Shown:
@@ -174,12 +180,13 @@ class WritingJudge(ABC):
             JudgeFailed: there is none.
         """
 
-    def judge(self, video: str | Path | VideoFrames, *, number: int = 0) -> Judgement:
+    def judge(self, video: str | Path | VideoFrames | TimedClip, *, number: int = 0) -> Judgement:
         """See :class:`Judge`."""
         began = time.monotonic()
-        shown = self.look(open_source(video))
+        shown = self.look(_Stoppable(open_source(video), self.stopped))
         refused: list[Refusal] = []
         while len(refused) < self.tries:
+            go_on(self.stopped)
             try:
                 reply = self.ask(shown, _complaint(refused), number)
                 assessment = parse_assessment(reply.text, self.rubric)
@@ -191,6 +198,30 @@ class WritingJudge(ABC):
         times = f"{self.tries} answers" if self.tries > 1 else "its only answer"
         raise NoAssessment(f"{self.name} gave no assessment of {shown.name} in {times}. The last: {refused[-1].reason}",
                            tuple(refused))  # fmt: skip
+
+
+def go_on(stopped: threading.Event) -> None:
+    """
+    Raises:
+        Interrupted: it was set.
+    """
+    if stopped.is_set():
+        raise Interrupted("The judging was stopped.")
+
+
+class _Stoppable:
+    """A source that ends its reading when asked."""
+
+    def __init__(self, source: VideoFrames | TimedClip, stopped: threading.Event) -> None:
+        self._source, self._stopped = source, stopped
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._source, name)
+
+    def read(self, start: int = 0, end: int | None = None) -> Iterator[Any]:
+        for frame in self._source.read(start, end):
+            go_on(self._stopped)
+            yield frame
 
 
 def _complaint(refused: list[Refusal]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from vividface_core.errors import InvalidOption
 from vividface_core.mllm.judges.base import TRIES, Judge
@@ -26,6 +26,7 @@ class JudgeOptions:
         key_env: environment variable with a server's key.
         server: fields of :class:`~vividface_core.mllm.judges.settings.ServerSettings`; ``None``: as the settings file
             says.
+        named_only: ask only servers that :mod:`~vividface_core.mllm.judges.named` allows to workflows.
     """
 
     rubric: Rubric = RUBRIC
@@ -42,6 +43,12 @@ class JudgeOptions:
     quiet: bool = False
     key_env: str | None = None
     server: dict[str, object] = field(default_factory=dict)
+    named_only: bool = False
+
+    @property
+    def heat(self) -> float:
+        """The temperature that holds."""
+        return self.temperature if self.temperature is not None else PASSES_TEMPERATURE if self.passes > 1 else 0.0
 
 
 def make_judge(names: Sequence[str], options: JudgeOptions) -> tuple[Judge, list[str]]:
@@ -73,8 +80,6 @@ def make_judge(names: Sequence[str], options: JudgeOptions) -> tuple[Judge, list
 
 def _one(name: str, options: JudgeOptions, notices: list[str]) -> Judge:
     kind, _, place = name.partition(":")
-    default = PASSES_TEMPERATURE if options.passes > 1 else 0.0
-    temperature = default if options.temperature is None else options.temperature
     if kind == "technical" and not place:
         from vividface_core.mllm.judges.technical import TechnicalJudge
 
@@ -84,23 +89,27 @@ def _one(name: str, options: JudgeOptions, notices: list[str]) -> Judge:
     if kind == "local" and place:
         from vividface_core.mllm.judges.local import LocalJudge, LocalOptions
 
-        local = LocalOptions(options.device, options.dtype, options.four_bit, options.max_tokens, temperature,
+        local = LocalOptions(options.device, options.dtype, options.four_bit, options.max_tokens, options.heat,
                              options.download, options.quiet)  # fmt: skip
         return LocalJudge(place, options.sampling, options.rubric, local, options.tries)
     if kind == "openai" and place:
-        return _server(place, options, temperature, notices)
+        return _server(place, options, notices)
     raise InvalidOption(f"There is no judge {name!r}; name one as {KINDS}.")
 
 
-def _server(address: str, options: JudgeOptions, temperature: float, notices: list[str]) -> Judge:
+def _server(address: str, options: JudgeOptions, notices: list[str]) -> Judge:
+    from vividface_core.mllm.judges.named import SERVERS, allowed_server
     from vividface_core.mllm.judges.openai_api import ServerJudge
     from vividface_core.mllm.judges.settings import server_settings
     from vividface_core.mllm.judges.transport import checked_address, is_open_network
 
-    address = checked_address(address)
+    address, named = allowed_server(address) if options.named_only else (checked_address(address), True)
     settings, told = server_settings(address, options.key_env, **options.server)
     notices += told
+    if settings.key and not named:
+        settings = replace(settings, key=None)
+        notices.append(f"{address} gets no key: it isn't named in {SERVERS} or the settings file.")
     if settings.key and is_open_network(address):
         notices.append(f"The key for {address} travels unencrypted (http). Use https where the server offers it.")
     return ServerJudge(address, options.model, options.sampling, options.rubric, settings, options.max_tokens,
-                       temperature, options.tries)  # fmt: skip
+                       options.heat, options.tries)  # fmt: skip

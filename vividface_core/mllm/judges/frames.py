@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from vividface_core.errors import InvalidOption, UnreadableVideo
 from vividface_core.video.frame import Frame
-from vividface_core.video.source import VideoFrames
+from vividface_core.video.source import ClipFrames, Picture, VideoFrames
 
 DEFAULT_FPS, DEFAULT_FRAMES = 2.0, 32
 
@@ -99,12 +100,56 @@ class Shown:
         return len(self.times)
 
 
-def open_source(video: str | Path | VideoFrames) -> VideoFrames:
+@dataclass(frozen=True)
+class _Clock:
+    """What of a file's facts concerns time."""
+
+    time_base: Fraction
+    kind: str = "memory"
+
+
+@dataclass(frozen=True)
+class _Tick(Picture):
+    """A frame in memory with its time, in frames."""
+
+    duration: int = 1
+
+    @property
+    def pts(self) -> int:
+        return self.index
+
+
+class TimedClip(ClipFrames):
+    """Frames in memory, shown at a constant rate, for judges.
+
+    Args:
+        clip: ``[T, 3, H, W]``, float32, RGB, 0…1.
+        fps: frames a second.
+
+    Raises:
+        InvalidOption: another shape, or a rate of 0 or less.
+    """
+
+    is_whole, path = False, None
+
+    def __init__(self, clip: Tensor, fps: Fraction | float, name: str = "images") -> None:
+        super().__init__(clip, name)
+        if not (fps > 0 and math.isfinite(fps)):
+            raise InvalidOption(f"{name} can't have {fps} frames a second; give a number above 0.")
+        self.fps = Fraction(fps).limit_denominator(100_000)
+        self.file = _Clock(1 / self.fps)
+
+    def read(self, start: int = 0, end: int | None = None) -> Iterator[_Tick]:
+        for picture in super().read(start, end):
+            yield _Tick(picture.index, picture.pixels)
+
+
+def open_source(video: str | Path | VideoFrames | TimedClip) -> VideoFrames | TimedClip:
     """A video by its path, or as it is."""
-    return video if isinstance(video, VideoFrames) else VideoFrames(video)
+    return VideoFrames(video) if isinstance(video, (str, Path)) else video
 
 
-def sample(source: VideoFrames, sampling: Sampling, multiple: int = 1, least: int = 0) -> Shown:
+def sample(source: VideoFrames | TimedClip, sampling: Sampling, multiple: int = 1, least: int = 0) -> Shown:
     """Take frames at even distances in time and bring them to size, each as soon as it is decoded.
 
     The video is read twice: what a container says about its length is not always true.

@@ -21,7 +21,7 @@ from vividface_core.errors import (
     UnsupportedCheckpoint,
 )
 from vividface_core.hub import endpoint, is_offline
-from vividface_core.mllm.judges.base import TRIES, Reply, WritingJudge
+from vividface_core.mllm.judges.base import TRIES, Reply, WritingJudge, go_on
 from vividface_core.mllm.judges.frames import Sampling, Shown, sample
 from vividface_core.mllm.rubric import RUBRIC, Rubric, render_prompt
 from vividface_core.video.source import VideoFrames
@@ -65,6 +65,10 @@ class LocalJudge(WritingJudge):
 
     Args:
         model: folder in transformers' layout, or a Hub name such as ``Qwen/Qwen2.5-VL-7B-Instruct``.
+        loaded: what another judge of this model and these types has loaded already: its ``loaded``.
+
+    Attributes:
+        loaded: the model and its processor; whoever moves the model to another device finds it used there.
 
     Raises:
         MissingDependency: transformers (or bitsandbytes, accelerate) is absent, broken or too old.
@@ -74,7 +78,8 @@ class LocalJudge(WritingJudge):
     """
 
     def __init__(self, model: str | Path, sampling: Sampling | None = None, rubric: Rubric = RUBRIC,
-                 options: LocalOptions | None = None, tries: int = TRIES) -> None:  # fmt: skip
+                 options: LocalOptions | None = None, tries: int = TRIES,
+                 loaded: tuple[Any, Any] | None = None) -> None:  # fmt: skip
         super().__init__(sampling or Sampling(), rubric, tries)
         self._options = options or LocalOptions()
         if self._options.max_tokens < 1 or self._options.temperature < 0:
@@ -86,7 +91,7 @@ class LocalJudge(WritingJudge):
         )
         self.folder = find_model(model, self._options.download)
         kind = read_json(self.folder / "config.json").get("model_type")
-        self._model, self._processor = self._load(kind)
+        self.loaded = self._model, self._processor = loaded or self._load(kind)
         video = self._processor.video_processor
         self._factor = int(video.patch_size) * int(video.merge_size)
         self.name = f"local:{model}"
@@ -118,7 +123,8 @@ class LocalJudge(WritingJudge):
         asked = inputs["input_ids"].shape[1]
         with self._out_of_memory(shown), torch.inference_mode(), torch.random.fork_rng(self._generators()):
             torch.manual_seed(number)
-            made = self._model.generate(**inputs, **self._decoding())[0, asked:]
+            made = self._model.generate(**inputs, **self._decoding(), stopping_criteria=self._criteria())[0, asked:]
+        go_on(self.stopped)
         text = self._processor.tokenizer.decode(made, skip_special_tokens=True)
         if len(made) >= self._options.max_tokens and int(made[-1]) not in self._ends():
             raise InvalidAnswer(
@@ -141,7 +147,11 @@ class LocalJudge(WritingJudge):
         return set(ends) if isinstance(ends, (list, tuple)) else {ends}
 
     def _generators(self) -> list[int]:
-        return list(range(torch.cuda.device_count())) if self._device.type == "cuda" else []
+        return list(range(torch.cuda.device_count())) if self._model.device.type == "cuda" else []
+
+    def _criteria(self) -> list[Any]:
+        """Asked by transformers after each token whether that was the last."""
+        return [lambda ids, scores, **_: torch.full((len(ids),), self.stopped.is_set(), device=ids.device)]
 
     @contextmanager
     def _out_of_memory(self, shown: Shown):

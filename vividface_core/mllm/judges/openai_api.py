@@ -100,7 +100,8 @@ class ServerJudge(WritingJudge):
             schema = {"name": "assessment", "schema": answer_schema(self.rubric), "strict": True}
             body["response_format"] = {"type": "json_schema", "json_schema": schema}
         answer, facts = self._transport.chat(
-            lambda cut: {**body, self._settings.tokens_field: self._max_tokens << min(cut, 2)}
+            lambda cut: {**body, self._settings.tokens_field: self._max_tokens << min(cut, 2)},
+            self.stopped,
         )
         return Reply(answer, {**facts, "structured": structured})
 

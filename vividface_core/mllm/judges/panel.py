@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 from vividface_core.errors import InvalidAnswer, InvalidOption, JudgeFailed
 from vividface_core.mllm.assessment import Adjustment, Assessment
 from vividface_core.mllm.judges.base import Failure, Judge, Judgement, Refusal, Spread
+from vividface_core.mllm.judges.frames import TimedClip
 from vividface_core.mllm.rubric import TOTAL, Rubric
 from vividface_core.video.source import VideoFrames
 
@@ -41,12 +43,16 @@ class Panel:
             "kind": "panel", "passes": passes, "judges": [judge.identity for judge in judges],
         }  # fmt: skip
         self.concurrency = min(judge.concurrency for judge in judges)
+        self.stopped = threading.Event()
+        for judge in judges:
+            judge.stopped = self.stopped
 
-    def judge(self, video: str | Path | VideoFrames, *, number: int = 0) -> Judgement:
+    def judge(self, video: str | Path | VideoFrames | TimedClip, *, number: int = 0) -> Judgement:
         """See :class:`~vividface_core.mllm.judges.base.Judge`.
 
         Raises:
             JudgeFailed: no pass gave an assessment.
+            Interrupted: ``stopped`` was set.
         """
         began = time.monotonic()
         members: list[Judgement] = []

@@ -136,6 +136,15 @@ def server_settings(address: str, key_env: str | None = None, **options: Any) ->
     return replace(ServerSettings(), key=key, **merged), notices
 
 
+def tables_of_servers() -> list[str]:
+    """Base URLs that have a table of their own in the settings file, as they stand there.
+
+    Raises:
+        InvalidOption, MissingDependency: see :func:`server_settings`.
+    """
+    return [name for name, value in _read(settings_file()).items() if isinstance(value, dict)]
+
+
 def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         if os.environ.get(FILE):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +12,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
 
-from vividface_core.errors import InvalidOption, JudgeFailed
+from vividface_core.errors import Interrupted, InvalidOption, JudgeFailed
 from vividface_core.mllm.judges.limits import Pace, back_off, retry_after
 from vividface_core.mllm.judges.settings import ServerSettings
 
@@ -70,11 +71,13 @@ class Transport:
         proxies = [ProxyHandler({})] if urlsplit(self.address).hostname in LOOPBACK else []
         self._opener = build_opener(_NoRedirect, *proxies)
 
-    def chat(self, make: Callable[[int], dict[str, Any]]) -> tuple[str, dict[str, Any]]:
+    def chat(self, make: Callable[[int], dict[str, Any]],
+             stopped: threading.Event | None = None) -> tuple[str, dict[str, Any]]:  # fmt: skip
         """Ask until there is a whole answer.
 
         Args:
             make: the request's body; its argument counts the answers that were cut off so far.
+            stopped: set by another thread, nothing more is sent.
 
         Returns:
             The text, and the server's ``usage`` and ``model``.
@@ -82,22 +85,26 @@ class Transport:
         Raises:
             Refused: the server refuses this request for good.
             JudgeFailed: every attempt failed.
+            Interrupted: ``stopped`` was set.
         """
+        stopped = stopped or threading.Event()
         attempts = self._settings.retries + 1
         cut, reason = 0, ""
         for attempt in range(1, attempts + 1):
             try:
                 with self._pace.turn():
+                    if stopped.is_set():
+                        raise Interrupted(f"{self.address} isn't asked any more: the judging was stopped.")
                     return self._once(make(cut))
             except _Passing as error:
                 reason = self._clean(str(error))
                 cut += isinstance(error, CutOff)
-                self._wait(attempt, attempts, error, reason)
+                self._wait(attempt, attempts, error, reason, stopped)
         raise JudgeFailed(
             f"{self.address} gave no whole answer in {attempts} attempt{'s' * (attempts > 1)}. The last: {reason}"
         )
 
-    def _wait(self, attempt: int, attempts: int, error: _Passing, reason: str) -> None:
+    def _wait(self, attempt: int, attempts: int, error: _Passing, reason: str, stopped: threading.Event) -> None:
         if attempt == attempts:
             return
         pause = back_off(attempt, self._settings.back_off)
@@ -109,7 +116,7 @@ class Transport:
                 ) from None
             pause = max(pause, error.wait)
             self._pace.hold(error.wait)
-        time.sleep(pause)
+        stopped.wait(pause)
 
     def _once(self, body: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         settings = self._settings

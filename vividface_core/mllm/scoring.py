@@ -1,0 +1,150 @@
+"""Many videos before one judge: each once, several at a time where the judge can, stopped when asked."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vividface_core.errors import Interrupted, MissingDependency, UnwritableVideo, VividFaceError
+from vividface_core.mllm.calibration import Calibration
+from vividface_core.mllm.judges.base import Judge
+from vividface_core.mllm.judges.transport import Refused
+from vividface_core.mllm.records import Records, content_of, judge_id
+from vividface_core.mllm.rubric import Rubric
+
+HOPELESS = (401, 403, 404, 407)
+"""HTTP refusals that every other video would get too."""
+LISTEN, GRACE = 0.1, 0.5
+"""Seconds between two looks at whether to stop, and that judges get then to let go of their files."""
+
+
+def judged(judge: Judge, clips: Sequence[Path], records: Records, names: Mapping[Path, str] | None = None,
+           listen: Callable[[], None] | None = None) -> Iterator[tuple[Path, dict[str, Any]]]:  # fmt: skip
+    """Each clip with its record, in the order in which they are done.
+
+    As many at once as the judge can. After an error those under way are finished and kept; Ctrl-C waits for none.
+
+    Args:
+        names: of clips in records; without one it is their file's.
+        listen: called ten times a second in the caller's thread; what it raises stops everything at once.
+
+    Raises:
+        VividFaceError: no other clip could be judged either.
+    """
+    names = names or {}
+    count = min(judge.concurrency, len(clips))
+    if count <= 1 and listen is None:
+        for clip in clips:
+            yield clip, _one(judge, clip, records, names.get(clip))
+        return
+    waiting: queue.SimpleQueue[Path] = queue.SimpleQueue()
+    results: queue.SimpleQueue[tuple[Path, dict[str, Any] | BaseException]] = queue.SimpleQueue()
+    stopped = threading.Event()
+    for clip in clips:
+        waiting.put(clip)
+
+    def work() -> None:
+        while not stopped.is_set():
+            try:
+                clip = waiting.get_nowait()
+            except queue.Empty:
+                return
+            try:
+                results.put((clip, _one(judge, clip, records, names.get(clip))))
+            except BaseException as error:
+                stopped.set()
+                results.put((clip, error))
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in clips:
+            clip, result = _next(results, listen, judge, threads)
+            if isinstance(result, BaseException):
+                raise result
+            yield clip, result
+    except Exception:
+        stopped.set()
+        for thread in () if judge.stopped.is_set() else threads:
+            thread.join()
+        raise
+    finally:
+        stopped.set()
+
+
+def _next(results: queue.SimpleQueue, listen: Callable[[], None] | None, judge: Judge,
+          threads: Sequence[threading.Thread]) -> Any:  # fmt: skip
+    if listen is None:
+        return results.get()
+    while True:
+        try:
+            listen()
+        except BaseException:
+            let_go(judge, threads)
+            raise
+        try:
+            return results.get(timeout=LISTEN)
+        except queue.Empty:
+            continue
+
+
+def let_go(judge: Judge, threads: Sequence[threading.Thread]) -> None:
+    """Make a judge give up, and wait a moment for its threads. An answer that is on its way already may still come."""
+    judge.stopped.set()
+    for thread in threads:
+        thread.join(GRACE / len(threads))
+
+
+def _one(judge: Judge, clip: Path, records: Records, name: str | None) -> dict[str, Any]:
+    """A clip's record: an earlier run's, or a new one.
+
+    Raises:
+        VividFaceError: no other clip could be judged either.
+    """
+    judge_name = judge_id(judge.identity)
+    video, name = name or str(clip), name or clip.name
+    record: dict[str, Any] = {"video": video, "name": name, "content": None, "judge": judge_name}
+    try:
+        record["content"] = content_of(clip)
+        known = records.find(name, record["content"], judge_name)
+        if known:
+            return {**known, "video": video, "resumed": True}
+        record |= {"state": "judged", "judgement": judge.judge(clip).to_json()}
+    except (Interrupted, MissingDependency, UnwritableVideo):
+        raise
+    except VividFaceError as error:
+        if isinstance(error, Refused) and error.status in HOPELESS:
+            raise
+        record |= {"state": "failed", "error": str(error)}
+        if refused := getattr(error, "refused", ()):
+            record["refused"] = [{"answer": refusal.answer, "reason": refusal.reason} for refusal in refused]
+    records.add(record)
+    return record
+
+
+def finished(record: Mapping[str, Any], rubric: Rubric, calibration: Calibration | None = None,
+             threshold: float | None = None) -> dict[str, Any]:  # fmt: skip
+    """A record with its verdict, which calibration and thresholds decide and which is therefore not kept.
+
+    Args:
+        threshold: clips above it are kept; ``None``: the rubric's own.
+    """
+    if record["state"] != "judged":
+        return {**record, "final": None, "tier": None, "keep": False}
+    final = record["judgement"]["assessment"]["final"]
+    if calibration is not None:
+        final = calibration.correct(final, rubric=rubric.version, judge=record["judge"])
+    keep = rubric.keeps(final) if threshold is None else final > threshold
+    return {**record, "final": final, "tier": rubric.tier(final), "keep": keep}
+
+
+def news(judge: Any) -> list[str]:
+    """What a judge has to say to the user since the last time."""
+    notices, told = getattr(judge, "notices", []), []
+    while notices:
+        told.append(notices.pop(0))
+    return told

@@ -1,6 +1,7 @@
-"""From raw videos to training samples: ``python -m training.prepare VIDEO_OR_FOLDER … --out data/mine``.
+"""From raw videos to training samples: ``python -m training.prepare VIDEO_OR_FOLDER … --out data/mine``, or from the
+clips that ``vividface curate`` kept: ``python -m training.prepare --manifest dataset/manifest.jsonl --out data/mine``.
 
-Face clips are cut (:mod:`training.data.face_clips`), parsed, degraded ``--variants`` times with fixed seeds and
+Face clips are cut (:mod:`vividface_core.curate.clips`), parsed, degraded ``--variants`` times with fixed seeds and
 encoded. A sample holds the clean latent ``high``, the degraded latents ``low.0`` …, the face mask on the latent grid
 ``mask``, and, with ``--pixels``, the clean clip and its mask for the pixel stage. A run that was interrupted goes on
 where it was; another recipe is refused. ``contact_sheet.jpg`` shows what was kept and what was left out, and why.
@@ -21,8 +22,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from training.command import exit_status
-from training.data.face_clips import ClipRules, FaceClip, find_clips, read_clip
 from training.data.shards import ShardWriter
+from vividface_core.curate.clips import ClipRules, FaceClip, find_clips, read_clip, whole_clips
+from vividface_core.curate.manifest import kept_clips
 from vividface_core.degrade import DegradationRanges
 from vividface_core.devices import pick_device, pick_dtype
 from vividface_core.errors import InvalidOption, VividFaceError
@@ -140,17 +142,22 @@ class ContactSheet:
 
 def prepare(
     videos: list[Path], writer: ShardWriter, rules: ClipRules, make: SampleMaker, sheet: ContactSheet,
-    detector_name: str = "auto", device: torch.device | str = "cpu",
+    detector_name: str = "auto", device: torch.device | str = "cpu", whole: bool = False,
 ) -> Counter:  # fmt: skip
-    """Add every clip of ``videos`` that isn't there yet. Returns how many were kept, known, and dropped for what."""
+    """Add every clip of ``videos`` that isn't there yet. Returns how many were kept, known, and dropped for what.
+
+    Args:
+        whole: the videos are face clips already, and aren't cropped again.
+    """
     detector, counts = load_detector(detector_name, device=device), Counter()
+    find = whole_clips if whole else find_clips
     for video in tqdm(videos, desc="Preparing", unit="video", file=sys.stderr):
         source = str(video.resolve())
         if writer.is_finished(source):
             counts["videos finished before"] += 1
             continue
         try:
-            for clip in find_clips(video, rules, detector, lambda *_: None):
+            for clip in find(video, rules, detector, lambda *_: None):
                 counts[_take(clip, writer, rules, make, sheet)] += 1
             writer.finish(source)
         except VividFaceError as error:
@@ -175,7 +182,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """The command line; see the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("videos", type=Path, nargs="+", help="videos, or folders of videos")
+    add("videos", type=Path, nargs="*", help="videos, or folders of videos")
+    add("--manifest", type=Path, help="in place of videos: take the clips that vividface curate kept, as they are")
     add("--out", type=Path, required=True)
     add("--model", default="vividface-nano", help="whose autoencoder makes the latents")
     add("--frames", type=int, default=81)
@@ -202,17 +210,23 @@ def main(argv: list[str] | None = None) -> int:
 
 def run(args: argparse.Namespace) -> None:
     """Prepare, save the contact sheet, print the statistics."""
-    rules = ClipRules(args.frames, args.size, args.margin, args.smallest, args.score, args.stride)
-    videos, device = find_videos(args.videos), pick_device(args.device)
+    # Clips of a manifest were chosen by better means: none is left out again for its size or the detector's doubts.
+    least = (0.0, 0.0) if args.manifest else (args.smallest, args.score)
+    rules = ClipRules(args.frames, args.size, args.margin, *least, args.stride)
+    if bool(args.videos) == bool(args.manifest):
+        raise InvalidOption("Name videos, or a manifest with --manifest; one of the two.")
+    videos = kept_clips(args.manifest) if args.manifest else find_videos(args.videos)
+    device = pick_device(args.device)
     parser, ranges = load_parser(args.parser, device=device), DegradationRanges()
     recipe = {
         "model": args.model, "clips": asdict(rules), "degradation": asdict(ranges), "variants": args.variants,
         "pixels": args.pixels, "mask": parser.name, "detector": args.detector, "seed": args.seed,
+        **({"whole_clips": True} if args.manifest else {}),
     }  # fmt: skip
     with ShardWriter(args.out, recipe) as writer:
         restorer = load_restorer(args.model, device=device, dtype=pick_dtype(args.dtype))
         make, sheet = SampleMaker(restorer, parser, ranges, args.variants, args.pixels, args.seed), ContactSheet()
-        counts = prepare(videos, writer, rules, make, sheet, args.detector, device)
+        counts = prepare(videos, writer, rules, make, sheet, args.detector, device, bool(args.manifest))
     if not sheet.empty:
         sheet.save(args.out / "contact_sheet.jpg")
     for what, count in sorted(counts.items()):

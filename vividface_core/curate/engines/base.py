@@ -1,0 +1,46 @@
+"""What runs the stages of a curation: the same work on this machine or on a cluster, with the same results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+Item = dict[str, Any]
+"""What a worker is given: JSON values."""
+Result = dict[str, Any]
+"""What it makes of it: JSON values."""
+Worker = Callable[[Item], Result]
+"""Does one item. It turns a fault of the item into a result; an exception means that no other item can be done either.
+It looks into the store first and writes its record before it returns, so that an item which is given out again after a
+crash isn't done twice."""
+
+
+class Engine(Protocol):
+    """Gives items to workers.
+
+    Attributes:
+        name: for messages.
+        workers: processes that work at the same time.
+        notices: what the user should know, such as that workers died; whoever tells it takes it away.
+    """
+
+    name: str
+    workers: int
+    notices: list[str]
+
+    def map(self, make_worker: Callable[[], Worker], items: Sequence[Item], *, concurrency: int = 1,
+            gpus: float = 0.0, processes: int | None = None) -> Iterator[tuple[Item, Result]]:  # fmt: skip
+        """Each item with its result, as they are done, in any order.
+
+        Args:
+            make_worker: can be pickled; called once in each process and each of its threads. Loads what the work needs.
+            concurrency: items that one process has in hand at once, in threads: for work that waits for something else.
+            gpus: that each process needs; 0.25: four share one. Without a meaning in this process, which has them all.
+            processes: at most so many. 1 for a judge behind a server, whose limits hold for a process.
+
+        Raises:
+            VividFaceError: as a worker, or what makes one, raised it. What other workers had in hand is finished.
+        """
+
+    def close(self) -> None:
+        """Give back what was started. Safe to call twice."""

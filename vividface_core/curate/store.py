@@ -1,0 +1,81 @@
+"""What each stage found out about each item: one small JSON file, whole or not there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from vividface_core.errors import UnwritableVideo
+
+
+def digest_of(values: object) -> str:
+    """Ten hexadecimal digits that stand for JSON values."""
+    text = json.dumps(values, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+class Store:
+    """Records by stage and key. Several processes, on several machines with one file system, may use it at once.
+
+    Args:
+        folder: made when the first record is put.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder)
+
+    def get(self, stage: str, key: str) -> dict[str, Any] | None:
+        """A record; ``None`` if there is none, or a power cut damaged it."""
+        try:
+            record = json.loads(self._path(stage, key).read_bytes())
+        except (OSError, ValueError):
+            return None
+        return record if isinstance(record, dict) else None
+
+    def put(self, stage: str, key: str, record: dict[str, Any]) -> None:
+        """Write a record; a reader sees the one before or this one, whole.
+
+        Raises:
+            UnwritableVideo: it can't be written.
+        """
+        path = self._path(stage, key)
+        # Two machines may write the same record, so neither process ids nor keys make the name unique.
+        partial = path.with_name(f".{uuid.uuid4().hex}.partial")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with partial.open("wb") as file:
+                file.write(json.dumps(record, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+        except OSError as error:
+            raise UnwritableVideo(f"{path} can't be written: {error.strerror}. The same command goes on.") from error
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def keys(self, stage: str) -> Iterator[str]:
+        """Of all records of a stage, in any order."""
+        folder = self.folder / stage
+        if folder.is_dir():
+            yield from (path.stem for path in folder.glob("[!.]*.json"))
+
+    def clear(self, stage: str) -> None:
+        """Forget a stage.
+
+        Raises:
+            UnwritableVideo: its records can't be removed.
+        """
+        try:
+            if (self.folder / stage).exists():
+                shutil.rmtree(self.folder / stage)
+        except OSError as error:
+            raise UnwritableVideo(f"{self.folder / stage} can't be removed: {error.strerror}.") from error
+
+    def _path(self, stage: str, key: str) -> Path:
+        return self.folder / stage / f"{key}.json"

@@ -27,7 +27,7 @@ lint: .venv/.installed-dev
 	touch $@
 
 .venv/.installed-dev: .venv/.installed
-	$(PIP) --editable '.[dev,train,comfyui]'
+	$(PIP) --editable '.[dev,train,comfyui,curate]'
 	$(BIN)/python tests/environment/browser.py
 	touch $@
 

@@ -35,7 +35,7 @@ def export(model: Path, output: Path, card: ModelCard, dtype: torch.dtype = torc
     output = Path(output)
     if output.exists() and not (output / CARD).is_file():
         raise InvalidOption(f"{output} exists and is no checkpoint folder; choose another output.")
-    restorer = load_restorer(str(model), dtype=torch.float32)
+    restorer = load_restorer(str(model), dtype=torch.float32, plain=True)
     known = read_json(Path(model) / CARD)
     meta = {**known, **card.entries()}
     save_checkpoint_folder(output, restorer.vae, restorer.transformer, restorer.prompt, meta, dtype)
@@ -123,7 +123,7 @@ def _run(args: argparse.Namespace) -> None:
     size = sum(file.stat().st_size for file in args.output.rglob("*") if file.is_file())
     print(f"{args.output}: {size / 1e6:.1f} MB")
     if args.original:
-        restorer = load_restorer(str(args.output), dtype=torch.float32)
+        restorer = load_restorer(str(args.output), dtype=torch.float32, plain=True)
         for path in export_original(restorer, args.original, args.output.name, DTYPES[args.dtype]):
             print(path)
     if args.push:

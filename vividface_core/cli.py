@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
-from vividface_core.errors import VividFaceError
+from vividface_core.errors import InvalidOption, VividFaceError
 
 DEVICES = "auto, cpu, cuda, cuda:N, mps or xpu"
 KEPT = {
@@ -17,6 +18,7 @@ KEPT = {
     "run": " Finished files are kept: the same command does the rest.",
     "bench": " Finished clips are kept: the same command does the rest.",
     "score": " Videos that were judged are kept in the file of --jsonl: the same command does the rest.",
+    "curate": " Everything that was found out is kept: the same command does the rest.",
 }
 """What Ctrl-C leaves behind, by command."""
 
@@ -50,6 +52,20 @@ TOOLS = {
         "grade face videos by a multimodal model, as training data",
         "Grade face videos by the paper's criteria: a multimodal model on this machine or behind a server looks at "
         "frames of each and gives five scores, bonuses and penalties. Sums are computed anew.",
+    ),
+    "curate": (
+        "vividface_core.curate.command",
+        "make a data set of face clips out of a folder of videos",
+        "Cut videos into face clips, measure them, leave out what is technically poor or there already, have a judge "
+        "grade the others, and keep the best: clips, a manifest with every score and every reason, a contact sheet, "
+        "and a page where a person can overrule. The same command goes on where it was stopped; nothing is judged "
+        "twice.",
+    ),
+    "calibrate": (
+        "vividface_core.curate.calibrate",
+        "correct a judge's scores by those of people",
+        "Fit the correction that brings a judge's scores in line with people's: monotone, for one judge and one version "
+        "of the criteria, from five or more clips that a person scored. Tells the rank correlation before and after.",
     ),
 }
 """Commands that live in rooms of their own, by name: a module with ``add_options`` and ``run``, a line and a paragraph
@@ -94,8 +110,23 @@ def _add_restore(commands: argparse._SubParsersAction) -> None:
     add("--overlap", type=int, metavar="FRAMES", help="frames that neighbouring windows share")
     add("--size", type=int, metavar="PIXELS", help="side of the crop; default: what the model was trained on")
     add("--detector", default="auto", help="auto (default), mtcnn or retinaface")
+    add("--keep-size", action="store_true",
+        help="with --whole-frame: restore at the video's own size, as far as memory goes")
     add("--device", default="auto", help=DEVICES)
+    add("--devices", metavar="LIST",
+        help="several devices, a process each, that share the windows: 0,1 or cuda:0,cuda:1")
     add("--dtype", default="auto", help="auto, fp32, bf16 or fp16")
+    add("--weights", default="auto", metavar="HOW",
+        help="quantised weights (fp8, GGUF): dense unpacks them once, compact at every use, in less memory and slower; "
+        "auto (default): dense where they fit easily")
+    add("--attention", default="auto", metavar="KERNEL",
+        help="auto (default), flash, cudnn, efficient or math; flash3 and sage, which isn't exact, need their packages")
+    add("--linear", default="auto", metavar="HOW",
+        help="the denoiser's large matrices: auto (default, exact), fp8-weights (stored in 8 bits) or fp8 (multiplied "
+        "in 8 bits as well, where the device can)")
+    add("--compile", action="store_true", help="compile the denoiser: takes a minute at first, pays off on a GPU")
+    add("--cuda-graphs", action="store_true", help="record the denoiser's pass for sizes that come again")
+    add("--plain", action="store_true", help="diffusers' own modules, slower and larger: the same result, to compare")
     add("--resume", action="store_true", help="go on with an interrupted run at its first unfinished shot")
     add("--side-by-side", type=Path, metavar="FILE", help="also write input and output next to each other")
     add("--quiet", action="store_true", help="no progress, notices only")
@@ -123,49 +154,65 @@ def _add_models(commands: argparse._SubParsersAction) -> None:
     listing = actions.add_parser("list", help="all known checkpoints and whether they are here")
     where = actions.add_parser("where", help="the folder of one checkpoint")
     where.add_argument("name")
+    look = actions.add_parser("inspect", help="what a file or folder is, and in which format")
+    look.add_argument("path", type=Path)
     download = actions.add_parser("download", help="fetch a checkpoint from the Hub, checked and resumable")
     download.add_argument("name")
     for action in (listing, where, download):
         action.add_argument("--models-dir", type=Path, action="append", default=[], metavar="DIR")
-    convert = actions.add_parser("convert", help="make one folder out of the official files")
-    convert.add_argument("--dit", type=Path, required=True, help="vividface.ckpt or any Wan denoiser")
-    convert.add_argument("--vae", type=Path, required=True, help="Wan2.1_VAE.pth or any Wan VAE")
-    source = convert.add_mutually_exclusive_group(required=True)
+    convert = actions.add_parser(
+        "convert", help="make one folder out of the official files, or a denoiser for ComfyUI",
+        description="Make one folder out of the official files. An output that ends in .safetensors gets the denoiser "
+        "alone, as ComfyUI reads it from diffusion_models.",
+    )
+    convert.add_argument("--dit", type=Path, required=True, help="vividface.ckpt or any Wan denoiser, in any format")
+    convert.add_argument("--vae", type=Path, help="Wan2.1_VAE.pth or any Wan VAE; for a folder")
+    source = convert.add_mutually_exclusive_group()
     source.add_argument("--umt5", type=Path, help="UMT5-XXL encoder, read one layer at a time")
     source.add_argument("--prompt", type=Path, help="an empty_prompt.safetensors that exists already")
     convert.add_argument("-o", "--output", type=Path, required=True)
-    convert.add_argument("--dtype", default="bf16", help="fp32, bf16 (default) or fp16")
+    convert.add_argument("--dtype", default="bf16",
+                         help="fp32, bf16 (default), fp16, or fp8: the denoiser's matrices in 8 bits with scales")
     models.set_defaults(run=run_models)
 
 
 def run_restore(args: argparse.Namespace) -> None:
     """Carry out ``vividface restore``."""
-    from vividface_core.devices import pick_device, pick_dtype
+    from vividface_core.devices import pick_device, pick_devices, pick_dtype
     from vividface_core.pipeline import RestoreOptions, restore_video
     from vividface_core.progress import Console, peak_memory
+    from vividface_core.restorers.pool import DevicePool
     from vividface_core.video.reader import probe
+    from vividface_core.wan import attention, linears
     from vividface_core.weights import load_restorer, where
 
     options = RestoreOptions(
         preset=args.preset, whole_frame=args.whole_frame, faces=args.faces, min_face=args.min_face,
         strength=args.strength, color=args.color, window=args.window, overlap=args.overlap,
         detector=args.detector, size=args.size,
-        identity_guard=args.identity_guard, identity_threshold=args.identity_threshold,
+        identity_guard=args.identity_guard, identity_threshold=args.identity_threshold, keep_size=args.keep_size,
     )
     probe(args.input)  # an unreadable input is said before a model is loaded
-    device = pick_device(args.device)
+    if args.devices and args.device != "auto":
+        raise InvalidOption("--device and --devices are both given; leave out one of them.")
+    devices = pick_devices(args.devices) if args.devices else [pick_device(args.device)]
     folders = args.models_dir or None
-    restorer = load_restorer(args.model, device=device, dtype=pick_dtype(args.dtype), folders=folders)
     console = Console(quiet=args.quiet)
+    load = partial(load_restorer, args.model, dtype=pick_dtype(args.dtype), folders=folders, weights=args.weights,
+                   attention=args.attention, linear=args.linear, compile=args.compile, graphs=args.cuda_graphs,
+                   plain=args.plain)
+    restorer = load(device=devices[0]) if len(devices) == 1 else DevicePool(load, devices, console.notice)
     if args.model == "vividface-nano":
         console.notice("vividface-nano is the small embedded model; 'vividface models list' shows the full ones.")
     began = time.monotonic()
-    model_id = str(where(args.model, folders))
+    inexact = {args.linear, args.attention} & (attention.INEXACT | linears.INEXACT)
+    model_id = " ".join([str(where(args.model, folders)), *sorted(inexact)])
     try:
         result = restore_video(args.input, args.output, restorer, options, resume=args.resume, listener=console,
                                model_id=f"{model_id} {restorer.dtype}")
     finally:
         console.close()  # an error's line stands alone
+        restorer.close()
     if args.side_by_side:
         from vividface_core.video.compare import side_by_side
 
@@ -183,12 +230,10 @@ def run_models(args: argparse.Namespace) -> None:
     from vividface_core.progress import share_bar
 
     if args.action == "convert":
-        from vividface_core.devices import pick_dtype
-
-        with share_bar("Converting") as progress:
-            weights.convert(dit=args.dit, vae=args.vae, umt5=args.umt5, prompt=args.prompt, output=args.output,
-                            dtype=pick_dtype(args.dtype), progress=progress)
-        print(args.output)
+        _convert(args)
+        return
+    if args.action == "inspect":
+        print(weights.inspect(args.path))
         return
     folders = args.models_dir or None
     if args.action == "where":
@@ -202,10 +247,31 @@ def run_models(args: argparse.Namespace) -> None:
             print(entry)
 
 
+def _convert(args: argparse.Namespace) -> None:
+    from vividface_core import weights
+    from vividface_core.devices import pick_dtype
+    from vividface_core.progress import share_bar
+    from vividface_core.wan.quantised import FP8
+
+    dtype = FP8["float8_e4m3fn"] if args.dtype == "fp8" else pick_dtype(args.dtype)
+    if args.output.suffix == ".safetensors":
+        if args.vae or args.umt5 or args.prompt:
+            raise InvalidOption("A .safetensors file gets the denoiser alone; leave out --vae, --umt5 and --prompt.")
+        weights.convert_denoiser(args.dit, args.output, dtype)
+    elif args.vae is None:
+        raise InvalidOption("A folder needs the autoencoder as well: say where it is with --vae.")
+    else:
+        with share_bar("Converting") as progress:
+            weights.convert(dit=args.dit, vae=args.vae, umt5=args.umt5, prompt=args.prompt, output=args.output,
+                            dtype=dtype, progress=progress)
+    print(args.output)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Entry point. Returns 0, 1 after an error (one line on stderr) or with failed files, or 130 after Ctrl-C."""
     words = sys.argv[1:] if argv is None else argv
     args = build_parser(words[0] if words else "").parse_args(argv)
+    args.words = list(words)
     try:
         return args.run(args) or 0
     except VividFaceError as error:

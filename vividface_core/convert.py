@@ -1,6 +1,9 @@
-"""The project's own checkpoint folder: written whole or not at all.
+"""The project's own checkpoint folder, and a denoiser for ComfyUI: written whole or not at all.
 
-``vae/`` and ``transformer/`` in diffusers' layout, ``empty_prompt.safetensors``, and ``vividface.json``.
+A folder is ``vae/`` and ``transformer/`` in diffusers' layout, ``empty_prompt.safetensors``, and ``vividface.json``.
+
+In fp8 the matrices of the blocks are stored in 8 bits with a scale each, as ComfyUI stores them; what is small or
+sensitive stays wider.
 """
 
 from __future__ import annotations
@@ -18,10 +21,12 @@ from torch import Tensor, nn
 
 from vividface_core.errors import InvalidOption, UnsupportedCheckpoint
 from vividface_core.restorers.one_step import OneStepRestorer
-from vividface_core.wan.build import load_transformer, load_vae
+from vividface_core.wan.build import HEAD_WIDTH, load_transformer, load_vae
 from vividface_core.wan.empty_prompt import FILE_NAME, EmptyPrompt, compute_empty_prompt
+from vividface_core.wan.names import original_transformer_names
+from vividface_core.wan.quantised import FP8, QuantisedLinear, dense_tensors, layer_table, quantise_fp8
 from vividface_core.wan.tensor_files import write_tensors
-from vividface_core.wan.transformer import T_STAR, VELOCITY_SCALE
+from vividface_core.wan.transformer import T_STAR, VELOCITY_SCALE, weight_type
 
 CARD = "vividface.json"
 FORMAT = 1
@@ -34,6 +39,8 @@ DEFAULTS = {
     "native_frames": 81,
 }
 """What a card says where it is silent: the released model."""
+PYTORCH = {"format": "pt"}
+"""Metadata of every file of weights."""
 
 
 def save_checkpoint_folder(
@@ -52,7 +59,8 @@ def save_checkpoint_folder(
         empty_prompt: embedding of "", or its rows ``[tokens, text width]``.
         meta: entries of the card, over :data:`DEFAULTS`: ``t_star``, ``velocity_scale``, ``native_size``,
             ``native_frames``, training data and its licences, metrics …
-        dtype: type of the stored weights; ``None``: as they are.
+        dtype: type of the stored weights; ``None``: as they are; an fp8 type: the denoiser's blocks in it, with
+            scales, and the rest in bf16 or fp32.
 
     Raises:
         UnsupportedCheckpoint: the three do not belong together, or a weight does not fit ``dtype``.
@@ -65,8 +73,8 @@ def save_checkpoint_folder(
         for name, module in (("vae", vae), ("transformer", transformer)):
             (partial / name).mkdir(parents=True)
             module.save_config(partial / name)
-            weights = {key: _stored(key, value, dtype) for key, value in module.state_dict().items()}
-            write_tensors(partial / name / "diffusion_pytorch_model.safetensors", weights, {"format": "pt"})
+            weights, described = _tensors(module, dtype)
+            write_tensors(partial / name / "diffusion_pytorch_model.safetensors", weights, described)
         prompt.save(partial / FILE_NAME)
         card = json.dumps({**DEFAULTS, **meta, "format": FORMAT}, indent=2, ensure_ascii=False)
         (partial / CARD).write_text(card + "\n", encoding="utf-8")
@@ -82,6 +90,31 @@ def _stored(name: str, value: Tensor, dtype: torch.dtype | None) -> Tensor:
     if torch.isfinite(value).all() and not torch.isfinite(stored).all():
         raise UnsupportedCheckpoint(f"{name} reaches {float(value.abs().max()):.3g}, too large for {dtype}. Take bf16.")
     return stored
+
+
+def _tensors(
+    module: nn.Module, dtype: torch.dtype | None, rename: Callable[[str], str] = str
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors to store, under ``rename``d names, and the metadata that describes them."""
+    if dtype not in FP8.values():
+        return {rename(key): _stored(key, value, dtype) for key, value in dense_tensors(module).items()}, PYTORCH
+    encoding = next(name for name, known in FP8.items() if known == dtype)
+    linear = {f"{name}.weight" for name, part in module.named_modules()
+              if name.startswith("blocks.") and isinstance(part, (nn.Linear, QuantisedLinear))}  # fmt: skip
+    tensors, layers = {}, {}
+    for key, value in dense_tensors(module).items():
+        if key not in linear:
+            tensors[rename(key)] = _stored(key, value, weight_type(module, key, torch.bfloat16))
+            continue
+        try:
+            weight = quantise_fp8(value.cpu(), encoding)
+        except ValueError as error:
+            raise UnsupportedCheckpoint(f"{key} can't be stored in fp8: {error}. The checkpoint is damaged.") from error
+        layer = rename(key).removesuffix(".weight")
+        tensors[f"{layer}.weight"] = weight.data.view(dtype)
+        tensors[f"{layer}.weight_scale"] = weight.scale
+        layers[layer] = encoding
+    return tensors, {**PYTORCH, **layer_table(layers)} if layers else PYTORCH
 
 
 def _put_in_place(new: Path, path: Path) -> None:
@@ -118,7 +151,7 @@ def convert(
         output: the folder to write.
         umt5: the text encoder, to compute the embedding of "" (read one matrix at a time), or
         prompt: an ``empty_prompt.safetensors`` that exists already.
-        dtype: type of the stored weights; ``None``: as they are.
+        dtype: type of the stored weights; see :func:`save_checkpoint_folder`.
         meta: more for the card.
         progress: called with the share done, 0…1.
 
@@ -139,3 +172,31 @@ def convert(
     return save_checkpoint_folder(
         output, autoencoder, transformer, embedding, {"made_of": made_of, **(meta or {})}, dtype
     )
+
+
+def convert_denoiser(dit: Path, output: Path, dtype: torch.dtype | None = torch.bfloat16) -> Path:
+    """Write a denoiser alone as one file in Wan's own names, for ComfyUI's ``diffusion_models``.
+
+    Args:
+        dit: a denoiser in any format.
+        output: a ``.safetensors`` file.
+        dtype: type of the stored weights; see :func:`save_checkpoint_folder`.
+
+    Raises:
+        InvalidOption: the output's folder does not exist.
+        MissingWeights, UnsupportedCheckpoint: the input is not there or not what it should be, or it has a layout that
+            Wan's own code lacks.
+    """
+    output = Path(output)
+    if not output.absolute().parent.is_dir():
+        raise InvalidOption(f"The folder {output.absolute().parent} does not exist; make it first.")
+    transformer = load_transformer(Path(dit))
+    config = transformer.config
+    if config.attention_head_dim != HEAD_WIDTH or tuple(config.patch_size) != (1, 2, 2):
+        raise UnsupportedCheckpoint(
+            f"Wan's own code has heads of {HEAD_WIDTH} channels and patches of 1×2×2; {dit} has heads of "
+            f"{config.attention_head_dim} and patches of {'×'.join(map(str, config.patch_size))}. Write a folder."
+        )
+    names = original_transformer_names(transformer.state_dict())
+    write_tensors(output, *_tensors(transformer, dtype, names.__getitem__))
+    return output

@@ -33,6 +33,16 @@ def pick_device(name: str = "auto") -> torch.device:
     return device
 
 
+def pick_devices(names: str) -> list[torch.device]:
+    """Several devices, with commas between; a number alone counts those of the accelerator: ``0,1``, ``cpu,cpu``.
+
+    Raises:
+        InvalidOption: one is unknown or not on this machine.
+    """
+    kind = pick_device().type
+    return [pick_device(f"{kind}:{name}" if name.isdigit() else name) for name in names.replace(" ", "").split(",")]
+
+
 def pick_dtype(name: str = "auto") -> torch.dtype | None:
     """A type by its short name; ``None`` for ``auto`` leaves the choice to the restorer and its device.
 

@@ -36,7 +36,11 @@ class InvalidOutput(VividFaceError):
 
 
 class OutOfMemory(VividFaceError):
-    """Not even the smallest window fits the device."""
+    """What is asked for doesn't fit the device."""
+
+
+class DeviceLost(VividFaceError):
+    """A process that worked on a device ended by itself, again and again."""
 
 
 class InvalidOption(VividFaceError):
@@ -77,6 +81,14 @@ class InvalidAnswer(VividFaceError):
 
 class JudgeFailed(VividFaceError):
     """A judge gave no answer: its server can't be reached or refuses, its model can't run, or all its passes failed."""
+
+
+class ClusterUnusable(VividFaceError):
+    """A Ray cluster can't be reached or started, or lacks what the work needs: the package, the files, a GPU."""
+
+
+class WorkerLost(VividFaceError):
+    """An item of work killed the processes that were to do it, again and again."""
 
 
 class Interrupted(VividFaceError):

@@ -70,23 +70,50 @@ def _container_limit() -> int:
         return 1 << 62  # no container, or "max"
 
 
-def choose_window(restorer: Restorer, size: int, longest: int, limit: int | None = None) -> int:
-    """The longest window (4k + 1 frames) that fits ``limit`` bytes and is worth having.
+def room_for(restorer: Restorer) -> int:
+    """Bytes that a restorer may fill, its weights, which are there already, included."""
+    devices = getattr(restorer, "devices", (restorer.device,))
+    each = (int(free_memory(device) * SHARE) // devices.count(device) for device in devices)
+    return min(each) + restorer.weights
 
-    Never longer than the model's own clip length, nor than the ``longest`` region rounded up.
+
+def best_window(restorer: Restorer, longest: int) -> int:
+    """Frames that are restored together if memory is no matter: the model's own, or what covers the longest region."""
+    multiple = restorer.frame_multiple
+    return min(restorer.native_frames, 1 + multiple * -(-(longest - 1) // multiple))
+
+
+def economise(restorer: Restorer, window: int, shape: tuple[int, int], limit: int | None = None) -> str:
+    """Let the restorer take less memory for the same pictures until the window fits, or there is no way left.
+
+    Returns:
+        The last of the ways in words; empty: it fits as it is.
+    """
+    limit, told = room_for(restorer) if limit is None else limit, ""
+    while restorer.memory_for(window, *shape) > limit and (way := restorer.economise()):
+        told = way
+    return told
+
+
+def choose_window(restorer: Restorer, shape: tuple[int, int], longest: int, limit: int | None = None) -> int:
+    """The longest window (4k + 1 frames) that fits and is worth having.
+
+    Never longer than :func:`best_window`.
+
+    Args:
+        shape: height and width of the frames.
+        limit: bytes, weights included; ``None``: :func:`room_for`.
 
     Raises:
         OutOfMemory: not even the shortest window fits.
     """
-    limit = int(free_memory(restorer.device) * SHARE) if limit is None else limit
-    multiple = restorer.frame_multiple
-    most = min(restorer.native_frames, 1 + multiple * -(-(longest - 1) // multiple))
-    for window in range(most, 0, -multiple):
-        if restorer.memory_for(window, size, size) <= limit:
+    limit = room_for(restorer) if limit is None else limit
+    for window in range(best_window(restorer, longest), 0, -restorer.frame_multiple):
+        if restorer.memory_for(window, *shape) <= limit:
             return window
-    needed = restorer.memory_for(1, size, size)
+    needed = restorer.memory_for(1, *shape)
     raise OutOfMemory(
-        f"{restorer.name} needs about {needed / 2**30:.1f} GiB for a single {size}×{size} frame and "
+        f"{restorer.name} needs about {needed / 2**30:.1f} GiB for a single {shape[1]}×{shape[0]} frame and "
         f"{limit / 2**30:.1f} GiB may be used on {restorer.device}. Free memory there, or choose a smaller size, "
         "a smaller model or another device."
     )

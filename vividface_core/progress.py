@@ -27,7 +27,7 @@ class Console(Listener):
         time = "" if plan.seconds is None else f", about {_duration(plan.seconds)}"
         self._say(
             f"{len(plan.shots)} shot(s), {tracks} region(s) in {plan.window_count} window(s) of up to {plan.window} "
-            f"frames at {plan.size}×{plan.size}; estimated peak of the model {plan.peak_memory / 2**30:.2f} GiB{time}."
+            f"frames at {plan.shape[1]}×{plan.shape[0]}; estimated peak of the model {plan.peak_memory / 2**30:.2f} GiB{time}."
         )
 
     def progress(self, stage: str, done: float, total: float | None) -> None:

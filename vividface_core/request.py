@@ -35,6 +35,7 @@ class RestoreOptions:
         identity_guard: ``warn``: say so where a restored face looks like somebody else; ``blend``: also blend it back
             towards the input as far as needed; ``off``. Whole frames have no landmarks and aren't looked at.
         identity_threshold: least cosine similarity of a restored face to its input, 0…1.
+        keep_size: whole frames are restored at their own size; otherwise they pass through the model's square.
     """
 
     preset: str = "h264"
@@ -49,6 +50,7 @@ class RestoreOptions:
     size: int | None = None
     identity_guard: str = "warn"
     identity_threshold: float = THRESHOLD
+    keep_size: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.strength <= 1:
@@ -63,6 +65,10 @@ class RestoreOptions:
             raise InvalidOption(f"identity_guard is {self.identity_guard!r}; choose one of {', '.join(MODES)}.")
         if not 0 <= self.identity_threshold <= 1:
             raise InvalidOption(f"identity_threshold is {self.identity_threshold}; it is a cosine from 0 to 1.")
+        if self.keep_size and not self.whole_frame:
+            raise InvalidOption("keep_size is for whole frames; a face crop has the size that the model knows.")
+        if self.keep_size and self.size is not None:
+            raise InvalidOption("keep_size restores frames at their own size; leave out one of size and keep_size.")
         if self.whole_frame and self.identity_guard == "blend":
             raise InvalidOption(
                 "The identity guard can't blend whole frames back, because no face is looked for in them; leave out "
@@ -72,12 +78,19 @@ class RestoreOptions:
 
 @dataclass
 class Plan:
-    """What a run will do, told before it starts. ``info`` is ``None`` for frames that come from no file."""
+    """What a run will do, told before it starts.
+
+    Attributes:
+        info: ``None`` for frames that come from no file.
+        shape: height and width of what the model sees.
+        peak_memory: bytes on the model's device, estimated.
+        seconds: expected for restoring, measured on a short clip.
+    """
 
     info: VideoInfo | None
     shots: list[Shot]
     tracks: list[list[FaceTrack]]
-    size: int
+    shape: tuple[int, int]
     window: int
     overlap: int
     peak_memory: int

@@ -24,9 +24,10 @@ from vividface_core.faces.guard import IdentityGuard, TrackIdentity, complaints
 from vividface_core.faces.masks import ShownWhere
 from vividface_core.faces.parse import FaceParser, load_parser
 from vividface_core.faces.track import FaceTrack
-from vividface_core.memory import choose_window, give_back
+from vividface_core.memory import best_window, choose_window, economise, give_back
 from vividface_core.request import Listener, Plan, RestoreOptions
 from vividface_core.restorers.base import Restorer
+from vividface_core.restorers.careful import CarefulRestorer
 from vividface_core.stream import FaceRegion, RegionStream, WholeFrame
 from vividface_core.video.frame import Frame
 from vividface_core.video.shots import Shot
@@ -67,7 +68,8 @@ class Restoration:
         memory_limit: int | None = None,
         remember: Remember = lambda name, make: make(),
     ) -> None:
-        self.source, self.restorer, self.options, self.listener = source, restorer, options, listener
+        self.source, self.options, self.listener = source, options, listener
+        self.restorer = restorer if restorer.parallel else CarefulRestorer(restorer, self.notice)
         self.parser = parser or load_parser("auto", device=restorer.device)
         self._given, self._mask, self._limit, self._detector = tracks, mask, memory_limit, detector
         self._remember = remember
@@ -150,10 +152,14 @@ class Restoration:
     def _windows(self, shots: list[Shot], tracks: list[list[FaceTrack]]) -> Plan:
         """Choose the window once and store it, so that a resumed run cuts the same windows."""
         options, restorer = self.options, self.restorer
-        size = options.size or restorer.native_size
+        height, width = shape = self._shape()
         longest = max((track.last - track.first for shot in tracks for track in shot), default=1)
+        restorer.relax()
+        wanted = options.window or best_window(restorer, longest)
+        if way := economise(restorer, wanted, shape, self._limit):
+            self.notice(f"To fit the memory, {way}: the same pictures, a little slower.")
         window = options.window or self._remember(
-            "window", lambda: choose_window(restorer, size, longest, self._limit)
+            "window", lambda: choose_window(restorer, shape, longest, self._limit)
         )
         if options.window and window > restorer.native_frames:
             self.notice(
@@ -162,19 +168,27 @@ class Restoration:
             )
         overlap = min(8, window // 4) if options.overlap is None else options.overlap
         plan_windows(window + 1, window, overlap)  # refuses an impossible pair before the work starts
-        memory = restorer.memory_for(window, size, size)
-        plan = Plan(self.source.info, shots, tracks, size, window, overlap, memory)
+        memory = restorer.memory_for(window, height, width)
+        plan = Plan(self.source.info, shots, tracks, shape, window, overlap, memory)
         plan.seconds = self._expected_seconds(plan)
         return plan
+
+    def _shape(self) -> tuple[int, int]:
+        """Height and width of what the model sees."""
+        if self.options.keep_size:
+            width, height = self.source.size
+            return height, width
+        side = self.options.size or self.restorer.native_size
+        return side, side
 
     def _expected_seconds(self, plan: Plan) -> float | None:
         """Time one short clip on this device; cheaper than the window it stands for, and honest about the machine."""
         if not plan.window_count:
             return 0.0
-        clip = torch.full((5, 3, plan.size, plan.size), 0.5, device=self.restorer.device)
+        clip = torch.full((5, 3, *plan.shape), 0.5, device=self.restorer.device)
         began = time.monotonic()
         self.restorer.restore(clip, progress=lambda share: self.listener.progress("timing", share, 1.0))
-        return (time.monotonic() - began) / len(clip) * plan.crop_frames
+        return (time.monotonic() - began) / len(clip) * plan.crop_frames / max(1, self.restorer.parallel)
 
     def _stream(self, track: FaceTrack, plan: Plan, shot: Shot) -> RegionStream:
         options, windows = self.options, plan.windows(track.last - track.first)
@@ -183,11 +197,11 @@ class Restoration:
             self.listener.progress("window", share, 1.0)
 
         if options.whole_frame:
-            region = WholeFrame(shot.start, shot.end, plan.size, options.strength)
+            region = WholeFrame(shot.start, shot.end, plan.shape, options.strength)
         else:
             color = "wavelet" if options.color == "auto" else options.color
-            region = FaceRegion(track, plan.size, self.parser, color, options.strength)
-        return RegionStream(region, windows, self.restorer, tick, self._guard(track, plan.size))
+            region = FaceRegion(track, plan.shape[0], self.parser, color, options.strength)
+        return RegionStream(region, windows, self.restorer, tick, self._guard(track, plan.shape[0]))
 
     def _guard(self, track: FaceTrack, size: int) -> IdentityGuard | None:
         options = self.options

@@ -1,11 +1,13 @@
 """One region of a shot (a followed face, or the whole frame) on its way through the restorer.
 
 Frames are fed in order; crops wait until a window is full, the window is restored, and finished crops come out as
-soon as no later window touches them. At most one window and one overlap are held, however long the shot is.
+soon as no later window touches them. At most one window (one more for each that a restorer works on beside it) and
+one overlap are held, however long the shot is.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
@@ -63,13 +65,13 @@ class FaceRegion:
 
 
 class WholeFrame:
-    """Footage that is a face crop already: the papers' protocol, a direct bicubic resize to the native square."""
+    """Footage that is a face crop already: the papers' protocol, a direct bicubic resize to the model's shape."""
 
-    def __init__(self, start: int, stop: int, size: int, strength: float) -> None:
-        self.start, self.stop, self.size, self.strength = start, stop, size, strength
+    def __init__(self, start: int, stop: int, shape: tuple[int, int], strength: float) -> None:
+        self.start, self.stop, self.shape, self.strength = start, stop, shape, strength
 
     def cut(self, index: int, rgb: Tensor) -> Tensor:
-        return _bicubic(rgb, (self.size, self.size))
+        return _bicubic(rgb, self.shape)
 
     def mask(self, start: int, restored: Tensor) -> None:
         return None
@@ -109,6 +111,7 @@ class RegionStream:
         self._fade = CrossFade(windows)
         self._waiting: dict[int, Tensor] = {}
         self._ready: dict[int, tuple[Tensor, Tensor | None]] = {}
+        self._submitted: deque[Callable[[], Tensor]] = deque()
         self._next = 0
 
     def covers(self, index: int) -> bool:
@@ -127,12 +130,17 @@ class RegionStream:
         # Half precision keeps more than the 8 or 10 bits that the frame had and halves what waits.
         self._waiting[at] = self.region.cut(index, rgb).half()
         if self._next < len(self._windows) and at + 1 == self._windows[self._next].stop:
-            self._restore(self._windows[self._next])
+            self._submit(self._windows[self._next])
+            ended = self._next == len(self._windows)
+            while self._submitted and (ended or len(self._submitted) > self._restorer.parallel):
+                self._take(self._submitted.popleft()().cpu())
 
-    def _restore(self, window: Window) -> None:
+    def _submit(self, window: Window) -> None:
         clip = torch.stack([self._waiting[at] for at in range(window.start, window.stop)]).float()
-        restored = self._restorer.restore(clip.to(self._restorer.device), progress=self._tick).cpu()
+        self._submitted.append(self._restorer.submit(clip, self._tick))
         self._next += 1
+
+    def _take(self, restored: Tensor) -> None:
         first, finished = self._fade.push(restored)
         for at, crop in enumerate(finished, first):
             cut = self._waiting.pop(at)  # no later window needs what is finished

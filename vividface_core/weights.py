@@ -7,29 +7,40 @@ names and in ``$VIVIDFACE_MODELS`` (``~/.cache/vividface`` if unset).
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
-from vividface_core.convert import CARD, DEFAULTS, FORMAT, convert, save_checkpoint_folder
-from vividface_core.errors import InvalidOption, MissingWeights, UnsupportedCheckpoint
+from vividface_core.convert import CARD, DEFAULTS, FORMAT, convert, convert_denoiser, save_checkpoint_folder
+from vividface_core.errors import (
+    InvalidOption,
+    MissingDependency,
+    MissingWeights,
+    UnsupportedCheckpoint,
+    VividFaceError,
+)
 from vividface_core.hub import HubFile, fetch
+from vividface_core.memory import free_memory
 from vividface_core.restorers.base import Restorer
-from vividface_core.restorers.one_step import OneStepRestorer
+from vividface_core.restorers.one_step import OneStepRestorer, default_dtype
 from vividface_core.wan.build import load_transformer, load_vae, read_config, transformer_config, vae_config
 from vividface_core.wan.empty_prompt import FILE_NAME as PROMPT_FILE
 from vividface_core.wan.empty_prompt import EmptyPrompt, compute_empty_prompt
 from vividface_core.wan.names import describe, kind_of, read_state_dict
-from vividface_core.wan.tensor_files import SUFFIXES, read_json, shard_names
+from vividface_core.wan.quantised import QuantisedWeight, gather, type_names
+from vividface_core.wan.tensor_files import SUFFIXES, container, read_json, shard_names
 
 __all__ = [
-    "CheckpointInfo", "TABLE", "convert", "download", "inspect", "list_checkpoints", "load_restorer",
-    "model_folders", "save_checkpoint_folder", "where",
+    "CheckpointInfo", "TABLE", "WEIGHTS", "convert", "convert_denoiser", "download", "inspect", "list_checkpoints",
+    "load_restorer", "model_folders", "save_checkpoint_folder", "where",
 ]  # fmt: skip
 
+WEIGHTS = ("auto", "dense", "compact")
+"""How a quantised denoiser is kept: see :func:`load_restorer`."""
 ASSETS = Path(__file__).parent / "assets"
 WAN = "Wan-AI/Wan2.1-T2V-1.3B"
 WAN_DIFFUSERS = "Wan-AI/Wan2.1-T2V-1.3B-Diffusers"
@@ -82,7 +93,11 @@ TABLE: dict[str, Entry] = {
 
 @dataclass(frozen=True)
 class CheckpointInfo:
-    """What is known of one checkpoint, or of one part of it."""
+    """What is known of one checkpoint, or of one part of it.
+
+    Attributes:
+        format: how the weights are stored (a folder's denoiser): kind of file and types of the numbers.
+    """
 
     name: str
     kind: str  # "checkpoint folder", "diffusers folder", "loose files", "empty prompt", "missing", or of wan.names
@@ -91,6 +106,7 @@ class CheckpointInfo:
     size: int = 0
     summary: str = ""
     config: dict[str, Any] = field(default_factory=dict)
+    format: str = ""
 
     @property
     def here(self) -> bool:
@@ -98,7 +114,8 @@ class CheckpointInfo:
         return self.path is not None
 
     def __str__(self) -> str:
-        place = f"{self.kind}, {self.size / 1e6:,.0f} MB, {self.path}" if self.path else "not here"
+        kind = f"{self.kind} ({self.format})" if self.format else self.kind
+        place = f"{kind}, {self.size / 1e6:,.0f} MB, {self.path}" if self.path else "not here"
         parts = [f"{self.name:<20} {place}", self.summary, f"licence: {self.licence}"]
         return "; ".join(part for part in parts if part)
 
@@ -196,14 +213,24 @@ def inspect(path: str | Path) -> CheckpointInfo:
     kind = _folder_kind(path)
     if kind is not None:
         card = _read_card(path)
-        return CheckpointInfo(path.name, kind, path, str(card.get("licence", "unknown")), _size(path), config=card)
-    tensors = read_state_dict(path)
+        licence = str(card.get("licence", "unknown"))
+        return CheckpointInfo(path.name, kind, path, licence, _size(path), config=card, format=_format(path))
+    tensors = gather(read_state_dict(path), path)
     kind = "empty prompt" if "rows" in tensors and len(tensors) <= 2 else kind_of(tensors)
     if kind is None:
         raise UnsupportedCheckpoint(f"{path} is none of the known checkpoints: it holds {describe(tensors)}.")
     readers = {"wan-dit-original": transformer_config, "wan-vae-original": vae_config}
     config = read_config(path) or (readers[kind](tensors, path) if kind in readers else {})
-    return CheckpointInfo(path.stem, kind, path, size=_size(path), config=config)
+    found = f"{container(path)}, {type_names(tensors)}"
+    return CheckpointInfo(path.stem, kind, path, size=_size(path), config=config, format=found)
+
+
+def _format(folder: Path) -> str:
+    """How the denoiser of a folder is stored; "" where that can't be told, which is loading's to say."""
+    try:
+        return inspect(folder / "transformer").format
+    except VividFaceError:
+        return ""
 
 
 def _folder_kind(path: Path) -> str | None:
@@ -227,8 +254,9 @@ def list_checkpoints(folders: Iterable[str | Path] | None = None) -> list[Checkp
             path = where(name, folders)
             found.append(
                 CheckpointInfo(
-                    name, _folder_kind(path) or "loose files", path, entry.licence, _size(path), entry.summary
-                )
+                    name, _folder_kind(path) or "loose files", path, entry.licence, _size(path), entry.summary,
+                    format=_format(path) if _folder_kind(path) else "",
+                )  # fmt: skip
             )
         except MissingWeights:
             found.append(CheckpointInfo(name, "missing", licence=entry.licence, summary=entry.summary))
@@ -246,7 +274,7 @@ def _local(places: Iterable[Path]) -> list[CheckpointInfo]:
                 continue
             try:
                 info = inspect(path)
-            except UnsupportedCheckpoint:
+            except (UnsupportedCheckpoint, MissingDependency):
                 continue  # a models folder is shared with other programs; what is not ours is not listed
             if path.is_dir() or info.kind.startswith("wan-dit"):
                 found.setdefault(path.name, CheckpointInfo(**{**vars(info), "name": path.name}))
@@ -259,6 +287,9 @@ def load_restorer(
     device: torch.device | str = "cpu",
     dtype: torch.dtype | None = None,
     folders: Iterable[str | Path] | None = None,
+    weights: str = "auto",
+    plain: bool = False,
+    **options: Any,
 ) -> Restorer:
     """Make a restorer ready to run.
 
@@ -268,17 +299,49 @@ def load_restorer(
         device: where to compute.
         dtype: type of the computation; ``None``: bf16 where the device computes in it, else fp32.
         folders: looked into before the default models folder.
+        weights: how quantised weights of the denoiser (fp8, GGUF) are kept. ``dense``: unpacked once to ``dtype``;
+            ``compact``: as in the file, unpacked at every use: the same results in less memory, slower; ``auto``:
+            dense, but compact on an accelerator of whose free memory the unpacked ones would fill more than half.
+        plain: diffusers' own modules, unchanged: to compare with and to train.
+        options: others of :class:`~vividface_core.restorers.one_step.OneStepRestorer`, as ``attention``.
 
     Raises:
         MissingWeights: something is not here; tells the file, the folder and the address.
-        InvalidOption: no such name.
+        MissingDependency: a GGUF file, and no package to read it with.
+        InvalidOption: no such name, or ``compact`` for weights that aren't quantised.
         UnsupportedCheckpoint: the content is damaged, of another model, or does not belong together.
     """
-    folders = list(folders or ())
+    if weights not in WEIGHTS:
+        raise InvalidOption(f"weights is {weights!r}; choose {', '.join(WEIGHTS)}.")
+    how = _How(torch.device(device), dtype or default_dtype(device), weights)
+    folders, options = list(folders or ()), {"device": how.device, "dtype": how.dtype, "plain": plain, **options}
     path = where(name_or_path, folders)
     if _folder_kind(path):
-        return _load_folder(path, device, dtype)
-    return _load_loose(path, model_folders(folders), device, dtype)
+        return _load_folder(path, how, options)
+    return _load_loose(path, model_folders(folders), how, options)
+
+
+@dataclass(frozen=True)
+class _How:
+    """Where a restorer computes, in which type, and how it keeps quantised weights."""
+
+    device: torch.device
+    dtype: torch.dtype
+    weights: str
+
+    def denoiser(self, path: Path) -> nn.Module:
+        path = path / "transformer" if (path / "transformer").is_dir() else path
+        return load_transformer(path, dtype=self.dtype, device=self.device, compact=self._compact(path))
+
+    def autoencoder(self, path: Path) -> nn.Module:
+        return load_vae(path, dtype=self.dtype, device=self.device)
+
+    def _compact(self, path: Path) -> bool:
+        if self.weights != "auto" or self.device.type == "cpu":
+            return self.weights == "compact"
+        state = gather(read_state_dict(path, "wan-dit"), path)
+        quantised = [value.numel() for value in state.values() if isinstance(value, QuantisedWeight)]
+        return sum(quantised) * self.dtype.itemsize > free_memory(self.device) / 2
 
 
 def _read_card(folder: Path) -> dict[str, Any]:
@@ -286,7 +349,7 @@ def _read_card(folder: Path) -> dict[str, Any]:
     return {**DEFAULTS, **(read_json(path) if path.is_file() else {})}
 
 
-def _load_folder(folder: Path, device: torch.device | str, dtype: torch.dtype | None) -> Restorer:
+def _load_folder(folder: Path, how: _How, options: Mapping[str, Any]) -> Restorer:
     card = _read_card(folder)
     if card["system"] != "vividface" or card["format"] != FORMAT:
         raise UnsupportedCheckpoint(
@@ -298,29 +361,28 @@ def _load_folder(folder: Path, device: torch.device | str, dtype: torch.dtype | 
         raise UnsupportedCheckpoint(f"{folder / CARD}: {bad[0]} is {card[bad[0]]!r}, but a number was expected.")
     prompt = _prompt([folder], folder / PROMPT_FILE)
     return OneStepRestorer(
-        load_vae(folder),
-        load_transformer(folder),
+        how.autoencoder(folder),
+        how.denoiser(folder),
         prompt,
-        device=device,
-        dtype=dtype,
+        **options,
         **{key: card[key] for key in keys},
     )
 
 
-def _load_loose(path: Path, places: list[Path], device: torch.device | str, dtype: torch.dtype | None) -> Restorer:
+def _load_loose(path: Path, places: list[Path], how: _How, options: Mapping[str, Any]) -> Restorer:
     """From single files: the denoiser named (or the only one of a folder), the others beside it or in ``places``."""
     home = path if path.is_dir() and not (path / "config.json").is_file() else path.parent
     denoiser = _choose([home], "wan-dit") if path == home else path
     if denoiser is None:
         raise UnsupportedCheckpoint(f"{home} holds no Wan denoiser; wanted is vividface.ckpt or another one.")
-    transformer = load_transformer(denoiser)
+    transformer = how.denoiser(denoiser)
     search = list(dict.fromkeys([home, *places, *(place / "vividface" for place in places)]))
     vae = _choose(search, "wan-vae", prefer=VAE.path)
     if vae is None:
         raise MissingWeights(
             f"{denoiser.name} needs Wan 2.1's autoencoder: put {VAE.path} into {home}, from {VAE.address}"
         )
-    return OneStepRestorer(load_vae(vae), transformer, _prompt(search, home / PROMPT_FILE), device=device, dtype=dtype)
+    return OneStepRestorer(how.autoencoder(vae), transformer, _prompt(search, home / PROMPT_FILE), **options)
 
 
 def _choose(folders: Iterable[Path], part: str, prefer: str = "") -> Path | None:
@@ -328,7 +390,9 @@ def _choose(folders: Iterable[Path], part: str, prefer: str = "") -> Path | None
 
     Raises:
         UnsupportedCheckpoint: several, and none has the ``prefer``-red name.
+        MissingDependency: there is none but a file that can't be looked into for want of a package.
     """
+    closed: MissingDependency | None = None
     for folder in folders:
         found = []
         for file in sorted(folder.iterdir()) if folder.is_dir() else ():
@@ -338,6 +402,8 @@ def _choose(folders: Iterable[Path], part: str, prefer: str = "") -> Path | None
                         found.append(file)
                 except UnsupportedCheckpoint:
                     continue  # not ours; the folder may be shared
+                except MissingDependency as error:
+                    closed = closed or error
         if len(found) > 1:
             named = [file for file in found if file.name == prefer]
             if not named:
@@ -348,6 +414,8 @@ def _choose(folders: Iterable[Path], part: str, prefer: str = "") -> Path | None
             found = named
         if found:
             return found[0]
+    if closed is not None:
+        raise closed
     return None
 
 

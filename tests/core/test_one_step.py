@@ -21,7 +21,7 @@ def make(seed: int = 0, **meta) -> OneStepRestorer:
 
 def composed(restorer: OneStepRestorer, clip: torch.Tensor, scale: float = 1.0) -> torch.Tensor:
     """The released protocol written out with diffusers' public calls: ``[3, T, H, W]`` −1…1 in and out."""
-    vae, transformer = restorer.vae, restorer.transformer
+    vae, transformer = tiny_modules()
     mean, std = (torch.tensor(v).view(1, -1, 1, 1, 1) for v in (vae.config.latents_mean, vae.config.latents_std))
     prompt = torch.zeros(1, 512, 16)
     prompt[0, 0] = restorer.prompt.rows[0]
@@ -86,7 +86,7 @@ def test_progress_can_stop_a_clip():
 
 @pytest.mark.parametrize("stage, parameter", [
     ("encoder", lambda r: r.vae.encoder.conv_in.bias),
-    ("denoiser", lambda r: r.transformer.proj_out.bias),
+    ("denoiser", lambda r: r.denoiser.proj_out.bias),
     ("decoder", lambda r: r.vae.decoder.conv_out.bias),
 ])  # fmt: skip
 def test_nan_names_its_stage(stage, parameter):

@@ -115,7 +115,7 @@ def test_comfyui_itself_loads_the_original_files(tmp_path):
     """ComfyUI's own loaders and modules, run apart, give what the engine gives."""
     from safetensors.torch import load_file, save_file
 
-    restorer = wan_layout()
+    restorer = wan_layout(plain=True)
     assert [path.name for path in export_original(restorer, tmp_path, "wan", torch.float32)] == [
         "wan_dit.safetensors", "wan_vae.safetensors",
     ]  # fmt: skip
@@ -138,7 +138,7 @@ def test_comfyui_itself_loads_the_original_files(tmp_path):
 
 def test_layouts_that_original_wan_lacks_are_refused(tiny_checkpoint, tmp_path):
     with pytest.raises(UnsupportedCheckpoint, match="heads of 128"):
-        export_original(load_restorer(str(tiny_checkpoint)), tmp_path, "tiny")
+        export_original(load_restorer(str(tiny_checkpoint), plain=True), tmp_path, "tiny")
 
 
 def test_the_command_line(tiny_checkpoint, tmp_path, capsys):

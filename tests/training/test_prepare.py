@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from tests.assets import clip, run_ffmpeg
-from training.data.face_clips import ClipRules, united_square
+from vividface_core.curate.clips import ClipRules, united_square
 from training.data.shards import ShardReader
 from training.prepare import SampleMaker, main
 from vividface_core.degrade import DegradationRanges
@@ -95,7 +95,7 @@ def test_another_recipe_is_refused(prepared, capsys):
 
 
 def test_degradations_depend_on_clip_and_seed_alone(prepared, videos, tiny_checkpoint):
-    from training.data.face_clips import FaceClip
+    from vividface_core.curate.clips import FaceClip
 
     restorer = load_restorer(str(tiny_checkpoint))
     frames, points = torch.rand(5, 3, 64, 64), np.full((5, 5, 2), 32.0)
@@ -103,8 +103,8 @@ def test_degradations_depend_on_clip_and_seed_alone(prepared, videos, tiny_check
     points[:, 3:, 1] += 16
     parser, ranges = load_parser("landmark-hull"), DegradationRanges()
     make = [SampleMaker(restorer, parser, ranges, 1, False, seed) for seed in (0, 0, 1)]
-    one = FaceClip("one", videos / "a.mp4", 0, 0, (0, 0, 1), points)
-    other = FaceClip("other", videos / "a.mp4", 0, 1, (0, 0, 1), points)
+    one = FaceClip("one", videos / "a.mp4", 0, 0, (0, 0, 1), points, np.zeros((5, 4)), np.ones(5))
+    other = FaceClip("other", videos / "a.mp4", 0, 1, (0, 0, 1), points, np.zeros((5, 4)), np.ones(5))
     moved = replace(one, key="moved", video=videos / "elsewhere" / "a.mp4")
     cases = ((make[0], one), (make[1], moved), (make[2], one), (make[0], other))
     lows = [m(c, frames)["low.0"] for m, c in cases]

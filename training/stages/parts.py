@@ -47,7 +47,7 @@ def make_vae(model: Model) -> nn.Module:
     """The autoencoder of ``model``; in training mode only if it is made anew."""
     if isinstance(model.vae, dict):
         return new_vae(model.vae)
-    return load_vae(Path(model.vae)) if model.vae else load_restorer(model.base, dtype=torch.float32).vae
+    return load_vae(Path(model.vae)) if model.vae else load_restorer(model.base, dtype=torch.float32, plain=True).vae
 
 
 def make_parts(model: Model) -> tuple[nn.Module, nn.Module, EmptyPrompt]:
@@ -56,7 +56,7 @@ def make_parts(model: Model) -> tuple[nn.Module, nn.Module, EmptyPrompt]:
     Raises:
         InvalidOption: no denoiser is named, or a loaded one has no prompt to go with it.
     """
-    base = load_restorer(model.base, dtype=torch.float32) if model.base else None
+    base = load_restorer(model.base, dtype=torch.float32, plain=True) if model.base else None
     vae = make_vae(model) if model.vae or base is None else base.vae
     if isinstance(model.transformer, dict):
         transformer = new_transformer({**model.transformer, "in_channels": vae.config.z_dim,

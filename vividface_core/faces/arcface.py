@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from vividface_core.errors import MissingDependency, UnsupportedCheckpoint
-from vividface_core.wan.tensor_files import read_tensors, reason
+from vividface_core.wan.tensor_files import misfits, read_tensors, reason
 
 FILE = "recognition_arcface_ir_se50.pth"
 ADDRESS = f"https://github.com/xinntao/facexlib/releases/download/v0.1.0/{FILE}"
@@ -60,19 +60,9 @@ def fill(net: nn.Module, tensors: Mapping[str, Tensor], complaint: str, address:
     Raises:
         UnsupportedCheckpoint: they don't fit; ``complaint`` and the names at fault.
     """
-    wanted = net.state_dict()
     # A counter that PyTorch before 0.4.1 did not save and that nothing here reads.
-    missing = [key for key in wanted if key not in tensors and not key.endswith("num_batches_tracked")]
-    faults = {
-        "missing": missing,
-        "unexpected": [key for key in tensors if key not in wanted],
-        "of another shape": [key for key in wanted if key in tensors and tensors[key].shape != wanted[key].shape],
-    }
-    told = [
-        f"{len(keys)} {what} ({', '.join(keys[:3])}{', …' if len(keys) > 3 else ''})"
-        for what, keys in faults.items()
-        if keys
-    ]
-    if told:
-        raise UnsupportedCheckpoint(f"{complaint}: {'; '.join(told)}. Fetch it again from {address}.")
+    wanted = {key: value for key, value in net.state_dict().items()
+              if key in tensors or not key.endswith("num_batches_tracked")}  # fmt: skip
+    if told := misfits(wanted, tensors):
+        raise UnsupportedCheckpoint(f"{complaint}: {told}. Fetch it again from {address}.")
     net.load_state_dict(dict(tensors), strict=False)

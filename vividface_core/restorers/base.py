@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+
+from vividface_core.errors import OutOfMemory
 
 Progress = Callable[[float], None]
 """Called with the share done of the current clip (0…1). May raise to stop the run."""
@@ -29,6 +32,8 @@ class Restorer(ABC):
     """Side in pixels of the square face crop the system was trained on."""
     native_frames: int = 81
     """Clip length the system was trained on; longer clips are cut into windows of at most this."""
+    parallel: int = 0
+    """Clips that may be at work while the result of an earlier one is waited for."""
 
     @abstractmethod
     def restore(
@@ -54,6 +59,31 @@ class Restorer(ABC):
             InvalidOutput: the model made NaN or infinite values.
         """
 
+    def submit(self, clip: Tensor, progress: Progress | None = None) -> Callable[[], Tensor]:
+        """Begin to restore a clip from wherever it lies; what is returned waits for the result.
+
+        Here the work is done before this returns.
+        """
+        restored = self.restore(clip.to(self.device), progress=progress)
+        return lambda: restored
+
+    def economise(self) -> str:
+        """Need less memory from now on for the same result. Returns in words how; empty: there is no way left."""
+        return ""
+
+    def relax(self) -> None:
+        """Take back what :meth:`economise` did."""
+        return None
+
+    def close(self) -> None:
+        """Let go of what it holds beside memory. Nothing can be restored any more."""
+        return None
+
+    @property
+    def weights(self) -> int:
+        """Bytes of all sub-modules' weights."""
+        return sum(p.numel() * p.element_size() for module in self.modules.values() for p in module.parameters())
+
     @abstractmethod
     def memory_for(self, frames: int, height: int, width: int) -> int:
         """Estimate the peak bytes on the device, weights included, for a clip of this size."""
@@ -76,3 +106,23 @@ class Restorer(ABC):
     @abstractmethod
     def dtype(self) -> torch.dtype:
         """Type of the weights and the computation."""
+
+
+MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc")
+"""How torch's allocators and libraries say it where they have no exception of their own for it."""
+
+
+@contextmanager
+def memory_told(clip: Tensor, device: torch.device) -> Iterator[None]:
+    """Turns torch's many ways to say that memory ran out into :class:`~vividface_core.errors.OutOfMemory`."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        known = isinstance(error, (torch.OutOfMemoryError, MemoryError))
+        if not known and not any(words in str(error) for words in MEMORY_WORDS):
+            raise
+        frames, _, height, width = clip.shape
+        raise OutOfMemory(
+            f"{frames} frames of {width}×{height} do not fit the memory of {device}. Take a shorter window or a "
+            "smaller size, or another device."
+        ) from error

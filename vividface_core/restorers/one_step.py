@@ -11,16 +11,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vividface_core.errors import InvalidOption, InvalidOutput, OutOfMemory, UnsupportedCheckpoint
-from vividface_core.restorers.base import Progress, Restorer
+from vividface_core.errors import InvalidOption, InvalidOutput, UnsupportedCheckpoint
+from vividface_core.restorers.base import Progress, Restorer, memory_told
 from vividface_core.wan import memory
+from vividface_core.wan.attention import Attention
+from vividface_core.wan.compiling import CompiledDenoiser
 from vividface_core.wan.empty_prompt import EmptyPrompt
+from vividface_core.wan.fast_vae import FastEncoder, decoded, decoder_stream, encoder_stream
+from vividface_core.wan.folded import FoldedDenoiser
+from vividface_core.wan.graphs import GraphedDenoiser, check_graphs
+from vividface_core.wan.linears import check_linears, use_linears
+from vividface_core.wan.tiles import Region
 from vividface_core.wan.transformer import T_STAR, VELOCITY_SCALE, cast, one_step_velocity
 from vividface_core.wan.vae import (
     FRAME_CHUNK,
-    StreamingDecoder,
-    StreamingEncoder,
-    after_first,
     latent_frames,
     spatial_ratio,
     temporal_ratio,
@@ -28,6 +32,11 @@ from vividface_core.wan.vae import (
 
 SHARES = {"encode": 0.25, "denoise": 0.33, "decode": 0.42}
 """Parts of the work, by arithmetic operations at 81×512×512."""
+FAST_CHUNK = 8
+"""Frames that pass the autoencoder together: small maps are computed best several at a time."""
+
+TILES = (256, 128)
+"""Sides in pixels of the autoencoder's tiles where memory is short; smaller ones see more around them than in them."""
 
 
 def default_dtype(device: torch.device | str) -> torch.dtype:
@@ -62,40 +71,77 @@ class OneStepRestorer(Restorer):
         velocity_scale: float = VELOCITY_SCALE,
         native_size: int = 512,
         native_frames: int = 81,
-        frames_per_chunk: int = FRAME_CHUNK,
+        frames_per_chunk: int | None = None,
+        tile: int | None = None,
         device: torch.device | str = "cpu",
         dtype: torch.dtype | None = None,
+        plain: bool = False,
+        attention: str = "auto",
+        linear: str = "auto",
+        compile: bool = False,
+        graphs: bool = False,
     ) -> None:
         """
         Args:
             vae: ``AutoencoderKLWan`` of any config.
-            transformer: ``WanTransformer3DModel`` with the autoencoder's latent channels in and out.
+            transformer: ``WanTransformer3DModel`` with the autoencoder's latent channels in and out. Its weights are
+                shared; what is constant is folded (:mod:`vividface_core.wan.folded`). Let go of it to free the rest.
             prompt: embedding of "", of the denoiser's text width.
             t_star: the timestep, 0…1000.
             velocity_scale: s.
-            frames_per_chunk: frames that pass the autoencoder together, a multiple of its temporal ratio; more may be
-                faster on a large device.
+            frames_per_chunk: frames that pass the autoencoder together, a multiple of its temporal ratio; ``None``:
+                :data:`FAST_CHUNK`, and :data:`~vividface_core.wan.vae.FRAME_CHUNK` in the plain path.
+            tile: side in pixels of the tiles in which a clip passes the autoencoder, one after the other through all
+                its frames: less memory, a little more work, the same pictures; ``None``: whole frames.
             device: where to compute.
             dtype: type of weights and computation; ``None``: :func:`default_dtype` of the device.
+            plain: diffusers' own modules and nothing else, to compare with and to train.
+            attention: one of :data:`vividface_core.wan.attention.BACKENDS`.
+            linear: one of :data:`vividface_core.wan.linears.LINEARS`.
+            compile: compile the denoiser's repeated block; where that fails it runs as it is, with a warning.
+            graphs: record the denoiser's pass for sizes that come again (CUDA).
 
         Raises:
             UnsupportedCheckpoint: the three do not belong together.
+            InvalidOption: the device can't do what is asked for, or ``plain`` together with one of the last four.
+            MissingDependency: the package of an attention isn't here.
         """
-        self.vae, self.transformer, self.prompt = vae, transformer, prompt
-        self.t_star, self.velocity_scale = float(t_star), float(velocity_scale)
+        self.vae, self._prompt, self.plain = vae, prompt, plain
+        self.tile = self._wanted_tile = tile
+        self._t_star, self.velocity_scale = float(t_star), float(velocity_scale)
         self.native_size, self.native_frames = native_size, native_frames
         self.check_parts(vae, transformer, prompt)
         self._cell = spatial_ratio(vae.config)
         self.size_multiple = self._cell * math.lcm(*transformer.config.patch_size[1:])
         # The released protocol counts in fours, whatever the autoencoder.
         self.frame_multiple = math.lcm(4, temporal_ratio(vae.config))
-        self._chunk = frames_per_chunk
         ratio = temporal_ratio(vae.config)
+        if frames_per_chunk is None:
+            frames_per_chunk = math.lcm(FRAME_CHUNK if plain else FAST_CHUNK, ratio)
+        self._chunk = frames_per_chunk
         if frames_per_chunk < 1 or frames_per_chunk % ratio:
             raise InvalidOption(f"{frames_per_chunk} frames a chunk; it must be a multiple of {ratio}.")
         vae.eval()
         transformer.eval()
-        self.to(device, dtype or default_dtype(device))
+        dtype = dtype or default_dtype(device)
+        if plain and (attention, linear, compile, graphs) != ("auto", "auto", False, False):
+            raise InvalidOption("plain is diffusers' own path; leave out attention, linear, compile and graphs.")
+        self.denoiser = transformer
+        if not plain:
+            self.denoiser = self._folded(transformer, attention, linear, torch.device(device), dtype)
+        self._pass = CompiledDenoiser(self.denoiser) if compile else self.denoiser
+        if graphs:
+            check_graphs(torch.device(device))
+            self._pass = GraphedDenoiser(self.denoiser, self._pass)
+        self.to(device, dtype)
+
+    def _folded(
+        self, transformer: nn.Module, attention: str, linear: str, device: torch.device, dtype: torch.dtype
+    ) -> FoldedDenoiser:
+        kernel = Attention(attention)
+        kernel.check(device, dtype, transformer.config.attention_head_dim)
+        check_linears(linear, device, dtype)
+        return use_linears(FoldedDenoiser(transformer, self._prompt, self._t_star, attention=kernel), linear)
 
     @staticmethod
     def check_parts(vae: nn.Module, transformer: nn.Module, prompt: EmptyPrompt) -> None:
@@ -114,18 +160,47 @@ class OneStepRestorer(Restorer):
             raise UnsupportedCheckpoint(f"The denoiser joins {config.patch_size[0]} latent frames; 1 is supported.")
 
     @property
+    def prompt(self) -> EmptyPrompt:
+        """Folded into the denoiser, as is :attr:`t_star`: for another one, make another restorer."""
+        return self._prompt
+
+    @property
+    def t_star(self) -> float:
+        return self._t_star
+
+    @property
+    def transformer(self) -> nn.Module:
+        """diffusers' module of a ``plain`` restorer.
+
+        Raises:
+            InvalidOption: this restorer has folded it.
+        """
+        if not self.plain:
+            raise InvalidOption("This restorer's denoiser is folded; for diffusers' module make it with plain=True.")
+        return self.denoiser
+
+    def economise(self) -> str:
+        if self.plain or (self.tile is not None and self.tile <= TILES[-1]):
+            return ""
+        self.tile = next(side for side in TILES if self.tile is None or side < self.tile)
+        return f"the autoencoder in tiles of {self.tile} pixels"
+
+    def relax(self) -> None:
+        self.tile = self._wanted_tile
+
+    @property
     def modules(self) -> dict[str, nn.Module]:
         """Each may be moved on its own; a clip follows them from device to device."""
         return {
             "encoder": nn.ModuleList([self.vae.encoder, self.vae.quant_conv]),
-            "denoiser": self.transformer,
+            "denoiser": self.denoiser,
             "decoder": nn.ModuleList([self.vae.decoder, self.vae.post_quant_conv]),
         }
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> OneStepRestorer:
         if dtype is not None:
             cast(self.vae, dtype)
-            cast(self.transformer, dtype)
+            cast(self.denoiser, dtype)
             self._dtype = dtype
         if device is not None:
             for module in self.modules.values():
@@ -135,7 +210,7 @@ class OneStepRestorer(Restorer):
     @property
     def device(self) -> torch.device:
         # Asked of the weights: a host may move them behind the restorer's back.
-        return next(self.transformer.parameters()).device
+        return next(self.denoiser.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
@@ -154,7 +229,7 @@ class OneStepRestorer(Restorer):
             return clip.clone()
         report = progress or (lambda share: None)
         output = torch.empty_like(clip)  # made outside of inference mode: the caller may go on with it as he likes
-        with torch.inference_mode(), _told_in_plain_words(clip, self.device):
+        with torch.inference_mode(), memory_told(clip, self.device):
             latent = self._encode(clip, report)
             latent = self._denoise(latent, report)
             self._decode(latent, clip, mask, strength, output, report)
@@ -164,59 +239,77 @@ class OneStepRestorer(Restorer):
         """``[1, C, T', h, w]`` fp32, normalised."""
         frames, height, width = clip.shape[0], *clip.shape[2:]
         padding = (0, -width % self.size_multiple, 0, -height % self.size_multiple)
-        stream = StreamingEncoder(self.vae)
+        stream = encoder_stream(self.vae, plain=self.plain, tile=self.tile)
         total = 1 + math.ceil((frames - 1) / self.frame_multiple) * self.frame_multiple
+
+        def read(start: int, stop: int, region: Region | None = None) -> Tensor:
+            part = clip[torch.arange(start, stop, device=clip.device).clamp(max=frames - 1)]
+            part = F.pad(part.to(stream.device, torch.float32) * 2 - 1, padding).transpose(0, 1)[None]
+            return part if region is None else part[..., region.top : region.bottom, region.left : region.right]
+
+        if self.tile and isinstance(stream, FastEncoder):
+            size = total, height + padding[3], width + padding[1]
+            latent = stream.by_tiles(read, size, self._chunk, lambda share: report(SHARES["encode"] * share))
+            return _finite(latent, "encoder")
         parts, start = [], 0
         while start < total:
             end = min(start + (self._chunk if start else 1), total)
-            part = clip[torch.arange(start, end, device=clip.device).clamp(max=frames - 1)]
-            part = F.pad(part.to(stream.device, torch.float32) * 2 - 1, padding)
-            parts.append(_finite(stream.push(part.transpose(0, 1)[None]), "encoder"))
+            parts.append(_finite(stream.push(read(start, end)), "encoder"))
             start = end
             report(SHARES["encode"] * end / total)
         return torch.cat(parts, 2)
 
     def _denoise(self, latent: Tensor, report: Progress) -> Tensor:
-        prompt = self.prompt.padded(self.device)
-        blocks = self.transformer.blocks
-        with _after_each(blocks, lambda done: report(SHARES["encode"] + SHARES["denoise"] * done / len(blocks))):
-            velocity = one_step_velocity(self.transformer, latent, prompt, self.t_star)
+        blocks = self.denoiser.blocks
+
+        def tell(done: int) -> None:
+            report(SHARES["encode"] + SHARES["denoise"] * done / len(blocks))
+
+        if self.plain:
+            with _after_each(blocks, tell):
+                velocity = one_step_velocity(self.denoiser, latent, self.prompt.padded(self.device), self.t_star)
+        else:
+            velocity = self._pass(latent, tell)
         return _finite(latent.to(velocity.device) - self.velocity_scale * velocity, "denoiser")
 
     def _decode(
         self, latent: Tensor, clip: Tensor, mask: Tensor | None, strength: float, output: Tensor, report: Progress
     ) -> None:
-        """Decode into ``output``, blended with ``clip``, a chunk at a time."""
+        """Decode into ``output``, blended with ``clip``, a piece at a time."""
         frames, height, width = clip.shape[0], *clip.shape[2:]
-        stream = StreamingDecoder(self.vae)
-        step = self._chunk // temporal_ratio(self.vae.config)
-        start = 0
-        for part in after_first(latent, step):
-            restored = _finite(stream.push(part), "decoder")[0].transpose(0, 1)
-            restored = ((restored.clamp(-1, 1) + 1) / 2)[: frames - start, :, :height, :width]
-            here = slice(start, start + restored.shape[0])
-            restored = restored.to(output.device, output.dtype)
+        stream = decoder_stream(self.vae, plain=self.plain, tile=self.tile)
+        step, done = self._chunk // temporal_ratio(self.vae.config), 0
+        for start, region, part in decoded(stream, latent, step, by_tiles=self.tile is not None):
+            restored = ((_finite(part, "decoder")[0].transpose(0, 1).clamp(-1, 1) + 1) / 2).to(output)
+            # What was padded is cut off: nothing may be left of a piece.
+            rows, columns = slice(region.top, min(height, region.bottom)), slice(region.left, min(width, region.right))
+            here = slice(start, min(frames, start + len(restored))), slice(None), rows, columns
+            source = clip[here]
+            restored = restored[: source.shape[0], :, : source.shape[2], : source.shape[3]]
             if mask is not None:
-                restored = clip[here].lerp(restored, strength * mask[here].to(output.device, output.dtype))
+                restored = source.lerp(restored, strength * mask[here].to(output))
             elif strength < 1:
-                restored = clip[here].lerp(restored, strength)
+                restored = source.lerp(restored, strength)
             output[here] = restored
-            start = here.stop
-            report(1 - SHARES["decode"] * (1 - min(1.0, start / frames)))
+            done += source[:, :1].numel()
+            report(1 - SHARES["decode"] * (1 - min(1.0, done / clip[:, :1].numel())))
 
     def memory_for(self, frames: int, height: int, width: int) -> int:
         frames = 1 + math.ceil((frames - 1) / self.frame_multiple) * self.frame_multiple
         height, width = (side + -side % self.size_multiple for side in (height, width))
         item, vae = self._dtype.itemsize, self.vae.config
-        weights = sum(p.numel() * p.element_size() for m in (self.vae, self.transformer) for p in m.parameters())
+        weights = sum(p.numel() * p.element_size() for m in (self.vae, self.denoiser) for p in m.parameters())
         latent_count, h, w = latent_frames(vae, frames), height // self._cell, width // self._cell
         latent = 4 * vae.z_dim * latent_count * h * w
         pictures = 2 * 4 * 3 * frames * height * width  # the clip and its restoration
-        step = self._chunk // temporal_ratio(vae)
+        step, how = self._chunk // temporal_ratio(vae), (self.plain, self.tile)
+        if self.tile is not None:
+            # What the attention gives or takes, of all frames at once.
+            latent += item * vae.base_dim * vae.dim_mult[-1] * latent_count * h * w
         stage = max(
-            memory.encoder_bytes(vae, self._chunk if frames > 1 else 1, height, width, item),
-            memory.denoiser_bytes(self.transformer.config, latent_count, h, w, item),
-            memory.decoder_bytes(vae, step if latent_count > 1 else 1, h, w, item),
+            memory.encoder_bytes(vae, min(self._chunk, frames), height, width, item, *how),
+            memory.denoiser_bytes(self.denoiser.config, latent_count, h, w, item),
+            memory.decoder_bytes(vae, min(step, latent_count), h, w, item, *how),
         )
         return weights + memory.SCRATCH + pictures + 3 * latent + stage
 
@@ -251,15 +344,3 @@ def _after_each(blocks: nn.ModuleList, tell: Callable[[int], None]) -> Iterator[
     finally:
         for handle in handles:
             handle.remove()
-
-
-@contextmanager
-def _told_in_plain_words(clip: Tensor, device: torch.device) -> Iterator[None]:
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        frames, _, height, width = clip.shape
-        raise OutOfMemory(
-            f"{frames} frames of {width}×{height} do not fit the memory of {device}. Take a shorter window or a "
-            "smaller size, or another device."
-        ) from error

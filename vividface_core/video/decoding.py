@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -44,12 +45,20 @@ class SeekTable:
 
 
 _tables: dict[tuple[str, int, int], SeekTable] = {}
+_tables_lock = threading.Lock()
+TABLES = 256
+"""Tables that are kept: a process may read any number of files."""
 
 
 def seek_table(path: Path) -> SeekTable:
     """The table of this version of the file."""
     facts = path.stat()
-    return _tables.setdefault((str(path.resolve()), facts.st_size, facts.st_mtime_ns), SeekTable())
+    key = (str(path.resolve()), facts.st_size, facts.st_mtime_ns)
+    with _tables_lock:
+        _tables[key] = table = _tables.pop(key, None) or SeekTable()
+        while len(_tables) > TABLES:
+            del _tables[next(iter(_tables))]
+    return table
 
 
 def open_video(path: Path) -> tuple[InputContainer, VideoStream]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from vividface_core.wan.vae import temporal_ratio
+from vividface_core.wan.fast_steps import LARGE, TOGETHER
+from vividface_core.wan.vae import spatial_ratio, temporal_ratio
 
 SCRATCH = 128 << 20
 """What the libraries of convolution and attention set aside for themselves, whatever the size."""
@@ -16,24 +17,36 @@ CONV_MAPS = 6
 """Maps alive in a residual block: shortcut, normed, padded with the remembered frames, result, and scratch."""
 
 
-def encoder_bytes(config: Any, frames: int, height: int, width: int, item: int) -> int:
+FAST_MAPS = 3
+"""Maps alive in a residual block of the fast path: shortcut, result, and normed behind the remembered frames."""
+AROUND = 64
+"""Pixels around a tile that most of its maps show too."""
+
+
+def encoder_bytes(
+    config: Any, frames: int, height: int, width: int, item: int, plain: bool = True, tile: int | None = None
+) -> int:
     """Peak of encoding ``frames`` frames of ``height``×``width`` pixels after earlier ones; ``item`` bytes a value."""
+    height, width = _seen(height, width, tile)
     patch = config.patch_size or 1
     area, widths = height * width // patch**2, [config.base_dim * m for m in [1, *config.dim_mult]]
     peak = memory = 0
     for level, (narrow, wide) in enumerate(zip(widths, widths[1:])):
-        peak = max(peak, CONV_MAPS * max(narrow, wide) * (frames + 2) * area)
-        memory += 2 * area * (narrow + (2 * config.num_res_blocks - 1) * wide)
+        peak = max(peak, _block(max(narrow, wide) * area * item, frames, plain))
+        memory += 2 * area * (narrow + (2 * config.num_res_blocks - 1) * wide) * item
         if level < len(config.dim_mult) - 1:
             area //= 4
             if config.temperal_downsample[level]:
                 frames = max(1, frames // 2)
-    memory += 2 * area * 4 * widths[-1]
-    return item * (peak + memory)
+    return peak + memory + 2 * area * 4 * widths[-1] * item
 
 
-def decoder_bytes(config: Any, latents: int, height: int, width: int, item: int) -> int:
+def decoder_bytes(
+    config: Any, latents: int, height: int, width: int, item: int, plain: bool = True, tile: int | None = None
+) -> int:
     """Peak of decoding ``latents`` latent frames of ``height``×``width`` cells after earlier ones."""
+    cell = spatial_ratio(config)
+    height, width = (side // cell for side in _seen(height * cell, width * cell, tile))
     base, multipliers = config.decoder_base_dim or config.base_dim, config.dim_mult[::-1]
     widths = [base * m for m in [multipliers[0], *multipliers]]
     upsample = config.temperal_downsample[::-1]
@@ -42,16 +55,29 @@ def decoder_bytes(config: Any, latents: int, height: int, width: int, item: int)
     for level, (before, wide) in enumerate(zip(widths, widths[1:])):
         if level and not config.is_residual:
             before //= 2
-        peak = max(peak, CONV_MAPS * max(before, wide) * (frames + 2) * area * item)
+        peak = max(peak, _block(max(before, wide) * area * item, frames, plain))
         memory += 2 * area * (before + (2 * config.num_res_blocks + 1) * wide) * item
         if level < len(config.dim_mult) - 1:
             frames *= 2 if upsample[level] else 1
             area *= 4
-            # The upsampled map exists in fp32 as well, whatever the type.
-            maps = (2 * item + 4) * wide + (2 * item * wide if config.is_residual else 0)
+            # In the plain path the upsampled map exists in fp32 as well, whatever the type.
+            maps = (2 * item + (4 if plain else 0)) * wide + (2 * item * wide if config.is_residual else 0)
             peak = max(peak, maps * frames * area)
     pictures = 3 * 3 * 4 * latents * temporal_ratio(config) * area * (config.patch_size or 1) ** 2
     return peak + memory + pictures
+
+
+def _block(frame: int, frames: int, plain: bool) -> int:
+    """Peak of a residual block over maps of ``frame`` bytes a frame."""
+    if plain:
+        return CONV_MAPS * (frames + 2) * frame
+    # Large maps are computed a few frames at a time, while one map of all of them waits.
+    together = min(frames, TOGETHER) if frames * frame > LARGE else frames
+    return (FAST_MAPS * (together + 1) + (frames if together < frames else 0)) * frame
+
+
+def _seen(height: int, width: int, tile: int | None) -> tuple[int, int]:
+    return (height, width) if tile is None else (min(height, tile + 2 * AROUND), min(width, tile + 2 * AROUND))
 
 
 def denoiser_bytes(config: Any, latent_frames: int, height: int, width: int, item: int) -> int:

@@ -125,10 +125,11 @@ def read_state_dict(path: str | Path, part: str = "") -> dict[str, Tensor]:
 
     Dictionaries around the weights (``state_dict``, ``module`` …) and prefixes of names (``model.``, ``pipe.dit.``,
     ``model.diffusion_model.`` …) are everything in front of the network's own names. What lies beside it in the file
-    (optimizer states, other networks) is left out. The tensors of an unknown network are returned as they are.
+    (optimizer states, other networks) is left out. The tensors of an unknown network are returned as they are. What
+    is quantised is still apart from its scales; see :func:`~vividface_core.wan.quantised.gather`.
 
     Args:
-        path: a safetensors file, a pickle, an ``*.index.json`` of shards, or a folder with one of those.
+        path: a safetensors file, a pickle, a GGUF file, an ``*.index.json`` of shards, or a folder with one of those.
         part: beginning of the wanted kind (``wan-dit``, ``wan-vae``, ``umt5``), for files with several networks.
 
     Raises:
@@ -136,6 +137,11 @@ def read_state_dict(path: str | Path, part: str = "") -> dict[str, Tensor]:
         UnsupportedCheckpoint: the file is damaged, holds no tensors, holds several copies of the network, or is a
             pickle with more than plain data.
     """
+    return find_network(path, part)[0]
+
+
+def find_network(path: str | Path, part: str = "") -> tuple[dict[str, Tensor], str]:
+    """:func:`read_state_dict` and the prefix that stands before its names in the file."""
     path = Path(path)
     tensors = read_tensors(path)
     if not tensors:
@@ -145,8 +151,8 @@ def read_state_dict(path: str | Path, part: str = "") -> dict[str, Tensor]:
         if prefix is not None:
             network = {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
             if kind_of(network) == kind:
-                return network
-    return tensors
+                return network, prefix
+    return tensors, ""
 
 
 def kind_of(state: Mapping[str, Tensor]) -> str | None:

@@ -6,7 +6,7 @@ import json
 import os
 import pickle
 import zipfile
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +16,33 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from vividface_core.errors import MissingWeights, UnsupportedCheckpoint
+from vividface_core.wan.quantised import LAYER, METADATA, Stored
 
-SUFFIXES = {".safetensors", ".pth", ".pt", ".ckpt", ".bin"}
+SUFFIXES = {".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".gguf"}
 WHOLE_MODELS = (
     "diffusion_pytorch_model.safetensors", "model.safetensors", "diffusion_pytorch_model.bin", "pytorch_model.bin",
 )  # fmt: skip
 """Names of diffusers and transformers for a model in one file; with ``.index.json`` behind it, for shards."""
 _WRAPPERS = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
 """What torch.compile, FSDP and activation checkpointing write into the middle of names."""
+OLD = "PyTorch, old format"
+"""What :func:`container` calls a file that can't be mapped."""
+NONSENSE = (AssertionError, AttributeError, EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError)
+"""What PyTorch raises for damaged pickles."""
+GROUP = 8 << 20
+"""Bytes that :func:`stream_tensors` maps at a time, or a share of the whole if that is more."""
 
 
 def read_tensors(path: Path, names: Collection[str] | None = None) -> dict[str, Tensor]:
     """All tensors (or those ``names``) of a file, an ``*.index.json`` or a folder with one possibly sharded model.
 
-    Tensors are memory-mapped: nothing is read before it is used. Nested dictionaries get dotted names.
+    Tensors are memory-mapped: nothing is read before it is used. Nested dictionaries get dotted names. The quantised
+    tensors of a GGUF file come as :class:`~vividface_core.wan.quantised.QuantisedWeight`; a description of quantised
+    layers in a safetensors file's metadata comes as a tensor for each layer.
 
     Raises:
         MissingWeights: nothing there, or a shard is missing.
+        MissingDependency: a GGUF file, and no package to read it with.
         UnsupportedCheckpoint: damaged, no checkpoint, or a pickle with more than tensors in it.
     """
     path = Path(path)
@@ -44,23 +54,100 @@ def read_tensors(path: Path, names: Collection[str] | None = None) -> dict[str, 
         return _read_shards(path, names)
     with open(path, "rb") as file:
         head = file.read(64)
+    if head.startswith(b"GGUF"):
+        from vividface_core.wan.gguf_file import read_gguf
+
+        return read_gguf(path, names)
     if path.suffix == ".safetensors" or (len(head) > 9 and head[8:9] == b"{"):
         return _read_safetensors(path, names)
     if head.startswith((b"PK", b"\x80")):
         tensors = _read_pickle(path)
         return tensors if names is None else {name: tensors[name] for name in names if name in tensors}
     what = "a Git LFS pointer, not the file itself" if head.startswith(b"version https://git-lfs") else "no checkpoint"
-    raise UnsupportedCheckpoint(f"{path} is {what}. Wanted is a safetensors or PyTorch file.")
+    raise UnsupportedCheckpoint(f"{path} is {what}. Wanted is a safetensors, PyTorch or GGUF file.")
+
+
+def container(path: Path) -> str:
+    """The kind of file, or of the files in a folder, in a word or two."""
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES)
+        shards = any(file.name.endswith(".index.json") for file in path.iterdir())
+        return ("sharded " if shards else "") + (container(files[0]) if files else "folder")
+    if path.name.endswith(".index.json"):
+        return f"sharded {container(_shards(path, None)[0])}"
+    with open(path, "rb") as file:
+        head = file.read(9)
+    if head.startswith(b"GGUF"):
+        return "GGUF"
+    if head.startswith(b"PK"):
+        return "PyTorch"
+    return OLD if head.startswith(b"\x80") else "safetensors"
+
+
+def stream_tensors(path: Path, sizes: Mapping[str, int]) -> Iterator[tuple[str, Stored]]:
+    """Tensors one after the other, so that little of the file is in memory at a time.
+
+    Pages of a memory map count as the process's own until it is closed. So a few tensors are mapped at a time, the
+    largest first: at the end, when most has been taken, only small ones are there twice. A file of PyTorch's old
+    format can't be mapped and is read whole.
+
+    Args:
+        sizes: names of the wanted ones and their bytes.
+
+    Raises:
+        MissingWeights, MissingDependency, UnsupportedCheckpoint: as :func:`read_tensors`.
+    """
+    budget = max(GROUP, sum(sizes.values()) // 32) if _maps(path) else 1 << 62
+    group: list[str] = []
+    room = budget
+    for name in [*sorted(sizes, key=sizes.__getitem__, reverse=True), None]:
+        if group and (name is None or sizes[name] > room):
+            tensors = read_tensors(path, group)
+            for wanted in group:
+                yield wanted, tensors.pop(wanted)
+            group, room = [], budget
+        if name is not None:
+            group.append(name)
+            room -= sizes[name]
+
+
+def _maps(path: Path) -> bool:
+    """Whether the tensors of a file or folder are mapped, not read."""
+    files = [path]
+    if path.is_dir():
+        files = [file for file in path.iterdir() if file.suffix in SUFFIXES]
+    elif path.name.endswith(".index.json"):
+        files = _shards(path, None)
+    return all(container(file) != OLD for file in files)
 
 
 def _read_safetensors(path: Path, names: Collection[str] | None) -> dict[str, Tensor]:
     try:
         with safe_open(path, "pt") as file:
-            return {
-                unwrap(name): file.get_tensor(name) for name in file.keys() if names is None or unwrap(name) in names
+            tensors = {unwrap(name): name for name in file.keys()}
+            described = _layer_descriptions((file.metadata() or {}).get(METADATA), tensors, path)
+            wanted = tensors if names is None else {name: tensors[name] for name in names if name in tensors}
+            return {name: file.get_tensor(inside) for name, inside in wanted.items()} | {
+                name: value for name, value in described.items() if names is None or name in names
             }
     except (SafetensorError, OSError) as error:
         raise UnsupportedCheckpoint(f"{path} is damaged or no safetensors file ({reason(error)}).") from error
+
+
+def _layer_descriptions(table: str | None, tensors: Collection[str], path: Path) -> dict[str, Tensor]:
+    """ComfyUI's table of quantised layers as what it makes of it: JSON in bytes, a tensor a layer."""
+    if table is None:
+        return {}
+    try:
+        layers = dict(json.loads(table)["layers"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise UnsupportedCheckpoint(f"{path}: its {METADATA} is no table of layers ({reason(error)}).") from error
+    # The table may leave out what stands before every name in the file.
+    prefix = next((find_prefix(tensors, f"{layer}.weight", path) for layer in layers), "") or ""
+    return {
+        f"{prefix}{layer}{LAYER}": torch.tensor(list(json.dumps(entry).encode()), dtype=torch.uint8)
+        for layer, entry in layers.items()
+    }
 
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:
@@ -71,7 +158,7 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
             f"{path} holds more than tensors and is not opened, as that could run foreign code. "
             f"Save it as safetensors. ({reason(error)})"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except NONSENSE as error:
         raise UnsupportedCheckpoint(f"{path} is damaged or no PyTorch file ({reason(error)}).") from error
     return dict(_flatten(content))
 
@@ -138,6 +225,25 @@ def shard_names(index: Path, names: Collection[str] | None = None) -> list[str]:
         if Path(file).name != file:
             raise UnsupportedCheckpoint(f"{index} names a shard outside of its folder: {file}")
     return files
+
+
+def misfits(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+    """In what tensors differ from the wanted ones, by name and shape: ``2 missing (a, b); 1 unexpected (c)``; "" if
+    in nothing. Three of each are named."""
+    faults = {
+        "missing": [key for key in wanted if key not in found],
+        "unexpected": sorted(key for key in found if key not in wanted),
+        "of another shape": [
+            f"{key} is {list(found[key].shape)}, not {list(value.shape)}"
+            for key, value in wanted.items()
+            if key in found and found[key].shape != value.shape
+        ],
+    }
+    return "; ".join(
+        f"{len(told)} {what} ({', '.join(told[:3])}{', …' if len(told) > 3 else ''})"
+        for what, told in faults.items()
+        if told
+    )
 
 
 def find_prefix(keys: Iterable[str], anchor: str, path: Path) -> str | None:

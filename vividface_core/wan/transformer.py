@@ -43,14 +43,19 @@ def one_step_velocity(transformer: nn.Module, latent: Tensor, prompt: Tensor, t_
 def cast(module: nn.Module, dtype: torch.dtype) -> nn.Module:
     """Give the weights a type in place, except those that Wan needs in fp32 (norms, modulation, time embedding).
 
-    They are few, and rounding them costs more than it saves.
+    They are few, and rounding them costs more than it saves. Weights of 8 bits stay.
     """
-    keep = tuple(module._keep_in_fp32_modules or ())
     for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
-        wanted = torch.float32 if any(part in keep for part in name.split(".")) else dtype
-        if tensor.is_floating_point() and tensor.dtype != wanted:
+        wanted = weight_type(module, name, dtype)
+        if tensor.is_floating_point() and tensor.element_size() > 1 and tensor.dtype != wanted:
             tensor.data = tensor.data.to(wanted)
     return module
+
+
+def weight_type(module: nn.Module, name: str, dtype: torch.dtype) -> torch.dtype:
+    """The type of one of the module's tensors where it computes in ``dtype``; see :func:`cast`."""
+    keep = tuple(module._keep_in_fp32_modules or ())
+    return torch.float32 if any(part in keep for part in name.split(".")) else dtype
 
 
 def token_count(config: Any, latent_frames: int, height: int, width: int) -> int:

@@ -92,8 +92,11 @@ class StreamingEncoder(_Stream):
         Raises:
             ValueError: a frame count that does not end at a latent frame.
         """
+        return self._normalised(self.moments(frames)[0])
+
+    def _normalised(self, raw: Tensor) -> Tensor:
         mean, std = self._statistics()
-        return (self.moments(frames)[0].float() - mean) / std
+        return (raw.float() - mean) / std
 
     def moments(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """Raw mean and log-variance of the posterior of the next frames; arguments and errors as in :meth:`push`."""
@@ -103,7 +106,7 @@ class StreamingEncoder(_Stream):
                 f"{frames.shape[2]} frames: a push takes a multiple of {temporal_ratio(self._config)}"
                 + (", plus one at the start" if extra else "")
             )
-        x = _to_patches(frames.to(self.device, self.dtype), self._config.patch_size)
+        x = to_patches(frames.to(self.device, self.dtype), self._config.patch_size)
         moments = [self._quant(self._step(part)) for part in x.split([extra, x.shape[2] - extra], 2) if part.shape[2]]
         return torch.cat(moments, 2).chunk(2, dim=1)
 
@@ -127,15 +130,18 @@ class StreamingDecoder(_Stream):
         """
         if latents.shape[2] < 1:
             raise ValueError("a push takes at least one latent frame")
-        mean, std = self._statistics()
-        raw = (latents.to(self.device, torch.float32) * std + mean).to(self.dtype)
-        x, frames = self._quant(raw), []
+        x, frames = self._raw(latents), []
         if not self.started:
             frames.append(self._step(x[:, :, :1], first_chunk=True))
             x = x[:, :, 1:]
         if x.shape[2]:
             frames.append(self._step(x))
-        return _from_patches(torch.cat(frames, 2).float(), self._config.patch_size)
+        return from_patches(torch.cat(frames, 2).float(), self._config.patch_size)
+
+    def _raw(self, latents: Tensor) -> Tensor:
+        """What the decoder's net takes."""
+        mean, std = self._statistics()
+        return self._quant((latents.to(self.device, torch.float32) * std + mean).to(self.dtype))
 
 
 def encode(vae: nn.Module, frames: Tensor, chunk: int = FRAME_CHUNK) -> Tensor:
@@ -156,14 +162,15 @@ def after_first(x: Tensor, chunk: int) -> tuple[Tensor, ...]:
     return (x[:, :, :1], *(rest.split(chunk, 2) if rest.shape[2] else ()))
 
 
-def _to_patches(frames: Tensor, size: int | None) -> Tensor:
+def to_patches(frames: Tensor, size: int | None) -> Tensor:
     """Each ``size``×``size`` block of pixels becomes channels (column before row, as Wan 2.2 was trained)."""
     if not size or size == 1:
         return frames
     return rearrange(frames, "b c t (h q) (w r) -> b (c r q) t h w", q=size, r=size)
 
 
-def _from_patches(x: Tensor, size: int | None) -> Tensor:
+def from_patches(x: Tensor, size: int | None) -> Tensor:
+    """Undoes :func:`to_patches`."""
     if not size or size == 1:
         return x
     return rearrange(x, "b (c r q) t h w -> b c t (h q) (w r)", q=size, r=size)

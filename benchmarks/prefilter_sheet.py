@@ -43,7 +43,7 @@ def draw_sheet(folder: Path, found: Sequence[Outcome], path: Path) -> None:
                 draw.text((left, below + 1 + 13 * line), text, fill=color, font=_font(12))
         top += HEAD + TILE + TEXT
     path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(path, quality=82)
+    sheet.save(path, quality=76)
 
 
 def _rows(found: Sequence[Outcome]) -> list[tuple[str, list[Outcome]]]:

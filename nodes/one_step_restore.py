@@ -10,7 +10,7 @@ from vividface_core.pipeline import restore_frames, restore_video
 
 from .bridge.folders import fresh_file
 from .bridge.images import to_frames, to_images
-from .bridge.options import check, common_inputs, common_sockets, younger_inputs, restore_options
+from .bridge.options import check, common_inputs, common_sockets, restore_options, younger_inputs
 from .bridge.progress import NodeListener
 from .bridge.restoring import company, report_of, restorer_of, shown_where, tracks_of
 from .bridge.schema import advanced, schema

@@ -9,7 +9,7 @@ from comfy_api.latest import io
 from vividface_core.pipeline import restore_frames
 
 from .bridge.images import to_frames, to_images
-from .bridge.options import check, common_inputs, common_sockets, younger_inputs, restore_options
+from .bridge.options import check, common_inputs, common_sockets, restore_options, younger_inputs
 from .bridge.progress import NodeListener
 from .bridge.restoring import company, report_of, restorer_of, shown_where, tracks_of
 from .bridge.schema import schema

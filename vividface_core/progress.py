@@ -25,9 +25,10 @@ class Console(Listener):
         self.close()
         tracks = sum(map(len, plan.tracks))
         time = "" if plan.seconds is None else f", about {_duration(plan.seconds)}"
+        height, width = plan.shape
         self._say(
             f"{len(plan.shots)} shot(s), {tracks} region(s) in {plan.window_count} window(s) of up to {plan.window} "
-            f"frames at {plan.shape[1]}×{plan.shape[0]}; estimated peak of the model {plan.peak_memory / 2**30:.2f} GiB{time}."
+            f"frames at {width}×{height}; estimated peak of the model {plan.peak_memory / 2**30:.2f} GiB{time}."
         )
 
     def progress(self, stage: str, done: float, total: float | None) -> None:

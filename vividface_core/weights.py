@@ -313,8 +313,9 @@ def load_restorer(
     """
     if weights not in WEIGHTS:
         raise InvalidOption(f"weights is {weights!r}; choose {', '.join(WEIGHTS)}.")
-    how = _How(torch.device(device), dtype or default_dtype(device), weights)
-    folders, options = list(folders or ()), {"device": how.device, "dtype": how.dtype, "plain": plain, **options}
+    place = torch.device("cpu" if options.get("offload") else device)
+    how = _How(place, dtype or default_dtype(device), weights)
+    folders, options = list(folders or ()), {"device": device, "dtype": how.dtype, "plain": plain, **options}
     path = where(name_or_path, folders)
     if _folder_kind(path):
         return _load_folder(path, how, options)

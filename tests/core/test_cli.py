@@ -131,7 +131,7 @@ def test_models_list_names_the_embedded_one():
     assert "vividface-nano" in run.stdout and "Apache-2.0" in run.stdout
 
 
-@pytest.mark.parametrize("words", [["--help"], ["bench", "--help"], ["metrics", "--help"], ["run", "--help"]])
+@pytest.mark.parametrize("words", [["--help"], *([name, "--help"] for name in ("bench", "curate", "metrics", "run"))])
 def test_help_comes_without_torch(words):
     program = (
         "import sys\nfrom vividface_core.cli import main\n"

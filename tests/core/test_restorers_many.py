@@ -23,6 +23,7 @@ from vividface_core.restorers.base import Restorer, memory_told
 from vividface_core.restorers.careful import CarefulRestorer
 from vividface_core.restorers.pool import DevicePool
 from vividface_core.video.source import VideoFrames
+from vividface_core.wan.lending import lent
 from vividface_core.weights import load_restorer
 from vividface_core.windows import CrossFade, plan_windows
 
@@ -188,6 +189,25 @@ def test_tiles_come_before_shorter_windows(load):
     assert "128" in economise(restorer, 17, (512, 512), 1)
     restorer.relax()
     assert restorer.tile is None
+
+
+def test_weights_wait_at_home_and_are_lent(load, frames):
+    """On a device that holds no contents: what is lent goes there and nothing of it is left."""
+    module, meta = load(device=CPU).modules["decoder"], torch.device("meta")
+    before = {name: tensor.data_ptr() for name, tensor in module.state_dict().items()}
+    with pytest.raises(KeyError), lent(module, meta):
+        assert {tensor.device for tensor in module.state_dict().values()} == {meta}
+        raise KeyError("stop")
+    assert before == {name: tensor.data_ptr() for name, tensor in module.state_dict().items()}
+    waiting, at_once = load(device=CPU, offload=True), load(device=CPU)
+    assert torch.equal(waiting.restore(frames[:5]), at_once.restore(frames[:5]))
+    waiting.to(meta)
+    assert waiting.device == meta and {p.device for m in waiting.modules.values() for p in m.parameters()} == {CPU}
+    shares = [sum(p.numel() * 4 for p in m.parameters()) for m in waiting.modules.values()]
+    assert at_once.memory_for(5, 64, 64) - waiting.memory_for(5, 64, 64) == sum(shares) - max(shares)
+    for options, word in (({"offload": True, "compile": True}, "offload"), ({"tile": 16}, "tile")):
+        with pytest.raises(InvalidOption, match=word):
+            load(device=CPU, **options)
 
 
 def test_the_window_follows_the_shape():

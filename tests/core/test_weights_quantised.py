@@ -618,6 +618,7 @@ for path, compact in json.loads(sys.argv[1]):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="tells peaks of memory as Linux does")
 def test_loading_takes_little_more_memory_than_the_weights(tmp_path, original):
     """One layer of the true width. Everything that is resident counts, also pages of the mapped file."""

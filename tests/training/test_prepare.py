@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 
 from tests.assets import clip, run_ffmpeg
-from vividface_core.curate.clips import ClipRules, united_square
 from training.data.shards import ShardReader
 from training.prepare import SampleMaker, main
+from vividface_core.curate.clips import ClipRules, united_square
 from vividface_core.degrade import DegradationRanges
 from vividface_core.errors import InvalidOption
 from vividface_core.faces.parse import load_parser

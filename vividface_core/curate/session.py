@@ -31,6 +31,7 @@ from vividface_core.faces.detect import load_detector
 from vividface_core.mllm.calibration import Calibration
 from vividface_core.mllm.criteria import TOTAL
 from vividface_core.mllm.rubric import RUBRIC, read_rubric
+from vividface_core.mllm.session import printable
 
 
 def run(args: argparse.Namespace) -> int:
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
             dismiss()
             engine.close()
     _tell_strays(policy, rows, console)
-    print(_printable(summary(rows, videos, data, dry=args.dry_run)))
+    print(printable(summary(rows, videos, data, dry=args.dry_run)))
     return 1 if any(row["state"] == "failed" for row in rows) else 0
 
 
@@ -194,9 +195,3 @@ class Console:
         if self._bar is not None:
             self._bar.close()
         self._bar = None
-
-
-def _printable(text: str) -> str:
-    """What the console can show."""
-    encoding = sys.stdout.encoding or "utf-8"
-    return text.encode(encoding, "replace").decode(encoding)

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,12 +57,6 @@ class Store:
             raise UnwritableVideo(f"{path} can't be written: {error.strerror}. The same command goes on.") from error
         finally:
             partial.unlink(missing_ok=True)
-
-    def keys(self, stage: str) -> Iterator[str]:
-        """Of all records of a stage, in any order."""
-        folder = self.folder / stage
-        if folder.is_dir():
-            yield from (path.stem for path in folder.glob("[!.]*.json"))
 
     def clear(self, stage: str) -> None:
         """Forget a stage.

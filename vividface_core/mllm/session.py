@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
             write(args.json, {"judge": judge.name, "identity": judge.identity, "rubric": rubric.version,
                               "calibration": str(args.calibration) if args.calibration else None,
                               "complete": len(done) == len(clips), "videos": done})  # fmt: skip
-    print(_printable(as_text(done, rubric)))
+    print(printable(as_text(done, rubric)))
     return 1 if any(row["state"] == "failed" for row in done) else 0
 
 
@@ -106,7 +106,7 @@ def _notice(text: str) -> None:
     print(f"vividface: {text}", file=sys.stderr)
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """What the console can show."""
     encoding = sys.stdout.encoding or "utf-8"
     return text.encode(encoding, "replace").decode(encoding)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import ClassVar
 
 import torch
@@ -20,6 +20,7 @@ from vividface_core.wan.empty_prompt import EmptyPrompt
 from vividface_core.wan.fast_vae import FastEncoder, decoded, decoder_stream, encoder_stream
 from vividface_core.wan.folded import FoldedDenoiser
 from vividface_core.wan.graphs import GraphedDenoiser, check_graphs
+from vividface_core.wan.lending import lent
 from vividface_core.wan.linears import check_linears, use_linears
 from vividface_core.wan.tiles import Region
 from vividface_core.wan.transformer import T_STAR, VELOCITY_SCALE, cast, one_step_velocity
@@ -80,6 +81,7 @@ class OneStepRestorer(Restorer):
         linear: str = "auto",
         compile: bool = False,
         graphs: bool = False,
+        offload: bool = False,
     ) -> None:
         """
         Args:
@@ -100,6 +102,7 @@ class OneStepRestorer(Restorer):
             linear: one of :data:`vividface_core.wan.linears.LINEARS`.
             compile: compile the denoiser's repeated block; where that fails it runs as it is, with a warning.
             graphs: record the denoiser's pass for sizes that come again (CUDA).
+            offload: the weights wait in the machine's memory, and are on the device a stage at a time.
 
         Raises:
             UnsupportedCheckpoint: the three do not belong together.
@@ -108,6 +111,7 @@ class OneStepRestorer(Restorer):
         """
         self.vae, self._prompt, self.plain = vae, prompt, plain
         self.tile = self._wanted_tile = tile
+        self.offload, self._home = offload, torch.device(device)
         self._t_star, self.velocity_scale = float(t_star), float(velocity_scale)
         self.native_size, self.native_frames = native_size, native_frames
         self.check_parts(vae, transformer, prompt)
@@ -121,6 +125,8 @@ class OneStepRestorer(Restorer):
         self._chunk = frames_per_chunk
         if frames_per_chunk < 1 or frames_per_chunk % ratio:
             raise InvalidOption(f"{frames_per_chunk} frames a chunk; it must be a multiple of {ratio}.")
+        if tile is not None and tile < TILES[-1] // 2:
+            raise InvalidOption(f"tile is {tile} pixels; below {TILES[-1] // 2} most of the work is done twice.")
         vae.eval()
         transformer.eval()
         dtype = dtype or default_dtype(device)
@@ -133,6 +139,8 @@ class OneStepRestorer(Restorer):
         if graphs:
             check_graphs(torch.device(device))
             self._pass = GraphedDenoiser(self.denoiser, self._pass)
+        if offload and (graphs or compile):
+            raise InvalidOption("offload moves weights, which graphs and compile don't allow; leave out one of them.")
         self.to(device, dtype)
 
     def _folded(
@@ -203,14 +211,15 @@ class OneStepRestorer(Restorer):
             cast(self.denoiser, dtype)
             self._dtype = dtype
         if device is not None:
+            self._home = torch.device(device)
             for module in self.modules.values():
-                module.to(device)
+                module.to("cpu" if self.offload else device)
         return self
 
     @property
     def device(self) -> torch.device:
         # Asked of the weights: a host may move them behind the restorer's back.
-        return next(self.denoiser.parameters()).device
+        return self._home if self.offload else next(self.denoiser.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
@@ -230,10 +239,17 @@ class OneStepRestorer(Restorer):
         report = progress or (lambda share: None)
         output = torch.empty_like(clip)  # made outside of inference mode: the caller may go on with it as he likes
         with torch.inference_mode(), memory_told(clip, self.device):
-            latent = self._encode(clip, report)
-            latent = self._denoise(latent, report)
-            self._decode(latent, clip, mask, strength, output, report)
+            with self._placed("encoder"):
+                latent = self._encode(clip, report)
+            with self._placed("denoiser"):
+                latent = self._denoise(latent, report)
+            with self._placed("decoder"):
+                self._decode(latent, clip, mask, strength, output, report)
         return output
+
+    def _placed(self, stage: str) -> AbstractContextManager:
+        """Within it, the stage's weights are where it is computed."""
+        return lent(self.modules[stage], self._home) if self.offload else nullcontext()
 
     def _encode(self, clip: Tensor, report: Progress) -> Tensor:
         """``[1, C, T', h, w]`` fp32, normalised."""
@@ -298,7 +314,9 @@ class OneStepRestorer(Restorer):
         frames = 1 + math.ceil((frames - 1) / self.frame_multiple) * self.frame_multiple
         height, width = (side + -side % self.size_multiple for side in (height, width))
         item, vae = self._dtype.itemsize, self.vae.config
-        weights = sum(p.numel() * p.element_size() for m in (self.vae, self.denoiser) for p in m.parameters())
+        # A stage at a time, the largest counts; on a CPU all of them are there anyway.
+        sizes = [sum(p.numel() * p.element_size() for p in module.parameters()) for module in self.modules.values()]
+        weights = max(sizes) if self.offload and self._home.type != "cpu" else sum(sizes)
         latent_count, h, w = latent_frames(vae, frames), height // self._cell, width // self._cell
         latent = 4 * vae.z_dim * latent_count * h * w
         pictures = 2 * 4 * 3 * frames * height * width  # the clip and its restoration

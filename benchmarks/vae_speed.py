@@ -96,28 +96,27 @@ def serve(args: argparse.Namespace) -> None:
         print(json.dumps({"seconds": seconds, "peak": peak - ready, "threads": torch.get_num_threads()}), flush=True)
 
 
-def measure(args: argparse.Namespace, clip: tuple[int, ...], dtype: str) -> list[dict[str, Any]]:
-    """A row for each way and stage."""
+def measure(args: argparse.Namespace, clip: tuple[int, ...], dtype: str, stage: str) -> list[dict[str, Any]]:
+    """A row for each way."""
     ways = [way for way in args.ways if way != "tiles" or args.tile]
-    rows = []
-    for stage in args.stages:
-        processes = {way: _start(args, clip, dtype, way, stage) for way in ways}
-        rounds: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
-        for number in range(args.runs + 1):
-            for way, process in processes.items():
-                process.stdin.write("go\n")
-                process.stdin.flush()
-                row = json.loads(process.stdout.readline())
-                if number or not args.runs:
-                    rounds[way].append(row)
+    processes = {way: _start(args, clip, dtype, way, stage) for way in ways}
+    rounds: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
+    for number in range(args.runs + 1):
         for way, process in processes.items():
-            process.stdin.close()
-            process.wait()
-            seconds = [row["seconds"] for row in rounds[way]]
-            rows.append({"config": args.config, "clip": "x".join(map(str, clip)), "dtype": dtype, "stage": stage,
-                         "way": way, "seconds": statistics.median(seconds), "all": seconds,
-                         "peak": max(row["peak"] for row in rounds[way]),
-                         "threads": rounds[way][-1]["threads"]})  # fmt: skip
+            process.stdin.write("go\n")
+            process.stdin.flush()
+            row = json.loads(process.stdout.readline())
+            if number or not args.runs:
+                rounds[way].append(row)
+    rows = []
+    for way, process in processes.items():
+        process.stdin.close()
+        process.wait()
+        seconds = [row["seconds"] for row in rounds[way]]
+        rows.append({"config": args.config, "clip": "x".join(map(str, clip)), "dtype": dtype, "stage": stage,
+                     "way": way, "seconds": statistics.median(seconds), "all": seconds,
+                     "peak": max(row["peak"] for row in rounds[way]),
+                     "threads": rounds[way][-1]["threads"]})  # fmt: skip
     return rows
 
 
@@ -165,7 +164,12 @@ def main() -> None:
     if args.one:
         serve(args)
         return
-    rows = [row for clip in args.clips for dtype in args.dtypes for row in measure(args, clip, dtype)]
+    rows = []
+    for clip in args.clips:
+        for dtype in args.dtypes:
+            for stage in args.stages:
+                rows += measure(args, clip, dtype, stage)
+                print(table(rows[-len(args.ways) :]), flush=True)
     print(table(rows))
     if args.json:
         args.json.write_text(json.dumps({"machine": platform.machine(), "rows": rows}, indent=1) + "\n")

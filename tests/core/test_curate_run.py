@@ -144,6 +144,7 @@ def test_pictures_for_people_are_there(whole):
     assert "vividface curate" in page and "--threshold 88" in page
 
 
+@pytest.mark.slow
 def test_stopped_killed_twice_and_resumed_it_is_the_same_to_the_byte(videos, whole, tmp_path):
     out = tmp_path / "set"
     status, said = stop_at(videos, out, "cut", 3, signal.SIGINT)
@@ -305,6 +306,7 @@ def test_the_kept_clips_are_training_material(copy, tiny_checkpoint, tmp_path):
     assert sample["pixels"].shape == (3, FRAMES, SIZE, SIZE) and 0.1 < sample["pixel_mask"].float().mean() < 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
 def test_memory_does_not_grow_with_the_length_of_a_video(tmp_path):
     peaks = {}

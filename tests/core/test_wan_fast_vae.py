@@ -145,6 +145,9 @@ def test_tiles_see_no_more_than_they_must():
     assert 50 - region.top <= 12 and region.bottom - 60 <= 12 and region.top > 0
     whole = fast_steps.needed(steps, Region(0, 800, 0, 800), 100, 100)[0]
     assert whole == Region(0, 100, 0, 100)
+    # 200×200 cells of a quarter of the picture's size, and 16 pixels around them.
+    region = fast_steps.needed(fast_steps.encoder_steps(vae.encoder)[0], Region(80, 100, 80, 100), 800, 800)[0]
+    assert 320 - region.top <= 16 and region.bottom - 400 <= 16
 
 
 def test_tiles_cover_a_map_once():

@@ -322,8 +322,7 @@ class OneStepRestorer(Restorer):
         pictures = 2 * 4 * 3 * frames * height * width  # the clip and its restoration
         step, how = self._chunk // temporal_ratio(vae), (self.plain, self.tile)
         if self.tile is not None:
-            # What the attention gives or takes, of all frames at once.
-            latent += item * vae.base_dim * vae.dim_mult[-1] * latent_count * h * w
+            pictures += memory.between_bytes(vae, frames, height, width, item)
         stage = max(
             memory.encoder_bytes(vae, min(self._chunk, frames), height, width, item, *how),
             memory.denoiser_bytes(self.denoiser.config, latent_count, h, w, item),

@@ -21,6 +21,8 @@ TOGETHER = 4
 """Frames of a large map that are computed together: those of one latent frame."""
 LARGE = 64 << 20
 """Bytes of several frames from which a map is large, on a CPU; elsewhere eight times as much."""
+LEVELS = 2
+"""Halvings of the map in the part of the encoder that runs in tiles."""
 WIDTH = 64
 """Channels of a map that is large in pixels, at least."""
 
@@ -232,7 +234,9 @@ def _first_smaller(steps: Sequence[Step]) -> int:
 
 
 def encoder_steps(net: nn.Module) -> tuple[list[Step], list[Step]]:
-    """Of a ``WanEncoder3d``: what is local, and from the first attention on.
+    """Of a ``WanEncoder3d``: the large maps, up to a quarter of the size, and the rest, which ends in attention.
+
+    Tiles are for the former: deeper down a cell's surroundings are wide, and whole maps are small.
 
     Raises:
         TypeError: a layer that isn't known here.
@@ -240,7 +244,9 @@ def encoder_steps(net: nn.Module) -> tuple[list[Step], list[Step]]:
     local = [Convolution(net.conv_in)]
     for block in net.down_blocks:
         local += _block(block, "downsampler")
-    return _split([*local, *_middle(net.mid_block), Convolution(net.conv_out, net.norm_out)], first=True)
+    smaller = [number for number, step in enumerate(local, start=1) if _resizes(step, Smaller)]
+    at = smaller[:LEVELS][-1] if smaller else 0
+    return local[:at], [*local[at:], *_middle(net.mid_block), Convolution(net.conv_out, net.norm_out)]
 
 
 def decoder_steps(net: nn.Module) -> tuple[list[Step], list[Step]]:
@@ -248,12 +254,8 @@ def decoder_steps(net: nn.Module) -> tuple[list[Step], list[Step]]:
     steps = [Convolution(net.conv_in), *_middle(net.mid_block)]
     for block in net.up_blocks:
         steps += _block(block, "upsampler")
-    return _split([*steps, Convolution(net.conv_out, net.norm_out)], first=False)
-
-
-def _split(steps: list[Step], first: bool) -> tuple[list[Step], list[Step]]:
-    places = [number for number, step in enumerate(steps) if isinstance(step, Attention)]
-    at = (places[0] if first else places[-1] + 1) if places else len(steps)
+    steps.append(Convolution(net.conv_out, net.norm_out))
+    at = max((number for number, step in enumerate(steps, start=1) if isinstance(step, Attention)), default=0)
     return steps[:at], steps[at:]
 
 

@@ -15,14 +15,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from vividface_core.wan.fast_steps import Step, decoder_steps, encoder_steps, needed, run
+from vividface_core.wan.fast_steps import LEVELS, Step, decoder_steps, encoder_steps, needed, run
 from vividface_core.wan.tiles import Region, tiles
 from vividface_core.wan.vae import (
     StreamingDecoder,
     StreamingEncoder,
     after_first,
     from_patches,
-    spatial_ratio,
     to_patches,
 )
 
@@ -127,13 +126,14 @@ class FastEncoder(_Fast, StreamingEncoder):
 
     Args:
         vae: ``AutoencoderKLWan`` of any config.
-        tile: side in pixels of the tiles that what lies before the first attention runs in; ``None``: whole frames.
+        tile: side in pixels of the tiles that the large maps run in; ``None``: whole frames.
     """
 
     def __init__(self, vae: nn.Module, tile: int | None = None) -> None:
         super().__init__(vae)
         local, after = encoder_steps(vae.encoder)
-        self._prepare([], local, after, None if tile is None else max(1, tile // spatial_ratio(vae.config)))
+        cell = (vae.config.patch_size or 1) * 2 ** min(LEVELS, len(vae.config.dim_mult) - 1)
+        self._prepare([], local, after, None if tile is None else max(1, tile // cell))
 
     def by_tiles(self, read: Read, size: tuple[int, int, int], chunk: int, tell: Tell = lambda share: None) -> Tensor:
         """A whole clip, one tile through all its frames after the other: what is remembered is that of one tile.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vividface_core.wan.fast_steps import LARGE, TOGETHER
+from vividface_core.wan.fast_steps import LARGE, LEVELS, TOGETHER
 from vividface_core.wan.vae import spatial_ratio, temporal_ratio
 
 SCRATCH = 128 << 20
@@ -27,15 +27,17 @@ def encoder_bytes(
     config: Any, frames: int, height: int, width: int, item: int, plain: bool = True, tile: int | None = None
 ) -> int:
     """Peak of encoding ``frames`` frames of ``height``×``width`` pixels after earlier ones; ``item`` bytes a value."""
-    height, width = _seen(height, width, tile)
     patch = config.patch_size or 1
-    area, widths = height * width // patch**2, [config.base_dim * m for m in [1, *config.dim_mult]]
+    whole, widths = height * width // patch**2, [config.base_dim * m for m in [1, *config.dim_mult]]
+    height, width = _seen(height, width, tile)
+    area = height * width // patch**2
     peak = memory = 0
     for level, (narrow, wide) in enumerate(zip(widths, widths[1:])):
         peak = max(peak, _block(max(narrow, wide) * area * item, frames, plain))
         memory += 2 * area * (narrow + (2 * config.num_res_blocks - 1) * wide) * item
         if level < len(config.dim_mult) - 1:
-            area //= 4
+            # Below some levels tiles have become a whole map.
+            area = area // 4 if level + 1 < LEVELS else whole // 4 ** (level + 1)
             if config.temperal_downsample[level]:
                 frames = max(1, frames // 2)
     return peak + memory + 2 * area * 4 * widths[-1] * item
@@ -65,6 +67,17 @@ def decoder_bytes(
             peak = max(peak, maps * frames * area)
     pictures = 3 * 3 * 4 * latents * temporal_ratio(config) * area * (config.patch_size or 1) ** 2
     return peak + memory + pictures
+
+
+def between_bytes(config: Any, frames: int, height: int, width: int, item: int) -> int:
+    """What tiles of the encoder, or whole frames for tiles of the decoder, leave for the next part: all frames' maps."""
+    patch, levels = config.patch_size or 1, len(config.dim_mult) - 1
+    tiled = min(LEVELS, levels)
+    cells, slow = height * width // patch**2, sum(config.temperal_downsample[:tiled])
+    encoder = config.base_dim * config.dim_mult[tiled - 1] * (frames >> slow) * cells // 4**tiled
+    last = (config.decoder_base_dim or config.base_dim) * config.dim_mult[-1]
+    decoder = last * frames // temporal_ratio(config) * cells // 4**levels
+    return item * max(encoder, decoder)
 
 
 def _block(frame: int, frames: int, plain: bool) -> int:

@@ -14,7 +14,7 @@ demo: .venv/.installed
 
 test: .venv/.installed-dev
 	$(BIN)/python -m ruff check .
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: .venv/.installed-dev
 	$(BIN)/python -m ruff check .

@@ -85,7 +85,8 @@ class Clock:
     """Seconds by stage, the device's work included."""
 
     def __init__(self, device: Any) -> None:
-        self._device, self.seconds, self._began = device, {}, self._now()
+        self._device, self.seconds = device, {}
+        self._began = self._now()
 
     def _now(self) -> float:
         import torch

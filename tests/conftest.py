@@ -10,6 +10,8 @@ from pathlib import Path
 # other work down to a fifth.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # the workers themselves keep the cores busy
 # Weights that a machine happens to have would change what is tested. The folder needn't exist.
 os.environ["VIVIDFACE_MODELS"] = os.path.join(tempfile.gettempdir(), "vividface-tests-have-no-models")
 

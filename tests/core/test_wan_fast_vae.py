@@ -115,10 +115,11 @@ def test_one_tile_after_the_other_through_all_frames(case):
 
 @pytest.mark.parametrize("frames, height, width", [(9, 64, 80), (6, 70, 50), (1, 33, 90)])
 def test_a_restorer_in_tiles_makes_the_same_pictures(frames, height, width):
-    def restored(**how):
+    def restored(tile=None, **how):
         vae, transformer = tiny_modules(seed=3)
-        prompt = EmptyPrompt(torch.ones(1, 16))
-        return OneStepRestorer(vae, transformer, prompt, native_size=64, **how).restore(clip, mask=mask, strength=0.75)
+        restorer = OneStepRestorer(vae, transformer, EmptyPrompt(torch.ones(1, 16)), native_size=64, **how)
+        restorer.tile = tile
+        return restorer.restore(clip, mask=mask, strength=0.75)
 
     torch.manual_seed(0)
     clip, mask = torch.rand(frames, 3, height, width), torch.rand(frames, 1, height, width)

@@ -70,7 +70,7 @@ def decoder_bytes(
 
 
 def between_bytes(config: Any, frames: int, height: int, width: int, item: int) -> int:
-    """What tiles of the encoder, or whole frames for tiles of the decoder, leave for the next part: all frames' maps."""
+    """All frames' maps between the part of the encoder or decoder that runs in tiles and the other."""
     patch, levels = config.patch_size or 1, len(config.dim_mult) - 1
     tiled = min(LEVELS, levels)
     cells, slow = height * width // patch**2, sum(config.temperal_downsample[:tiled])

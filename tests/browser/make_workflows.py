@@ -124,6 +124,7 @@ COMMON = {
     "faces": "all", "face_numbers": "0", "strength": 1.0, "color": "auto", "whole_frame": False, "min_face": 24,
     "window": 0, "overlap": -1, "size": 0, "detector": "auto",
     "identity_guard": RestoreOptions.identity_guard, "identity_threshold": RestoreOptions.identity_threshold,
+    "keep_size": RestoreOptions.keep_size,
 }  # fmt: skip
 MODEL = {"model": "vividface-nano", "precision": "auto", "device": "auto"}
 VIDEO = {"file": FILE, "start_frame": 0, "frame_count": 0, "stride": 1}

@@ -319,16 +319,21 @@ def test_scoring_a_folder_runs_without_the_page(server, spoilt):
     check_scores(server, server.wait(server.queue(shipped(SCORE_FOLDER.name)[1])), spoilt)
 
 
+YOUNGER = ("identity_guard", "identity_threshold", "keep_size")
+"""Inputs of the restore nodes that came later, in their order."""
+
+
+@pytest.mark.parametrize("without", [YOUNGER, YOUNGER[2:]], ids=["guard", "keep_size"])
 @pytest.mark.parametrize("name", SAVING)
-def test_a_graph_saved_before_the_identity_guard_opens_with_its_values(page, name):
+def test_a_graph_saved_before_younger_inputs_opens_with_its_values(page, name, without):
     graph, prompt = shipped(name)
     (node,) = (node for node in graph["nodes"] if node["type"].startswith("VividFaceOneStepRestore"))
-    node["inputs"] = [one for one in node["inputs"] if not one["name"].startswith("identity_")]
-    del node["widgets_values"][-2:], node["widgets_values_named"]
+    node["inputs"] = [one for one in node["inputs"] if one["name"] not in without]
+    del node["widgets_values"][-len(without) :], node["widgets_values_named"]
     page.load_graph(graph)
     page.page.wait_for_timeout(1000)
     assert page.missing_nodes() == []
-    assert wired(page.to_api()) == wired(prompt), "the guard has its defaults, everything else what was saved"
+    assert wired(page.to_api()) == wired(prompt), "younger inputs have their defaults, everything else what was saved"
 
 
 def test_with_ffv1_everything_but_the_face_stays_bit_for_bit(server):

@@ -9,8 +9,8 @@ import sys
 
 import vividface_core
 
-BREAKABLE = ("accelerate", "cv2", "diffusers", "facexlib", "gguf", "huggingface_hub", "peft", "PIL", "pyiqa",
-             "scenedetect", "scipy", "skimage", "torchvision", "transformers")  # fmt: skip
+BREAKABLE = ("accelerate", "cv2", "diffusers", "facexlib", "gguf", "grpc", "huggingface_hub", "peft", "PIL",
+             "pyarrow", "pyiqa", "ray", "scenedetect", "scipy", "skimage", "torchvision", "transformers")  # fmt: skip
 MODULES = sorted(m.name for m in pkgutil.walk_packages(vividface_core.__path__, "vividface_core."))
 
 

@@ -65,6 +65,7 @@ plain = nn.Sequential(nn.Linear(6, 6), nn.Linear(6, 5))
 for p, value in zip(plain.parameters(), first): p.data = value + 3.5
 assert torch.allclose(got, plain(x), atol=1e-4), "applied"
 assert torch.allclose(next(net.parameters()).full_tensor(), first[0] + 1), "restored"
+dist.barrier()  # whoever is slower still needs the other one
 dist.destroy_process_group()
 """
 

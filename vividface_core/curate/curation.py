@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any, Protocol
 
 from vividface_core.curate.contents import known_content
 from vividface_core.curate.decide import Findings, Policy, Row, Video, rows_of, screened, to_judge, to_measure
-from vividface_core.curate.engines.base import Engine, Item
+from vividface_core.curate.engines.base import Engine, Item, Result, Worker
 from vividface_core.curate.folder import DataSet
 from vividface_core.curate.judging import Judging
 from vividface_core.curate.stages import Cutting, Measuring, Recipe, measured
+from vividface_core.mllm.scoring import news
 
 GROUP = 8
 """Neighbouring candidates of a video that are measured by one worker: few enough to spread a long film over many."""
@@ -48,7 +49,7 @@ class Curation:
         """Find the candidates of all videos. A video that fails is told, and tried again by the next run."""
         known = {name: video for name in names if (video := self._known(name))}
         self.listener.begin("Cutting", "video", len(names), len(known))
-        for item, result in self.engine.map(Cutting(self.recipe), [{"video": n} for n in names if n not in known]):
+        for item, result in self._work(Cutting(self.recipe), [{"video": n} for n in names if n not in known]):
             name, content, error = item["video"], result["content"], result.get("error", "")
             if error:
                 known[name] = Video(name, self.recipe.video_id(name, content), content, None, error)
@@ -73,7 +74,7 @@ class Curation:
         self.found.figures.update((key, record) for key, record in known.items() if record)
         missing = [(video, clip) for video, clip in wanted if not known[clip["key"]]]
         self.listener.begin("Measuring", "clip", len(wanted), len(wanted) - len(missing))
-        for item, result in self.engine.map(Measuring(self.recipe), list(_grouped(missing))):
+        for item, result in self._work(Measuring(self.recipe), list(_grouped(missing))):
             for key, error in result["errors"].items():
                 self.found.errors[key] = error
                 self.listener.notice(f"{key}: {error}")
@@ -94,7 +95,7 @@ class Curation:
         there = {key: record for key in keys if (record := self._store.get(judging.stage, key))}
         self.listener.begin("Judging", "clip", len(keys), len(there))
         missing = [{"key": key} for key in keys if key not in there]
-        for item, result in (engine or self.engine).map(judging, missing, **how):
+        for item, result in self._work(judging, missing, engine, **how):
             key = item["key"]
             for text in result["notices"]:
                 self.listener.notice(text)
@@ -105,6 +106,16 @@ class Curation:
                 there[key] = result["record"]
             self.listener.step(1)
         self.found.judgements.update(there)
+
+    def _work(self, make_worker: Callable[[], Worker], items: Sequence[Item], engine: Engine | None = None,
+              **how: Any) -> Iterator[tuple[Item, Result]]:  # fmt: skip
+        """Items with their results, as they are done; what the engine has to tell is told on the way."""
+        engine = engine or self.engine
+        try:
+            yield from engine.map(make_worker, items, **how)
+        finally:
+            for text in news(engine):
+                self.listener.notice(text)
 
     def rows(self, videos: Sequence[Video], policy: Policy) -> list[Row]:
         """The manifest."""

@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
         load_pyarrow()  # that it is missing is said before the work
     _tell_changes(data, settings := _settings(args, policy, recipe), console)
     with data.opened(settings):
-        engine = choose_engine(args.engine, args.address, args.workers, data.work.resolve())
+        engine = choose_engine(args.engine, args.address, args.workers, data.work.resolve(), recipe.videos)
         try:
             _restart(args.restart_from, data, recipe)
             if jury:

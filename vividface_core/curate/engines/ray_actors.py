@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import threading
 import traceback
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,37 +18,47 @@ from vividface_core.errors import ClusterUnusable, VividFaceError
 TRIES = 3
 """Times that an item is given out: after that many dead workers the fault is its own."""
 BLOCKS = 4096
-"""Of a stage, at most: each is one item until then. Ray's driver keeps a few kilobytes for each."""
+"""Of a stage, about: each is one ticket until then. Ray's driver keeps a few kilobytes for each."""
 
 Row = dict[str, Any]
-"""``number`` of the item, ``state`` (``done``, ``lost``, ``error`` or ``stopped``) and ``text``, which is JSON."""
+"""``state``: ``done``, ``lost``, ``error``, ``stopped`` or ``spare``; ``number`` of the item; ``text``: JSON."""
 
 
 class Desk:
-    """What the workers of a stage ask before each item, in an actor of its own.
+    """Gives out the items of a stage, in an actor of its own.
 
-    An item that kills its worker again and again is left alone, and after an error nothing new is begun.
+    Ray Data hands tickets to workers ahead of time, so that none waits for its next one. An item belongs to a ticket
+    only when the worker shows it: so a short one never waits behind a long one while other workers are idle. A ticket
+    that is shown again means that its worker died. An item that kills its worker again and again is left alone, and
+    after an error nothing new is begun.
+
+    Args:
+        texts: the items.
     """
 
-    def __init__(self) -> None:
-        self._times: dict[int, int] = {}
+    def __init__(self, texts: list[str]) -> None:
+        self._texts, self._given = texts, {}
+        self._times: Counter[int] = Counter()
         self._busy: set[int] = set()
-        self._stopped, self._fault = False, ""
+        self._fault, self._stopped = "", False
 
-    def begin(self, number: int) -> str:
-        """Why an item isn't to be done: ``stopped`` or ``lost``; "" if it is."""
-        self._busy.discard(number)  # whoever had it is dead
+    def begin(self, ticket: int) -> tuple[str, int, str]:
+        """Why there is nothing to do ("" if there is), the item's number, and the item."""
+        self._busy.discard(ticket)
         if self._stopped:
-            return "stopped"
-        self._times[number] = self._times.get(number, 0) + 1
+            return "stopped", -1, ""
+        number = self._given.setdefault(ticket, len(self._given))
+        if number >= len(self._texts):
+            return "spare", -1, ""
+        self._times[number] += 1
         if self._times[number] > TRIES:
-            return "lost"
-        self._busy.add(number)
-        return ""
+            return "lost", number, ""
+        self._busy.add(ticket)
+        return "", number, self._texts[number]
 
-    def end(self, number: int, fault: str) -> None:
+    def end(self, ticket: int, fault: str) -> None:
         """An item is done, or met an error that all others would meet too."""
-        self._busy.discard(number)
+        self._busy.discard(ticket)
         if fault:
             self._stopped, self._fault = True, self._fault or fault
 
@@ -73,16 +85,17 @@ class Hand:
     def __call__(self, row: dict[str, Any]) -> Row:
         import ray
 
-        number = int(row["number"])
-        if refusal := ray.get(self._desk.begin.remote(number)):
-            return {"number": number, "state": refusal, "text": ""}
+        ticket = int(row["ticket"])
+        state, number, text = ray.get(self._desk.begin.remote(ticket))
+        if state:
+            return {"state": state, "number": number, "text": ""}
         fault = ""
         try:
-            text = json.dumps(self._worker()(json.loads(row["item"])))
+            text = json.dumps(self._worker()(json.loads(text)))
         except Exception as error:
             text = fault = _noted(error)
-        ray.get(self._desk.end.remote(number, fault))
-        return {"number": number, "state": "error" if fault else "done", "text": text}
+        ray.get(self._desk.end.remote(ticket, fault))
+        return {"state": "error" if fault else "done", "number": number, "text": text}
 
     def _worker(self) -> Worker:
         if not hasattr(self._own, "worker"):
@@ -114,11 +127,10 @@ class StandIn:
             return str(error)
 
 
-def rows_of(items: list[str], packed: bytes, desk: Any, size: int, threads: int, gpus: float) -> Iterator[Row]:
-    """What ``size`` hands make of items, as they are done.
+def rows_of(count: int, packed: bytes, desk: Any, size: int, threads: int, gpus: float) -> Iterator[Row]:
+    """What ``size`` hands make of the ``count`` items of a desk, as they are done.
 
     Args:
-        items: as JSON.
         packed: what makes a worker, pickled.
         threads: of each hand.
         gpus: for each hand.
@@ -128,8 +140,7 @@ def rows_of(items: list[str], packed: bytes, desk: Any, size: int, threads: int,
     """
     import ray.data
 
-    # With a single process nothing can wait for the wrong one, so the next item lies ready.
-    how: dict[str, Any] = {"size": size, "max_tasks_in_flight_per_actor": threads + (size == 1)}
+    how: dict[str, Any] = {"size": size}
     more: dict[str, Any] = {"num_gpus": gpus} if gpus else {"num_cpus": 1}
     if threads > 1:
         how["enable_true_multi_threading"] = True
@@ -137,13 +148,21 @@ def rows_of(items: list[str], packed: bytes, desk: Any, size: int, threads: int,
             how["max_concurrent_calls_per_actor"] = threads
         else:
             more["max_concurrency"] = threads  # an older Ray
-    rows = [{"number": number, "item": item} for number, item in enumerate(items)]
+    in_block = math.ceil(count / BLOCKS)
+    # As many more as can lie in front of busy workers, so that those who are idle at the end have some too.
+    blocks = math.ceil(count / in_block) + 2 * size * threads
     try:
-        dataset = ray.data.from_items(rows, override_num_blocks=min(len(rows), BLOCKS)).map(
+        tickets = [{"ticket": ticket} for ticket in range(blocks * in_block)]
+        dataset = ray.data.from_items(tickets, override_num_blocks=blocks).map(
             Hand, fn_constructor_args=(packed, desk), compute=ray.data.ActorPoolStrategy(**how), **more
         )
         for batch in dataset.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"):
             yield from batch.to_pylist()
     except Exception as error:
-        raise ClusterUnusable(f"Ray gave up: {first_line(error)} What is finished is kept; the same command goes on. "
-                              "Ray's logs are in its temporary folder, usually /tmp/ray.") from error  # fmt: skip
+        raise gave_up(error) from error
+
+
+def gave_up(error: Exception) -> ClusterUnusable:
+    """Ray's own error, for people."""
+    return ClusterUnusable(f"Ray gave up: {first_line(error)} What is finished is kept; the same command goes on. "
+                           "Ray's logs are in its temporary folder, usually /tmp/ray.")  # fmt: skip

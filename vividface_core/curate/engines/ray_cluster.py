@@ -124,10 +124,9 @@ def _load_libraries(address: str | None) -> None:
         try:
             import_module(module)
         except Exception as error:
-            extra = "; an address with ray:// needs ray[client] too" if module == "grpc" else ""
             raise MissingDependency(
                 f"--engine ray needs Ray Data ({module}: {first_line(error)[:-1]}). Install it: "
-                f"pip install 'vividface[curate]'{extra}."
+                "pip install 'vividface[curate]'."
             ) from error
 
 

@@ -1,7 +1,7 @@
 """The stages of a curation on Ray Data: actors of a cluster, or of several processes on this machine.
 
-Items and results travel as JSON text, one item to a block. Ray Data restarts actors that died and gives their items
-out again; see :mod:`~vividface_core.curate.engines.ray_actors` for what is added to that.
+Items and results travel as JSON text. Ray Data restarts actors that died and gives their work out again; see
+:mod:`~vividface_core.curate.engines.ray_actors` for what is added to that.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 from vividface_core import errors
 from vividface_core.curate.engines.base import Item, Result, Worker
-from vividface_core.curate.engines.ray_actors import TRIES, Desk, Row, StandIn, rows_of
+from vividface_core.curate.engines.ray_actors import TRIES, Desk, Row, StandIn, gave_up, rows_of
 from vividface_core.curate.engines.ray_cluster import Cluster
 from vividface_core.errors import ClusterUnusable, VividFaceError, WorkerLost
 
@@ -64,20 +64,22 @@ class RayEngine:
 
         self._cluster.open()
         size = min(self._cluster.processes(gpus), processes or len(items), math.ceil(len(items) / concurrency))
-        # It needs no core, and after a crash it comes back empty rather than not at all.
-        desk = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Desk).remote()
-        texts, lost = [json.dumps(item) for item in items], []
+        texts = [json.dumps(item) for item in items]
+        desk = ray.remote(num_cpus=0, max_restarts=0)(Desk).remote(texts)
+        done, lost = 0, []
         try:
-            with closing(_drive(texts, ray.cloudpickle.dumps(make_worker), desk, size, concurrency, gpus)) as rows:
+            arguments = (len(items), ray.cloudpickle.dumps(make_worker), desk, size, concurrency, gpus)
+            with closing(_drive(*arguments)) as rows:
                 for row in rows:
                     if row["state"] == "done":
+                        done += 1
                         yield items[row["number"]], json.loads(row["text"])
                     elif row["state"] == "lost":
                         lost.append(items[row["number"]])
-                    else:  # the error itself, or an item that wasn't begun because of it
+                    elif row["state"] != "spare":  # the error itself, or what wasn't begun because of it
                         _finish(desk)
-                        _raise(ray.get(desk.fault.remote()) or row["text"])
-            self._tell(ray.get(desk.repeated.remote()))
+                        _raise(_answer(desk.fault.remote()) or row["text"])
+            self._tell(_answer(desk.repeated.remote()))
         finally:
             _dismiss(desk)
         if lost:
@@ -86,6 +88,8 @@ class RayEngine:
                 f"{json.dumps(lost[0], ensure_ascii=False)[:200]}. The memory may not be enough, or a file crashes its "
                 "decoder. Everything else is done; the same command tries again."
             )
+        if done != len(items):
+            raise ClusterUnusable(f"Ray has brought {done} of {len(items)} results. The same command does the rest.")
 
     def close(self) -> None:
         """End the cluster if it was started here, or let go of it. Safe to call twice."""
@@ -114,11 +118,18 @@ def _drive(*arguments: Any) -> Iterator[Row]:
         ray.kill(far)
 
 
-def _finish(desk: Any) -> None:
-    """Wait for what is under way."""
+def _answer(reference: Any) -> Any:
     import ray
 
-    while ray.get(desk.under_way.remote()):
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayError as error:
+        raise gave_up(error) from error
+
+
+def _finish(desk: Any) -> None:
+    """Wait for what is under way."""
+    while _answer(desk.under_way.remote()):
         time.sleep(LISTEN)
 
 

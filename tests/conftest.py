@@ -30,3 +30,11 @@ def tiny_checkpoint(tmp_path_factory) -> Path:
 @pytest.fixture(autouse=True)
 def _fixed_seed():
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def no_judge_settings(monkeypatch, tmp_path):
+    """Neither this machine's keys for judges nor its settings."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    for name in ("VIVIDFACE_MLLM_KEY", "VIVIDFACE_MLLM_SETTINGS", "VIVIDFACE_MLLM_SERVERS", "OPENAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)

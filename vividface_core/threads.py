@@ -5,26 +5,36 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
+LISTEN = 0.1
+"""Seconds between two looks at whether to stop."""
 
 
-def in_threads(make_worker: Callable[[], Callable[[T], R]], items: Sequence[T], count: int) -> Iterator[tuple[T, R]]:
+def in_threads(
+    make_worker: Callable[[], Callable[[T], R]],
+    items: Sequence[T],
+    count: int,
+    listen: Callable[[], None] | None = None,
+    let_go: Callable[[Sequence[threading.Thread]], None] = lambda threads: None,
+) -> Iterator[tuple[T, R]]:
     """Each item with its result, as they are done.
 
     After an error those under way are finished; Ctrl-C waits for none.
 
     Args:
         make_worker: called once in each thread.
-        count: threads; 1: none, the caller's own does the work.
+        count: threads; 1: none, the caller's own does the work, unless it has to listen.
+        listen: called ten times a second in the caller's thread; what it raises stops everything at once.
+        let_go: called with the threads then, which aren't waited for: makes them give up.
 
     Raises:
         Exception: the first that a worker, or what makes one, raised.
     """
     count = min(count, len(items))
-    if count <= 1:
+    if count <= 1 and listen is None:
         if items:
             worker = make_worker()
             for item in items:
@@ -52,9 +62,18 @@ def in_threads(make_worker: Callable[[], Callable[[T], R]], items: Sequence[T], 
     threads = [threading.Thread(target=work, daemon=True) for _ in range(count)]
     for thread in threads:
         thread.start()
+
+    def hear() -> None:
+        try:
+            listen()
+        except BaseException:
+            let_go(threads)
+            threads.clear()  # nobody is waited for
+            raise
+
     try:
         for _ in items:
-            result = results.get()
+            result = results.get() if listen is None else _next(results, hear)
             if isinstance(result, BaseException):
                 raise result
             yield result
@@ -65,3 +84,12 @@ def in_threads(make_worker: Callable[[], Callable[[T], R]], items: Sequence[T], 
         raise
     finally:
         stopped.set()
+
+
+def _next(results: queue.SimpleQueue, listen: Callable[[], None]) -> Any:
+    while True:
+        listen()
+        try:
+            return results.get(timeout=LISTEN)
+        except queue.Empty:
+            continue

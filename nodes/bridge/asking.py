@@ -13,7 +13,8 @@ import torch
 from vividface_core.errors import JudgeFailed, VividFaceError
 from vividface_core.mllm.judges.base import Judge, Judgement
 from vividface_core.mllm.judges.frames import TimedClip
-from vividface_core.mllm.scoring import LISTEN, let_go
+from vividface_core.mllm.scoring import let_go
+from vividface_core.threads import LISTEN
 from vividface_core.video.source import VideoFrames
 
 from .images import to_frames

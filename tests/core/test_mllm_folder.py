@@ -24,14 +24,7 @@ from vividface_core.mllm.tables import Table
 from vividface_core.video.source import VideoFrames
 
 SMALL = Sampling(frames=4, frame_pixels=16_384)
-
-
-@pytest.fixture(autouse=True)
-def _no_settings(monkeypatch, tmp_path):
-    """Neither this machine's keys nor its settings."""
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    for name in ("VIVIDFACE_MLLM_KEY", "VIVIDFACE_MLLM_SETTINGS", "VIVIDFACE_MLLM_SERVERS"):
-        monkeypatch.delenv(name, raising=False)
+pytestmark = pytest.mark.usefixtures("no_judge_settings")
 
 
 @pytest.fixture(scope="module")

@@ -45,14 +45,7 @@ from vividface_core.video.source import VideoFrames
 
 ROOT = Path(__file__).parents[2]
 SMALL = Sampling(2, 4, 128 * 128, 64 * 128 * 128)
-
-
-@pytest.fixture(autouse=True)
-def _no_settings(monkeypatch, tmp_path):
-    """Neither this machine's keys nor its settings."""
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    for name in ("VIVIDFACE_MLLM_KEY", "VIVIDFACE_MLLM_SETTINGS", "OPENAI_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
+pytestmark = pytest.mark.usefixtures("no_judge_settings")
 
 
 @pytest.fixture(scope="module")

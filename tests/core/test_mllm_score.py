@@ -18,14 +18,7 @@ from vividface_core.mllm.calibration import HumanScore, fit_calibration
 from vividface_core.mllm.rubric import RUBRIC, render_prompt
 
 SMALL = ("--frames", 4, "--frame-pixels", 16384)
-
-
-@pytest.fixture(autouse=True)
-def _no_settings(monkeypatch, tmp_path):
-    """Neither this machine's keys nor its settings."""
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    for name in ("VIVIDFACE_MLLM_KEY", "VIVIDFACE_MLLM_SETTINGS", "OPENAI_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
+pytestmark = pytest.mark.usefixtures("no_judge_settings")
 
 
 @pytest.fixture(scope="module")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,12 @@ from vividface_core.mllm.judges.base import Judge
 from vividface_core.mllm.judges.transport import Refused
 from vividface_core.mllm.records import Records, content_of, judge_id
 from vividface_core.mllm.rubric import Rubric
+from vividface_core.threads import in_threads
 
 HOPELESS = (401, 403, 404, 407)
 """HTTP refusals that every other video would get too."""
-LISTEN, GRACE = 0.1, 0.5
-"""Seconds between two looks at whether to stop, and that judges get then to let go of their files."""
+GRACE = 0.5
+"""Seconds that judges get to let go of their files when they are stopped."""
 
 
 def judged(judge: Judge, clips: Sequence[Path], records: Records, names: Mapping[Path, str] | None = None,
@@ -35,61 +36,11 @@ def judged(judge: Judge, clips: Sequence[Path], records: Records, names: Mapping
         VividFaceError: no other clip could be judged either.
     """
     names = names or {}
-    count = min(judge.concurrency, len(clips))
-    if count <= 1 and listen is None:
-        for clip in clips:
-            yield clip, _one(judge, clip, records, names.get(clip))
-        return
-    waiting: queue.SimpleQueue[Path] = queue.SimpleQueue()
-    results: queue.SimpleQueue[tuple[Path, dict[str, Any] | BaseException]] = queue.SimpleQueue()
-    stopped = threading.Event()
-    for clip in clips:
-        waiting.put(clip)
 
-    def work() -> None:
-        while not stopped.is_set():
-            try:
-                clip = waiting.get_nowait()
-            except queue.Empty:
-                return
-            try:
-                results.put((clip, _one(judge, clip, records, names.get(clip))))
-            except BaseException as error:
-                stopped.set()
-                results.put((clip, error))
+    def judge_one(clip: Path) -> dict[str, Any]:
+        return _one(judge, clip, records, names.get(clip))
 
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(count)]
-    for thread in threads:
-        thread.start()
-    try:
-        for _ in clips:
-            clip, result = _next(results, listen, judge, threads)
-            if isinstance(result, BaseException):
-                raise result
-            yield clip, result
-    except Exception:
-        stopped.set()
-        for thread in () if judge.stopped.is_set() else threads:
-            thread.join()
-        raise
-    finally:
-        stopped.set()
-
-
-def _next(results: queue.SimpleQueue, listen: Callable[[], None] | None, judge: Judge,
-          threads: Sequence[threading.Thread]) -> Any:  # fmt: skip
-    if listen is None:
-        return results.get()
-    while True:
-        try:
-            listen()
-        except BaseException:
-            let_go(judge, threads)
-            raise
-        try:
-            return results.get(timeout=LISTEN)
-        except queue.Empty:
-            continue
+    return in_threads(lambda: judge_one, clips, judge.concurrency, listen, partial(let_go, judge))
 
 
 def let_go(judge: Judge, threads: Sequence[threading.Thread]) -> None:

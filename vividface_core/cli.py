@@ -7,6 +7,7 @@ import sys
 from importlib import import_module
 
 from vividface_core.errors import VividFaceError
+from vividface_core.interrupts import remembered
 
 KEPT = {
     "restore": " Finished shots are kept: run again with --resume.",
@@ -107,14 +108,17 @@ def main(argv: list[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
     args = build_parser(words[0] if words else "").parse_args(argv)
     args.words = list(words)
-    try:
-        return args.run(args) or 0
-    except VividFaceError as error:
-        print(f"vividface: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f"\nvividface: stopped.{KEPT.get(args.command, '')}", file=sys.stderr)
-        return 130
+    with remembered() as interrupted:
+        try:
+            return args.run(args) or 0
+        except (Exception, KeyboardInterrupt) as error:
+            if interrupted() or isinstance(error, KeyboardInterrupt):
+                print(f"\nvividface: stopped.{KEPT.get(args.command, '')}", file=sys.stderr)
+                return 130
+            if isinstance(error, VividFaceError):
+                print(f"vividface: {error}", file=sys.stderr)
+                return 1
+            raise
 
 
 if __name__ == "__main__":

@@ -252,6 +252,16 @@ def test_gradients_reach_frames_through_the_chosen_stream():
 
 
 @pytest.mark.parametrize("outputs", [2, 4])
+def test_winograds_matrices_are_exact(outputs):
+    """A solver's rounding would change from process to process, and with it the pictures' last bit."""
+    a, g, b = (matrix.double() for matrix in winograd.matrices(outputs))
+    assert all((matrix * 1024 == (matrix * 1024).round()).all() for matrix in (a, b))
+    sums = torch.einsum("ik,kj,kl->ijl", a, g, b)
+    wanted = torch.stack([torch.eye(outputs + 2, dtype=torch.float64)[i : i + 3] for i in range(outputs)])
+    torch.testing.assert_close(sums, wanted, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("outputs", [2, 4])
 def test_winograd_is_the_convolution(outputs):
     torch.manual_seed(0)
     x, weight, bias = torch.randn(outputs + 2, 20, 13, 24), torch.randn(40, 24, 3, 3, 3) / 25, torch.randn(40)

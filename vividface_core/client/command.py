@@ -18,6 +18,7 @@ from vividface_core.client.journal import Journal
 from vividface_core.client.server import Server
 from vividface_core.client.workflow import Workflow
 from vividface_core.errors import InvalidOption, VividFaceError
+from vividface_core.interrupts import by_asyncio
 
 TOKEN = "VIVIDFACE_SERVER_TOKEN"
 ADDRESS = "http://127.0.0.1:8188"
@@ -83,7 +84,8 @@ def _work(args: argparse.Namespace, workflow: Workflow, servers: list[Server], i
     """Run the batch and tell what became of it, also when it is cut short."""
     began, error, batches = time.monotonic(), None, []
     try:
-        asyncio.run(_batch(args, workflow, servers, items, journal, console, batches))
+        with by_asyncio():
+            asyncio.run(_batch(args, workflow, servers, items, journal, console, batches))
     except VividFaceError as caught:
         error = str(caught)
         raise

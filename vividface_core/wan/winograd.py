@@ -12,7 +12,9 @@ Features are ``[T, H, W, C]`` here, contiguous.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
+from math import prod
 
 import torch
 import torch.nn.functional as F
@@ -27,24 +29,30 @@ TAPS = 3
 
 @cache
 def matrices(outputs: int) -> tuple[Tensor, Tensor, Tensor]:
-    """A ``[m, m + 2]``, G ``[m + 2, 3]`` and B ``[m + 2, m + 2]`` in fp32, for m of :data:`POINTS`."""
+    """A ``[m, m + 2]``, G ``[m + 2, 3]`` and B ``[m + 2, m + 2]`` in fp32, for m of :data:`POINTS`.
+
+    Lagrange's interpolation, transposed: xⁿ = Σ p_kⁿ·L_k(x); the highest n has one more term, ∏(x − p_k). No solver:
+    one that rounds otherwise on another day would give other pictures.
+    """
     points, count = POINTS[outputs], outputs + TAPS - 1
-    a = torch.zeros(outputs, count, dtype=torch.float64)
-    g = torch.zeros(count, TAPS, dtype=torch.float64)
-    for column, point in enumerate(points):
-        others = torch.tensor([point - other for other in points if other != point], dtype=torch.float64)
-        a[:, column] = torch.tensor([point**i for i in range(outputs)], dtype=torch.float64)
-        g[column] = torch.tensor([point**j for j in range(TAPS)], dtype=torch.float64) / others.prod()
-    a[-1, -1] = g[-1, -1] = 1.0
-    # B follows from what the product must be: frame i + j meets tap j in output i, and nothing else.
-    products = (a[:, None] * g.T[None]).reshape(outputs * TAPS, count)
-    wanted = torch.tensor(
-        [[float(k == i + j) for k in range(count)] for i in range(outputs) for j in range(TAPS)], dtype=torch.float64
-    )
-    b = torch.linalg.lstsq(products, wanted).solution
+    others = [[other for other in points if other != point] for point in points]
+    a = torch.tensor([[point**i for point in points] + [float(i == outputs - 1)] for i in range(outputs)])
+    g = torch.tensor(
+        [[point**j / prod(point - other for other in rest) for j in range(TAPS)] for point, rest in zip(points, others)]
+        + [[0.0] * (TAPS - 1) + [1.0]], dtype=torch.float64,
+    )  # fmt: skip
+    b = torch.tensor([(_coefficients(roots) + [0.0])[:count] for roots in [*others, points]], dtype=torch.float64)
     # Powers of two go from one matrix into the other without rounding; balanced ones lose less.
-    scale = 2.0 ** b.abs().amax(1).log2().round()
-    return a.float(), (g * scale[:, None]).float(), (b / scale[:, None]).float()
+    scale = 2.0 ** b.abs().amax(1, keepdim=True).log2().round()
+    return a.float(), (g * scale).float(), (b / scale).float()
+
+
+def _coefficients(roots: Sequence[float]) -> list[float]:
+    """Of ∏(x − root), the lowest power first."""
+    found = [1.0]
+    for root in roots:
+        found = [low - root * high for low, high in zip([0.0, *found], [*found, 0.0])]
+    return found
 
 
 def transformed(weight: Tensor, outputs: int) -> list[Tensor]:

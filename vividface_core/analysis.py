@@ -7,11 +7,13 @@ pass knows every track's whole path, and with it smooth crops and all windows, b
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 
 from vividface_core.faces.detect import FaceDetector
 from vividface_core.faces.select import select
 from vividface_core.faces.track import FaceTrack, Tracker
 from vividface_core.memory import give_back
+from vividface_core.overlap import ahead
 from vividface_core.video.frame import Frame, iter_chunks, stack_rgb
 from vividface_core.video.shots import Shot, detect_shots
 from vividface_core.video.source import FrameSource
@@ -27,11 +29,12 @@ def find_shots(source: FrameSource, report: Report) -> list[Shot]:
     """Cut the video at its shots; a video without a cut is one shot."""
 
     def counted():
-        for number, frame in enumerate(source.read()):
+        for number, frame in enumerate(frames):
             report("shots", number + 1, source.count)
             yield frame
 
-    return list(detect_shots(counted()))
+    with closing(ahead(source.read(), Frame.nbytes)) as frames:
+        return list(detect_shots(counted()))
 
 
 def find_faces(
@@ -40,10 +43,11 @@ def find_faces(
     """Follow every face of one shot. Memory: one chunk of frames and the tracks' own numbers."""
     tracker, (width, height) = Tracker(), source.size
     size = max(1, CHUNK_BYTES // (width * height * 12))
-    for chunk in iter_chunks(source.read(shot.start, shot.end), size):
-        _look(chunk, detector, tracker)
-        report("faces", chunk[-1].index + 1, total)
-        give_back()
+    with closing(ahead(source.read(shot.start, shot.end), Frame.nbytes)) as frames:
+        for chunk in iter_chunks(frames, size):
+            _look(chunk, detector, tracker)
+            report("faces", chunk[-1].index + 1, total)
+            give_back()
     return tracker.finish()
 
 

@@ -24,9 +24,11 @@ from vividface_core.faces.parse import FaceParser
 from vividface_core.faces.select import check_spec
 from vividface_core.faces.track import FaceTrack
 from vividface_core.job import Job
+from vividface_core.overlap import behind
 from vividface_core.request import COLORS, Listener, Plan, RestoreOptions, Result
 from vividface_core.restoration import Restoration, check_tracks
 from vividface_core.restorers.base import Restorer
+from vividface_core.video.frame import Frame
 from vividface_core.video.mux import assemble, check_output
 from vividface_core.video.presets import part_suffix
 from vividface_core.video.source import ClipFrames, VideoFrames
@@ -198,8 +200,9 @@ def _part(work: Restoration, number: int, plan: Plan, job: Job, result: Result) 
         work.identity[number] = [TrackIdentity(**figure) for figure in job.read_json(record) or []]
         return part
     with VideoWriter(part, plan.info, work.options.preset) as writer:
-        for frame in work.frames(number, plan):
-            writer.write(frame)
+        with behind(writer.write, Frame.nbytes) as write:
+            for frame in work.frames(number, plan):
+                write(frame)
         # Before the part has its final name: whoever finds it finds its figures too.
         job.write_json(record, [asdict(figure) for figure in work.identity[number]])
     return part

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from typing import Any
 
 import torch
@@ -25,6 +26,7 @@ from vividface_core.faces.masks import ShownWhere
 from vividface_core.faces.parse import FaceParser, load_parser
 from vividface_core.faces.track import FaceTrack
 from vividface_core.memory import best_window, choose_window, economise, give_back
+from vividface_core.overlap import ahead
 from vividface_core.request import Listener, Plan, RestoreOptions
 from vividface_core.restorers.base import Restorer
 from vividface_core.restorers.careful import CarefulRestorer
@@ -113,12 +115,13 @@ class Restoration:
         """Every frame of shot ``number``, with its faces restored, in order; then ``identity[number]`` is known."""
         shot, total = plan.shots[number], plan.shots[-1].end
         streams = [self._stream(track, plan, shot) for track in plan.tracks[number]]
-        for frame in composed(self.source.read(shot.start, shot.end), streams, self._mask):
-            self.listener.frame(frame)
-            yield frame
-            if frame.index % TIDY_EVERY == 0:
-                give_back()
-            self.listener.progress("restore", frame.index + 1, total)
+        with closing(ahead(self.source.read(shot.start, shot.end), Frame.nbytes)) as source:
+            for frame in composed(source, streams, self._mask):
+                self.listener.frame(frame)
+                yield frame
+                if frame.index % TIDY_EVERY == 0:
+                    give_back()
+                self.listener.progress("restore", frame.index + 1, total)
         figures = (stream.guard.figures(number) for stream in streams if stream.guard is not None)
         self.identity[number] = [figure for figure in figures if figure is not None]
 

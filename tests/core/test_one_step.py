@@ -102,7 +102,7 @@ from vividface_core.progress import peak_memory
 from vividface_core.weights import load_restorer
 restorer = load_restorer("vividface-nano")
 restorer.restore(torch.rand(1, 3, 32, 32))
-weights = sum(p.numel() * p.element_size() for m in restorer.modules.values() for p in m.parameters())
+weights = restorer.weights
 before = peak_memory()
 restorer.restore(torch.rand({frames}, 3, {size}, {size}))
 print(peak_memory() - before, restorer.memory_for({frames}, {size}, {size}) - weights)
@@ -115,3 +115,30 @@ def test_the_memory_estimate_is_of_the_right_size(frames, size, request):
     out = subprocess.check_output([sys.executable, "-c", program], text=True, cwd=request.config.rootpath)
     measured, estimate = map(int, out.split()[-2:])
     assert 0.6 * measured < estimate < 2 * measured, (measured, estimate)
+
+
+DENOISER = """
+import gc, psutil, torch
+from tests.full_size import true_prompt, true_transformer
+from vividface_core.progress import peak_memory
+from vividface_core.wan.folded import FoldedDenoiser
+from vividface_core.wan.memory import denoiser_bytes
+from vividface_core.wan.transformer import cast
+with torch.inference_mode():
+    denoiser = FoldedDenoiser(true_transformer(torch.{dtype}, layers=1), true_prompt())
+    cast(denoiser, torch.{dtype})
+    denoiser(torch.rand(1, 16, 1, 4, 4))
+    gc.collect()
+    before, peak = psutil.Process().memory_info().rss, peak_memory()
+    denoiser(torch.rand(1, 16, {frames}, 64, 64))
+    assert peak_memory() > peak, "building it took more than running it"
+print(peak_memory() - before, denoiser_bytes(denoiser.config, {frames}, 64, 64, torch.{dtype}.itemsize, False))
+"""
+
+
+@pytest.mark.parametrize("dtype, frames", [("bfloat16", 13), ("float32", 9)])
+def test_the_estimate_of_a_denoiser_of_the_released_size(dtype, frames, request):
+    program = DENOISER.format(dtype=dtype, frames=frames)
+    out = subprocess.check_output([sys.executable, "-c", program], text=True, cwd=request.config.rootpath)
+    measured, estimate = map(int, out.split()[-2:])
+    assert 0.7 * measured < estimate < 1.6 * measured, (measured, estimate)

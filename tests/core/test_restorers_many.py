@@ -203,7 +203,7 @@ def test_weights_wait_at_home_and_are_lent(load, frames):
     assert torch.equal(waiting.restore(frames[:5]), at_once.restore(frames[:5]))
     waiting.to(meta)
     assert waiting.device == meta and {p.device for m in waiting.modules.values() for p in m.parameters()} == {CPU}
-    shares = [sum(p.numel() * 4 for p in m.parameters()) for m in waiting.modules.values()]
+    shares = [sum(t.numel() * 4 for t in [*m.parameters(), *m.buffers()]) for m in waiting.modules.values()]
     assert at_once.memory_for(5, 64, 64) - waiting.memory_for(5, 64, 64) == sum(shares) - max(shares)
     for options, word in (({"offload": True, "compile": True}, "offload"), ({"tile": 16}, "tile")):
         with pytest.raises(InvalidOption, match=word):

@@ -81,8 +81,8 @@ class Restorer(ABC):
 
     @property
     def weights(self) -> int:
-        """Bytes of all sub-modules' weights."""
-        return sum(p.numel() * p.element_size() for module in self.modules.values() for p in module.parameters())
+        """Bytes of all that the sub-modules hold."""
+        return sum(map(bytes_held, self.modules.values()))
 
     @abstractmethod
     def memory_for(self, frames: int, height: int, width: int) -> int:
@@ -110,6 +110,11 @@ class Restorer(ABC):
 
 MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc")
 """How torch's allocators and libraries say it where they have no exception of their own for it."""
+
+
+def bytes_held(module: nn.Module) -> int:
+    """Bytes of a module's parameters and buffers: compact weights and folded constants are buffers."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in [*module.parameters(), *module.buffers()])
 
 
 @contextmanager

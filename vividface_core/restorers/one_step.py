@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vividface_core.errors import InvalidOption, InvalidOutput, UnsupportedCheckpoint
-from vividface_core.restorers.base import Progress, Restorer, memory_told
+from vividface_core.restorers.base import Progress, Restorer, bytes_held, memory_told
 from vividface_core.wan import memory
 from vividface_core.wan.attention import Attention
 from vividface_core.wan.compiling import CompiledDenoiser
@@ -315,7 +315,7 @@ class OneStepRestorer(Restorer):
         height, width = (side + -side % self.size_multiple for side in (height, width))
         item, vae = self._dtype.itemsize, self.vae.config
         # A stage at a time, the largest counts; on a CPU all of them are there anyway.
-        sizes = [sum(p.numel() * p.element_size() for p in module.parameters()) for module in self.modules.values()]
+        sizes = [bytes_held(module) for module in self.modules.values()]
         weights = max(sizes) if self.offload and self._home.type != "cpu" else sum(sizes)
         latent_count, h, w = latent_frames(vae, frames), height // self._cell, width // self._cell
         latent = 4 * vae.z_dim * latent_count * h * w
@@ -325,7 +325,7 @@ class OneStepRestorer(Restorer):
             pictures += memory.between_bytes(vae, frames, height, width, item)
         stage = max(
             memory.encoder_bytes(vae, min(self._chunk, frames), height, width, item, *how),
-            memory.denoiser_bytes(self.denoiser.config, latent_count, h, w, item),
+            memory.denoiser_bytes(self.denoiser.config, latent_count, h, w, item, self.plain),
             memory.decoder_bytes(vae, min(step, latent_count), h, w, item, *how),
         )
         return weights + memory.SCRATCH + pictures + 3 * latent + stage

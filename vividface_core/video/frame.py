@@ -44,6 +44,10 @@ class Frame:
     def height(self) -> int:
         return self.native.height
 
+    def nbytes(self) -> int:
+        """What its samples take in memory."""
+        return sum(plane.buffer_size for plane in self.native.planes)
+
     def rgb(self) -> Tensor:
         """``[3, H, W]`` float32, RGB, 0…1, upright as a player shows it: faces are looked for and restored so.
 

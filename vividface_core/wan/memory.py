@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from vividface_core.wan.fast_steps import LARGE, LEVELS, TOGETHER
+from vividface_core.wan.folded import TOKENS
 from vividface_core.wan.vae import spatial_ratio, temporal_ratio
 
 SCRATCH = 128 << 20
@@ -93,11 +94,17 @@ def _seen(height: int, width: int, tile: int | None) -> tuple[int, int]:
     return (height, width) if tile is None else (min(height, tile + 2 * AROUND), min(width, tile + 2 * AROUND))
 
 
-def denoiser_bytes(config: Any, latent_frames: int, height: int, width: int, item: int) -> int:
+def denoiser_bytes(
+    config: Any, latent_frames: int, height: int, width: int, item: int, plain: bool = True
+) -> int:
     """Peak of one pass over a latent, with an attention that does not hold its matrix."""
     _, patch_height, patch_width = config.patch_size
     tokens = latent_frames * (height // patch_height) * (width // patch_width)
-    inner = config.num_attention_heads * config.attention_head_dim
-    attention = 7 * item * inner + 2 * 4 * config.attention_head_dim
-    feed_forward = 2 * item * config.ffn_dim + item * inner
-    return tokens * (3 * 4 * inner + max(attention, feed_forward))
+    inner, depth = config.num_attention_heads * config.attention_head_dim, config.attention_head_dim
+    if plain:
+        feed_forward = 2 * item * config.ffn_dim + item * inner
+        return tokens * (3 * 4 * inner + max(7 * item * inner + 2 * 4 * depth, feed_forward))
+    # Queries and keys are turned in fp32; what follows attention sees a few tokens at a time.
+    attention = tokens * inner * (7 * item + (8 if item < 4 else 0))
+    feed_forward = min(tokens, TOKENS) * item * (3 * config.ffn_dim // 2 + 2 * inner)
+    return tokens * (inner * item + 4 * depth) + max(attention, feed_forward)

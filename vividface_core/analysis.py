@@ -20,6 +20,8 @@ from vividface_core.video.source import FrameSource
 
 CHUNK_BYTES = 48 << 20
 """Decoded pixels that are looked at together."""
+SOON = 16
+"""Frames that are read before they are looked at."""
 
 Report = Callable[[str, int, int | None], None]
 """``report(stage, done, total)``; may raise to stop the run."""
@@ -33,7 +35,7 @@ def find_shots(source: FrameSource, report: Report) -> list[Shot]:
             report("shots", number + 1, source.count)
             yield frame
 
-    with closing(ahead(source.read(), Frame.nbytes)) as frames:
+    with closing(ahead(source.read(), Frame.nbytes, most=SOON)) as frames:
         return list(detect_shots(counted()))
 
 
@@ -43,7 +45,7 @@ def find_faces(
     """Follow every face of one shot. Memory: one chunk of frames and the tracks' own numbers."""
     tracker, (width, height) = Tracker(), source.size
     size = max(1, CHUNK_BYTES // (width * height * 12))
-    with closing(ahead(source.read(shot.start, shot.end), Frame.nbytes)) as frames:
+    with closing(ahead(source.read(shot.start, shot.end), Frame.nbytes, most=SOON)) as frames:
         for chunk in iter_chunks(frames, size):
             _look(chunk, detector, tracker)
             report("faces", chunk[-1].index + 1, total)

@@ -1,4 +1,4 @@
-"""Reading and writing beside the work: a thread each, and no more than so many bytes on their way.
+"""Reading and writing beside the work: a thread each, and no more than so much on its way.
 
 Decoders, encoders and devices wait for each other otherwise; all of them let other threads run meanwhile.
 """
@@ -14,8 +14,10 @@ from typing import Generic, TypeVar
 from vividface_core.threads import LISTEN
 
 T = TypeVar("T")
-ROOM = 128 << 20
-"""Bytes that may wait: some forty frames of 1080p, 8 bit."""
+ROOM = 192 << 20
+"""Bytes that may wait: some sixty frames of 1080p, 8 bit."""
+MOST = 81
+"""Items that may wait, however small: a long window's frames."""
 PATIENCE = 5.0
 """Seconds that somebody who gives up waits for the other side to notice; then it is left to itself."""
 
@@ -23,8 +25,8 @@ PATIENCE = 5.0
 class _Lane(Generic[T]):
     """Items on their way from one thread to another, in order. At least one may wait, however large."""
 
-    def __init__(self, cost: Callable[[T], int], room: int) -> None:
-        self._cost, self._room, self._used = cost, room, 0
+    def __init__(self, cost: Callable[[T], int], room: int, most: int) -> None:
+        self._cost, self._room, self._most, self._used = cost, room, most, 0
         self._items: deque[T] = deque()
         self._ended, self._error = False, None
         self._changed = threading.Condition()
@@ -33,13 +35,16 @@ class _Lane(Generic[T]):
         """Wait for room; false: nobody takes anything any more."""
         cost = self._cost(item)
         with self._changed:
-            self._wait(lambda: self._ended or not self._items or self._used + cost <= self._room)
+            self._wait(lambda: self._ended or not self._items or self._has_room(cost))
             if self._ended:
                 return False
             self._items.append(item)
             self._used += cost
             self._changed.notify_all()
             return True
+
+    def _has_room(self, cost: int) -> bool:
+        return self._used + cost <= self._room and len(self._items) < self._most
 
     def end(self, error: BaseException | None = None, *, drop: bool = False) -> None:
         """Nothing more comes. ``error`` is raised at the other side, after what came before, unless that is dropped."""
@@ -71,17 +76,18 @@ class _Lane(Generic[T]):
         self.raise_error()
 
 
-def ahead(items: Iterable[T], cost: Callable[[T], int], room: int = ROOM) -> Iterator[T]:
+def ahead(items: Iterable[T], cost: Callable[[T], int], room: int = ROOM, most: int = MOST) -> Iterator[T]:
     """The same items, fetched in a thread before they are asked for.
 
     Args:
         cost: bytes of an item.
         room: how many bytes may wait.
+        most: how many items may wait.
 
     Raises:
         Exception: what fetching raised, in its place among the items.
     """
-    lane: _Lane[T] = _Lane(cost, room)
+    lane: _Lane[T] = _Lane(cost, room, most)
 
     def fetch() -> None:
         error, source = None, iter(items)
@@ -106,7 +112,9 @@ def ahead(items: Iterable[T], cost: Callable[[T], int], room: int = ROOM) -> Ite
 
 
 @contextmanager
-def behind(take: Callable[[T], None], cost: Callable[[T], int], room: int = ROOM) -> Iterator[Callable[[T], None]]:
+def behind(
+    take: Callable[[T], None], cost: Callable[[T], int], room: int = ROOM, most: int = MOST
+) -> Iterator[Callable[[T], None]]:
     """Yields a function that hands an item to ``take``, which is called in a thread, in order.
 
     At the end everything has been taken; after an error of the caller's own what waits is dropped.
@@ -114,11 +122,12 @@ def behind(take: Callable[[T], None], cost: Callable[[T], int], room: int = ROOM
     Args:
         cost: bytes of an item.
         room: how many bytes may wait.
+        most: how many items may wait.
 
     Raises:
         Exception: what ``take`` raised, at the next item or at the end.
     """
-    lane: _Lane[T] = _Lane(cost, room)
+    lane: _Lane[T] = _Lane(cost, room, most)
 
     def work() -> None:
         try:

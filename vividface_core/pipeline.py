@@ -200,7 +200,7 @@ def _part(work: Restoration, number: int, plan: Plan, job: Job, result: Result) 
         work.identity[number] = [TrackIdentity(**figure) for figure in job.read_json(record) or []]
         return part
     with VideoWriter(part, plan.info, work.options.preset) as writer:
-        with behind(writer.write, Frame.nbytes) as write:
+        with behind(writer.write, Frame.nbytes, most=plan.window) as write:
             for frame in work.frames(number, plan):
                 write(frame)
         # Before the part has its final name: whoever finds it finds its figures too.

@@ -115,7 +115,8 @@ class Restoration:
         """Every frame of shot ``number``, with its faces restored, in order; then ``identity[number]`` is known."""
         shot, total = plan.shots[number], plan.shots[-1].end
         streams = [self._stream(track, plan, shot) for track in plan.tracks[number]]
-        with closing(ahead(self.source.read(shot.start, shot.end), Frame.nbytes)) as source:
+        frames = self.source.read(shot.start, shot.end)
+        with closing(ahead(frames, Frame.nbytes, most=plan.window)) as source:
             for frame in composed(source, streams, self._mask):
                 self.listener.frame(frame)
                 yield frame

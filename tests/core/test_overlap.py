@@ -45,6 +45,14 @@ def test_reading_goes_on_while_the_work_lasts_but_no_further_than_there_is_room(
         assert len(read) == 7
 
 
+def test_no_more_items_wait_than_allowed_however_small():
+    read = []
+    with closing(ahead((read.append(number) or number for number in range(100)), lambda number: 0, most=4)) as items:
+        next(items)
+        time.sleep(0.3)
+        assert 2 <= len(read) <= 6
+
+
 def test_an_item_larger_than_the_room_passes():
     assert list(ahead(iter([1, 2, 3]), lambda item: 1000, room=1)) == [1, 2, 3]
 

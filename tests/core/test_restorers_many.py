@@ -106,7 +106,8 @@ def test_the_command_takes_several_devices(load, tmp_path):
         assert run.returncode == 0, run.stderr
         assert "30 frames" in run.stdout and "0 face tracks" not in run.stdout
     one, two = (torch.stack([frame.rgb() for frame in VideoFrames(path).read()]) for path in outputs)
-    assert (one - two).abs().max() <= 1.01 / 255
+    # Sums in another order: here and there a sample is rounded to its neighbour, which in chroma is 1.8 / 255 in blue.
+    assert (one - two).abs().max() <= 2.1 / 255 and (one - two).abs().mean() < 1e-4
 
 
 class Small(Restorer):
@@ -264,3 +265,47 @@ def test_whole_frames_may_keep_their_size(load, frames):
     for options in ({"keep_size": True}, {"keep_size": True, "whole_frame": True, "size": 64}):
         with pytest.raises(InvalidOption, match="keep_size"):
             RestoreOptions(**options)
+
+
+@pytest.fixture(scope="module")
+def gang(load):
+    told = []
+    with DevicePool(load, [CPU, CPU], told.append, together=True) as gang:
+        gang.told = told
+        yield gang
+
+
+def test_two_processes_share_one_clip(gang, load, frames):
+    single, shares = load(device=CPU), []
+    assert gang.parallel == 0 and gang.memory_for(17, 64, 64) == single.memory_for(17, 64, 64)
+    together = gang.restore(frames[:17], progress=shares.append)
+    wanted = single.restore(frames[:17])
+    assert (together - wanted).abs().max() < 1e-5 and (wanted - frames[:17]).abs().mean() > 0.01
+    both, _ = restore_frames(frames, gang, WHOLE)
+    assert (both - restore_frames(frames, single, WHOLE)[0]).abs().max() < 1e-5
+    assert not gang.told
+
+
+@pytest.mark.parametrize("who", [0, 1])
+def test_when_one_of_them_is_killed_all_start_anew(gang, frames, who):
+    wanted, told = gang.restore(frames[:9]), len(gang.told)
+    before = [worker._process.pid for worker in gang._workers[0]._workers]
+    victim = before[who]
+    os.kill(victim, signal.SIGSTOP)  # so that the other one waits for it
+    killer = threading.Timer(1.0, os.kill, (victim, signal.SIGKILL))
+    killer.start()
+    assert (gang.restore(frames[:9]) - wanted).abs().max() < 1e-5
+    assert len(gang.told) == told + 1 and "signal 9" in gang.told[-1]
+    assert not set(before) & {worker._process.pid for worker in gang._workers[0]._workers}
+
+
+def test_what_one_of_them_refuses_is_told_and_the_next_clip_goes_well(gang, frames):
+    wanted = gang.restore(frames[:5])
+    with pytest.raises(InvalidOption, match="mask"):
+        gang.restore(frames[:5], mask=torch.rand(3, 1, 8, 8))
+    assert (gang.restore(frames[:5]) - wanted).abs().max() < 1e-5
+
+
+def test_heads_that_do_not_share_out_are_told_at_the_start(load):
+    with pytest.raises(InvalidOption, match="heads"):
+        DevicePool(load, [CPU] * 3, print, together=True)

@@ -57,6 +57,8 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
     add("--device", default="auto", help=DEVICES)
     add("--devices", metavar="LIST",
         help="several devices, a process each, that share the windows: 0,1 or cuda:0,cuda:1")
+    add("--together", action="store_true",
+        help="with --devices: all of them on one window, one window after the other: for few and long windows")
     add("--dtype", default="auto", help="auto, fp32, bf16 or fp16")
     add("--weights", default="auto", metavar="HOW",
         help="quantised weights (fp8, GGUF): dense unpacks them once, compact at every use, in less memory and slower; "
@@ -119,11 +121,14 @@ def _restorer(args: argparse.Namespace, notice: Callable[[str], None]) -> tuple[
 
     if args.devices and args.device != "auto":
         raise InvalidOption("--device and --devices are both given; leave out one of them.")
+    if args.together and (not args.devices or args.compile or args.cuda_graphs):
+        raise InvalidOption("--together needs --devices, and goes with neither --compile nor --cuda-graphs.")
     devices = pick_devices(args.devices) if args.devices else [pick_device(args.device)]
     folders = args.models_dir or None
     load = partial(load_restorer, args.model, dtype=pick_dtype(args.dtype), folders=folders, weights=args.weights,
                    attention=args.attention, linear=args.linear, compile=args.compile, graphs=args.cuda_graphs,
                    plain=args.plain, offload=args.offload, tile=args.tile)
-    restorer = load(device=devices[0]) if len(devices) == 1 else DevicePool(load, devices, notice)
+    pool = partial(DevicePool, load, devices, notice, together=args.together)
+    restorer = load(device=devices[0]) if len(devices) == 1 else pool()
     inexact = {args.linear, args.attention} & (attention.INEXACT | linears.INEXACT)
     return restorer, " ".join([str(where(args.model, folders)), *sorted(inexact), str(restorer.dtype)])

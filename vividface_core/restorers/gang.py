@@ -1,0 +1,113 @@
+"""Several processes that work on one clip together: each has all weights and a share of the denoiser's tokens."""
+
+from __future__ import annotations
+
+import tempfile
+import uuid
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from vividface_core.errors import InvalidOption
+from vividface_core.restorers.worker import Job, Load, Worker
+
+
+class Place(NamedTuple):
+    """A process's place among those that work together."""
+
+    meeting: str
+    """Address of a file through which they find each other."""
+    rank: int
+    count: int
+
+
+class Gang:
+    """One worker a device; to a pool they are one. What one of them can't do, all of them stop doing.
+
+    Args:
+        load: makes the restorer of one device.
+        devices: one process each.
+        threads: for each process.
+        notice: called with what the processes have to tell.
+    """
+
+    def __init__(
+        self, load: Load, devices: Sequence[torch.device], threads: int, notice: Callable[[str], None]
+    ) -> None:
+        self._workers = [Worker(load, device, threads, notice) for device in devices]
+        self.device = ", ".join(map(str, devices))
+        self._ready = False
+        self._meeting: Path | None = None
+
+    def start(self) -> dict[str, Any]:
+        """Start all processes anew and wait until they have found each other."""
+        self.stop()
+        self._meeting = Path(tempfile.gettempdir()) / f"vividface-{uuid.uuid4().hex}"
+        for rank, worker in enumerate(self._workers):
+            worker.spawn(Place(self._meeting.as_uri(), rank, len(self._workers)))
+        try:
+            facts = self._all()
+        finally:
+            self._meeting.unlink(missing_ok=True)
+        self._ready = True
+        return facts
+
+    def run(self, job: Job) -> Any:
+        """Carry out a job, all on the same one; what the first one has to say is the result.
+
+        Raises:
+            EOFError, OSError: a process is gone.
+            VividFaceError: what one of them could not do.
+        """
+        if not self._ready:
+            self.start()
+        return self._all(job)
+
+    def _all(self, job: Job | None = None) -> Any:
+        """Everybody's answer to a job, or, without one, to having been started."""
+        results: dict[Worker, Any] = {}
+        try:
+            for worker in self._workers if job is not None else ():
+                worker.send(job)
+            while len(results) < len(self._workers):
+                busy = {worker.pipe: worker for worker in self._workers if worker not in results}
+                for pipe in wait(list(busy)):
+                    worker = busy[pipe]
+                    first = worker is self._workers[0]
+                    if (said := worker.hear(job if first else None)) is not None:
+                        results[worker] = said.value
+        except BaseException:
+            self._ready = False
+            self.stop()  # the others wait for the one that gave up
+            raise
+        return results[self._workers[0]]
+
+    def exit_status(self) -> str:
+        """How the processes ended, in words."""
+        return ", ".join(worker.exit_status() for worker in self._workers)
+
+    def stop(self) -> None:
+        for worker in self._workers:
+            worker.stop()
+
+
+def join(restorer: Any, device: torch.device, place: Place) -> None:
+    """Within a process: find the others, and share the denoiser's work with them from now on.
+
+    Raises:
+        InvalidOption: the tokens can't be shared.
+    """
+    import torch.distributed as dist
+
+    from vividface_core.wan.parallel import share_window
+
+    if not (dist.is_available() and hasattr(restorer, "denoiser")):
+        raise InvalidOption("One window can't be shared here: that takes a Wan denoiser, and torch with distribution.")
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", init_method=place.meeting, rank=place.rank,
+                            world_size=place.count)  # fmt: skip
+    share_window(restorer.denoiser)

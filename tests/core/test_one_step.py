@@ -12,6 +12,7 @@ from tests.tiny import tiny_modules
 from vividface_core.errors import InvalidOutput
 from vividface_core.restorers.one_step import OneStepRestorer
 from vividface_core.wan.empty_prompt import EmptyPrompt
+from vividface_core.wan.memory import SCRATCH
 
 
 def make(seed: int = 0, **meta) -> OneStepRestorer:
@@ -114,7 +115,8 @@ def test_the_memory_estimate_is_of_the_right_size(frames, size, request):
     program = MEASURE.format(frames=frames, size=size)
     out = subprocess.check_output([sys.executable, "-c", program], text=True, cwd=request.config.rootpath)
     measured, estimate = map(int, out.split()[-2:])
-    assert 0.6 * measured < estimate < 2 * measured, (measured, estimate)
+    # What libraries set aside is counted whatever the size; a small clip doesn't make them use it.
+    assert 0.6 * measured < estimate < 2 * max(measured, SCRATCH), (measured, estimate)
 
 
 DENOISER = """

@@ -119,28 +119,9 @@ def test_the_memory_estimate_is_of_the_right_size(frames, size, request):
     assert 0.6 * measured < estimate < 2 * max(measured, SCRATCH), (measured, estimate)
 
 
-DENOISER = """
-import gc, psutil, torch
-from tests.full_size import true_prompt, true_transformer
-from vividface_core.progress import peak_memory
-from vividface_core.wan.folded import FoldedDenoiser
-from vividface_core.wan.memory import denoiser_bytes
-from vividface_core.wan.transformer import cast
-with torch.inference_mode():
-    denoiser = FoldedDenoiser(true_transformer(torch.{dtype}, layers=1), true_prompt())
-    cast(denoiser, torch.{dtype})
-    denoiser(torch.rand(1, 16, 1, 4, 4))
-    gc.collect()
-    before, peak = psutil.Process().memory_info().rss, peak_memory()
-    denoiser(torch.rand(1, 16, {frames}, 64, 64))
-    assert peak_memory() > peak, "building it took more than running it"
-print(peak_memory() - before, denoiser_bytes(denoiser.config, {frames}, 64, 64, torch.{dtype}.itemsize, False))
-"""
-
-
-@pytest.mark.parametrize("dtype, frames", [("bfloat16", 13), ("float32", 9)])
+@pytest.mark.parametrize("dtype, frames", [("bf16", 49), ("fp32", 33)])
 def test_the_estimate_of_a_denoiser_of_the_released_size(dtype, frames, request):
-    program = DENOISER.format(dtype=dtype, frames=frames)
-    out = subprocess.check_output([sys.executable, "-c", program], text=True, cwd=request.config.rootpath)
-    measured, estimate = map(int, out.split()[-2:])
+    command = [sys.executable, "-m", "benchmarks.denoiser_memory", "--dtype", dtype, "--clip", f"{frames}x512x512"]
+    out = subprocess.check_output(command, text=True, cwd=request.config.rootpath)
+    measured, estimate = (int(word.split()[-1]) for word in out.strip().split(","))
     assert 0.7 * measured < estimate < 1.6 * measured, (measured, estimate)

@@ -15,6 +15,7 @@ import torch
 
 from vividface_core.errors import DeviceLost, VividFaceError
 from vividface_core.restorers.base import Restorer
+from vividface_core.restorers.meeting import Place, join
 
 FACTS = ("name", "frame_multiple", "size_multiple", "native_size", "native_frames", "weights", "dtype")
 
@@ -59,11 +60,11 @@ class Worker:
         self.spawn()
         return self._answer()
 
-    def spawn(self, place: Any = None) -> None:
+    def spawn(self, place: Place | None = None) -> None:
         """Start the process. What it says first are its :data:`FACTS`.
 
         Args:
-            place: among several that work together, :class:`~vividface_core.restorers.gang.Place`.
+            place: among several that work together, :class:`~vividface_core.restorers.meeting.Place`.
         """
         context = multiprocessing.get_context("spawn")  # a fork would share CUDA's state
         self.pipe, theirs = context.Pipe()
@@ -128,10 +129,9 @@ class Worker:
             self._process.kill()
 
 
-def _work(load: Load, device: torch.device, threads: int, pipe: Connection, place: Any) -> None:
+def _work(load: Load, device: torch.device, threads: int, pipe: Connection, place: Place | None) -> None:
     """The process: restores what comes until the pipe closes."""
     from vividface_core.restorers.careful import CarefulRestorer
-    from vividface_core.restorers.gang import join
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one who started us decides what Ctrl-C means
     torch.set_num_threads(threads)

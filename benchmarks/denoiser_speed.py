@@ -25,11 +25,6 @@ from typing import Any
 FORMS = ("plain", "ours")
 
 
-def bytes_of(module: Any) -> int:
-    """Of its weights and constants."""
-    return sum(t.numel() * t.element_size() for t in (*module.parameters(), *module.buffers()))
-
-
 def load(args: argparse.Namespace, dtype: Any = None) -> tuple[dict[str, Any], Any]:
     """Both denoisers as functions of a latent, around the same weights, and the modules."""
     import torch
@@ -77,6 +72,8 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     """
     import torch
 
+    from vividface_core.restorers.base import bytes_held
+
     reference, latent = None, latent_of(args)
     with torch.inference_mode():
         if args.reference:
@@ -105,7 +102,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         "tokens": tokens, "seconds": seconds, "medians": medians,
         "ratio": medians["plain"] / medians["ours"], "processor": work,
         "processor ratio": work["plain"] / work["ours"],
-        "weights": {form: bytes_of(modules[form]) for form in FORMS},
+        "weights": {form: bytes_held(modules[form]) for form in FORMS},
         "ours to plain": compare(outputs["ours"], outputs["plain"]),
     }  # fmt: skip
     if reference is not None:
@@ -118,6 +115,7 @@ def alone(args: argparse.Namespace) -> dict[str, float]:
     import torch
 
     from vividface_core.progress import peak_memory
+    from vividface_core.restorers.base import bytes_held
 
     forms, modules = load(args)
     run, module = forms.pop(args.form), modules.pop(args.form)
@@ -138,7 +136,7 @@ def alone(args: argparse.Namespace) -> dict[str, float]:
             _reset_peak()
             run(latent)
             more = peak_memory() - before
-    return {"weights": bytes_of(module), "pass": more}
+    return {"weights": bytes_held(module), "pass": more}
 
 
 def _resident() -> int:

@@ -128,7 +128,9 @@ def _restorer(args: argparse.Namespace, notice: Callable[[str], None]) -> tuple[
     load = partial(load_restorer, args.model, dtype=pick_dtype(args.dtype), folders=folders, weights=args.weights,
                    attention=args.attention, linear=args.linear, compile=args.compile, graphs=args.cuda_graphs,
                    plain=args.plain, offload=args.offload, tile=args.tile)
-    pool = partial(DevicePool, load, devices, notice, together=args.together)
-    restorer = load(device=devices[0]) if len(devices) == 1 else pool()
+    if len(devices) == 1:
+        restorer = load(device=devices[0])
+    else:
+        restorer = DevicePool(load, devices, notice, together=args.together)
     inexact = {args.linear, args.attention} & (attention.INEXACT | linears.INEXACT)
     return restorer, " ".join([str(where(args.model, folders)), *sorted(inexact), str(restorer.dtype)])

@@ -31,18 +31,17 @@ class Gang:
         self._workers = [Worker(load, device, threads, notice) for device in devices]
         self.device = ", ".join(map(str, devices))
         self._ready = False
-        self._meeting: Path | None = None
 
     def start(self) -> dict[str, Any]:
         """Start all processes anew and wait until they have found each other."""
         self.stop()
-        self._meeting = Path(tempfile.gettempdir()) / f"vividface-{uuid.uuid4().hex}"
+        meeting = Path(tempfile.gettempdir()) / f"vividface-{uuid.uuid4().hex}"
         for rank, worker in enumerate(self._workers):
-            worker.spawn(Place(self._meeting.as_uri(), rank, len(self._workers)))
+            worker.spawn(Place(meeting.as_uri(), rank, len(self._workers)))
         try:
             facts = self._all()
         finally:
-            self._meeting.unlink(missing_ok=True)
+            meeting.unlink(missing_ok=True)
         self._ready = True
         return facts
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import av
 import comfy.model_management
 import comfy.utils
+import execution
 import folder_paths
 
 
@@ -37,4 +38,11 @@ class SlowCopy:
         return {"ui": {"images": [{"filename": name, "subfolder": "", "type": "output"}]}}
 
 
+def _execute_later(self, *arguments, execute=execution.PromptExecutor.execute):
+    """A prompt counts as running before its run begins, which forgets an interruption: as long as on a busy machine."""
+    time.sleep(0.5)
+    return execute(self, *arguments)
+
+
+execution.PromptExecutor.execute = _execute_later
 NODE_CLASS_MAPPINGS = {"SlowCopy": SlowCopy}

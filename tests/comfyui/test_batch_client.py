@@ -196,7 +196,7 @@ def test_a_refused_workflow_is_not_sent_again(servers, pieces, tmp_path, beside)
     assert run.whole([servers[0].address], "--into", "7.file", "--set", f"7.seconds={seconds}") == 1, run.text
     entry = run.files[pieces[0].name]
     assert entry["sent"] == 1 and f"SlowCopy (node {'8' if beside else '7'})" in entry["reason"]
-    until(lambda: not running(servers[0]), 5)
+    until(lambda: not running(servers[0]), 15)
     assert not run.results
 
 

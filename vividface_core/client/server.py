@@ -20,6 +20,8 @@ FOLDER = "vividface-batch"
 """Where uploads go in the server's input folder."""
 ANSWER = 30.0
 """Seconds that a short request may take: a busy node can keep the server's loop waiting."""
+TELLING = 3.0
+"""Seconds over which a prompt that runs is told to stop."""
 STUCK = 120.0
 """Seconds without a byte after which a transfer is given up."""
 PIECE = 1 << 18
@@ -128,10 +130,16 @@ class Server:
         return None
 
     async def withdraw(self, prompt: str) -> None:
-        """Take a prompt out of the queue, or interrupt it if it is the one that runs. Others go on."""
+        """Take a prompt out of the queue, or interrupt it if it is the one that runs. Others go on.
+
+        A prompt that has just left the queue forgets an interruption as its run begins, so it is told until it
+        ends, for :data:`TELLING` seconds at most: a node may finish its work first.
+        """
         await self._json("POST", "/queue", json={"delete": [prompt]})
-        if await self.queued(prompt) == "running":
+        began = time.monotonic()
+        while await self.queued(prompt) == "running" and time.monotonic() - began < TELLING:
             await self._json("POST", "/interrupt", json={"prompt_id": prompt})
+            await asyncio.sleep(0.2)
 
     async def download(self, place: dict[str, str], target: Path) -> None:
         """Fetch an output, a piece at a time.

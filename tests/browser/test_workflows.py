@@ -196,7 +196,7 @@ def test_a_graph_runs_by_the_button(page, server, artefacts, name):
 
 @pytest.mark.parametrize("name", SAVING)
 def test_an_api_file_runs_without_the_page(server, name):
-    server.post("/free", {"unload_models": True, "free_memory": True})  # nothing comes out of the cache
+    server.free()  # nothing comes out of the cache
     entry = server.wait(server.queue(shipped(name)[1]))
     (result,) = last_saved(server, entry)
     check_result(server, name, result)
@@ -260,7 +260,7 @@ def test_degrading_restoring_and_measuring_runs_by_the_button(page, server, arte
 
 
 def test_degrading_restoring_and_measuring_runs_without_the_page(server, sharp):
-    server.post("/free", {"unload_models": True, "free_memory": True})
+    server.free()
     entry = server.wait(server.queue(shipped(DEGRADE_RESTORE_METRICS.name)[1]))
     check_figures(server, entry, sharp)
 

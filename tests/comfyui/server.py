@@ -155,6 +155,13 @@ class ComfyServer:
         except urllib.error.HTTPError as error:
             return {"status": error.code, **json.loads(error.read() or b"{}")}
 
+    def free(self) -> None:
+        """Unload models and empty the cache. Told twice: what comes just before the server begins to wait for work is
+        read when it next wakes."""
+        for _ in range(2):
+            self.post("/free", {"unload_models": True, "free_memory": True})
+            time.sleep(1.0)
+
     def queue(self, prompt: dict[str, Any], client_id: str = "") -> str:
         """Queue an API workflow; returns its id. Raises ValueError with the node errors if there are any."""
         answer = self.post("/prompt", {"prompt": prompt, "client_id": client_id})

@@ -279,7 +279,7 @@ def test_a_model_on_this_machine_grades_and_stops(server):
     assert (float(told["score"]), told["tier"]) == (85, "Premium")
     server.run(scored("set/1.mkv", **local))
     assert server.log.count("loading the judge knows as fp32") == 1, "it is still there"
-    server.post("/free", {"unload_models": True, "free_memory": True})
+    server.free()
     deadline = time.monotonic() + 20
     while "the judge is let go of" not in server.log:
         assert time.monotonic() < deadline

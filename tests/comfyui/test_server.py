@@ -83,14 +83,6 @@ def settled(server: ComfyServer) -> int:
     return server.memory
 
 
-def freed(server: ComfyServer) -> int:
-    """Told twice: a flag that comes just before the server begins to wait for work is read at the next call only."""
-    for _ in range(2):
-        server.post("/free", {"unload_models": True, "free_memory": True})
-        time.sleep(1.0)
-    return settled(server)
-
-
 def test_free_gives_the_memory_back(tmp_path, tiny_checkpoint):
     """The second of two loads is what counts: the first one also loads libraries, which stay. The allocator is told to
     keep no large block for later, so that what is measured is what somebody holds."""
@@ -103,13 +95,15 @@ def test_free_gives_the_memory_back(tmp_path, tiny_checkpoint):
                                 **{**RESTORE, "size": 64, "encoding": "h264"}),
                 "save": saved(["restore", 0], "free")}  # fmt: skip
         server.run(load)
-        before = freed(server)
+        server.free()
+        before = settled(server)
         load["model"]["inputs"]["model"] = "heavy"
         load["restore"]["inputs"]["window"] = 5
         server.run(load)
         held = settled(server)
         assert held - before > 0.7 * heavy, f"{heavy / 2**20:.0f} MiB of weights are held"
-        after = freed(server)
+        server.free()
+        after = settled(server)
         assert after < 1.05 * before, f"{before / 2**20:.0f} → {held / 2**20:.0f} → {after / 2**20:.0f} MiB"
 
 

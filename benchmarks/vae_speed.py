@@ -18,6 +18,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.clips import Clip
+
 WAYS = ("diffusers", "ours", "tiles")
 STAGES = ("encode", "decode")
 
@@ -96,7 +98,7 @@ def serve(args: argparse.Namespace) -> None:
         print(json.dumps({"seconds": seconds, "peak": peak - ready, "threads": torch.get_num_threads()}), flush=True)
 
 
-def measure(args: argparse.Namespace, clip: tuple[int, ...], dtype: str, stage: str) -> list[dict[str, Any]]:
+def measure(args: argparse.Namespace, clip: Clip, dtype: str, stage: str) -> list[dict[str, Any]]:
     """A row for each way."""
     ways = [way for way in args.ways if way != "tiles" or args.tile]
     processes = {way: _start(args, clip, dtype, way, stage) for way in ways}
@@ -113,16 +115,16 @@ def measure(args: argparse.Namespace, clip: tuple[int, ...], dtype: str, stage: 
         process.stdin.close()
         process.wait()
         seconds = [row["seconds"] for row in rounds[way]]
-        rows.append({"config": args.config, "clip": "x".join(map(str, clip)), "dtype": dtype, "stage": stage,
+        rows.append({"config": args.config, "clip": str(clip), "dtype": dtype, "stage": stage,
                      "way": way, "seconds": statistics.median(seconds), "all": seconds,
                      "peak": max(row["peak"] for row in rounds[way]),
                      "threads": rounds[way][-1]["threads"]})  # fmt: skip
     return rows
 
 
-def _start(args: argparse.Namespace, clip: tuple[int, ...], dtype: str, way: str, stage: str) -> subprocess.Popen:
+def _start(args: argparse.Namespace, clip: Clip, dtype: str, way: str, stage: str) -> subprocess.Popen:
     command = [sys.executable, "-m", "benchmarks.vae_speed", "--one", way, stage, "--config", args.config,
-               "--clips", "x".join(map(str, clip)), "--dtypes", dtype, "--device", args.device,
+               "--clips", str(clip), "--dtypes", dtype, "--device", args.device,
                "--chunk", str(args.chunk), "--tile", str(args.tile or 0)]  # fmt: skip
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     if not process.stdout.readline():
@@ -142,15 +144,10 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _clip(text: str) -> tuple[int, ...]:
-    frames, height, width = map(int, text.split("x"))
-    return frames, height, width
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", choices=("true", "nano"), default="true")
-    parser.add_argument("--clips", type=_clip, nargs="+", default=[(9, 128, 128)])
+    parser.add_argument("--clips", type=Clip.parse, nargs="+", default=[Clip(9, 128, 128)], metavar="TxHxW")
     parser.add_argument("--dtypes", nargs="+", default=["fp32", "bf16"])
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES)
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)

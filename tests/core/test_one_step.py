@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -121,7 +122,8 @@ def test_the_memory_estimate_is_of_the_right_size(frames, size, request):
 
 @pytest.mark.parametrize("dtype, frames", [("bf16", 49), ("fp32", 33)])
 def test_the_estimate_of_a_denoiser_of_the_released_size(dtype, frames, request):
-    command = [sys.executable, "-m", "benchmarks.denoiser_memory", "--dtype", dtype, "--clip", f"{frames}x512x512"]
-    out = subprocess.check_output(command, text=True, cwd=request.config.rootpath)
-    measured, estimate = (int(word.split()[-1]) for word in out.strip().split(","))
+    command = [sys.executable, "-m", "benchmarks.denoiser_speed", "--dtype", dtype, "--clip", f"{frames}x512x512",
+               "--layers", "1", "--memory", "ours"]  # fmt: skip
+    told = json.loads(subprocess.check_output(command, text=True, cwd=request.config.rootpath))
+    measured, estimate = told["pass"], told["estimated"]
     assert 0.7 * measured < estimate < 1.6 * measured, (measured, estimate)

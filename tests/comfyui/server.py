@@ -156,11 +156,16 @@ class ComfyServer:
             return {"status": error.code, **json.loads(error.read() or b"{}")}
 
     def free(self) -> None:
-        """Unload models and empty the cache. Told twice: what comes just before the server begins to wait for work is
-        read when it next wakes."""
-        for _ in range(2):
-            self.post("/free", {"unload_models": True, "free_memory": True})
-            time.sleep(1.0)
+        """Unload models and empty the cache, and be done with it.
+
+        The server reads what it was told after a prompt, or as it comes while it waits for one; what comes between the
+        two is kept for later. Behind a prompt it has been read, and behind another one it has been done.
+        """
+        self.post("/free", {"unload_models": True, "free_memory": True})
+        for colour in (0, 1):
+            self.run({"1": {"class_type": "EmptyImage",
+                            "inputs": {"width": 16, "height": 16, "batch_size": 1, "color": colour}},
+                      "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}}})  # fmt: skip
 
     def queue(self, prompt: dict[str, Any], client_id: str = "") -> str:
         """Queue an API workflow; returns its id. Raises ValueError with the node errors if there are any."""

@@ -186,6 +186,7 @@ def curate(videos: Path, out: Path, *more: str) -> bytes:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)
 def test_a_cluster_that_loses_workers_makes_the_same_data_set(ray_engine, tmp_path):
     videos = make_videos(tmp_path / "videos")
     for name in ("nobody/room.mp4", "nobody/bikes.mp4", "nobody/rabbit.mp4", "comes.mov", "goes.mov", "far away.mp4",

@@ -58,8 +58,8 @@ def wan_layout(**options):
             if parameter.ndim == 1:
                 parameter.data += 0.1 * torch.randn_like(parameter)
     prompt = EmptyPrompt(0.1 * torch.randn(1, 4096))
-    options = {"native_size": 64, "native_frames": 5, **options}
-    return OneStepRestorer(vae, transformer, prompt, dtype=torch.float32, **options)
+    options = {"native_size": 64, "native_frames": 5, "dtype": torch.float32, **options}
+    return OneStepRestorer(vae, transformer, prompt, **options)
 
 
 def dies(device) -> None:

@@ -1,0 +1,57 @@
+"""What a stage computes on a device; run by ``tests/core/test_other_device.py``."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.other_device import DEVICE, other_device
+from training.config import load_config
+from training.train import make_stage
+
+CONFIG = """
+stage = "{stage}"
+[run]
+output = "unused"
+[model]
+base = "vividface-nano"
+train_vae = "{trained}"
+gradient_checkpointing = {checkpointing}
+[data]
+kind = "clips"
+path = "{data}"
+frames = 5
+size = 64
+"""
+
+
+def gradients(config, batch: dict[str, Tensor], device: torch.device) -> tuple[float, list[Tensor]]:
+    """The loss, and the gradient of each trained parameter."""
+    torch.manual_seed(0)
+    stage = make_stage(config)
+    stage.net.to(device)
+    stage.to(device)
+    loss = stage.loss(stage.net, {name: value.to(device) for name, value in batch.items()})["loss"]
+    loss.backward()
+    found = [parameter.grad.cpu() for parameter in stage.net.parameters() if parameter.grad is not None]
+    return float(loss.detach()), found
+
+
+@pytest.mark.parametrize(
+    "stage, trained, checkpointing",
+    [("latent", "none", "false"), ("latent", "none", "true"), ("pixel", "none", "true"), ("pixel", "all", "false"),
+     ("autoencoder", "none", "false")],
+)  # fmt: skip
+def test_losses_and_gradients_on_a_device(stage, trained, checkpointing, material, tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text(CONFIG.format(stage=stage, trained=trained, checkpointing=checkpointing, data=material))
+    config = load_config(path)
+    batch = {name: torch.rand(1, 3, 5, 64, 64) * 2 - 1 for name in ("clean", "degraded")}
+    batch |= {"pixel_mask": (torch.rand(1, 1, 5, 64, 64) > 0.5).to(torch.uint8), "chance": torch.rand(1, 4)}
+    wanted_loss, wanted = gradients(config, batch, torch.device("cpu"))
+    with other_device():
+        loss, found = gradients(config, batch, DEVICE)
+    assert loss == pytest.approx(wanted_loss, rel=1e-5) and len(found) == len(wanted) > 50
+    for one, other in zip(found, wanted):
+        torch.testing.assert_close(one, other, rtol=0, atol=2e-3 * float(other.abs().max()) + 1e-7)

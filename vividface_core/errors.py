@@ -93,3 +93,8 @@ class WorkerLost(VividFaceError):
 
 class Interrupted(VividFaceError):
     """The user stopped the run. Finished shots are kept for a resume."""
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, short enough for a message of one line; its kind, if it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -13,7 +13,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from tests import measured
 from tests.curated import FRAMES, SPOILS, THRESHOLD, data_set
@@ -115,6 +115,15 @@ def test_the_sheet_shows_kept_clips_first_and_the_best_of_them_first(curated, ro
     save_sheet(rows, out, tmp_path / "sheet.jpg", videos)
     assert (tmp_path / "sheet.jpg").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["sheet.jpg"]
+
+
+def test_the_sheet_counts_clips_and_not_pieces_without_one(rows, tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", lambda self, at, text, *rest, **options: written.append(text))
+    piece = next({**row, "key": "piece", "first": None, "clip": None} for row in rows if row["state"] == "dropped")
+    save_sheet([*rows, piece], tmp_path, tmp_path / "sheet.jpg")
+    kept = sum(row["state"] == "kept" for row in rows)
+    assert f"{kept} of {len(rows)} clips kept" in written
 
 
 def many(rows, count):

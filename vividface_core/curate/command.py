@@ -63,11 +63,6 @@ def number_or_off(text: str) -> float | None:
     return None if text == "off" else float(text)
 
 
-def limits_of(args: argparse.Namespace) -> Limits:
-    """The limits that were given."""
-    return Limits(**{field.name: getattr(args, field.name) for field in fields(Limits)})
-
-
 def run(args: argparse.Namespace) -> int:
     """Carry out ``vividface curate``; see :func:`vividface_core.curate.session.run`."""
     from vividface_core.curate import session  # torch, which the other commands' help needn't wait for

@@ -6,20 +6,20 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 from tqdm import tqdm
 
 from vividface_core.curate import overrules
 from vividface_core.curate.clips import ClipRules
-from vividface_core.curate.command import limits_of
 from vividface_core.curate.curation import Curation
 from vividface_core.curate.decide import Policy, Row
 from vividface_core.curate.engines import choose_engine
 from vividface_core.curate.folder import DataSet, videos_below
 from vividface_core.curate.judging import dismiss
 from vividface_core.curate.jury import Jury
+from vividface_core.curate.limits import Limits
 from vividface_core.curate.manifest import load_pyarrow, read_manifest, write_manifest, write_parquet
 from vividface_core.curate.review import write_review
 from vividface_core.curate.sheet import save_sheet
@@ -78,7 +78,8 @@ def _policy(args: argparse.Namespace, data: DataSet) -> Policy:
         )
     rubric = read_rubric(args.rubric) if args.rubric else RUBRIC
     calibration = Calibration.read(args.calibration) if args.calibration else None
-    return Policy(args.frames, limits_of(args), rubric, args.threshold, calibration, overrules.read(data.overrules),
+    limits = Limits(**{field.name: getattr(args, field.name) for field in fields(Limits)})
+    return Policy(args.frames, limits, rubric, args.threshold, calibration, overrules.read(data.overrules),
                   not args.dry_run)  # fmt: skip
 
 

@@ -120,7 +120,8 @@ def _drawn(rows: Sequence[Row], parts: Sequence[Part], out: Path, source: Path |
     picture = image.new("RGB", (WIDTH, top + sum(part.height for part in parts) + EDGE), PAPER)
     draw = ImageDraw.Draw(picture)
     kept = sum(row["state"] == "kept" for row in rows)
-    draw.text((EDGE, EDGE - 6), f"{kept:,} of {len(rows):,} clips kept", INK, _font(40))
+    clips = sum(row["first"] is not None for row in rows)  # the others tell of a piece without one
+    draw.text((EDGE, EDGE - 6), f"{kept:,} of {clips:,} clips kept", INK, _font(40))
     told = "First, middle and last frame of each. The figure is the final score."
     draw.text((EDGE, EDGE + 46), told, SOFT, _font(20))
     for part in parts:

@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from vividface_core.errors import MissingDependency, UnsupportedCheckpoint
-from vividface_core.wan.tensor_files import misfits, read_tensors, reason
+from vividface_core.errors import MissingDependency, UnsupportedCheckpoint, first_line
+from vividface_core.wan.tensor_files import misfits, read_tensors
 
 FILE = "recognition_arcface_ir_se50.pth"
 ADDRESS = f"https://github.com/xinntao/facexlib/releases/download/v0.1.0/{FILE}"
@@ -46,7 +46,7 @@ def load_arcface(path: Path, device: str | torch.device = "cpu") -> ArcFace:
         from facexlib.recognition.arcface_arch import Backbone
     except Exception as error:  # a broken torchvision or OpenCV beside it raises anything
         raise MissingDependency(
-            f"ArcFace needs facexlib ({reason(error)}); run `pip install facexlib`, or measure with the embedded "
+            f"ArcFace needs facexlib ({first_line(error)}); run `pip install facexlib`, or measure with the embedded "
             "network (metrics named -mobile)."
         ) from error
     net = Backbone(num_layers=50, drop_ratio=0.6, mode="ir_se")

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vividface_core.errors import InvalidOption, MissingDependency, MissingWeights, UnsupportedCheckpoint
+from vividface_core.errors import InvalidOption, MissingDependency, MissingWeights, UnsupportedCheckpoint, first_line
 from vividface_core.faces.mtcnn import Mtcnn, suppress
 from vividface_core.faces.weight_files import facexlib_folders, first_file
 
@@ -173,9 +173,8 @@ def _build_retinaface(weights: Path, device: torch.device) -> nn.Module:
         # The released files were saved from a DataParallel wrapper.
         net.load_state_dict({key.removeprefix("module."): value for key, value in state.items()})
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UnsupportedCheckpoint(
-            f"{weights} can't be loaded as RetinaFace with {backbone} ({reason}). "
+            f"{weights} can't be loaded as RetinaFace with {backbone} ({first_line(error)}). "
             f"Fetch it again from {RETINAFACE_ADDRESS}{weights.name}."
         ) from error
     return net.eval().requires_grad_(False).to(device)

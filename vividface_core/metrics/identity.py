@@ -18,12 +18,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vividface_core.errors import MissingDependency
+from vividface_core.errors import MissingDependency, first_line
 from vividface_core.faces import arcface
 from vividface_core.faces.embed import DIMENSIONS, FaceEmbedder, align, load_embedder
 from vividface_core.metrics.meter import Chunk, ClipFacts, Kit, Metric, Outcome, Side
 from vividface_core.metrics.weight_files import WeightFile
-from vividface_core.wan.tensor_files import read_tensors, reason
+from vividface_core.wan.tensor_files import read_tensors
 
 ARCFACE = WeightFile(
     arcface.FILE, arcface.ADDRESS, "MIT; trained on MS1M, which is for research only",
@@ -232,7 +232,7 @@ def load_clip(path: Path, device: torch.device | str = "cpu") -> nn.Module:
         from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
     except Exception as error:  # a broken library beside it raises anything
         raise MissingDependency(
-            f"CLIP needs transformers ({reason(error)}); run `pip install transformers`."
+            f"CLIP needs transformers ({first_line(error)}); run `pip install transformers`."
         ) from error
     net = CLIPVisionModelWithProjection(CLIPVisionConfig())
     tensors = read_tensors(path, net.state_dict().keys())

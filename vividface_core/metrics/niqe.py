@@ -15,8 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vividface_core.errors import UnsupportedCheckpoint
-from vividface_core.wan.tensor_files import reason
+from vividface_core.errors import UnsupportedCheckpoint, first_line
 
 BLOCK, FIGURES = 96, 36
 LUMA = (0.298936021293775, 0.587043074451121, 0.114020904255103)
@@ -134,4 +133,6 @@ def load_niqe(path: Path) -> Niqe:
             mean, covariance = (torch.from_numpy(file[key]) for key in ("mu_pris_param", "cov_pris_param"))
         return Niqe(mean.reshape(FIGURES), covariance.reshape(FIGURES, FIGURES))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, zipfile.BadZipFile) as error:
-        raise UnsupportedCheckpoint(f"{path} holds no NIQE statistics ({reason(error)}); fetch it again.") from error
+        raise UnsupportedCheckpoint(
+            f"{path} holds no NIQE statistics ({first_line(error)}); fetch it again."
+        ) from error

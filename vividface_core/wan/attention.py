@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from vividface_core.errors import InvalidOption, MissingDependency
+from vividface_core.errors import InvalidOption, MissingDependency, first_line
 
 KERNELS = {
     "flash": SDPBackend.FLASH_ATTENTION,
@@ -68,7 +68,7 @@ class Attention:
                 self(x, x, x)
         except (RuntimeError, ValueError, TypeError, AssertionError, NotImplementedError) as error:
             kind = str(dtype).removeprefix("torch.")
-            reason = str(error).strip().splitlines()[0].rstrip(".")
+            reason = first_line(error).rstrip(".")
             raise InvalidOption(
                 f"Attention {self.name!r} does not run on {device} in {kind} with heads of {depth} channels "
                 f"({reason}). Choose auto."

@@ -13,10 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from vividface_core.errors import MissingDependency, UnsupportedCheckpoint
+from vividface_core.errors import MissingDependency, UnsupportedCheckpoint, first_line
 from vividface_core.wan.gguf_blocks import FORMATS
 from vividface_core.wan.quantised import QuantisedWeight, Stored
-from vividface_core.wan.tensor_files import reason
 
 PLAIN = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 _SHAPE = "comfy.gguf.orig_shape."
@@ -82,7 +81,7 @@ def _open(path: Path) -> Any:
     except Exception as error:  # a broken library beside it raises anything
         raise MissingDependency(
             f"{path.name} is a GGUF file, and the package gguf, which reads such files, does not import here "
-            f"({reason(error)}). Install it with: pip install gguf"
+            f"({first_line(error)}). Install it with: pip install gguf"
         ) from error
 
     class Reader(GGUFReader):
@@ -96,7 +95,8 @@ def _open(path: Path) -> Any:
     try:
         reader = Reader(path)
     except Exception as error:  # indices, sizes and texts that are nonsense fail in many ways
-        raise UnsupportedCheckpoint(f"{path} is damaged or no known kind of GGUF file ({reason(error)}).") from error
+        said = first_line(error)
+        raise UnsupportedCheckpoint(f"{path} is damaged or no known kind of GGUF file ({said}).") from error
     if reader.byte_order == "S":
         raise UnsupportedCheckpoint(f"{path} is a GGUF file for machines of the other byte order; take another one.")
     return reader

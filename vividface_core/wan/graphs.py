@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from vividface_core.errors import InvalidOption
+from vividface_core.errors import InvalidOption, first_line
 from vividface_core.wan.folded import FoldedDenoiser
 
 log = logging.getLogger(__name__)
@@ -64,8 +64,8 @@ class GraphedDenoiser:
             raise
         except RuntimeError as error:
             self._works = False
-            log.warning("The denoiser could not be recorded and runs as it is, with the same result: %s",
-                        str(error).strip().splitlines()[0])  # fmt: skip
+            told = first_line(error)
+            log.warning("The denoiser could not be recorded and runs as it is, with the same result: %s", told)
             return False
         self._graph = graph
         return True

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vividface_core.errors import InvalidOption
+from vividface_core.errors import InvalidOption, first_line
 from vividface_core.wan.folded import FoldedDenoiser
 from vividface_core.wan.quantised import QuantisedLinear
 
@@ -73,7 +73,7 @@ def check_linears(kind: str, device: torch.device, dtype: torch.dtype) -> None:
             layer = Fp8Linear(nn.Linear(16, 16, dtype=dtype), multiply=True)
             layer(torch.zeros(16, 16, dtype=dtype))
     except (RuntimeError, NotImplementedError, ValueError, AttributeError) as error:
-        reason = str(error).strip().splitlines()[0].rstrip(".")
+        reason = first_line(error).rstrip(".")
         raise InvalidOption(
             f"{device} does not multiply in fp8 with results in {str(dtype).removeprefix('torch.')} ({reason}). Choose "
             "fp8-weights, which stores in 8 bits only."

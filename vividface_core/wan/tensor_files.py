@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from vividface_core.errors import MissingWeights, UnsupportedCheckpoint
+from vividface_core.errors import MissingWeights, UnsupportedCheckpoint, first_line
 from vividface_core.wan.quantised import LAYER, METADATA, Stored
 
 SUFFIXES = {".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".gguf"}
@@ -131,7 +131,7 @@ def _read_safetensors(path: Path, names: Collection[str] | None) -> dict[str, Te
                 name: value for name, value in described.items() if names is None or name in names
             }
     except (SafetensorError, OSError) as error:
-        raise UnsupportedCheckpoint(f"{path} is damaged or no safetensors file ({reason(error)}).") from error
+        raise UnsupportedCheckpoint(f"{path} is damaged or no safetensors file ({first_line(error)}).") from error
 
 
 def _layer_descriptions(table: str | None, tensors: Collection[str], path: Path) -> dict[str, Tensor]:
@@ -141,7 +141,7 @@ def _layer_descriptions(table: str | None, tensors: Collection[str], path: Path)
     try:
         layers = dict(json.loads(table)["layers"])
     except (ValueError, TypeError, KeyError) as error:
-        raise UnsupportedCheckpoint(f"{path}: its {METADATA} is no table of layers ({reason(error)}).") from error
+        raise UnsupportedCheckpoint(f"{path}: its {METADATA} is no table of layers ({first_line(error)}).") from error
     # The table may leave out what stands before every name in the file.
     prefix = next((find_prefix(tensors, f"{layer}.weight", path) for layer in layers), "") or ""
     return {
@@ -156,10 +156,10 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
     except pickle.UnpicklingError as error:
         raise UnsupportedCheckpoint(
             f"{path} holds more than tensors and is not opened, as that could run foreign code. "
-            f"Save it as safetensors. ({reason(error)})"
+            f"Save it as safetensors. ({first_line(error)})"
         ) from error
     except NONSENSE as error:
-        raise UnsupportedCheckpoint(f"{path} is damaged or no PyTorch file ({reason(error)}).") from error
+        raise UnsupportedCheckpoint(f"{path} is damaged or no PyTorch file ({first_line(error)}).") from error
     return dict(_flatten(content))
 
 
@@ -169,11 +169,6 @@ def _flatten(content: object, prefix: str = "") -> Iterable[tuple[str, Tensor]]:
     elif isinstance(content, Mapping):
         for key, value in content.items():
             yield from _flatten(value, f"{prefix}{key}.")
-
-
-def reason(error: Exception) -> str:
-    """An error's first line, short enough for a message of one line."""
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def unwrap(name: str) -> str:

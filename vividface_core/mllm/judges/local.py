@@ -19,13 +19,14 @@ from vividface_core.errors import (
     MissingWeights,
     OutOfMemory,
     UnsupportedCheckpoint,
+    first_line,
 )
 from vividface_core.hub import endpoint, is_offline
 from vividface_core.mllm.judges.base import TRIES, Reply, WritingJudge, go_on
 from vividface_core.mllm.judges.frames import Sampling, Shown, sample
 from vividface_core.mllm.rubric import RUBRIC, Rubric, render_prompt
 from vividface_core.video.source import VideoFrames
-from vividface_core.wan.tensor_files import WHOLE_MODELS, read_json, reason, shard_names
+from vividface_core.wan.tensor_files import WHOLE_MODELS, read_json, shard_names
 
 MODELS = {"qwen2_5_vl": "Qwen2_5_VLForConditionalGeneration", "qwen3_vl": "Qwen3VLForConditionalGeneration"}
 """transformers' class for each ``model_type`` of a ``config.json``."""
@@ -185,9 +186,11 @@ class LocalJudge(WritingJudge):
         except torch.cuda.OutOfMemoryError as error:
             raise OutOfMemory(f"{self.folder} is too large for {self._device}; try --four-bit.") from error
         except ImportError as error:
-            raise MissingDependency(f"{self.folder} can't be loaded: {reason(error)}") from error
+            raise MissingDependency(f"{self.folder} can't be loaded: {first_line(error)}") from error
         except Exception as error:  # a damaged checkpoint raises anything
-            raise UnsupportedCheckpoint(f"{self.folder} can't be loaded ({reason(error)}). Fetch it again.") from error
+            raise UnsupportedCheckpoint(
+                f"{self.folder} can't be loaded ({first_line(error)}). Fetch it again."
+            ) from error
         self._check(processor, loaded)
         # The frames have their size already.
         processor.video_processor.cap_pixels_per_frame = False
@@ -249,7 +252,8 @@ def _load_library(name: str, what: str) -> ModuleType:
         return importlib.import_module(name)
     except Exception as error:  # a broken installation raises anything
         raise MissingDependency(
-            f"{what} needs {name}, which does not import here ({reason(error)}). Install it with: pip install -U {name}"
+            f"{what} needs {name}, which does not import here ({first_line(error)}). Install it with: "
+            f"pip install -U {name}"
         ) from error
 
 
@@ -289,7 +293,7 @@ def _cached(name: str, download: bool) -> Path:
         return Path(hub.snapshot_download(name, allow_patterns=list(WANTED), local_files_only=not download))
     except Exception as error:  # the client's, its HTTP library's and the system's have no base in common
         if download:
-            told = f"{address} could not be fetched ({reason(error)}). Try again: what came is kept."
+            told = f"{address} could not be fetched ({first_line(error)}). Try again: what came is kept."
             raise MissingWeights(told) from error
         raise MissingWeights(
             f"{name} is neither a folder nor in the Hub's cache ({hub.constants.HF_HUB_CACHE}). Fetch it from "

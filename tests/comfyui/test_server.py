@@ -16,6 +16,7 @@ from tests.assets import run_ffmpeg
 from tests.comfyui.conftest import degraded_face
 from tests.comfyui.prompts import LOAD, RESTORE, node, restore_video, saved
 from tests.comfyui.server import ComfyServer, error_of
+from tests.memory import NOTHING_KEPT
 from tests.tiny import wan_layout
 from training.export import export_original
 from vividface_core.pipeline import RestoreOptions, restore_frames
@@ -84,9 +85,8 @@ def settled(server: ComfyServer) -> int:
 
 
 def test_free_gives_the_memory_back(tmp_path, tiny_checkpoint):
-    """The second of two loads is what counts: the first one also loads libraries, which stay. The allocator is told to
-    keep no large block for later, so that what is measured is what somebody holds."""
-    with ComfyServer(tmp_path, environment={"MALLOC_MMAP_THRESHOLD_": str(128 * 1024)}) as server:
+    """The second of two loads is what counts: the first one also loads libraries, which stay."""
+    with ComfyServer(tmp_path, environment=NOTHING_KEPT) as server:
         degraded_face(server.folder / "input" / "face.mp4", 9)
         heavy = heavy_checkpoint(server.folder / "models" / "vividface" / "heavy")
         load = {"model": node("VividFaceLoadModel", model="vividface-nano", precision="fp32", device="auto"),

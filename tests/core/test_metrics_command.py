@@ -16,6 +16,7 @@ import pytest
 
 from tests.assets import clip, run_ffmpeg
 from tests.measured import Page, coded, lossless
+from tests.memory import NOTHING_KEPT
 from vividface_core.cli import main
 from vividface_core.metrics.meter import FrameMeter, Metric
 from vividface_core.metrics.registry import METRICS
@@ -345,10 +346,8 @@ def test_memory_does_not_grow_with_the_clip(tmp_path):
             "import sys; from vividface_core.cli import main; code = main(sys.argv[1:])\n"
             "from vividface_core.progress import peak_memory; print(peak_memory()); sys.exit(code)"
         )
-        # Nothing kept for later by the allocator: that differs from run to run.
-        own = {**os.environ, "MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(128 * 1024)}
         command = [sys.executable, "-c", program, *map(str, arguments)]
-        run = subprocess.run(command, capture_output=True, text=True, env=own)
+        run = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **NOTHING_KEPT})
         assert run.returncode == 0, run.stderr
         peaks[frames] = int(run.stdout.split()[-1])
         told = json.loads(report.with_suffix(".json").read_text())["clips"][0]

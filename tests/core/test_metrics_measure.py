@@ -15,6 +15,7 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from tests.assets import clip, ffmpeg, run_ffmpeg
+from tests.memory import NOTHING_KEPT
 from vividface_core.errors import InvalidOption, MissingWeights, UnreadableVideo
 from vividface_core.metrics.fidelity import psnr, ssim
 from vividface_core.metrics.measure import measure
@@ -208,9 +209,8 @@ print(peak_memory(), *frames, *measured)
 
 @pytest.mark.slow
 def test_a_long_film_in_one_pass_takes_no_more_memory_than_a_short_one(truth, tmp_path):
-    """Every usual metric that needs no weights from elsewhere. The allocator is told to keep nothing for later: what it
-    keeps differs by 80 MB from run to run."""
-    told = {**os.environ, "MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(128 * 1024)}
+    """Every usual metric that needs no weights from elsewhere."""
+    told = {**os.environ, **NOTHING_KEPT}
     peaks = {}
     for frames in (100, 800):
         for name, crf in (("out", 40), ("ref", 10)):

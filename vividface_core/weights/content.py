@@ -76,6 +76,7 @@ def format_of(folder: Path) -> str:
 
 
 def folder_kind(path: Path) -> str | None:
+    """``checkpoint folder``, ``diffusers folder``, or ``None`` for anything else."""
     if (path / CARD).is_file():
         return "checkpoint folder"
     if all((path / part / "config.json").is_file() for part in ("vae", "transformer")):
@@ -84,11 +85,17 @@ def folder_kind(path: Path) -> str | None:
 
 
 def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files below a folder."""
     files = [path] if path.is_file() else path.rglob("*")
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def read_card(folder: Path) -> dict[str, Any]:
+    """What a folder's card says, with the defaults for what it leaves out.
+
+    Raises:
+        UnsupportedCheckpoint: it is no JSON object.
+    """
     path = folder / CARD
     return {**DEFAULTS, **(read_json(path) if path.is_file() else {})}
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vividface_core.curate.engines import choose_engine
-from vividface_core.curate.engines.base import Item, Result, Worker
+from training.curation.engines import choose_engine
+from training.curation.engines.base import Item, Result, Worker
 
 
 @dataclass(frozen=True)

@@ -35,12 +35,12 @@ def load(args: argparse.Namespace, dtype: Any = None) -> tuple[dict[str, Any], A
     import torch
 
     from tests.full_size import true_prompt, true_transformer
-    from vividface_core.devices import pick_dtype
+    from vividface_core.runtime.devices import pick_dtype
     from vividface_core.wan.attention import Attention
-    from vividface_core.wan.compiling import CompiledDenoiser
-    from vividface_core.wan.folded import FoldedDenoiser
-    from vividface_core.wan.graphs import GraphedDenoiser
-    from vividface_core.wan.linears import use_linears
+    from vividface_core.wan.folded_transformer import FoldedDenoiser
+    from vividface_core.wan.optimizations.compile import CompiledDenoiser
+    from vividface_core.wan.optimizations.cuda_graphs import GraphedDenoiser
+    from vividface_core.wan.optimizations.fp8_linear import use_linears
     from vividface_core.wan.transformer import cast, one_step_velocity
 
     dtype, prompt = dtype or pick_dtype(args.dtype), true_prompt()
@@ -120,10 +120,10 @@ def alone(args: argparse.Namespace) -> dict[str, int]:
     this process nothing else runs."""
     import torch
 
-    from vividface_core.devices import pick_dtype
-    from vividface_core.progress import peak_memory
+    from vividface_core.cli.progress import peak_memory
     from vividface_core.restorers.base import bytes_held
-    from vividface_core.wan.memory import denoiser_bytes
+    from vividface_core.runtime.devices import pick_dtype
+    from vividface_core.wan.optimizations.memory_estimate import denoiser_bytes
 
     forms, modules = load(args)
     run, module = forms.pop(args.memory), modules.pop(args.memory)

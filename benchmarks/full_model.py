@@ -39,8 +39,8 @@ def serve(args: argparse.Namespace) -> None:
     """The process of one of :data:`WHO`: makes the model, then times a clip for each line that comes in."""
     import torch
 
-    from vividface_core.devices import pick_device, pick_dtype
-    from vividface_core.progress import peak_memory
+    from vividface_core.cli.progress import peak_memory
+    from vividface_core.runtime.devices import pick_device, pick_dtype
 
     device, dtype = pick_device(args.device), pick_dtype(args.dtype)
     torch.manual_seed(0)
@@ -274,7 +274,7 @@ def _told(clip: str, count: dict[str, int], device: str) -> str:
 def _device_name(name: str) -> str:
     import torch
 
-    from vividface_core.devices import pick_device
+    from vividface_core.runtime.devices import pick_device
 
     if pick_device(name).type == "cuda":
         return torch.cuda.get_device_name()

@@ -25,7 +25,7 @@ from torch.nn import functional
 
 from vividface_core.faces.detect import load_detector
 from vividface_core.faces.embed import load_embedder, similarity
-from vividface_core.faces.guard import MODES, THRESHOLD, IdentityGuard, TrackIdentity
+from vividface_core.faces.identity_guard import MODES, THRESHOLD, IdentityGuard, TrackIdentity
 from vividface_core.faces.track import FaceTrack, Tracker
 
 ALIKE = 0.3
@@ -158,7 +158,7 @@ def tables(entries: list[dict], model: str) -> str:
 def cost(model: str, frames: int, runs: int) -> str:
     """Processor time of whole runs over a real clip in memory, with each mode in turn."""
     from training.evaluation.held_out import CLIPS
-    from vividface_core.pipeline import RestoreOptions, restore_frames
+    from vividface_core.pipeline.restore import RestoreOptions, restore_frames
     from vividface_core.video.reader import VideoReader
     from vividface_core.weights import load_restorer
 

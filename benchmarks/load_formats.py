@@ -33,7 +33,7 @@ def status(key: str) -> int:
 
 def measure(path: Path, compact: bool, small: Path) -> dict[str, float]:
     """Load in this process, after the imports and their first steps: bytes, seconds."""
-    from vividface_core.wan.build import load_transformer
+    from vividface_core.wan.loading import load_transformer
 
     torch.set_num_threads(1)
     load_transformer(small, dtype=torch.bfloat16)
@@ -98,7 +98,7 @@ def rows(folder: Path, layers: int) -> Iterator[dict[str, float | str | bool]]:
     """One measurement after the other; files are gone after use."""
     from tests.full_size import true_transformer
     from tests.tiny import wan_layout
-    from vividface_core.wan.names import to_original_transformer_keys
+    from vividface_core.wan.state_dict import to_original_transformer_keys
 
     small = to_original_transformer_keys(wan_layout(plain=True).transformer.state_dict())
     state = to_original_transformer_keys(true_transformer(torch.bfloat16, layers).state_dict())

@@ -50,7 +50,7 @@ def measure(video: Path, output: Path, args: argparse.Namespace) -> dict[str, fl
     command = ["restore", video, "-o", output, "--model", args.model, "--whole-frame", "--size", args.size, "--window",
                args.window, "--overlap", args.overlap, "--device", args.device, "--quiet"]  # fmt: skip
     began = time.monotonic()
-    said = subprocess.run([sys.executable, "-m", "vividface_core.cli", *map(str, command)], check=True, text=True,
+    said = subprocess.run([sys.executable, "-m", "vividface_core.cli.main", *map(str, command)], check=True, text=True,
                           capture_output=True).stdout  # fmt: skip
     return {"seconds": time.monotonic() - began, "peak_gib": float(said.split("peak memory ")[1].split()[0])}
 

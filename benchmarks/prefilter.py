@@ -23,7 +23,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.prefilter_clips import CLIPS, FRAMES
 from benchmarks.prefilter_faults import FAULTS, TWINS
 from benchmarks.prefilter_material import (
     LATER,
@@ -34,11 +33,13 @@ from benchmarks.prefilter_material import (
     read_track,
     samples,
 )
-from vividface_core.curate import figures, hashing
-from vividface_core.curate.figures import Figures, Tools, measure_clip
-from vividface_core.curate.hashing import clip_hash, distances, find_duplicates
-from vividface_core.curate.limits import CHECKS, Limits
-from vividface_core.wan.tensor_files import write_json
+from training.curation import clip_stats
+from training.curation import duplicates as hashing
+from training.curation.clip_stats import Figures, Tools, measure_clip
+from training.curation.duplicates import clip_hash, distances, find_duplicates
+from training.curation.reference_clips import CLIPS, FRAMES
+from training.curation.thresholds import CHECKS, Limits
+from vividface_core.io.tensors import write_json
 
 LIMITS = Limits(min_face_side=44)
 """The previews are 350 pixels wide and their faces down to 45, so size is judged at 44 here instead of 64."""
@@ -82,7 +83,7 @@ def work(folder: Path, jobs: int, number: int) -> None:
 
 
 def _record(folder: Path, sample: Sample) -> Path:
-    return folder / f"{sample.name}.figures{figures.VERSION}.{hashing.VERSION}.json"
+    return folder / f"{sample.name}.figures{clip_stats.VERSION}.{hashing.VERSION}.json"
 
 
 def outcomes(folder: Path, half: str, limits: Limits = LIMITS) -> list[Outcome]:
@@ -205,7 +206,7 @@ def _kept(found: list[Outcome], limits: Limits) -> str:
 
 def sizes_table(folder: Path) -> Iterator[str]:
     """What smaller faces still tell: likeness (cosine) of a face resized to a side with itself at its own."""
-    from vividface_core.curate.limits import Limits
+    from training.curation.thresholds import Limits
     from vividface_core.faces.embed import load_embedder
 
     embedder, likeness = load_embedder(), {side: [] for side in SIDES}

@@ -13,17 +13,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.prefilter_clips import CLIPS, FRAMES, RealClip
 from benchmarks.prefilter_faults import FAULTS, TWINS, Copy, Scene
-from vividface_core.analysis import find_faces
-from vividface_core.curate.clips import united_square
+from training.curation.clips import united_square
+from training.curation.reference_clips import CLIPS, FRAMES, RealClip
 from vividface_core.faces.crop import crop_clip, crop_points
 from vividface_core.faces.detect import FaceDetector
 from vividface_core.faces.track import FaceTrack
+from vividface_core.io.tensors import write_json
+from vividface_core.pipeline.analysis import find_faces
 from vividface_core.video.reader import VideoReader, probe
 from vividface_core.video.shots import Shot
 from vividface_core.video.source import VideoFrames
-from vividface_core.wan.tensor_files import write_json
 
 SIZE, MARGIN = 512, 1.5
 UNTOUCHED, LATER = "untouched", "8 frames later"

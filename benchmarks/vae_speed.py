@@ -28,8 +28,8 @@ def prepare(args: argparse.Namespace) -> Any:
     """What the process of one way and stage does each time; ``args.one`` is the pair."""
     import torch
 
-    from vividface_core.devices import pick_device, pick_dtype
-    from vividface_core.wan.fast_vae import FastDecoder, FastEncoder, decoded
+    from vividface_core.runtime.devices import pick_device, pick_dtype
+    from vividface_core.wan.fast_vae.streams import FastDecoder, FastEncoder, decoded
     from vividface_core.wan.vae import after_first, latent_frames, spatial_ratio, temporal_ratio
 
     way, stage = args.one
@@ -81,7 +81,7 @@ def serve(args: argparse.Namespace) -> None:
     """The process of one way and stage: a run for each line that comes in."""
     import torch
 
-    from vividface_core.progress import peak_memory
+    from vividface_core.cli.progress import peak_memory
 
     run = prepare(args)
     on_gpu = torch.cuda.is_available() and args.device != "cpu"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from .bridge.folders import register_folders
+from .bridge.paths import register_folders
 from .compare_video import CompareVideo
 from .degrade_synth import DegradeSynth
 from .degrade_synth_images import DegradeSynthImages

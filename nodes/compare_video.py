@@ -13,7 +13,7 @@ from vividface_core.errors import InvalidOption
 from vividface_core.video.proxy import is_playable, write_proxy
 from vividface_core.video.source import VideoFrames
 
-from .bridge.folders import fresh_file, served_at
+from .bridge.paths import fresh_file, served_at
 from .bridge.progress import NodeListener
 from .bridge.schema import advanced, schema
 from .bridge.video import in_memory, source_of

@@ -9,7 +9,7 @@ from comfy_api.latest import InputImpl, Types, io
 from vividface_core.degrade import degrade_video
 
 from .bridge.degrading import PARAMETERS_TIP, check, common_inputs, degrade_images, preset_of, to_json
-from .bridge.folders import fresh_file
+from .bridge.paths import fresh_file
 from .bridge.progress import NodeListener
 from .bridge.schema import advanced, schema
 from .bridge.video import in_memory, source_of

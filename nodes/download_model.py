@@ -6,7 +6,7 @@ from comfy_api.latest import io, ui
 
 from vividface_core.weights import TABLE, download
 
-from .bridge.folders import model_folders
+from .bridge.paths import model_folders
 from .bridge.progress import ShareBar
 from .bridge.schema import schema
 

@@ -10,17 +10,17 @@ import torch.nn.functional as F
 from comfy_api.latest import io
 from torch import Tensor
 
-from vividface_core.analysis import choose_faces, find_faces, find_shots
 from vividface_core.errors import InvalidOption, NoFaceFound
 from vividface_core.faces.detect import load_detector
 from vividface_core.faces.masks import face_masks, latent_mask
 from vividface_core.faces.parse import CLASSES, FILES, LEFT_OUT, FaceParser, load_parser
-from vividface_core.faces.weight_files import facexlib_folders, first_file
+from vividface_core.faces.weights import facexlib_folders, first_file
+from vividface_core.pipeline.analysis import choose_faces, find_faces, find_shots
 
-from .bridge.folders import face_folders
-from .bridge.options import DETECTORS, check_faces, face_spec
+from .bridge.paths import face_folders
 from .bridge.progress import NodeListener
-from .bridge.restoring import FaceTracks
+from .bridge.restore_inputs import FaceTracks
+from .bridge.restore_widgets import DETECTORS, check_faces, face_spec
 from .bridge.schema import Tracks, advanced, schema
 from .bridge.video import frames_of
 

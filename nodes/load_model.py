@@ -10,8 +10,8 @@ from vividface_core.errors import MissingWeights, VividFaceError
 from vividface_core.restorers.one_step import default_dtype
 from vividface_core.weights import load_restorer, where
 
-from .bridge.folders import fingerprint, model_folders, model_names, model_path, search_folders
-from .bridge.hosting import Hosted
+from .bridge.managed_restorer import Hosted
+from .bridge.paths import fingerprint, model_folders, model_names, model_path, search_folders
 from .bridge.schema import Restorer, advanced, schema
 
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

@@ -13,13 +13,13 @@ from comfy_api.latest import io, ui
 
 from vividface_core.errors import InvalidOption
 from vividface_core.metrics.measure import ClipScores, Measurement, measure_clip
-from vividface_core.metrics.meter import Kit, Metric
+from vividface_core.metrics.metric import Kit, Metric
 from vividface_core.metrics.pairs import Pair
-from vividface_core.metrics.plot import plot
 from vividface_core.metrics.registry import METRICS, choose
 from vividface_core.metrics.report import as_markdown
+from vividface_core.metrics.reports.plot import plot
 
-from .bridge.folders import metric_folders
+from .bridge.paths import metric_folders
 from .bridge.progress import ShareBar
 from .bridge.schema import schema
 from .bridge.video import frames_of

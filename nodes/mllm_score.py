@@ -12,8 +12,8 @@ from vividface_core.mllm.records import judge_id
 from vividface_core.mllm.scoring import finished, news
 from vividface_core.mllm.tables import dimensions
 
-from .bridge.asking import ask, shown
-from .bridge.judging import check, judge_details, judge_inputs, make, outside
+from .bridge.judge_run import ask, shown
+from .bridge.judge_widgets import check, judge_details, judge_inputs, make, outside
 from .bridge.progress import ShareBar
 from .bridge.schema import advanced, schema
 

@@ -6,13 +6,13 @@ from typing import Any
 
 from comfy_api.latest import InputImpl, Types, io
 
-from vividface_core.pipeline import restore_frames, restore_video
+from vividface_core.pipeline.restore import restore_frames, restore_video
 
-from .bridge.folders import fresh_file
 from .bridge.images import to_frames, to_images
-from .bridge.options import check, common_inputs, common_sockets, restore_options, younger_inputs
+from .bridge.paths import fresh_file
 from .bridge.progress import NodeListener
-from .bridge.restoring import company, report_of, restorer_of, shown_where, tracks_of
+from .bridge.restore_inputs import company, report_of, restorer_of, shown_where, tracks_of
+from .bridge.restore_widgets import check, common_inputs, common_sockets, restore_options, younger_inputs
 from .bridge.schema import advanced, schema
 from .bridge.video import in_memory, source_of
 

@@ -16,10 +16,10 @@ from vividface_core.mllm.folder import score_folder, videos_in
 from vividface_core.mllm.scoring import news
 from vividface_core.mllm.sorting import SORTS
 from vividface_core.mllm.tables import videos as as_table
-from vividface_core.video.names import natural_key
+from vividface_core.video.file_names import natural_key
 
-from .bridge.folders import below
-from .bridge.judging import check, judge_details, judge_inputs, make
+from .bridge.judge_widgets import check, judge_details, judge_inputs, make
+from .bridge.paths import below
 from .bridge.progress import ShareBar, stop_if_asked
 from .bridge.schema import schema
 from .bridge.wording import in_words, renamed

@@ -11,8 +11,8 @@ from comfy_api.latest import InputImpl, io, ui
 from vividface_core.errors import UnreadableVideo, VividFaceError
 from vividface_core.video.source import VideoFrames
 
-from .bridge.folders import fingerprint
 from .bridge.images import to_images
+from .bridge.paths import fingerprint
 from .bridge.schema import advanced, schema
 from .bridge.video import VideoPart
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.assets import clip, run_ffmpeg
-from vividface_core.curate.previews import find_preview
-from vividface_core.mllm.judges.frames import Sampling
+from training.curation.review.previews import find_preview
 from vividface_core.mllm.judges.panel import Panel
+from vividface_core.mllm.judges.sampling import Sampling
 from vividface_core.mllm.judges.technical import TechnicalJudge
 from vividface_core.mllm.records import judge_id
 from vividface_core.mllm.rubric import RUBRIC

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from training.curation.engines.base import Worker
+from training.curation.record_store import Store
 from vividface_core import errors
-from vividface_core.curate.engines.base import Worker
-from vividface_core.curate.store import Store
 
 PATIENCE = 60
 """Seconds after which something that should come counts as never."""

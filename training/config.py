@@ -48,7 +48,7 @@ class Model(Section):
         vae, transformer: a path, or the arguments of ``AutoencoderKLWan`` / ``WanTransformer3DModel`` for random
             first weights. Each goes before ``base``.
         principal_start: begin a new one-level autoencoder at the principal components of its patches (see
-            :mod:`training.stages.principal`).
+            :mod:`training.stages.pca_init`).
         learn_prompt: train the embedding of "" too. For denoisers from random weights only: there is no text encoder
             that they would have to agree with.
         train_vae: pixel stage: train the decoder, or all of the autoencoder, along. For small models, whose
@@ -75,7 +75,7 @@ class Data(Section):
 
     Attributes:
         kind: ``shards``: prepared by ``training.prepare``, with cached latents; ``clips``: cut and degraded on the
-            fly out of ``training.prepare_nano``'s material.
+            fly out of ``training.nano.prepare``'s material.
         path: the prepared folder.
         validation: a prepared folder of its own; empty: every 25th clip of ``path`` is kept from training.
         frames, size: of a sample of ``clips`` (shards have theirs; ``frames`` shortens them).
@@ -98,7 +98,7 @@ class Data(Section):
 
 
 class Loss(Section):
-    """Weights of the losses; see :mod:`training.objectives.losses`.
+    """Weights of the losses; see :mod:`training.losses.face_focused`.
 
     Attributes:
         face_probability: p of Eq. 6.

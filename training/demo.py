@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from training.packages import fetch
+from training.assets.packages import fetch
 from vividface_core.degrade import Degradation
 from vividface_core.video.mux import assemble
 from vividface_core.video.presets import part_suffix
@@ -45,7 +45,7 @@ def main() -> int:
     degrade_file(truth, folder / "input.mp4")
     # A process of its own, so that the memory it tells is the restoration's.
     code = subprocess.call([
-        sys.executable, "-m", "vividface_core.cli", "restore", str(folder / "input.mp4"),
+        sys.executable, "-m", "vividface_core.cli.main", "restore", str(folder / "input.mp4"),
         "-o", str(folder / "restored.mp4"), "--side-by-side", str(folder / "side_by_side.mp4"),
     ])  # fmt: skip
     if not code:

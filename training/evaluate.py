@@ -27,7 +27,7 @@ from torch import Tensor
 from training.evaluation import peers
 from training.evaluation.held_out import CLIPS, HeldOut, face_clip
 from training.evaluation.report import save_pictures, table, write_between
-from training.objectives import perceptual_weights
+from training.losses import perceptual_weights
 from vividface_core.degrade import Degradation, DegradationRanges
 from vividface_core.faces.detect import FaceDetector, load_detector
 from vividface_core.faces.embed import load_embedder

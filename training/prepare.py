@@ -1,7 +1,7 @@
 """From raw videos to training samples: ``python -m training.prepare VIDEO_OR_FOLDER … --out data/mine``, or from the
 clips that ``vividface curate`` kept: ``python -m training.prepare --manifest dataset/manifest.jsonl --out data/mine``.
 
-Face clips are cut (:mod:`vividface_core.curate.clips`), parsed, degraded ``--variants`` times with fixed seeds and
+Face clips are cut (:mod:`training.curation.clips`), parsed, degraded ``--variants`` times with fixed seeds and
 encoded. A sample holds the clean latent ``high``, the degraded latents ``low.0`` …, the face mask on the latent grid
 ``mask``, and, with ``--pixels``, the clean clip and its mask for the pixel stage. A run that was interrupted goes on
 where it was; another recipe is refused. ``contact_sheet.jpg`` shows what was kept and what was left out, and why.
@@ -22,17 +22,17 @@ from torch import Tensor
 from tqdm import tqdm
 
 from training.command import exit_status
+from training.curation.clips import ClipRules, FaceClip, find_clips, read_clip, whole_clips
+from training.curation.manifest import kept_clips
 from training.data.shards import ShardWriter
-from vividface_core.curate.clips import ClipRules, FaceClip, find_clips, read_clip, whole_clips
-from vividface_core.curate.manifest import kept_clips
 from vividface_core.degrade import DegradationRanges
-from vividface_core.devices import pick_device, pick_dtype
 from vividface_core.errors import InvalidOption, VividFaceError
 from vividface_core.faces.crop import crop_clip
 from vividface_core.faces.detect import load_detector
 from vividface_core.faces.masks import latent_mask
 from vividface_core.faces.parse import FaceParser, load_parser
 from vividface_core.restorers.one_step import OneStepRestorer
+from vividface_core.runtime.devices import pick_device, pick_dtype
 from vividface_core.video.reader import VideoReader
 from vividface_core.wan.vae import encode, spatial_ratio, temporal_ratio
 from vividface_core.weights import load_restorer

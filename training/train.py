@@ -21,14 +21,14 @@ def make_stage(config: Config):
         from training.stages.autoencoder import AutoencoderStage
 
         return AutoencoderStage(config)
-    from training.stages.restore import LatentStage, PixelStage
+    from training.stages.one_step import LatentStage, PixelStage
 
     return (LatentStage if config.stage == "latent" else PixelStage)(config)
 
 
 def train(config: Config, fresh: bool = False) -> None:
-    """Run a configuration to its end; see :class:`training.run.loop.Trainer`."""
-    from training.run.loop import Trainer, state_folder
+    """Run a configuration to its end; see :class:`training.trainer.loop.Trainer`."""
+    from training.trainer.loop import Trainer, state_folder
 
     if fresh and any(state_folder(config.run.output).glob("[0-9]*")):
         raise InvalidOption(f"{config.run.output} holds states of another run; choose another folder or remove them.")

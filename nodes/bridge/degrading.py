@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vividface_core.degrade import Preset, load_preset, preset_names
 from vividface_core.degrade.files import record_of
-from vividface_core.degrade.values import parse_settings
+from vividface_core.degrade.parameters import parse_settings
 from vividface_core.errors import InvalidOption, VividFaceError
 
 from .images import to_frames, to_images

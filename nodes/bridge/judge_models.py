@@ -14,10 +14,10 @@ from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import CallbacksMP
 
 from vividface_core.errors import MissingWeights, UnsupportedCheckpoint
+from vividface_core.io.tensors import read_json
 from vividface_core.mllm.judges.local import MODELS, LocalJudge
-from vividface_core.wan.tensor_files import read_json
 
-from .folders import language_model_folders
+from .paths import language_model_folders
 
 ANY = "auto"
 DEPTH = 3

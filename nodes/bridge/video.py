@@ -14,8 +14,8 @@ from comfy_api.latest import Input, InputImpl, Types
 
 from vividface_core.video.source import ClipFrames, VideoFrames
 
-from .folders import fresh_file
 from .images import to_frames, to_images
+from .paths import fresh_file
 
 Video = Input.Video
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.browser.graphs import Group, Node, Note, Workflow
 from tests.comfyui.server import REPOSITORY
-from vividface_core.request import RestoreOptions
+from vividface_core.pipeline.options import RestoreOptions
 
 FOLDER = REPOSITORY / "workflows"
 """Where they lie."""

@@ -14,9 +14,10 @@ import pytest
 
 from tests.browser.page import FLAGS, browser_path
 from tests.curated import THRESHOLD, data_set
-from vividface_core.curate import overrules, review_clips
-from vividface_core.curate.overrules import Overrule
-from vividface_core.curate.review import write_review
+from training.curation import human_labels
+from training.curation.human_labels import Overrule
+from training.curation.review import clips
+from training.curation.review.page import write_review
 
 HOSTILE = "</script><img src=x onerror=\"window.hit=1\">'<b>&amp;"
 
@@ -192,10 +193,10 @@ def test_a_reload_keeps_decisions_and_saving_writes_what_the_run_reads(opened, c
     opened.card(second).click()
     assert opened.page.input_value("[name=score]") == "87.5"
     assert opened.page.input_value("[name=note]") == expected[second].note
-    assert overrules.read(opened.downloaded(tmp_path / "overrules.json")) == expected
+    assert human_labels.read(opened.downloaded(tmp_path / "overrules.json")) == expected
     assert opened.page.locator("#notice").is_visible() and opened.page.locator("#save").inner_text() == "Save overrules"
     mine = json.loads((tmp_path / "overrules.json").read_text(encoding="utf-8"))
-    overrules.write(tmp_path / "again.json", expected)
+    human_labels.write(tmp_path / "again.json", expected)
     assert json.loads((tmp_path / "again.json").read_text(encoding="utf-8")) == mine
     opened.page.reload()
     assert opened.page.locator("#save").inner_text() == "Save overrules" and opened.count("person") == 2
@@ -221,7 +222,7 @@ def test_overrules_of_before_are_shown_and_can_be_taken_back(opened, curated, fo
         row["state"] == "dropped" for row in rows)  # fmt: skip
     opened.page.click("[data-verdict='']")
     assert opened.count("person") == 0 and "✓ kept" in opened.card(first).inner_text(), "as the judge had it"
-    told = overrules.read(opened.downloaded(tmp_path / "overrules.json"))
+    told = human_labels.read(opened.downloaded(tmp_path / "overrules.json"))
     assert told == {"a clip of before": Overrule("keep", 3)}
 
 
@@ -303,7 +304,7 @@ def test_the_disk_of_the_persons_choice_is_written_to(browser, curated, folder):
 def test_two_thousand_clips_are_as_quick_as_ten(browser, curated, folder, monkeypatch):
     _, out, rows = curated
     crowd = [{**rows[number % len(rows)], "place": number} for number in range(2000)]
-    monkeypatch.setattr(review_clips, "ROOM", 100_000)
+    monkeypatch.setattr(clips, "ROOM", 100_000)
     write_review(crowd, out, out / "many.html", {"threshold": THRESHOLD})
     assert (out / "many.html").stat().st_size < 12_000_000
     context = browser.new_context(viewport={"width": 1400, "height": 900})
@@ -330,7 +331,7 @@ def test_what_others_wrote_is_text_and_runs_nothing(browser, curated, folder):
     found = rows[0]["judgement"]["assessment"]
     found.update(reasons=dict.fromkeys(found["reasons"], HOSTILE), critical_issues=[HOSTILE], motion_blur=HOSTILE,
                  adjustments=[{"rule": HOSTILE, "points": -1, "reason": HOSTILE}], faults=[HOSTILE])  # fmt: skip
-    overrules.write(out / "overrules.json", {HOSTILE: Overrule("drop", 3, HOSTILE)})
+    human_labels.write(out / "overrules.json", {HOSTILE: Overrule("drop", 3, HOSTILE)})
     write_review([{**rows[0]}], out, out / "hostile.html", {"name": HOSTILE, "judge": HOSTILE, "command": HOSTILE})
     context = browser.new_context(viewport={"width": 1400, "height": 900})
     try:

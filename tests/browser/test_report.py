@@ -8,7 +8,7 @@ import pytest
 
 from tests.browser.page import FLAGS, browser_path
 from tests.measured import coded, lossless
-from vividface_core.cli import main
+from vividface_core.cli.main import main
 
 FRAMES = 24
 

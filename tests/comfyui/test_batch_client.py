@@ -20,9 +20,9 @@ import pytest
 from tests.assets import clip, run_ffmpeg
 from tests.comfyui.proxy import Cable
 from tests.comfyui.server import REPOSITORY, ComfyServer
-from vividface_core.client.journal import NAME
-from vividface_core.client.server import Server
-from vividface_core.client.watch import Watch, listen
+from vividface_core.comfy_client.journal import NAME
+from vividface_core.comfy_client.server import Server
+from vividface_core.comfy_client.watch import Watch, listen
 
 NODE = Path(__file__).with_name("slow_copy.py")
 COPY = {"7": {"class_type": "SlowCopy", "inputs": {"file": "", "seconds": 0.2}, "_meta": {"title": "Copy"}}}
@@ -83,8 +83,20 @@ class Run:
     def start(self, addresses: list[str], *options: str) -> subprocess.Popen:
         """The command, under way."""
         self.report_file.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "vividface_core.cli", "run", self._workflow, "--input", self.input, "--output",
-                   self.output, "--report", self.report_file, *options]  # fmt: skip
+        command = [
+            sys.executable,
+            "-m",
+            "vividface_core.cli.main",
+            "run",
+            self._workflow,
+            "--input",
+            self.input,
+            "--output",
+            self.output,
+            "--report",
+            self.report_file,
+            *options,
+        ]
         for address in addresses:
             command += ["--server", address]
         environment = {**os.environ, "VIVIDFACE_SERVER_TOKEN": TOKEN}

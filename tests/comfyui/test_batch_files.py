@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from vividface_core.cli import main
-from vividface_core.client.connection import parse_address
-from vividface_core.client.files import find_videos, result_names
-from vividface_core.client.history import outputs_of, refusal
-from vividface_core.client.journal import NAME, Journal
-from vividface_core.client.watch import Watch
-from vividface_core.client.workflow import Workflow
+from vividface_core.cli.main import main
+from vividface_core.comfy_client.connection import parse_address
+from vividface_core.comfy_client.files import find_videos, result_names
+from vividface_core.comfy_client.history import outputs_of, refusal
+from vividface_core.comfy_client.journal import NAME, Journal
+from vividface_core.comfy_client.watch import Watch
+from vividface_core.comfy_client.workflow import Workflow
 from vividface_core.errors import InvalidOption, WorkflowFailed
-from vividface_core.video.names import distinct_stems
+from vividface_core.video.file_names import distinct_stems
 
 GRAPH = {
     "1": {"class_type": "LoadVideo", "inputs": {"file": "old.mp4"}, "_meta": {"title": "Load v1.0"}},

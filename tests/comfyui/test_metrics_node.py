@@ -14,10 +14,10 @@ from tests.comfyui.prompts import LOAD, node
 from tests.comfyui.server import error_of
 from tests.measured import coded, lossless
 from vividface_core.metrics.measure import measure
-from vividface_core.metrics.meter import Kit
+from vividface_core.metrics.metric import Kit
 from vividface_core.metrics.pairs import pair_up
-from vividface_core.metrics.plot import COLORS
 from vividface_core.metrics.registry import METRICS
+from vividface_core.metrics.reports.plot import COLORS
 
 FRAMES = 12
 NEEDY = next(name for name, metric in METRICS.items() if metric.weights)

@@ -20,7 +20,7 @@ from tests.comfyui.prompts import LOAD, node
 from tests.comfyui.server import ComfyServer, error_of
 from tests.openai_server import KEY, Remote, answer
 from tests.tiny_qwen import save_tiny_qwen
-from vividface_core.mllm.judges.frames import Sampling
+from vividface_core.mllm.judges.sampling import Sampling
 from vividface_core.mllm.judges.technical import NAME, TechnicalJudge
 from vividface_core.mllm.rubric import RUBRIC, render_prompt
 

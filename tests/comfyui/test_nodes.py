@@ -12,8 +12,8 @@ import torch
 
 from tests.comfyui.prompts import LOAD, MASK, MODEL, RESTORE, node, restore_video, saved
 from tests.comfyui.server import error_of
-from vividface_core.pipeline import RestoreOptions, restore_frames
-from vividface_core.pipeline import restore_video as engine_restore
+from vividface_core.pipeline.restore import RestoreOptions, restore_frames
+from vividface_core.pipeline.restore import restore_video as engine_restore
 from vividface_core.video.source import VideoFrames
 from vividface_core.weights import load_restorer
 

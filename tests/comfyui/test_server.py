@@ -19,7 +19,7 @@ from tests.comfyui.server import ComfyServer, error_of
 from tests.memory import NOTHING_KEPT
 from tests.tiny import wan_layout
 from training.export import export_original
-from vividface_core.pipeline import RestoreOptions, restore_frames
+from vividface_core.pipeline.restore import RestoreOptions, restore_frames
 from vividface_core.video.source import VideoFrames
 
 WATCHED = """

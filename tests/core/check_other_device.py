@@ -10,12 +10,12 @@ from tests.comfyui.conftest import degraded_face
 from tests.other_device import DEVICE, OnDevice, other_device
 from tests.tiny import wan_layout
 from vividface_core.metrics.measure import measure
-from vividface_core.metrics.meter import Kit
+from vividface_core.metrics.metric import Kit
 from vividface_core.metrics.pairs import pair_up
 from vividface_core.metrics.registry import METRICS
-from vividface_core.pipeline import RestoreOptions, restore_frames
+from vividface_core.pipeline.restore import RestoreOptions, restore_frames
 from vividface_core.video.source import VideoFrames
-from vividface_core.wan import fast_vae
+from vividface_core.wan.fast_vae import streams
 from vividface_core.weights import load_restorer
 
 MEASURED = ("psnr", "ssim", "ids-mobile", "vidd-mobile", "akd", "temporal", "ewarp-dis")
@@ -47,7 +47,7 @@ def test_a_restorer_stays_on_its_device(options, near, fast, monkeypatch):
     options = {"dtype": torch.float32, "native_frames": 17, **options}
     wanted = wan_layout(**options).restore(frames)
     if fast:
-        monkeypatch.setattr(fast_vae, "DEVICES", ("cpu", DEVICE.type))
+        monkeypatch.setattr(streams, "DEVICES", ("cpu", DEVICE.type))
     with other_device():
         restorer = wan_layout(device=DEVICE, **options)
         assert restorer.device == DEVICE

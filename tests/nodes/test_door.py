@@ -37,7 +37,7 @@ def test_the_engine_is_that_of_the_packs_own_folder(tmp_path):
         (tmp_path / f"{name}.py").write_text("raise AssertionError('another program has this name')")
     result = run(
         f"sys.path.insert(0, {str(tmp_path)!r})\n"
-        "pack._engine()\nimport vividface_core.pipeline\nprint(vividface_core.__file__)"
+        "pack._engine()\nimport vividface_core.pipeline.restore\nprint(vividface_core.__file__)"
     )
     assert result.returncode == 0, result.stderr
     assert Path(result.stdout.strip()) == REPOSITORY / "vividface_core" / "__init__.py"

@@ -11,11 +11,11 @@ import pytest
 
 from vividface_core.mllm import rubric_file
 from vividface_core.mllm.folder import CSV, JSON, RECORDS
+from vividface_core.mllm.judges.allowed_servers import SERVERS
+from vividface_core.mllm.judges.http import LOOPBACK
 from vividface_core.mllm.judges.local import MODELS
-from vividface_core.mllm.judges.named import SERVERS
-from vividface_core.mllm.judges.settings import FILE, KEY, ServerSettings, settings_file
+from vividface_core.mllm.judges.server_settings import FILE, KEY, ServerSettings, settings_file
 from vividface_core.mllm.judges.technical import NAME
-from vividface_core.mllm.judges.transport import LOOPBACK
 from vividface_core.mllm.rubric import RUBRIC
 from vividface_core.mllm.sorting import FOLDER, INDEX, SORTS
 

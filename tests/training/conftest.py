@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from skimage import data as pictures
 
 from tests.assets import clip
-from training.find_faces import main as find_faces
+from training.nano.find_faces import main as find_faces
 from vividface_core.video.reader import VideoReader
 
 

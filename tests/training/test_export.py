@@ -11,9 +11,9 @@ import torch
 
 from tests.hub_server import UploadServer
 from tests.tiny import wan_layout
+from training.assets.packages import fetch
 from training.export import export, export_original, main, push
 from training.model_card import ModelCard
-from training.packages import fetch
 from vividface_core.errors import InvalidOption, MissingWeights, UnsupportedCheckpoint
 from vividface_core.wan.transformer import one_step_velocity
 from vividface_core.wan.vae import decode, encode

@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 
 from tests.assets import clip, run_ffmpeg
+from training.curation.clips import ClipRules, united_square
 from training.data.shards import ShardReader
 from training.prepare import SampleMaker, main
-from vividface_core.curate.clips import ClipRules, united_square
 from vividface_core.degrade import DegradationRanges
 from vividface_core.errors import InvalidOption
 from vividface_core.faces.parse import load_parser
@@ -95,7 +95,7 @@ def test_another_recipe_is_refused(prepared, capsys):
 
 
 def test_degradations_depend_on_clip_and_seed_alone(prepared, videos, tiny_checkpoint):
-    from vividface_core.curate.clips import FaceClip
+    from training.curation.clips import FaceClip
 
     restorer = load_restorer(str(tiny_checkpoint))
     frames, points = torch.rand(5, 3, 64, 64), np.full((5, 5, 2), 32.0)

@@ -21,10 +21,10 @@ from training.config import load_config
 from training.data.batches import Samples, make_loader
 from training.data.shards import ShardReader, ShardWriter
 from training.prepare import main as prepare
-from training.run.loop import Trainer
-from training.run.progress_log import read_curve
 from training.train import main as train
 from training.train import make_stage
+from training.trainer.log import read_curve
+from training.trainer.loop import Trainer
 from vividface_core.weights import load_restorer
 
 CONFIG = """

@@ -11,7 +11,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from training.config import Data
-from training.data.camera import Move, cut
+from training.data.synthetic_motion import Move, cut
 from vividface_core.degrade import DegradationRanges
 from vividface_core.errors import MissingWeights
 
@@ -23,7 +23,7 @@ VALIDATION_SHARE = 25
 
 
 class Material:
-    """Memory-mapped clips of :mod:`training.prepare_nano`, with the faces of :mod:`training.find_faces`.
+    """Memory-mapped clips of :mod:`training.nano.prepare`, with the faces of :mod:`training.nano.find_faces`.
 
     Raises:
         MissingWeights: the folder isn't prepared.
@@ -32,7 +32,7 @@ class Material:
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
         if not (self.folder / CLIPS).is_file():
-            raise MissingWeights(f"{folder} holds no {CLIPS}; make it with: python -m training.prepare_nano {folder}")
+            raise MissingWeights(f"{folder} holds no {CLIPS}; make it with: python -m training.nano.prepare {folder}")
         self.origin = json.loads((self.folder / ORIGINS).read_text())
         self.keys = sorted(self.origin)
         known = (self.folder / FACES).is_file() and (self.folder / MASKS).is_file()

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.data.camera import Move, cut
-from training.packages import fetch
-from vividface_core.analysis import find_faces
+from training.assets.packages import fetch
+from training.data.synthetic_motion import Move, cut
 from vividface_core.faces.crop import crop_clip, square_crop
 from vividface_core.faces.detect import FaceDetector
+from vividface_core.pipeline.analysis import find_faces
 from vividface_core.video.reader import VideoReader
 from vividface_core.video.shots import Shot
 from vividface_core.video.source import VideoFrames

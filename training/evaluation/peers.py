@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.packages import fetch
+from training.assets.packages import fetch
 from vividface_core.errors import MissingDependency
 
 Method = Callable[[Tensor], Tensor]

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 
 from training.config import Config, Loss
 from training.data.random_clips import RandomClips
-from training.objectives.critic import Critic
-from training.objectives.losses import absolute_error, edge_error, gaussian_divergence
-from training.objectives.perceptual import Perceptual, some_frames
+from training.losses.discriminator import Critic
+from training.losses.face_focused import absolute_error, edge_error, gaussian_divergence
+from training.losses.perceptual import Perceptual, some_frames
 from training.stages.base import Batch, Stage
-from training.stages.parts import make_vae
-from training.stages.principal import start_from_principal
-from vividface_core.wan.tensor_files import write_json, write_tensors
+from training.stages.modules import make_vae
+from training.stages.pca_init import start_from_principal
+from vividface_core.io.tensors import write_json, write_tensors
 from vividface_core.wan.vae import WHOLE, StreamingEncoder, after_first, decode
 
 STATISTICS_CLIPS = 96

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from vividface_core.degrade.coder import through_h264
-from vividface_core.degrade.drawn import DrawnDegradation
+from vividface_core.degrade.codec import through_h264
+from vividface_core.degrade.degradation import Degradation, DegradationRanges
 from vividface_core.degrade.files import DegradeResult, degrade_video, read_record, seed_for, sidecar_of
 from vividface_core.degrade.filters import downscale, gaussian_blur, resize
 from vividface_core.degrade.folder import FolderResult, degrade_folder
-from vividface_core.degrade.formula import Degradation, DegradationRanges
 from vividface_core.degrade.presets import Preset, load_preset, preset_names
+from vividface_core.degrade.sampled import DrawnDegradation
 
 __all__ = [
     "Degradation", "DegradationRanges", "DegradeResult", "DrawnDegradation", "FolderResult", "Preset",

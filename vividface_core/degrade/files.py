@@ -14,19 +14,19 @@ from typing import Any
 
 import av
 
-from vividface_core.degrade.drawn import DrawnDegradation
 from vividface_core.degrade.presets import Preset, load_preset
+from vividface_core.degrade.sampled import DrawnDegradation
 from vividface_core.errors import InvalidOption, UnreadableVideo
-from vividface_core.request import Listener
-from vividface_core.video.codec import convert
-from vividface_core.video.formats import layout
+from vividface_core.io.tensors import write_json
+from vividface_core.pipeline.options import Listener
+from vividface_core.video.colorspace import convert
 from vividface_core.video.frame import Frame
 from vividface_core.video.info import ColorInfo, VideoInfo
 from vividface_core.video.mux import assemble, check_output
+from vividface_core.video.pixel_formats import layout
 from vividface_core.video.presets import part_suffix
 from vividface_core.video.source import VideoFrames
 from vividface_core.video.writer import VideoWriter
-from vividface_core.wan.tensor_files import write_json
 
 CODECS_OUT = ("h264", "ffv1", "png")
 """How a result may be kept, the default first."""

@@ -10,10 +10,10 @@ from typing import Any
 from vividface_core.degrade.files import DegradeResult, degrade_video, seed_for
 from vividface_core.degrade.presets import Preset, load_preset
 from vividface_core.errors import InvalidOption, UnwritableVideo, VividFaceError
-from vividface_core.request import Listener
+from vividface_core.pipeline.options import Listener
+from vividface_core.video.file_names import SUFFIXES, distinct_stems, natural_key
 from vividface_core.video.frame import Frame
 from vividface_core.video.images import list_images
-from vividface_core.video.names import SUFFIXES, distinct_stems, natural_key
 from vividface_core.video.presets import load_preset as load_coding
 
 

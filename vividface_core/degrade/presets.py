@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from vividface_core.degrade.drawn import DrawnDegradation
-from vividface_core.degrade.formula import FORMULA, DegradationRanges
+from vividface_core.degrade.degradation import FORMULA, DegradationRanges
+from vividface_core.degrade.parameters import PARAMETERS, Value, draw, parse
+from vividface_core.degrade.sampled import DrawnDegradation
 from vividface_core.degrade.steps import STEPS
-from vividface_core.degrade.values import PARAMETERS, Value, draw, parse
 from vividface_core.errors import InvalidOption
 
 

@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vividface_core.degrade.coder import through_codec
+from vividface_core.degrade.codec import through_codec
 from vividface_core.degrade.filters import downscale, gaussian_blur, oriented_blur, shrink
-from vividface_core.degrade.values import OneOf, Range, Value
+from vividface_core.degrade.parameters import OneOf, Range, Value
 
 Flow = Iterator[Tensor]
 Drawn = Mapping[str, Any]

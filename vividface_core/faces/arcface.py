@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from vividface_core.errors import MissingDependency, UnsupportedCheckpoint, first_line
-from vividface_core.wan.tensor_files import misfits, read_tensors
+from vividface_core.io.tensors import misfits, read_tensors
 
 FILE = "recognition_arcface_ir_se50.pth"
 ADDRESS = f"https://github.com/xinntao/facexlib/releases/download/v0.1.0/{FILE}"

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vividface_core.errors import InvalidOption, MissingDependency, MissingWeights, UnsupportedCheckpoint, first_line
 from vividface_core.faces.mtcnn import Mtcnn, suppress
-from vividface_core.faces.weight_files import facexlib_folders, first_file
+from vividface_core.faces.weights import facexlib_folders, first_file
 
 if TYPE_CHECKING:
     from torch import nn

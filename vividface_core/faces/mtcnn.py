@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vividface_core.faces.weight_files import FOLDER, read_weights
+from vividface_core.faces.weights import FOLDER, read_weights
 
 WEIGHTS = FOLDER / "mtcnn.safetensors"
 

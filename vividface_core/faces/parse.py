@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vividface_core.errors import InvalidOption, MissingDependency, MissingWeights, UnsupportedCheckpoint
-from vividface_core.faces.weight_files import facexlib_folders, first_file
+from vividface_core.faces.weights import facexlib_folders, first_file
 
 FILES = {
     "bisenet": (

@@ -6,7 +6,7 @@ import numpy as np
 from torch import Tensor
 
 from vividface_core.faces.detect import FaceDetection, FaceDetector
-from vividface_core.metrics.meter import Chunk
+from vividface_core.metrics.metric import Chunk
 
 
 class MeasuredFace:

@@ -19,9 +19,9 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from vividface_core.metrics.fragment_swin import FRAMES, GRID, SIDE, FragmentSwin, load_fragment_swin
-from vividface_core.metrics.meter import Chunk, ClipFacts, Kit, Metric, Outcome
-from vividface_core.metrics.weight_files import WeightFile
+from vividface_core.metrics.metric import Chunk, ClipFacts, Kit, Metric, Outcome
+from vividface_core.metrics.networks.fragment_swin import FRAMES, GRID, SIDE, FragmentSwin, load_fragment_swin
+from vividface_core.metrics.weights import WeightFile
 
 SEGMENTS, STEP = 8, 2
 """Parts of a clip that are looked at, and frames from one that is taken to the next."""

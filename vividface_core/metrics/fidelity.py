@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vividface_core.metrics.meter import Chunk, ClipFacts, FrameMeter, Kit, Metric
+from vividface_core.metrics.metric import Chunk, ClipFacts, FrameMeter, Kit, Metric
 
 EXACT = 100.0
 """PSNR given to a frame that equals its reference, whose own would be infinite."""

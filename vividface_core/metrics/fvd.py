@@ -13,8 +13,8 @@ from torch import Tensor
 
 from vividface_core.errors import UnsupportedCheckpoint
 from vividface_core.metrics.frechet import Moments, frechet_distance, merged
-from vividface_core.metrics.meter import Chunk, ClipFacts, Kit, Metric, Outcome
-from vividface_core.metrics.weight_files import WeightFile
+from vividface_core.metrics.metric import Chunk, ClipFacts, Kit, Metric, Outcome
+from vividface_core.metrics.weights import WeightFile
 
 I3D = WeightFile(
     "i3d_torchscript.pt", "https://huggingface.co/flateon/FVD-I3D-torchscript/resolve/main/i3d_torchscript.pt",

@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from vividface_core.errors import MissingDependency, first_line
 from vividface_core.faces import arcface
 from vividface_core.faces.embed import DIMENSIONS, FaceEmbedder, align, load_embedder
-from vividface_core.metrics.meter import Chunk, ClipFacts, Kit, Metric, Outcome, Side
-from vividface_core.metrics.weight_files import WeightFile
-from vividface_core.wan.tensor_files import read_tensors
+from vividface_core.io.tensors import read_tensors
+from vividface_core.metrics.metric import Chunk, ClipFacts, Kit, Metric, Outcome, Side
+from vividface_core.metrics.weights import WeightFile
 
 ARCFACE = WeightFile(
     arcface.FILE, arcface.ADDRESS, "MIT; trained on MS1M, which is for research only",

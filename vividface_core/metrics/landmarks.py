@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from vividface_core.faces.mesh import PRESENT, load_mesher
-from vividface_core.metrics.meter import Chunk, ClipFacts, FrameMeter, Kit, Metric, Outcome, Side
+from vividface_core.faces.face_mesh import PRESENT, load_mesher
+from vividface_core.metrics.metric import Chunk, ClipFacts, FrameMeter, Kit, Metric, Outcome, Side
 
 LACKING = "no face mesh was found"
 

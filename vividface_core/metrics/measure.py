@@ -14,10 +14,10 @@ from torch import Tensor
 
 from vividface_core.errors import InvalidOption, UnreadableVideo, VividFaceError
 from vividface_core.faces.detect import load_detector
-from vividface_core.memory import give_back
 from vividface_core.metrics.faces import MeasuredFace
-from vividface_core.metrics.meter import Chunk, ClipFacts, Kit, Meter, Metric, Outcome
+from vividface_core.metrics.metric import Chunk, ClipFacts, Kit, Meter, Metric, Outcome
 from vividface_core.metrics.pairs import Pair
+from vividface_core.runtime.memory import give_back
 from vividface_core.video.frame import Frame
 from vividface_core.video.source import FrameSource, VideoFrames
 

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from vividface_core.errors import InvalidOption
-from vividface_core.metrics.clipiqa import load_clipiqa
-from vividface_core.metrics.meter import Chunk, ClipFacts, FrameMeter, Kit, Meter, Metric
-from vividface_core.metrics.musiq import load_musiq
-from vividface_core.metrics.niqe import BLOCK, load_niqe
-from vividface_core.metrics.perceptual import load_perceptual
-from vividface_core.metrics.weight_files import WeightFile
+from vividface_core.metrics.metric import Chunk, ClipFacts, FrameMeter, Kit, Meter, Metric
+from vividface_core.metrics.networks.clipiqa import load_clipiqa
+from vividface_core.metrics.networks.musiq import load_musiq
+from vividface_core.metrics.networks.niqe import BLOCK, load_niqe
+from vividface_core.metrics.networks.perceptual import load_perceptual
+from vividface_core.metrics.weights import WeightFile
 
 PIXELS = 1 << 20
 """That go through a network at once, but at least one frame."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from vividface_core.errors import InvalidOption
 from vividface_core.metrics import fastervqa, fidelity, fvd, identity, landmarks, quality, temporal
-from vividface_core.metrics.meter import Metric
+from vividface_core.metrics.metric import Metric
 
 MODULES = (fidelity, quality, identity, landmarks, temporal, fastervqa, fvd)
 METRICS: dict[str, Metric] = {metric.name: metric for module in MODULES for metric in module.ENTRIES}

@@ -17,7 +17,7 @@ from typing import Any
 
 from vividface_core.errors import UnwritableVideo
 from vividface_core.metrics.measure import ClipScores, Measurement, Score
-from vividface_core.metrics.meter import Metric
+from vividface_core.metrics.metric import Metric
 
 FORMAT, VERSION = "vividface-metrics", 1
 """What a JSON report begins with; the version rises when a reader of it would have to change."""

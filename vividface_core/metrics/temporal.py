@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vividface_core.errors import InvalidOption
-from vividface_core.metrics import flow
-from vividface_core.metrics.flow import DisFlow, FlowEstimator, RaftFlow, load_raft
-from vividface_core.metrics.meter import Chunk, ClipFacts, Kit, Metric, Outcome, Side
+from vividface_core.metrics.metric import Chunk, ClipFacts, Kit, Metric, Outcome, Side
+from vividface_core.metrics.networks import flow
+from vividface_core.metrics.networks.flow import DisFlow, FlowEstimator, RaftFlow, load_raft
 
 PUBLISHED_CONTRAST = 1 / 255
 """E*warp's script gives RAFT pictures of 0…1 where it takes 0…255. Its figures can only be met by doing likewise."""
@@ -26,8 +26,8 @@ def temporal_difference(output: Tensor, reference: Tensor) -> Tensor:
 def warping_error(frames: Tensor, estimator: FlowEstimator, within: bool) -> Tensor:
     """Mean squared distance (summed over RGB) of each frame from the next one warped back onto it, ``[n − 1]``.
 
-    At half size, over the pixels that are visible in both (:func:`~vividface_core.metrics.flow.visible`); NaN: there is
-    none.
+    At half size, over the pixels that are visible in both (:func:`~vividface_core.metrics.networks.flow.visible`); NaN:
+    there is none.
 
     Args:
         frames: ``[n, 3, H, W]``, 0…1.

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from vividface_core.errors import InvalidOption, MissingDependency, UnwritableVideo
-from vividface_core.mllm.criteria import TOTAL
+from vividface_core.mllm.rubric_schema import TOTAL
 
 FORMAT, VERSION = "vividface-calibration", 1
 LEAST_ROWS = 5
@@ -109,7 +109,7 @@ class Calibration:
         Raises:
             UnwritableVideo: it can't be written.
         """
-        from vividface_core.wan.tensor_files import write_json
+        from vividface_core.io.tensors import write_json
 
         try:
             write_json(Path(path), self.to_json(), indent=1)

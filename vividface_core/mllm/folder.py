@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vividface_core.errors import UnreadableVideo, UnwritableVideo
+from vividface_core.io.tensors import write_json
 from vividface_core.metrics.pairs import VIDEO_SUFFIXES
 from vividface_core.mllm.calibration import Calibration
 from vividface_core.mllm.judges.base import Judge
@@ -15,8 +16,7 @@ from vividface_core.mllm.records import Records
 from vividface_core.mllm.scoring import finished, judged
 from vividface_core.mllm.sorting import sort_copies
 from vividface_core.mllm.tables import as_csv
-from vividface_core.video.names import natural_key
-from vividface_core.wan.tensor_files import write_json
+from vividface_core.video.file_names import natural_key
 
 RECORDS, CSV, JSON = "scores.jsonl", "scores.csv", "scores.json"
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from vividface_core.mllm.criteria import TOTAL, Rubric
-from vividface_core.mllm.paper import RUBRIC
+from vividface_core.mllm.paper_rubric import RUBRIC
+from vividface_core.mllm.rubric_schema import TOTAL, Rubric
 
 Form = Literal["text", "json"]
 

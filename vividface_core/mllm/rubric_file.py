@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vividface_core.errors import InvalidOption, MissingDependency, UnwritableVideo
-from vividface_core.mllm.criteria import Band, Dimension, Region, Rubric, Rule, Tier
+from vividface_core.mllm.rubric_schema import Band, Dimension, Region, Rubric, Rule, Tier
 
 _KINDS = {"str": str, "int": int, "float": float, "tuple[str, ...]": str}
 _PARTS = {"tuple[Dimension, ...]": Dimension, "tuple[Band, ...]": Band, "tuple[Region, ...]": Region,
@@ -29,7 +29,7 @@ def write_rubric(path: Path, rubric: Rubric) -> None:
     Raises:
         UnwritableVideo: it can't be written.
     """
-    from vividface_core.wan.tensor_files import write_json
+    from vividface_core.io.tensors import write_json
 
     try:
         write_json(path, rubric_to_json(rubric), indent=1)

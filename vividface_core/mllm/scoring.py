@@ -11,10 +11,10 @@ from typing import Any
 from vividface_core.errors import Interrupted, MissingDependency, UnwritableVideo, VividFaceError
 from vividface_core.mllm.calibration import Calibration
 from vividface_core.mllm.judges.base import Judge
-from vividface_core.mllm.judges.transport import Refused
+from vividface_core.mllm.judges.http import Refused
 from vividface_core.mllm.records import Records, content_of, judge_id
 from vividface_core.mllm.rubric import Rubric
-from vividface_core.threads import in_threads
+from vividface_core.runtime.threads import in_threads
 
 HOPELESS = (401, 403, 404, 407)
 """HTTP refusals that every other video would get too."""

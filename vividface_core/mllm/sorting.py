@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vividface_core.errors import InvalidOption, UnwritableVideo
-from vividface_core.wan.tensor_files import write_json
+from vividface_core.io.tensors import write_json
 
 BY_TIER, KEEP_AND_DROP, KEPT_ONLY = "by tier", "keep and drop", "kept only"
 SORTS = (BY_TIER, KEEP_AND_DROP, KEPT_ONLY)

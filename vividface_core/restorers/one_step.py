@@ -13,16 +13,16 @@ from torch import Tensor, nn
 
 from vividface_core.errors import InvalidOption, InvalidOutput, UnsupportedCheckpoint
 from vividface_core.restorers.base import Progress, Restorer, bytes_held, memory_told
-from vividface_core.wan import memory
 from vividface_core.wan.attention import Attention
-from vividface_core.wan.compiling import CompiledDenoiser
 from vividface_core.wan.empty_prompt import EmptyPrompt
-from vividface_core.wan.fast_vae import FastEncoder, decoded, decoder_stream, encoder_stream
-from vividface_core.wan.folded import FoldedDenoiser
-from vividface_core.wan.graphs import GraphedDenoiser, check_graphs
-from vividface_core.wan.lending import lent
-from vividface_core.wan.linears import check_linears, use_linears
-from vividface_core.wan.tiles import Region
+from vividface_core.wan.fast_vae.streams import FastEncoder, decoded, decoder_stream, encoder_stream
+from vividface_core.wan.fast_vae.tiles import Region
+from vividface_core.wan.folded_transformer import FoldedDenoiser
+from vividface_core.wan.optimizations import memory_estimate
+from vividface_core.wan.optimizations.compile import CompiledDenoiser
+from vividface_core.wan.optimizations.cuda_graphs import GraphedDenoiser, check_graphs
+from vividface_core.wan.optimizations.fp8_linear import check_linears, use_linears
+from vividface_core.wan.optimizations.offload import lent
 from vividface_core.wan.transformer import T_STAR, VELOCITY_SCALE, cast, one_step_velocity
 from vividface_core.wan.vae import (
     FRAME_CHUNK,
@@ -87,7 +87,8 @@ class OneStepRestorer(Restorer):
         Args:
             vae: ``AutoencoderKLWan`` of any config.
             transformer: ``WanTransformer3DModel`` with the autoencoder's latent channels in and out. Its weights are
-                shared; what is constant is folded (:mod:`vividface_core.wan.folded`). Let go of it to free the rest.
+                shared; what is constant is folded (:mod:`vividface_core.wan.folded_transformer`). Let go of it to free
+                the rest.
             prompt: embedding of "", of the denoiser's text width.
             t_star: the timestep, 0…1000.
             velocity_scale: s.
@@ -99,7 +100,7 @@ class OneStepRestorer(Restorer):
             dtype: type of weights and computation; ``None``: :func:`default_dtype` of the device.
             plain: diffusers' own modules and nothing else, to compare with and to train.
             attention: one of :data:`vividface_core.wan.attention.BACKENDS`.
-            linear: one of :data:`vividface_core.wan.linears.LINEARS`.
+            linear: one of :data:`vividface_core.wan.optimizations.fp8_linear.LINEARS`.
             compile: compile the denoiser's repeated block; where that fails it runs as it is, with a warning.
             graphs: record the denoiser's pass for sizes that come again (CUDA).
             offload: the weights wait in the machine's memory, and are on the device a stage at a time.
@@ -322,13 +323,13 @@ class OneStepRestorer(Restorer):
         pictures = 2 * 4 * 3 * frames * height * width  # the clip and its restoration
         step, how = self._chunk // temporal_ratio(vae), (self.plain, self.tile)
         if self.tile is not None:
-            pictures += memory.between_bytes(vae, frames, height, width, item)
+            pictures += memory_estimate.between_bytes(vae, frames, height, width, item)
         stage = max(
-            memory.encoder_bytes(vae, min(self._chunk, frames), height, width, item, *how),
-            memory.denoiser_bytes(self.denoiser.config, latent_count, h, w, item, self.plain),
-            memory.decoder_bytes(vae, min(step, latent_count), h, w, item, *how),
+            memory_estimate.encoder_bytes(vae, min(self._chunk, frames), height, width, item, *how),
+            memory_estimate.denoiser_bytes(self.denoiser.config, latent_count, h, w, item, self.plain),
+            memory_estimate.decoder_bytes(vae, min(step, latent_count), h, w, item, *how),
         )
-        return weights + memory.SCRATCH + pictures + 3 * latent + stage
+        return weights + memory_estimate.SCRATCH + pictures + 3 * latent + stage
 
 
 def _check_request(clip: Tensor, mask: Tensor | None, strength: float) -> None:

@@ -15,9 +15,9 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from vividface_core.errors import UnreadableVideo
-from vividface_core.video.formats import canonical_name, layout
+from vividface_core.video.color_tags import color_of, display_matrix_of, rotation_of
 from vividface_core.video.info import StreamInfo, VideoInfo
-from vividface_core.video.tags import color_of, display_matrix_of, rotation_of
+from vividface_core.video.pixel_formats import canonical_name, layout
 
 _ONE_FRAME_A_PACKET = {"h264", "hevc", "ffv1", "prores", "mjpeg", "png", "mpeg2video"}
 

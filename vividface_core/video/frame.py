@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vividface_core.video.codec import FILTER_REACH, from_rgb, to_rgb
-from vividface_core.video.formats import layout, planes, with_planes
+from vividface_core.video.colorspace import FILTER_REACH, from_rgb, to_rgb
 from vividface_core.video.info import ColorInfo
+from vividface_core.video.pixel_formats import layout, planes, with_planes
 
 
 @dataclass(frozen=True)

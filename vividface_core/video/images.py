@@ -10,11 +10,11 @@ from pathlib import Path
 import av
 
 from vividface_core.errors import UnreadableVideo
-from vividface_core.video.codec import convert
-from vividface_core.video.formats import canonical, layout, planes, with_planes
+from vividface_core.video.color_tags import color_of, display_matrix_of, rotation_of
+from vividface_core.video.colorspace import convert
 from vividface_core.video.frame import Frame
 from vividface_core.video.info import ColorInfo, VideoInfo
-from vividface_core.video.tags import color_of, display_matrix_of, rotation_of
+from vividface_core.video.pixel_formats import canonical, layout, planes, with_planes
 
 IMAGE_SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".jxl"))
 FOLDER_FPS = Fraction(24)

@@ -16,13 +16,13 @@ from pathlib import Path
 import av
 
 from vividface_core.errors import InvalidOption, UnwritableVideo
-from vividface_core.video.codec import convert
-from vividface_core.video.companions import Companions, TimedPacket
+from vividface_core.video.colorspace import convert
 from vividface_core.video.decoding import open_video
-from vividface_core.video.formats import canonical
+from vividface_core.video.display_matrix import rotated_stream
 from vividface_core.video.info import ColorInfo, VideoInfo
+from vividface_core.video.passthrough import Companions, TimedPacket
+from vividface_core.video.pixel_formats import canonical
 from vividface_core.video.presets import Preset, container_for, load_preset
-from vividface_core.video.quicktime import rotated_stream
 from vividface_core.video.timeline import Timeline
 from vividface_core.video.writer import flush_to_disk, set_color_tags, unwritable
 

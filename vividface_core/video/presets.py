@@ -8,8 +8,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from vividface_core.errors import InvalidOption, UnwritableVideo
-from vividface_core.video.formats import Layout, layout
 from vividface_core.video.info import ColorInfo, VideoInfo
+from vividface_core.video.pixel_formats import Layout, layout
 
 
 @dataclass(frozen=True)

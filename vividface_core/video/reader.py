@@ -11,13 +11,13 @@ from pathlib import Path
 import av
 
 from vividface_core.errors import InvalidOption, UnreadableVideo
-from vividface_core.video.codec import convert
+from vividface_core.video.color_tags import color_of
+from vividface_core.video.colorspace import convert
 from vividface_core.video.decoding import Damaged, Pass, SeekTable, read_info, seek_table
-from vividface_core.video.formats import canonical
 from vividface_core.video.frame import Frame, iter_chunks
 from vividface_core.video.images import IMAGE_SUFFIXES, ImageSequence
 from vividface_core.video.info import VideoInfo
-from vividface_core.video.tags import color_of
+from vividface_core.video.pixel_formats import canonical
 
 __all__ = ["VideoReader", "iter_chunks", "probe"]
 

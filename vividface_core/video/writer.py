@@ -13,12 +13,12 @@ import av
 import numpy as np
 
 from vividface_core.errors import UnwritableVideo
-from vividface_core.video.codec import convert
-from vividface_core.video.formats import planes, with_planes
+from vividface_core.video.color_tags import MATRICES, PRIMARIES, RANGES, TRANSFERS, UNSPECIFIED, number_of
+from vividface_core.video.colorspace import convert
 from vividface_core.video.frame import Frame
 from vividface_core.video.info import ColorInfo, VideoInfo
+from vividface_core.video.pixel_formats import planes, with_planes
 from vividface_core.video.presets import Coding, Preset, choose_coding, load_preset, part_suffix
-from vividface_core.video.tags import MATRICES, PRIMARIES, RANGES, TRANSFERS, UNSPECIFIED, number_of
 from vividface_core.video.x264 import repeatable
 
 __all__ = ["PartRecord", "VideoWriter", "part_suffix"]

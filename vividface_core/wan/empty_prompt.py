@@ -20,8 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vividface_core.errors import InvalidOutput, MissingWeights, UnsupportedCheckpoint
-from vividface_core.wan.names import KINDS, describe, kind_of, read_state_dict
-from vividface_core.wan.tensor_files import find_prefix, read_tensors, write_tensors
+from vividface_core.io.tensors import find_prefix, read_tensors, write_tensors
+from vividface_core.wan.state_dict import KINDS, describe, kind_of, read_state_dict
 from vividface_core.wan.transformer import PROMPT_LENGTH
 
 FILE_NAME = "empty_prompt.safetensors"

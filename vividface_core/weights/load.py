@@ -11,20 +11,20 @@ from typing import Any
 import torch
 from torch import nn
 
-from vividface_core.convert import CARD, FORMAT
 from vividface_core.errors import InvalidOption, MissingDependency, MissingWeights, UnsupportedCheckpoint
-from vividface_core.memory import free_memory
+from vividface_core.io.quantization import QuantisedWeight, gather
+from vividface_core.io.tensors import SUFFIXES
 from vividface_core.restorers.base import Restorer
 from vividface_core.restorers.one_step import OneStepRestorer, default_dtype
-from vividface_core.wan.build import load_transformer, load_vae
+from vividface_core.runtime.memory import free_memory
 from vividface_core.wan.empty_prompt import FILE_NAME as PROMPT_FILE
 from vividface_core.wan.empty_prompt import EmptyPrompt, compute_empty_prompt
-from vividface_core.wan.names import read_state_dict
-from vividface_core.wan.quantised import QuantisedWeight, gather
-from vividface_core.wan.tensor_files import SUFFIXES
-from vividface_core.weights.content import folder_kind, inspect, read_card
-from vividface_core.weights.places import model_folders, where
-from vividface_core.weights.table import UMT5, VAE
+from vividface_core.wan.loading import load_transformer, load_vae
+from vividface_core.wan.state_dict import read_state_dict
+from vividface_core.weights.catalog import UMT5, VAE
+from vividface_core.weights.convert import CARD, FORMAT
+from vividface_core.weights.detect import folder_kind, inspect, read_card
+from vividface_core.weights.locate import model_folders, where
 
 WEIGHTS = ("auto", "dense", "compact")
 """How a quantised denoiser is kept: see :func:`load_restorer`."""

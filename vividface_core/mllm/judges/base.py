@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from vividface_core.errors import Interrupted, InvalidAnswer, InvalidOption
 from vividface_core.mllm.assessment import Assessment
-from vividface_core.mllm.judges.frames import Sampling, Shown, TimedClip, open_source, sample
+from vividface_core.mllm.judges.sampling import Sampling, Shown, TimedClip, open_source, sample
 from vividface_core.mllm.rubric import RUBRIC, Rubric, parse_assessment
 from vividface_core.video.source import VideoFrames
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from vividface_core.devices import pick_device, pick_dtype
 from vividface_core.errors import (
     InvalidAnswer,
     InvalidOption,
@@ -21,12 +20,13 @@ from vividface_core.errors import (
     UnsupportedCheckpoint,
     first_line,
 )
-from vividface_core.hub import endpoint, is_offline
+from vividface_core.io.hub import endpoint, is_offline
+from vividface_core.io.tensors import WHOLE_MODELS, read_json, shard_names
 from vividface_core.mllm.judges.base import TRIES, Reply, WritingJudge, go_on
-from vividface_core.mllm.judges.frames import Sampling, Shown, sample
+from vividface_core.mllm.judges.sampling import Sampling, Shown, sample
 from vividface_core.mllm.rubric import RUBRIC, Rubric, render_prompt
+from vividface_core.runtime.devices import pick_device, pick_dtype
 from vividface_core.video.source import VideoFrames
-from vividface_core.wan.tensor_files import WHOLE_MODELS, read_json, shard_names
 
 MODELS = {"qwen2_5_vl": "Qwen2_5_VLForConditionalGeneration", "qwen3_vl": "Qwen3VLForConditionalGeneration"}
 """transformers' class for each ``model_type`` of a ``config.json``."""

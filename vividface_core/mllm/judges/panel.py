@@ -12,7 +12,7 @@ from typing import Any
 from vividface_core.errors import InvalidAnswer, InvalidOption, JudgeFailed
 from vividface_core.mllm.assessment import Adjustment, Assessment
 from vividface_core.mllm.judges.base import Failure, Judge, Judgement, Refusal, Spread
-from vividface_core.mllm.judges.frames import TimedClip
+from vividface_core.mllm.judges.sampling import TimedClip
 from vividface_core.mllm.rubric import TOTAL, Rubric
 from vividface_core.video.source import VideoFrames
 

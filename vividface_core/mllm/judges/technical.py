@@ -6,8 +6,8 @@ import math
 
 from vividface_core.errors import InvalidOption
 from vividface_core.mllm.judges.base import Reply, WritingJudge
-from vividface_core.mllm.judges.frames import Sampling, Shown
 from vividface_core.mllm.judges.measures import Measures, measure
+from vividface_core.mllm.judges.sampling import Sampling, Shown
 from vividface_core.mllm.rubric import RUBRIC, Rubric
 
 NAME = "technical (measurements, no MLLM)"

@@ -1,0 +1,106 @@
+"""From a node's inputs to the engine's restorer, tracks and mask."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import comfy.model_management as management
+from torch import Tensor
+
+from vividface_core.errors import InvalidOption
+from vividface_core.faces.detect import load_detector
+from vividface_core.faces.masks import ShownWhere
+from vividface_core.faces.parse import load_parser
+from vividface_core.faces.track import FaceTrack
+from vividface_core.pipeline.options import RestoreOptions, Result
+from vividface_core.restorers.base import Restorer
+from vividface_core.runtime.memory import SHARE
+
+from .comfy_restorer import NativeRestorer
+from .managed_restorer import Hosted
+from .paths import face_folders
+from .progress import NodeListener
+
+OUTLINES = {"landmark-hull": "an ellipse over the landmarks (landmark-hull)"}
+
+
+@dataclass(frozen=True)
+class FaceTracks:
+    """What Face Mask found, as it travels through the graph.
+
+    Attributes:
+        size: width and height of the frames that it was found in.
+    """
+
+    tracks: tuple[FaceTrack, ...]
+    size: tuple[int, int]
+
+
+def restorer_of(hosted: Hosted | None, vae: Any, model: Any, conditioning: Any, options: RestoreOptions) -> Restorer:
+    """The connected restorer, ready to run.
+
+    Raises:
+        InvalidOption: none is connected, or two are.
+    """
+    native = {"vae": vae, "model": model, "conditioning": conditioning}
+    connected = [name for name, value in native.items() if value is not None]
+    if hosted is not None and connected:
+        raise InvalidOption(f"Both 'restorer' and {', '.join(connected)} are connected; leave one way out.")
+    if hosted is not None:
+        restorer = hosted.restorer
+        return hosted.load(options.window or restorer.native_frames, options.size or restorer.native_size)
+    if not connected:
+        raise InvalidOption("No model is connected: connect Load VividFace Model to 'restorer'.")
+    if len(connected) < 3:
+        absent = ", ".join(name for name in native if name not in connected)
+        raise InvalidOption(f"With ComfyUI's own modules all three are needed; {absent} is missing.")
+    return NativeRestorer(vae, model, conditioning)
+
+
+def company(engine: Restorer, hosted: Hosted | None, options: RestoreOptions, tracks: Any) -> dict[str, Any]:
+    """What works beside the restorer: face detector and parser out of ComfyUI's folders, and the memory there is."""
+    device = engine.device if hosted is not None else management.get_torch_device()
+    weights = 0 if hosted is None else hosted.weights
+    looks = tracks is None and not options.whole_frame and options.strength > 0
+    return {
+        "detector": load_detector(options.detector, device=device, folders=face_folders()) if looks else None,
+        "parser": load_parser("auto", device=device, folders=face_folders()),
+        # The weights are loaded by now, and the engine's estimate counts them too.
+        "memory_limit": int(SHARE * management.get_free_memory(device)) + weights,
+    }
+
+
+def tracks_of(given: FaceTracks | None, size: tuple[int, int]) -> tuple[FaceTrack, ...] | None:
+    """The given tracks, if they belong to frames of that size.
+
+    Raises:
+        InvalidOption: they were found in frames of another size.
+    """
+    if given is None:
+        return None
+    if given.size != size:
+        sizes = ["×".join(map(str, pair)) for pair in (given.size, size)]
+        raise InvalidOption(f"'tracks' were found in frames of {sizes[0]}, these are {sizes[1]}: take the same video.")
+    return given.tracks
+
+
+def shown_where(mask: Tensor | None, frames: int | None) -> ShownWhere | None:
+    """The connected MASK."""
+    return None if mask is None else ShownWhere(mask.reshape(-1, *mask.shape[-2:]), frames)
+
+
+def report_of(result: Result, listener: NodeListener, tracks: FaceTracks | None) -> str:
+    """What was done, in a few lines."""
+    plan = listener.planned
+    lines = [
+        f"{result.frames} frames, {result.shots} shot(s), {result.tracks} face track(s)",
+        f"{result.seconds:.1f} seconds",
+        f"faces outlined by: {OUTLINES.get(result.mask_source, result.mask_source)}",
+    ]
+    if tracks is not None:
+        lines.append("The connected tracks chose the faces.")
+    if plan is not None and plan.window_count:
+        lines.append(f"{plan.window_count} window(s) of up to {plan.window} frames at {plan.shape[1]}×{plan.shape[0]}, "
+                     f"overlap {plan.overlap}")  # fmt: skip
+    return "\n".join([*lines, *result.notices])

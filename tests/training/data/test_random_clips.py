@@ -1,0 +1,122 @@
+"""Random training clips: the same for the same number, moving, with masks that follow the face."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from training.config import Data
+from training.data.random_clips import RandomClips
+from training.data.shards import ShardReader
+from training.data.sources import PreparedClips
+from training.data.synthetic_motion import Move, cut, smooth_path
+from training.nano.cache import main as cache
+from vividface_core.errors import MissingWeights, UnsupportedCheckpoint
+from vividface_core.wan.loading import load_vae
+from vividface_core.wan.vae import encode
+
+
+def config(folder, **values):
+    return Data(**{"kind": "clips", "path": folder, "frames": 9, "size": 64, **values})
+
+
+def draw(source, number, seed=0):
+    return source.sample(number, np.random.default_rng((seed, number)))
+
+
+def test_faces_are_found_with_masks_in_every_frame(material):
+    source = RandomClips(config(material))
+    assert {"00000", "00002"} <= set(source._material.faces) | {"00000"}
+    mask = source._material.mask("00002")
+    assert mask.shape == (17, 90, 160) and all(0.01 < float(frame.float().mean()) < 0.5 for frame in mask)
+    assert source._material.mask("00001") is None
+
+
+def test_samples_have_their_shapes_and_ranges(material):
+    source = RandomClips(config(material))
+    for number in range(12):
+        sample = draw(source, number)
+        assert sample["clean"].shape == sample["degraded"].shape == (3, 9, 64, 64)
+        assert sample["pixel_mask"].shape == (1, 9, 64, 64) and sample["pixel_mask"].dtype == torch.uint8
+        assert -1 <= sample["clean"].min() and sample["clean"].max() <= 1
+        assert (sample["clean"] - sample["degraded"]).abs().mean() > 1e-3
+        assert sample["pixel_mask"].any()
+
+
+def test_the_same_number_is_the_same_sample_also_in_a_worker(material):
+    source = RandomClips(config(material))
+    travelled = pickle.loads(pickle.dumps(source))
+    for number in (0, 5):
+        one, other = draw(source, number), draw(travelled, number)
+        assert all(torch.equal(one[key], other[key]) for key in one)
+    assert not torch.equal(draw(source, 0)["clean"], draw(source, 1)["clean"])
+
+
+def test_stills_move_and_can_stand_still(material):
+    moving, standing = (RandomClips(config(material, faces=0.0, still_warp=warp)) for warp in (1.0, 0.0))
+    for source, moves in ((moving, True), (standing, False)):
+        source._keys = ["00001"]
+        steps = [float(draw(source, n)["clean"].diff(dim=1).abs().mean()) for n in range(8)]
+        # Light may change over any clip, so one that stands still isn't quite without differences.
+        assert (np.median(steps) > 0.005) == moves, steps
+
+
+def test_masks_lie_on_the_face(material):
+    """Around a known face the mask covers its middle and leaves the corners free."""
+    source = RandomClips(config(material, faces=1.0, size=96, canvas=96, still_warp=0.2))
+    source._faces = ["00002"]
+    for number in range(6):
+        mask = draw(source, number)["pixel_mask"][0].float()
+        assert mask[:, 40:56, 40:56].mean() > 0.9
+        assert mask[:, :6, :6].mean() < 0.1 and mask[:, -6:, -6:].mean() < 0.35
+
+
+def test_validation_clips_are_never_trained_on(material):
+    source, held = (RandomClips(config(material), validation=validation) for validation in (False, True))
+    assert not set(source._keys) & set(held._keys)
+    assert set(source._keys) | set(held._keys) == {"00000", "00001", "00002", "00003"}
+
+
+def test_an_unprepared_folder_says_what_to_do(tmp_path):
+    with pytest.raises(MissingWeights, match=r"training\.prepare_nano"):
+        RandomClips(config(tmp_path))
+
+
+def test_a_move_without_strength_is_a_plain_crop():
+    picture = torch.rand(1, 3, 80, 120)
+    move = Move.draw(3, np.array([60.0, 40.0]), 64.0, 0.0, np.random.default_rng(0))
+    got = cut(picture, move.grid(64, 80, 120), 64.0)
+    assert torch.allclose(got, picture[:, :, 8:72, 28:92].expand(3, -1, -1, -1), atol=2e-4)
+
+
+def test_paths_are_smooth():
+    path = smooth_path(81, np.random.default_rng(3))
+    assert path.shape == (81,) and np.abs(np.diff(path)).max() < 0.35
+
+
+def test_cached_clips_are_the_encoded_samples(material, tiny_checkpoint, tmp_path):
+    """The same clips as on the fly, through the autoencoder; a second run adds nothing, another recipe is refused."""
+    arguments = [str(material), "--vae", str(tiny_checkpoint / "vae"), "--out", str(tmp_path / "cache"),
+                 "--samples", "4", "--size", "64", "--canvas", "64", "--workers", "0", "--device", "cpu",
+                 "--seed", "3"]  # fmt: skip
+    assert cache(arguments) == 0
+    reader = ShardReader(tmp_path / "cache")
+    assert len(reader) == 4 and reader[0]["high"].shape == (8, 3, 8, 8) and reader[0]["mask"].shape == (1, 3, 8, 8)
+    source = RandomClips(config(material, canvas=64, faces=0.8, zoom=(0.2, 0.6)))
+    sample = source.sample(2, np.random.default_rng((3, 0, 2)))
+    vae = load_vae(tiny_checkpoint / "vae")
+    with torch.inference_mode():
+        for part, name in (("clean", "high"), ("degraded", "low.0")):
+            assert torch.allclose(encode(vae, sample[part][None])[0], reader[2][name].float(), atol=5e-3)
+    before = (tmp_path / "cache" / "00000.safetensors").read_bytes()
+    assert cache(arguments) == 0
+    assert (tmp_path / "cache" / "00000.safetensors").read_bytes() == before
+    assert cache([*arguments, "--zoom", "0.5", "0.9"]) == 1
+    data = Data(path=tmp_path / "cache", frames=5, validation=tmp_path / "cache")
+    shorter = PreparedClips(data, validation=False, pixels=False, seed=0, temporal_ratio=4)
+    assert shorter.sample(0, np.random.default_rng(0))["low"].shape == (8, 2, 8, 8)
+    with pytest.raises(UnsupportedCheckpoint, match="without --pixels"):
+        PreparedClips(data, validation=False, pixels=True, seed=0, temporal_ratio=4)

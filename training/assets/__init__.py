@@ -1,0 +1,1 @@
+"""Where embedded weights and training material come from."""

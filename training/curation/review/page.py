@@ -1,0 +1,114 @@
+"""A data set's review as one HTML page: every clip with its scores and reasons, for a person to agree or to overrule.
+
+What a judge wrote and what files are called comes into the page as data alone, never as markup, and the page runs no
+script but its own. Its previews stand in it while they are few; those of a large data set lie beside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from base64 import b64encode
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import Any, TypedDict
+
+from training.curation import human_labels
+from training.curation.review import text
+from training.curation.review.clips import clips_for_page
+from training.curation.review.groups import Row
+from vividface_core.metrics.report import write
+from vividface_core.metrics.reports import html
+from vividface_core.mllm.rubric import RUBRIC, Rubric
+
+SCRIPTS = ("review_decisions", "review_grid", "review_side", "review_histogram", "review")
+FILE = "overrules.json"
+_HERE = Path(__file__).parent
+
+
+class Facts(TypedDict, total=False):
+    """Of the run, for the page's head and its advice.
+
+    Attributes:
+        name: of the data set; else its folder's.
+        source: folder of the videos, for links to them and for previews that are missing.
+        rubric: that the clips were judged by; else the paper's.
+        threshold: clips are kept above it; else the rubric's.
+        judge: its name.
+        calibration: name of the file, if scores were corrected.
+        command: what a person types to apply overrules.
+    """
+
+    name: str
+    source: Path | None
+    rubric: Rubric
+    threshold: float
+    judge: str | None
+    calibration: str | None
+    command: str
+
+
+def write_review(rows: Sequence[Row], out_folder: Path, path: Path, facts: Facts) -> None:
+    """Write the page.
+
+    Args:
+        rows: the manifest's.
+        out_folder: the data set's; its ``overrules.json`` is shown, if there is one.
+        path: HTML file, in ``out_folder``: links to clips are relative to that.
+
+    Raises:
+        UnwritableVideo: it can't be written.
+        InvalidOption: ``overrules.json`` is damaged.
+        MissingDependency: Pillow is absent.
+    """
+    write(Path(path), page(rows, Path(out_folder), facts))
+
+
+def page(rows: Sequence[Row], out: Path, facts: Facts) -> str:
+    """The file's text."""
+    script = "\n".join((_HERE / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS)
+    style = "\n".join(file.read_text(encoding="utf-8")
+                      for file in (Path(html.__file__).with_name("report.css"), _HERE / "review.css"))  # fmt: skip
+    content = _content(rows, out, facts)
+    name = escape(content["name"])
+    head = text.head(rows, name, facts, content["threshold"])
+    body = "\n".join((head, text.bar(rows), text.BODY, text.foot(facts, name)))
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{escape(_policy(style, script))}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n<link rel="icon" href="data:,">\n'
+        f"<title>{name} – review</title>\n<style>{style}</style>\n</head>\n<body>\n<main>\n"
+        f"{body}\n</main>\n{text.HELP}\n"
+        f'<script type="application/json" id="data">{_json(content)}</script>\n<script>{script}</script>\n</body>\n'
+        "</html>\n"
+    )
+
+
+def _policy(style: str, script: str) -> str:
+    """The browser runs and loads what is named here; should a text ever become markup, it stays lifeless."""
+
+    def digest(text: str) -> str:
+        return f"'sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+    return (f"default-src 'none'; script-src {digest(script)}; style-src {digest(style)}; img-src 'self' data: file:; "
+            "media-src 'self' file:; base-uri 'none'; form-action 'none'")  # fmt: skip
+
+
+def _json(content: Any) -> str:
+    """For a script element, which a ``<`` might end."""
+    return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def _content(rows: Sequence[Row], out: Path, facts: Facts) -> dict[str, Any]:
+    rubric = facts.get("rubric") or RUBRIC
+    source = Path(facts["source"]) if facts.get("source") else None
+    return {
+        "format": human_labels.FORMAT, "version": human_labels.VERSION, "name": facts.get("name") or out.resolve().name,
+        "threshold": facts.get("threshold", rubric.keep_above),
+        "dimensions": [{"key": one.key, "label": one.label, "title": one.title, "points": one.points}
+                       for one in rubric.dimensions],
+        "overrules": human_labels.to_json(human_labels.read(out / FILE))["overrules"],
+        "clips": clips_for_page(rows, out, source, rubric),
+    }  # fmt: skip

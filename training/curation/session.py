@@ -1,0 +1,198 @@
+"""A run of ``vividface curate``, from the first check to the manifest."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from typing import Any
+
+from tqdm import tqdm
+
+from training.curation import human_labels
+from training.curation.clips import ClipRules
+from training.curation.dataset import DataSet, videos_below
+from training.curation.decisions import Policy, Row
+from training.curation.engines import choose_engine
+from training.curation.judging import dismiss
+from training.curation.jury import Jury
+from training.curation.manifest import load_pyarrow, read_manifest, write_manifest, write_parquet
+from training.curation.review.contact_sheet import save_sheet
+from training.curation.review.page import write_review
+from training.curation.runner import Curation
+from training.curation.stages import Recipe
+from training.curation.summary import summary
+from training.curation.thresholds import Limits
+from vividface_core.cli.score import printable
+from vividface_core.errors import InvalidOption
+from vividface_core.faces.detect import load_detector
+from vividface_core.mllm.calibration import Calibration
+from vividface_core.mllm.rubric import RUBRIC, read_rubric
+from vividface_core.mllm.rubric_schema import TOTAL
+from vividface_core.runtime.devices import pick_device
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry out ``vividface curate``; returns 0, or 1 if a video or a clip failed.
+
+    Raises:
+        VividFaceError: an option is at fault, or nothing can be done; what is finished is kept.
+    """
+    data, console = DataSet(args.output), Console(args.quiet)
+    data.check(args.videos)
+    names, policy, recipe = videos_below(args.videos), _policy(args, data), _recipe(args, data)
+    jury = None if args.dry_run else Jury(args, policy)
+    if args.parquet:
+        load_pyarrow()  # that it is missing is said before the work
+    _tell_changes(data, settings := _settings(args, policy, recipe), console)
+    with data.opened(settings):
+        engine = choose_engine(args.engine, args.address, args.workers, data.work.resolve(), recipe.videos)
+        try:
+            _restart(args.restart_from, data, recipe)
+            if jury:
+                jury.introduce(engine, data, console)
+                _restart_judge(args.restart_from, data, jury)
+            curation = Curation(data, recipe, engine, console)
+            videos = curation.cut(names)
+            curation.measure(videos, policy)
+            if jury:
+                jury.judge(curation, curation.waiting(videos, policy))
+            console.close()
+            rows = curation.rows(videos, policy)
+            _finish(args, data, rows, policy, jury)
+        finally:
+            console.close()
+            dismiss()
+            engine.close()
+    _tell_strays(policy, rows, console)
+    print(printable(summary(rows, videos, data, dry=args.dry_run)))
+    return 1 if any(row["state"] == "failed" for row in rows) else 0
+
+
+def _policy(args: argparse.Namespace, data: DataSet) -> Policy:
+    if args.threshold is not None and not 0 <= args.threshold < TOTAL:
+        raise InvalidOption(
+            f"--threshold is {args.threshold:g}; scores above it are kept, so give 0 or more, under {TOTAL}."
+        )
+    rubric = read_rubric(args.rubric) if args.rubric else RUBRIC
+    calibration = Calibration.read(args.calibration) if args.calibration else None
+    limits = Limits(**{field.name: getattr(args, field.name) for field in fields(Limits)})
+    return Policy(args.frames, limits, rubric, args.threshold, calibration, human_labels.read(data.overrules),
+                  not args.dry_run)  # fmt: skip
+
+
+def _recipe(args: argparse.Namespace, data: DataSet) -> Recipe:
+    rules = ClipRules(args.frames, args.size, args.margin, 0, 0, args.stride)
+    # Unless a device is named, small networks run on the CPU: the same figures on all machines, and room for the judge.
+    device = "cpu" if args.device in ("auto", "spread") else args.device
+    if args.engine == "local":
+        pick_device(device)
+    detector = load_detector(args.detector).name  # "auto" would be another one on another machine
+    return Recipe(args.videos.resolve(), data.work.resolve(), rules, detector, device)
+
+
+def _settings(args: argparse.Namespace, policy: Policy, recipe: Recipe) -> dict[str, Any]:
+    """What decides this run's results, for people and for the next run."""
+    rules = {name: value for name, value in asdict(recipe.rules).items() if name not in ("smallest", "score")}
+    return {
+        "videos": str(recipe.videos), "clips": rules, "detector": recipe.detector, "limits": asdict(policy.limits),
+        "judges": args.judge, "model": args.model, "rubric": policy.rubric.version, "threshold": policy.keep_above,
+        "calibration": str(args.calibration) if args.calibration else None,
+    }  # fmt: skip
+
+
+def _tell_changes(data: DataSet, settings: dict[str, Any], console: Console) -> None:
+    """A changed recipe is no fault, but a dear one to type by mistake."""
+    before = data.read_settings() or {}
+    told = {"videos": "videos are taken from", "clips": "clips are cut as", "detector": "faces are found by"}
+    for name, what in told.items():
+        if name in before and before[name] != settings[name]:
+            console.notice(f"{what} {_told(settings[name])} now; in the last run it was {_told(before[name])}.")
+
+
+def _told(value: Any) -> str:
+    return ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
+
+
+def _restart(stage: str | None, data: DataSet, recipe: Recipe) -> None:
+    """Forget what a stage and those after it found out, of this recipe."""
+    if stage == "cut":
+        data.store.clear(recipe.shots_stage)
+        data.store.clear(recipe.cut_stage)
+    if stage in ("cut", "technical"):
+        data.store.clear(recipe.figures_stage)
+
+
+def _restart_judge(stage: str | None, data: DataSet, jury: Jury) -> None:
+    if stage is not None:
+        data.store.clear(jury.stage)
+
+
+def _finish(args: argparse.Namespace, data: DataSet, rows: Sequence[Row], policy: Policy, jury: Jury | None) -> None:
+    """Leave everything under its final name. After a dry run only pictures, and nothing that training would take."""
+    source = args.videos.resolve()
+    facts = {"name": data.out.resolve().name, "source": source, "rubric": policy.rubric, "threshold": policy.keep_above,
+             "judge": jury.name if jury else None, "command": _command(args),
+             "calibration": args.calibration.name if args.calibration else None}  # fmt: skip
+    if jury is None:
+        write_manifest(data.out / "dry-run.jsonl", [{**row, "clip": None} for row in rows])
+        save_sheet(rows, data.out, data.out / "dry-run.jpg", source)
+        write_review(rows, data.out, data.out / "dry-run.html", facts)
+        return
+    kept = [row["key"] for row in rows if row["clip"]]
+    before = [row["key"] for row in read_manifest(data.manifest)] if data.manifest.exists() else []
+    data.publish(kept, {*before, *(row["key"] for row in rows)} - set(kept))
+    if args.parquet:
+        write_parquet(data.parquet, rows)
+    else:
+        data.parquet.unlink(missing_ok=True)  # it would tell of an earlier run
+    write_manifest(data.manifest, rows)
+    save_sheet(rows, data.out, data.sheet, source)
+    write_review(rows, data.out, data.review, facts)
+
+
+def _command(args: argparse.Namespace) -> str:
+    """The same again, to apply what a person decided."""
+    words, kept = iter(args.words), []
+    for word in words:
+        if word == "--restart-from":
+            next(words, None)
+        elif not word.startswith("--restart-from="):
+            kept.append(word)
+    return shlex.join(["vividface", *kept])
+
+
+def _tell_strays(policy: Policy, rows: Sequence[Row], console: Console) -> None:
+    keys = {row["key"]: row for row in rows}
+    strays = [key for key in policy.overrules if key not in keys]
+    if strays:
+        some = ", ".join(strays[:3]) + (" …" if len(strays) > 3 else "")
+        console.notice(f"{len(strays)} of the overrules are of clips that aren't there: {some}. Other videos or other "
+                       "settings of clips made them.")  # fmt: skip
+    for key, overrule in policy.overrules.items():
+        if overrule.verdict == "keep" and key in keys and keys[key]["state"] != "kept":
+            console.notice(f"{key} can't be kept: {'; '.join(keys[key]['causes'])}.")
+
+
+class Console:
+    """One bar for each stage, and lines that stay."""
+
+    def __init__(self, quiet: bool) -> None:
+        self._quiet, self._bar = quiet, None
+
+    def begin(self, what: str, unit: str, total: int, done: int) -> None:
+        self.close()
+        self._bar = tqdm(total=total, initial=done, desc=what, unit=unit, file=sys.stderr, disable=self._quiet)
+
+    def step(self, count: int) -> None:
+        self._bar.update(count)
+
+    def notice(self, text: str) -> None:
+        tqdm.write(f"vividface: {text}", file=sys.stderr)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        self._bar = None

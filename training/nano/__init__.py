@@ -1,0 +1,1 @@
+"""The data of the embedded model: packages, faces in them, cached latents."""

@@ -1,0 +1,247 @@
+"""VividFace's two stages: the denoiser is trained in the latent space (Eq. 7), then through the decoder (Eq. 8)."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from training.config import Config, published
+from training.data.batches import Source
+from training.data.masks import enlarged
+from training.data.sources import make_source
+from training.losses.decode_with_gradient import decode_with_gradient
+from training.losses.face_focused import absolute_error, edge_error, switch_of, switched_error
+from training.losses.perceptual import Perceptual
+from training.stages.base import Batch, Stage
+from training.stages.modules import make_parts
+from vividface_core.faces.masks import latent_mask
+from vividface_core.wan.empty_prompt import EmptyPrompt
+from vividface_core.wan.transformer import one_step_velocity
+from vividface_core.wan.vae import WHOLE, decode, encode, spatial_ratio, temporal_ratio
+from vividface_core.weights.convert import save_checkpoint_folder
+
+
+class OneStep(nn.Module):
+    """ẑ_h = z_l − s·DiT(z_l, t*, "") (Eq. 3, in Wan's direction), with the embedding of "" along."""
+
+    def __init__(self, transformer: nn.Module, prompt: EmptyPrompt, config: Any) -> None:
+        super().__init__()
+        self.transformer = transformer
+        self.rows = nn.Parameter(prompt.rows.clone(), requires_grad=config.learn_prompt)
+        self._length, self._t_star, self._scale = prompt.length, config.t_star, config.velocity_scale
+
+    @property
+    def prompt(self) -> EmptyPrompt:
+        """The embedding as it is now."""
+        return EmptyPrompt(self.rows.detach().float().cpu(), self._length)
+
+    def forward(self, low: Tensor) -> Tensor:
+        """``[B, C, T', h, w]`` normalised latents, degraded to restored; fp32."""
+        padded = nn.functional.pad(self.rows, (0, 0, 0, self._length - len(self.rows)))[None]
+        return low - self._scale * one_step_velocity(self.transformer, low, padded, self._t_star)
+
+
+@torch.no_grad()
+def decoder_gains(vae: nn.Module, side: int = 8, step: float = 0.1) -> Tensor:
+    """``[C]``: the squared pixel error that an error in each latent channel makes, relative to their mean.
+
+    Measured by small random changes of one channel of a random latent of one frame.
+    """
+    chance = torch.Generator().manual_seed(0)
+    parameter = next(vae.parameters())
+    latent, change = (torch.randn(1, vae.config.z_dim, 1, side, side, generator=chance) for _ in range(2))
+    latent, change = latent.to(parameter.device), step * change.to(parameter.device)
+    plain, gains = decode(vae, latent), []
+    for channel in range(latent.shape[1]):
+        moved = latent.clone()
+        moved[:, channel] += change[:, channel]
+        gains.append((decode(vae, moved) - plain).square().mean())
+    gains = torch.stack(gains).float().cpu()
+    return gains / gains.mean()
+
+
+class Joint(nn.Module):
+    """The whole restorer as one net, where the autoencoder is trained along."""
+
+    def __init__(self, one_step: OneStep, vae: nn.Module, *, encoder: bool) -> None:
+        super().__init__()
+        self.one_step, self.vae, self._encoder = one_step, vae, encoder
+        trained = [vae.decoder, vae.post_quant_conv, *((vae.encoder, vae.quant_conv) if encoder else ())]
+        for part in trained:
+            part.train().requires_grad_(True)
+
+    def forward(self, low: Tensor | None, degraded: Tensor | None) -> Tensor:
+        """Degraded latents, or frames ``[B, 3, T, H, W]`` where there are none or the encoder is trained, to restored
+        frames."""
+        if low is None or (self._encoder and degraded is not None):
+            with torch.set_grad_enabled(self._encoder and torch.is_grad_enabled()):
+                low = encode(self.vae, degraded, WHOLE)
+        return decode(self.vae, self.one_step(low), WHOLE)
+
+
+class LatentStage(Stage):
+    """Eq. 7: L(z_h, ẑ_h, M_l). The autoencoder only makes latents, and none where they are cached."""
+
+    pixels = False
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.vae, transformer, prompt = make_parts(config.model)
+        self.vae.eval().requires_grad_(False)
+        transformer.train().requires_grad_(config.model.lora is None)
+        if config.model.lora is not None:
+            _add_lora(transformer, config)
+        if config.model.gradient_checkpointing:
+            transformer.enable_gradient_checkpointing()
+        self.net: nn.Module = OneStep(transformer, prompt, config.model)
+        self._one_step = self.net
+        gains = decoder_gains(self.vae) if config.loss.channels == "decoded" else torch.ones(1)
+        # Of the difference, which the loss squares: [1, C, 1, 1, 1].
+        self._channel_weight = gains.sqrt().view(1, -1, 1, 1, 1)
+
+    def source(self, validation: bool) -> Source:
+        return make_source(self.config.data, validation=validation, pixels=self.pixels, seed=self.config.run.seed,
+                           temporal_ratio=temporal_ratio(self.vae.config))  # fmt: skip
+
+    def to(self, device: torch.device) -> None:
+        self.vae.to(device)
+
+    def loss(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        low, high, mask = self._latents(batch)
+        loss = self.config.loss
+        switch = switch_of(batch["chance"][:, 0], loss.face_probability)
+        weight = self._channel_weight.to(high)
+        error, before = (
+            switched_error(weight * latent, weight * high, mask, switch, loss.normalisation)
+            for latent in (net(low), low)
+        )
+        return {"loss": error, "before": before}
+
+    @torch.no_grad()
+    def _latents(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Degraded and clean latents, and the mask on their grid."""
+        if "low" in batch:
+            return batch["low"], batch["high"], batch["mask"]
+        both = encode(self.vae, torch.cat([batch["degraded"], batch["clean"]]), WHOLE)
+        config = self.vae.config
+        return (*both.chunk(2), latent_mask(batch["pixel_mask"], spatial_ratio(config), temporal_ratio(config)))
+
+    @torch.no_grad()
+    def show(self, batch: Batch) -> dict[str, Tensor]:
+        low, high, mask = self._latents(batch)
+        pictures = {"output": decode(self.vae, self._plain_net(low))}
+        pictures["input"] = batch["degraded"] if "degraded" in batch else decode(self.vae, low)
+        pictures["truth"] = batch["clean"] if "clean" in batch else decode(self.vae, high)
+        mask = batch.get("pixel_mask")
+        return {**pictures, "mask": enlarged(batch["mask"], pictures["truth"]) if mask is None else mask}
+
+    def _plain_net(self, low: Tensor) -> Tensor:
+        was = self._one_step.training
+        self._one_step.eval()
+        try:
+            return self._one_step(low)
+        finally:
+            self._one_step.train(was)
+
+    def save(self, folder: Path, net: nn.Module, notes: dict[str, Any]) -> None:
+        """A checkpoint folder that the engine loads; adapters are merged into it and also kept on their own."""
+        net, vae = (net.one_step, net.vae) if isinstance(net, Joint) else (net, self.vae)
+        model, transformer = self.config.model, net.transformer
+        merged = nullcontext(transformer) if model.lora is None else _Merged(transformer, folder)
+        meta = {
+            "name": self.config.run.output.name, "t_star": model.t_star, "velocity_scale": model.velocity_scale,
+            "native_size": model.native_size, "native_frames": model.native_frames,
+            "training": {**published(self.config), **notes},
+        }  # fmt: skip
+        with merged as whole:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            save_checkpoint_folder(folder, vae, whole, net.prompt, meta, dtype=torch.float32)
+
+
+class PixelStage(LatentStage):
+    """Eq. 8: L(x_h, x̂_h, M_p) + λ·DISTS(x_h, x̂_h), through the decoder, frozen unless ``train_vae`` says otherwise."""
+
+    pixels = True
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self._perceptual = Perceptual(config.loss)
+        if config.model.train_vae != "none":
+            self.net = Joint(self._one_step, self.vae, encoder=config.model.train_vae == "all")
+
+    def groups(self) -> list[tuple[list[nn.Parameter], float]]:
+        vae = [parameter for parameter in self.vae.parameters() if parameter.requires_grad]
+        rest = [parameter for parameter in self._one_step.parameters() if parameter.requires_grad]
+        return [(rest, 1.0), *([(vae, self.config.optimizer.vae_rate)] if vae else [])]
+
+    def to(self, device: torch.device) -> None:
+        super().to(device)
+        self._perceptual.to(device)
+
+    def loss(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        weights, clean, mask = self.config.loss, batch["clean"], batch["pixel_mask"]
+        if self.config.model.train_vae == "none":
+            low = batch["low"] if "low" in batch else self._encode(batch["degraded"])
+            restored = self._decode(net(low))
+        else:
+            restored = net(batch.get("low"), batch.get("degraded"))
+        switch = switch_of(batch["chance"][:, 0], weights.face_probability)
+        parts = {
+            "error": switched_error(restored, clean, mask, switch, weights.normalisation),
+            **self._perceptual(restored, clean, batch["chance"][:, 1]),
+            "absolute": absolute_error(restored, clean),
+            "edges": edge_error(restored, clean),
+        }
+        scale = {"error": 1.0, "dists": weights.dists, "lpips": weights.lpips, "absolute": weights.absolute,
+                 "edges": weights.edges}  # fmt: skip
+        return {"loss": sum(scale[name] * value for name, value in parts.items() if scale[name]), **parts}
+
+    @torch.no_grad()
+    def _encode(self, frames: Tensor) -> Tensor:
+        return encode(self.vae, frames, WHOLE)
+
+    def _decode(self, latents: Tensor) -> Tensor:
+        if self.config.model.gradient_checkpointing:
+            return decode_with_gradient(self.vae, latents)
+        return decode(self.vae, latents, WHOLE)
+
+
+def _add_lora(transformer: nn.Module, config: Config) -> None:
+    from peft import LoraConfig
+
+    lora = config.model.lora
+    transformer.add_adapter(LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=list(lora.targets)))
+
+
+class _Merged:
+    """The denoiser with its adapters merged in, while it is being written; they are also saved beside it."""
+
+    def __init__(self, transformer: nn.Module, folder: Path) -> None:
+        self._transformer, self._folder = transformer, folder
+
+    def __enter__(self) -> nn.Module:
+        from diffusers import WanTransformer3DModel
+        from peft.tuners.tuners_utils import BaseTunerLayer
+
+        transformer = self._transformer
+        transformer.save_lora_adapter(self._folder.with_name(self._folder.name + "-lora"))
+        state = {}
+        for name, module in transformer.named_modules():
+            if isinstance(module, BaseTunerLayer):
+                delta = module.get_delta_weight(module.active_adapters[0])
+                state[f"{name}.weight"] = module.get_base_layer().weight.detach() + delta
+                if module.get_base_layer().bias is not None:
+                    state[f"{name}.bias"] = module.get_base_layer().bias.detach()
+        for key, value in transformer.state_dict().items():
+            if "lora_" not in key and "base_layer" not in key:
+                state[key] = value
+        whole = WanTransformer3DModel.from_config(transformer.config)
+        whole.load_state_dict(state)
+        return whole
+
+    def __exit__(self, *_: object) -> None:
+        return None

@@ -1,0 +1,286 @@
+"""The training loop: steps, accumulation, averaged weights, states to resume from, and a guard against NaN."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import ProjectConfiguration, set_seed
+from torch import Tensor
+from tqdm import tqdm
+
+from training.config import Config
+from training.data.batches import MicroBatches, Samples, make_loader
+from training.stages.base import Batch, Stage
+from training.trainer.checkpoints import States
+from training.trainer.ema import AveragedWeights
+from training.trainer.log import CurveLog
+from training.trainer.optimizers import make_optimizer, make_schedule
+from training.trainer.sharding import is_sharded, whole_net
+from training.trainer.validation import Validation
+from vividface_core.errors import Interrupted, InvalidOption, InvalidOutput
+from vividface_core.io.tensors import write_tensors
+
+
+class Progress:
+    """What a state remembers beside tensors."""
+
+    def __init__(self) -> None:
+        self.step = self.bad = 0
+
+    def state_dict(self) -> dict[str, int]:
+        return {"step": self.step, "bad": self.bad}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.step, self.bad = state["step"], state["bad"]
+
+
+class Trainer:
+    """One run of one stage.
+
+    Args:
+        resume: go on after the newest state in the run's folder, if there is one.
+    """
+
+    def __init__(self, config: Config, stage: Stage, resume: bool = True) -> None:
+        self.config, self.stage, self.progress = config, stage, Progress()
+        run, optimizer = config.run, config.optimizer
+        set_seed(run.seed)
+        self.accelerator = _accelerator(config)
+        self.order = self._order(0)
+        self.accelerator.gradient_accumulation_steps = self.order.accumulation
+        stage.to(self.accelerator.device)
+        self.optimizer = make_optimizer(stage.groups(), optimizer)
+        self.schedule = make_schedule(self.optimizer, optimizer)
+        self._prepare()
+        self.states = States(self.accelerator, state_folder(run.output), run.keep)
+        self.accelerator.register_for_checkpointing(self.schedule, self.progress)
+        if self.ema is not None:
+            self.accelerator.register_for_checkpointing(self.ema)
+        if resume and self.states.resume():
+            self.accelerator.print(f"Going on after step {self.progress.step} of {run.output}")
+        self.log = CurveLog(run.output / "log.jsonl", self.progress.step) if self._leads else None
+        self.validation = Validation(config, stage, self.accelerator)
+        self._interrupted = False
+
+    @property
+    def _leads(self) -> bool:
+        return self.accelerator.is_main_process
+
+    def _order(self, start: int) -> MicroBatches:
+        optimizer, accelerator = self.config.optimizer, self.accelerator
+        return MicroBatches(optimizer.batch, optimizer.micro_batch, accelerator.process_index,
+                            accelerator.num_processes, start, optimizer.steps)  # fmt: skip
+
+    def _prepare(self) -> None:
+        """Wrap net and optimizer for the devices; the averaged weights follow the unwrapped net."""
+        accelerator, config = self.accelerator, self.config
+        plugin = accelerator.state.deepspeed_plugin if is_sharded(accelerator) else None
+        if plugin is not None:
+            plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = config.optimizer.micro_batch
+        if is_sharded(accelerator) and config.optimizer.name == "muon":
+            raise InvalidOption("optimizer.name muon needs whole kernels; with FSDP or DeepSpeed take adamw.")
+        self.net, self.optimizer = accelerator.prepare(self.stage.net, self.optimizer)
+        self.ema = AveragedWeights(self.net, config.optimizer.ema) if config.optimizer.ema else None
+        self._loss = torch.compile(self.stage.loss, dynamic=False) if config.run.compile else self.stage.loss
+
+    def run(self) -> None:
+        """Train to the last step, then save the state and the averaged weights.
+
+        Raises:
+            Interrupted: Ctrl-C or SIGTERM; the state is saved.
+            InvalidOutput: too many non-finite batches in a row.
+        """
+        run, steps = self.config.run, self.config.optimizer.steps
+        samples = Samples(self.stage.source(validation=False), run.seed)
+        loader = make_loader(samples, self._order(self.progress.step), self.config.data.workers)
+        bar = tqdm(total=steps, initial=self.progress.step, unit="step", disable=not self._leads)
+        with self._trackers(), self._watch_signals():
+            batches = iter(loader)
+            while self.progress.step < steps:
+                began = time.perf_counter()
+                parts = self._step(batches)
+                bar.update()
+                self._report(parts, time.perf_counter() - began, bar)
+                if self._stop_wanted():
+                    self.states.save(self.progress.step)
+                    raise Interrupted(f"Stopped after step {self.progress.step}; run the same command to go on.")
+                self._due()
+            self.finish()
+
+    def _step(self, batches: Iterator[Batch]) -> dict[str, Tensor]:
+        """One optimizer step over all micro-batches; the means of the loss's parts, empty if it was skipped."""
+        sums: dict[str, Tensor] = {}
+        finite = True
+        for _ in range(self.order.accumulation):
+            batch = {name: value.to(self.accelerator.device) for name, value in next(batches).items()}
+            if not finite:
+                continue
+            with self.accelerator.accumulate(self.net):
+                with self.accelerator.autocast():
+                    parts = self._loss(self.net, batch)
+                finite = self._all_finite(parts["loss"])
+                if not finite:
+                    self._keep_bad(batch, parts["loss"])
+                    continue
+                self.accelerator.backward(parts["loss"])
+                for name, value in parts.items():
+                    sums[name] = sums.get(name, 0) + value.detach() / self.order.accumulation
+        if finite:
+            norm = self.accelerator.clip_grad_norm_(self.net.parameters(), self.config.optimizer.max_norm)
+            sums["gradient_norm"] = torch.as_tensor(0.0 if norm is None else norm)
+            # In fp16 an overflow is everyday: the scaler itself skips the step and scales down.
+            finite = self.accelerator.scaler is not None or bool(torch.isfinite(sums["gradient_norm"]))
+            if not finite:
+                self._keep_bad(batch, sums["gradient_norm"])
+        self._move(finite)
+        return sums if finite else {}
+
+    def _move(self, finite: bool) -> None:
+        """Let the weights follow the gradient, unless it isn't one."""
+        if finite:
+            self.optimizer.step()
+            self.progress.bad = 0
+        else:
+            self.progress.bad += 1
+            self.accelerator.print(f"Step {self.progress.step + 1} is skipped: NaN or infinite values")
+        # Not through the optimizer: in the middle of an accumulation Accelerate's would keep the gradients.
+        for parameter in self.net.parameters():
+            parameter.grad = None
+        # An interrupted accumulation must not leave half a count behind.
+        self.accelerator.step = 0
+        self.schedule.step()
+        self.progress.step += 1
+        if self.ema is not None and finite:
+            self.ema.step()
+        if self.progress.bad >= self.config.run.bad_batches:
+            raise InvalidOutput(
+                f"{self.progress.bad} steps in a row gave NaN or infinite values, the last one step "
+                f"{self.progress.step}. The batches lie in {self.config.run.output / 'bad_batches'}; the newest state "
+                "is from before. Go on with a lower optimizer.rate or run.precision 'no'."
+            )
+
+    def _all_finite(self, loss: Tensor) -> bool:
+        """Whether no process has a NaN: all of them skip a step, or none."""
+        fault = (~torch.isfinite(loss.detach())).float().reshape(1)
+        return float(self.accelerator.reduce(fault, "sum")) == 0
+
+    def _keep_bad(self, batch: Batch, value: Tensor) -> None:
+        """Save the batch of each process that is at fault, to look into."""
+        if torch.isfinite(value):
+            return
+        folder = self.config.run.output / "bad_batches"
+        folder.mkdir(parents=True, exist_ok=True)
+        name = f"step{self.progress.step + 1:06d}-process{self.accelerator.process_index}.safetensors"
+        write_tensors(folder / name, {key: value.cpu().contiguous() for key, value in batch.items()})
+
+    def _report(self, parts: dict[str, Tensor], seconds: float, bar: tqdm) -> None:
+        step, run = self.progress.step, self.config.run
+        if not parts or (step % run.log_every and step != 1):
+            return
+        means = {name: float(value) for name, value in self._mean(parts).items()}
+        entry = {**means, "rate": self.schedule.get_last_lr()[-1], "seconds": seconds}
+        self.accelerator.log(entry, step=step)
+        if self.log is not None:
+            self.log.write({"step": step, **entry})
+            bar.set_postfix(loss=f"{means['loss']:.4g}")
+
+    def _mean(self, parts: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Over the processes."""
+        values = torch.stack([value.float().reshape(()).to(self.accelerator.device) for value in parts.values()])
+        return dict(zip(parts, self.accelerator.reduce(values, "mean")))
+
+    def _due(self) -> None:
+        step, run = self.progress.step, self.config.run
+        last = step == self.config.optimizer.steps
+        if run.validate_every and step % run.validate_every == 0 and not last:
+            self.validate()
+        if step % run.checkpoint_every == 0 and not last:
+            self.states.save(step)
+            self.save_model()
+
+    def validate(self) -> dict[str, float]:
+        """Measure the averaged weights on the validation clips, log it, and save pictures."""
+        with self._averaged():
+            figures = self.validation(self.progress.step)
+        self.accelerator.log(figures, step=self.progress.step)
+        if self.log is not None:
+            self.log.write({"step": self.progress.step, **figures})
+        return figures
+
+    def save_model(self) -> None:
+        """Write ``model/`` from the averaged weights."""
+        with self._averaged():
+            net = whole_net(self.accelerator, self.net, self.stage)
+            if self._leads:
+                self.stage.save(self.config.run.output / "model", net, {"steps": self.progress.step})
+        self.accelerator.wait_for_everyone()
+
+    def finish(self) -> None:
+        """Save everything at the end of a run."""
+        figures = self.validate() if self.config.run.validate_every else {}
+        self.states.save(self.progress.step)
+        self.save_model()
+        if figures:
+            self.accelerator.print("  ".join(f"{name} {value:.4f}" for name, value in figures.items()))
+
+    def _averaged(self) -> AbstractContextManager[None]:
+        return nullcontext() if self.ema is None else self.ema.applied()
+
+    @contextmanager
+    def _trackers(self) -> Iterator[None]:
+        values = {key: str(value) for key, value in _flat(self.config.model_dump()).items()}
+        self.accelerator.init_trackers(self.config.stage, values)
+        try:
+            yield
+        finally:
+            self.accelerator.end_training()
+
+    def _stop_wanted(self) -> bool:
+        """Whether any process was asked to stop; all agree on the step."""
+        flag = torch.tensor([float(self._interrupted)], device=self.accelerator.device)
+        return float(self.accelerator.reduce(flag, "sum")) > 0
+
+    @contextmanager
+    def _watch_signals(self) -> Iterator[None]:
+        """Ctrl-C and SIGTERM end the run after the step that is under way; a second one at once."""
+
+        def note(number: int, _: Any) -> None:
+            if self._interrupted:
+                raise KeyboardInterrupt
+            self._interrupted = True
+
+        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _accelerator(config: Config) -> Accelerator:
+    run: Any = config.run
+    return Accelerator(
+        mixed_precision=run.precision,
+        log_with=list(run.trackers) or None,
+        project_config=ProjectConfiguration(project_dir=str(run.output), logging_dir=str(run.output / "trackers")),
+        step_scheduler_with_optimizer=False,
+    )
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for key, value in tree.items():
+        out |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return out
+
+
+def state_folder(output: Path) -> Path:
+    """Where a run's states lie."""
+    return output / "states"

@@ -1,0 +1,1 @@
+"""The ``vividface`` command, a module per subcommand."""

@@ -1,0 +1,86 @@
+"""What a run says on a terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from tqdm import tqdm
+
+from vividface_core.pipeline.options import Listener, Plan
+
+LABELS = {"shots": "Looking for cuts", "faces": "Following faces", "restore": "Restoring"}
+
+
+class Console(Listener):
+    """Progress bars on stderr; the plan before anything is restored."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
+        self._stage = ""
+        self._bar: tqdm | None = None
+
+    def plan(self, plan: Plan) -> None:
+        self.close()
+        tracks = sum(map(len, plan.tracks))
+        time = "" if plan.seconds is None else f", about {_duration(plan.seconds)}"
+        height, width = plan.shape
+        self._say(
+            f"{len(plan.shots)} shot(s), {tracks} region(s) in {plan.window_count} window(s) of up to {plan.window} "
+            f"frames at {width}×{height}; estimated peak of the model {plan.peak_memory / 2**30:.2f} GiB{time}."
+        )
+
+    def progress(self, stage: str, done: float, total: float | None) -> None:
+        if self._quiet or stage not in LABELS:
+            return
+        if stage != self._stage:
+            self.close()
+            self._stage = stage
+            self._bar = tqdm(total=total, desc=LABELS[stage], unit="frame", file=sys.stderr, mininterval=0.3)
+        self._bar.update(done - self._bar.n)
+
+    def notice(self, text: str) -> None:
+        self.close()
+        print(f"vividface: {text}", file=sys.stderr)
+
+    def close(self) -> None:
+        """End the bar at work, so that other lines stand alone."""
+        if self._bar is not None:
+            self._bar.close()
+        self._bar, self._stage = None, ""
+
+    def _say(self, text: str) -> None:
+        if not self._quiet:
+            print(text, file=sys.stderr)
+
+
+@contextmanager
+def share_bar(title: str) -> Iterator[Callable[[float], None]]:
+    """A bar on stderr for work that tells its share done, 0…1."""
+    layout = "{l_bar}{bar}| {elapsed}<{remaining}"
+    with tqdm(total=100, desc=title, file=sys.stderr, bar_format=layout) as bar:
+        yield lambda share: bar.update(100 * share - bar.n)
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes} min {seconds} s" if minutes else f"{max(seconds, 1)} s"
+
+
+def peak_memory() -> int:
+    """Highest resident memory of this process so far, in bytes."""
+    try:
+        # Not from getrusage: there a program inherits the peak of the one that started it.
+        with open("/proc/self/status") as table:
+            return next(int(line.split()[1]) * 1024 for line in table if line.startswith("VmHWM"))
+    except (OSError, StopIteration):
+        pass  # not Linux
+    try:
+        import resource
+    except ImportError:  # Windows
+        import psutil
+
+        return psutil.Process().memory_info().peak_wset
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

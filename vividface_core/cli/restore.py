@@ -1,0 +1,137 @@
+"""``vividface restore``."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from vividface_core.errors import InvalidOption
+from vividface_core.restorers.base import Restorer
+
+DEVICES = "auto, cpu, cuda, cuda:N, mps or xpu"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of ``vividface restore``."""
+    _add_what(parser)
+    _add_how(parser)
+
+
+def _add_what(parser: argparse.ArgumentParser) -> None:
+    """What decides the result."""
+    add = parser.add_argument
+    add("input", type=Path, help="video, folder of images, or one image")
+    add("-o", "--output", type=Path, required=True, help="file, or folder with --preset png")
+    add("--model", default="vividface-nano", help="name (see 'vividface models list') or path of a checkpoint")
+    add("--models-dir", type=Path, action="append", default=[], metavar="DIR", help="look for checkpoints here too")
+    add("--preset", default="h264", help="h264 (default), h265, prores, ffv1 or png")
+    add("--whole-frame", action="store_true", help="no face crop: the footage is a face crop already")
+    add("--faces", default="all", metavar="WHICH",
+        help="all (default), largest, index:0,2 (from the left in each shot) or ref:PICTURE (people who look like the "
+        "one in a picture; heavily degraded faces may not be recognised)")
+    add("--min-face", type=float, default=24, metavar="PIXELS", help="leave smaller faces alone (default 24)")
+    add("--strength", type=float, default=1.0, help="0 = source … 1 = fully restored (default)")
+    add("--color", default="auto", help="colour match: auto (default), wavelet, lab, adain or none")
+    add("--window", type=int, metavar="FRAMES", help="frames restored together, 4k + 1; default: as memory allows")
+    add("--overlap", type=int, metavar="FRAMES", help="frames that neighbouring windows share")
+    add("--size", type=int, metavar="PIXELS", help="side of the crop; default: what the model was trained on")
+    add("--detector", default="auto", help="auto (default), mtcnn or retinaface")
+    add("--keep-size", action="store_true",
+        help="with --whole-frame: restore at the video's own size, as far as memory goes")
+    add("--resume", action="store_true", help="go on with an interrupted run at its first unfinished shot")
+    add("--side-by-side", type=Path, metavar="FILE", help="also write input and output next to each other")
+    add("--quiet", action="store_true", help="no progress, notices only")
+    add("--identity-guard", default="warn", metavar="MODE",
+        help="warn (default): say so where a restored face looks like somebody else; blend: also blend it back towards "
+        "the input as far as needed; off")
+    add("--identity-threshold", type=float, default=0.2, metavar="X",
+        help="least likeness of a restored face to its input, 0 to 1 (default 0.2)")
+
+
+def _add_how(parser: argparse.ArgumentParser) -> None:
+    """What decides time and memory alone, but for --linear and sage."""
+    add = parser.add_argument_group("speed and memory").add_argument
+    add("--device", default="auto", help=DEVICES)
+    add("--devices", metavar="LIST",
+        help="several devices, a process each, that share the windows: 0,1 or cuda:0,cuda:1")
+    add("--together", action="store_true",
+        help="with --devices: all of them on one window, one window after the other: for few and long windows")
+    add("--dtype", default="auto", help="auto, fp32, bf16 or fp16")
+    add("--weights", default="auto", metavar="HOW",
+        help="quantised weights (fp8, GGUF): dense unpacks them once, compact at every use, in less memory and slower; "
+        "auto (default): dense where they fit easily")
+    add("--attention", default="auto", metavar="KERNEL",
+        help="auto (default), flash, cudnn, efficient or math; flash3 and sage, which isn't exact, need their packages")
+    add("--linear", default="auto", metavar="HOW",
+        help="the denoiser's large matrices: auto (default, exact), fp8-weights (stored in 8 bits) or fp8 (multiplied "
+        "in 8 bits as well, where the device can)")
+    add("--compile", action="store_true", help="compile the denoiser: takes a minute at first, pays off on a GPU")
+    add("--cuda-graphs", action="store_true", help="record the denoiser's pass for sizes that come again")
+    add("--offload", action="store_true",
+        help="weights wait in the machine's memory and are on the device a stage at a time: less memory, slower")
+    add("--tile", type=int, metavar="PIXELS",
+        help="the autoencoder in tiles of this side: less memory, the same pictures; default: where memory asks for it")
+    add("--plain", action="store_true", help="diffusers' own modules, slower and larger: the same result, to compare")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Carry out ``vividface restore``."""
+    from vividface_core.cli.progress import Console, peak_memory
+    from vividface_core.pipeline.restore import RestoreOptions, restore_video
+    from vividface_core.video.reader import probe
+
+    options = RestoreOptions(
+        preset=args.preset, whole_frame=args.whole_frame, faces=args.faces, min_face=args.min_face,
+        strength=args.strength, color=args.color, window=args.window, overlap=args.overlap,
+        detector=args.detector, size=args.size,
+        identity_guard=args.identity_guard, identity_threshold=args.identity_threshold, keep_size=args.keep_size,
+    )
+    probe(args.input)  # an unreadable input is said before a model is loaded
+    console = Console(quiet=args.quiet)
+    restorer, model_id = _restorer(args, console.notice)
+    if args.model == "vividface-nano":
+        console.notice("vividface-nano is the small embedded model; 'vividface models list' shows the full ones.")
+    began = time.monotonic()
+    try:
+        result = restore_video(args.input, args.output, restorer, options, resume=args.resume, listener=console,
+                               model_id=model_id)
+    finally:
+        console.close()  # an error's line stands alone
+        restorer.close()
+    if args.side_by_side:
+        from vividface_core.video.compare import side_by_side
+
+        side_by_side(args.input, args.output, args.side_by_side)
+    print(
+        f"{result.output}: {result.frames} frames, {result.shots} shot{'s' * (result.shots != 1)}, "
+        f"{result.tracks} face track{'s' * (result.tracks != 1)} (mask: {result.mask_source}), "
+        f"{time.monotonic() - began:.1f} s, peak memory {peak_memory() / 2**30:.2f} GiB"
+    )
+
+
+def _restorer(args: argparse.Namespace, notice: Callable[[str], None]) -> tuple[Restorer, str]:
+    """The restorer on its device or devices, and what tells its results from those of another one."""
+    from vividface_core.restorers.multi_device.pool import DevicePool
+    from vividface_core.runtime.devices import pick_device, pick_devices, pick_dtype
+    from vividface_core.wan import attention
+    from vividface_core.wan.optimizations import fp8_linear
+    from vividface_core.weights import load_restorer, where
+
+    if args.devices and args.device != "auto":
+        raise InvalidOption("--device and --devices are both given; leave out one of them.")
+    if args.together and (not args.devices or args.compile or args.cuda_graphs):
+        raise InvalidOption("--together needs --devices, and goes with neither --compile nor --cuda-graphs.")
+    devices = pick_devices(args.devices) if args.devices else [pick_device(args.device)]
+    folders = args.models_dir or None
+    load = partial(load_restorer, args.model, dtype=pick_dtype(args.dtype), folders=folders, weights=args.weights,
+                   attention=args.attention, linear=args.linear, compile=args.compile, graphs=args.cuda_graphs,
+                   plain=args.plain, offload=args.offload, tile=args.tile)
+    if len(devices) == 1:
+        restorer = load(device=devices[0])
+    else:
+        restorer = DevicePool(load, devices, notice, together=args.together)
+    inexact = {args.linear, args.attention} & (attention.INEXACT | fp8_linear.INEXACT)
+    return restorer, " ".join([str(where(args.model, folders)), *sorted(inexact), str(restorer.dtype)])

@@ -1,0 +1,112 @@
+"""A run of ``vividface score``, from the first check to the table."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from vividface_core.comfy_client.report import check_target, write
+from vividface_core.errors import InvalidOption
+from vividface_core.metrics.pairs import clips_in
+from vividface_core.mllm.calibration import Calibration
+from vividface_core.mllm.judges.base import Judge
+from vividface_core.mllm.judges.factory import KINDS, JudgeOptions, make_judge
+from vividface_core.mllm.judges.sampling import Sampling
+from vividface_core.mllm.records import Records, judge_id
+from vividface_core.mllm.rubric import RUBRIC, Rubric, read_rubric
+from vividface_core.mllm.scoring import finished, judged, news
+from vividface_core.mllm.table import as_text
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry out ``vividface score``; returns 0, or 1 if a video failed.
+
+    Raises:
+        VividFaceError: an option is at fault, or nothing can be judged; finished videos are kept with ``--jsonl``.
+    """
+    clips = _clips(args.videos)
+    _check_targets(args, clips)
+    rubric = read_rubric(args.rubric) if args.rubric else RUBRIC
+    calibration = Calibration.read(args.calibration) if args.calibration else None
+    judge, notices = make_judge(args.judge, judge_options(args, rubric))
+    if calibration is not None:
+        calibration.correct(0.0, rubric=rubric.version, judge=judge_id(judge.identity))  # it fits, said before the work
+    records = Records(args.jsonl)
+    for notice in notices:
+        _notice(notice)
+    rows: dict[Path, dict[str, Any]] = {}
+    try:
+        for clip, record in _judged(judge, clips, records, args.quiet):
+            rows[clip] = finished(record, rubric, calibration)
+    finally:
+        done = [rows[clip] for clip in clips if clip in rows]
+        if args.json and done:
+            write(args.json, {"judge": judge.name, "identity": judge.identity, "rubric": rubric.version,
+                              "calibration": str(args.calibration) if args.calibration else None,
+                              "complete": len(done) == len(clips), "videos": done})  # fmt: skip
+    print(printable(as_text(done, rubric)))
+    return 1 if any(row["state"] == "failed" for row in done) else 0
+
+
+def judge_options(args: argparse.Namespace, rubric: Rubric) -> JudgeOptions:
+    """What :func:`vividface_core.cli.score_options.add_judge_options` was given.
+
+    Raises:
+        InvalidOption: no judge is named, or a value makes no sense.
+    """
+    if not args.judge:
+        raise InvalidOption(f"Name who is to judge with --judge: {KINDS}.")
+    if args.model and not any(name.startswith("openai:") for name in args.judge):
+        raise InvalidOption("--model names a server's model; a judge on this machine is local:PATH.")
+    sampling = Sampling(args.shown_fps, args.shown_frames, args.frame_pixels,
+                        max(Sampling.total_pixels, args.frame_pixels))  # fmt: skip
+    server = {"send": args.send, "requests_per_minute": args.rate, "concurrency": args.concurrency,
+              "timeout": args.timeout, "retries": args.retries}  # fmt: skip
+    return JudgeOptions(
+        rubric, sampling, args.model, args.passes, args.tries, args.temperature, args.max_tokens, args.device,
+        args.dtype, args.four_bit, args.download, args.quiet, args.key_env, server,
+    )  # fmt: skip
+
+
+def _clips(paths: Sequence[Path]) -> list[Path]:
+    """Each once, whichever way it was named."""
+    found = {clip.resolve(): clip for path in paths for clip in clips_in(path)}
+    return list(found.values())
+
+
+def _check_targets(args: argparse.Namespace, clips: Sequence[Path]) -> None:
+    taken = {clip.resolve() for clip in clips} | {path.resolve() for path in (args.rubric, args.calibration) if path}
+    for target in (args.json, args.jsonl):
+        if target is None:
+            continue
+        check_target(target)
+        if target.resolve() in taken:
+            raise InvalidOption(f"{target} would be written over another file of this run. Name another one.")
+        taken.add(target.resolve())
+
+
+def _judged(judge: Judge, clips: Sequence[Path], records: Records,
+            quiet: bool) -> Iterator[tuple[Path, dict[str, Any]]]:  # fmt: skip
+    """Each clip with its record, in the order in which they are done."""
+    with tqdm(total=len(clips), desc="Judging", unit="video", file=sys.stderr, disable=quiet) as bar:
+        for clip, record in judged(judge, clips, records):
+            for notice in news(judge):
+                bar.clear()
+                _notice(notice)
+            bar.update()
+            yield clip, record
+
+
+def _notice(text: str) -> None:
+    print(f"vividface: {text}", file=sys.stderr)
+
+
+def printable(text: str) -> str:
+    """What the console can show."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return text.encode(encoding, "replace").decode(encoding)

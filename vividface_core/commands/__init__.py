@@ -1,1 +1,0 @@
-"""Commands that have no room of their own."""

@@ -1,0 +1,43 @@
+"""Where the face networks' weights lie: in the package, or where a user has put facexlib's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from torch import Tensor
+
+from vividface_core.errors import MissingWeights
+
+FOLDER = Path(__file__).parent.parent / "assets" / "faces"
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """A state dict in float32.
+
+    Raises:
+        MissingWeights: the file isn't there, so the installation is incomplete.
+    """
+    from safetensors.torch import load_file
+
+    if not path.is_file():
+        raise MissingWeights(
+            f"The weights {path.name} are missing in {path.parent}. They come with the package: install it again, or "
+            "make the file with `python -m training.assets.convert_face_assets`."
+        )
+    return {key: value.float() for key, value in load_file(path).items()}
+
+
+def facexlib_folders(folders: Iterable[str | Path] | None = None) -> list[Path]:
+    """Where facexlib weights may lie: ``folders``, ``$VIVIDFACE_MODELS/facexlib``, ``~/.cache/vividface/facexlib``."""
+    places = [Path(folder) for folder in folders or ()]
+    if root := os.environ.get("VIVIDFACE_MODELS"):
+        places.append(Path(root) / "facexlib")
+    return [*places, Path.home() / ".cache" / "vividface" / "facexlib"]
+
+
+def first_file(names: Iterable[str], places: Iterable[Path]) -> Path | None:
+    """The first of ``names`` in the first of ``places`` that has one."""
+    names = list(names)
+    return next((path for place in places for name in names if (path := place / name).is_file()), None)

@@ -1,0 +1,1 @@
+"""Files and formats: tensors, GGUF, quantization, the Hub."""

@@ -1,0 +1,1 @@
+"""The networks that metrics are measured with."""

@@ -1,0 +1,1 @@
+"""Reports of a measurement: HTML, charts, worst frames."""

@@ -1,0 +1,1 @@
+"""The restoration of a video from its frames to the output file."""

@@ -1,0 +1,64 @@
+"""The first look at a video: where its shots begin, and which faces move through each of them.
+
+Only small numbers are kept (boxes, landmarks, crops), one record a shot, in the run's work folder. So the restoring
+pass knows every track's whole path, and with it smooth crops and all windows, before it restores the first frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+
+from vividface_core.faces.detect import FaceDetector
+from vividface_core.faces.select import select
+from vividface_core.faces.track import FaceTrack, Tracker
+from vividface_core.runtime.memory import give_back
+from vividface_core.runtime.prefetch import ahead
+from vividface_core.video.frame import Frame, iter_chunks, stack_rgb
+from vividface_core.video.shots import Shot, detect_shots
+from vividface_core.video.source import FrameSource
+
+CHUNK_BYTES = 48 << 20
+"""Decoded pixels that are looked at together."""
+SOON = 16
+"""Frames that are read before they are looked at."""
+
+Report = Callable[[str, int, int | None], None]
+"""``report(stage, done, total)``; may raise to stop the run."""
+
+
+def find_shots(source: FrameSource, report: Report) -> list[Shot]:
+    """Cut the video at its shots; a video without a cut is one shot."""
+
+    def counted():
+        for number, frame in enumerate(frames):
+            report("shots", number + 1, source.count)
+            yield frame
+
+    with closing(ahead(source.read(), Frame.nbytes, most=SOON)) as frames:
+        return list(detect_shots(counted()))
+
+
+def find_faces(
+    source: FrameSource, shot: Shot, detector: FaceDetector, report: Report, *, total: int | None = None
+) -> list[FaceTrack]:
+    """Follow every face of one shot. Memory: one chunk of frames and the tracks' own numbers."""
+    tracker, (width, height) = Tracker(), source.size
+    size = max(1, CHUNK_BYTES // (width * height * 12))
+    with closing(ahead(source.read(shot.start, shot.end), Frame.nbytes, most=SOON)) as frames:
+        for chunk in iter_chunks(frames, size):
+            _look(chunk, detector, tracker)
+            report("faces", chunk[-1].index + 1, total)
+            give_back()
+    return tracker.finish()
+
+
+def _look(chunk: list[Frame], detector: FaceDetector, tracker: Tracker) -> None:
+    pictures = stack_rgb(chunk)
+    for frame, rgb, detections in zip(chunk, pictures, detector.detect(pictures)):
+        tracker.update(frame.index, detections, rgb)
+
+
+def choose_faces(tracks: list[FaceTrack], faces: str, min_face: float, detector: FaceDetector) -> list[FaceTrack]:
+    """The tracks that the user wants restored; see :func:`vividface_core.faces.select.select`."""
+    return select(tracks, faces, min_size=min_face, detector=detector)

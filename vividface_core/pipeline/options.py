@@ -1,0 +1,145 @@
+"""What a run is asked for, what it will do, what it did, and who is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vividface_core.errors import InvalidOption
+from vividface_core.faces.identity_guard import MODES, THRESHOLD, TrackIdentity
+from vividface_core.faces.track import FaceTrack
+from vividface_core.restorers.windows import Window, plan_windows
+from vividface_core.video.frame import Frame
+from vividface_core.video.info import VideoInfo
+from vividface_core.video.shots import Shot
+
+COLORS = ("auto", "wavelet", "lab", "adain", "none")
+
+
+@dataclass(frozen=True)
+class RestoreOptions:
+    """What the user may choose. Everything here decides the result; nothing else does.
+
+    Attributes:
+        preset: how to encode: ``h264``, ``h265``, ``prores``, ``ffv1`` or ``png``.
+        whole_frame: no face crop; each frame is resized to the native square and back, the papers' protocol.
+        faces: ``all``, ``largest``, ``index:0,2`` or ``ref:PICTURE``.
+        min_face: faces with a shorter box side (pixels) are left alone.
+        strength: 0 keeps the source, 1 is the full restoration.
+        color: colour match of a patch: ``auto`` (``wavelet`` for faces, ``none`` for whole frames), ``wavelet``,
+            ``lab``, ``adain``, ``none``.
+        window: frames restored together (4k + 1); ``None``: the model's own, or less if memory is short.
+        overlap: frames that neighbouring windows share; ``None``: about a quarter of a window, at most 8.
+        detector: ``auto``, ``mtcnn`` or ``retinaface``.
+        size: side of the crop handed to the model; ``None``: the model's native size.
+        identity_guard: ``warn``: say so where a restored face looks like somebody else; ``blend``: also blend it back
+            towards the input as far as needed; ``off``. Whole frames have no landmarks and aren't looked at.
+        identity_threshold: least cosine similarity of a restored face to its input, 0…1.
+        keep_size: whole frames are restored at their own size; otherwise they pass through the model's square.
+    """
+
+    preset: str = "h264"
+    whole_frame: bool = False
+    faces: str = "all"
+    min_face: float = 24.0
+    strength: float = 1.0
+    color: str = "auto"
+    window: int | None = None
+    overlap: int | None = None
+    detector: str = "auto"
+    size: int | None = None
+    identity_guard: str = "warn"
+    identity_threshold: float = THRESHOLD
+    keep_size: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.strength <= 1:
+            raise InvalidOption(f"strength is {self.strength}; it goes from 0 (source) to 1 (fully restored).")
+        if self.color not in COLORS:
+            raise InvalidOption(f"color is {self.color!r}; choose one of {', '.join(COLORS)}.")
+        if self.window is not None and (self.window < 1 or self.window % 4 != 1):
+            raise InvalidOption(f"window is {self.window}; it must be 4k + 1 frames: 5, 9, 13 … 81.")
+        if self.size is not None and (self.size < 32 or self.size % 16):
+            raise InvalidOption(f"size is {self.size}; it must be a multiple of 16, at least 32.")
+        if self.identity_guard not in MODES:
+            raise InvalidOption(f"identity_guard is {self.identity_guard!r}; choose one of {', '.join(MODES)}.")
+        if not 0 <= self.identity_threshold <= 1:
+            raise InvalidOption(f"identity_threshold is {self.identity_threshold}; it is a cosine from 0 to 1.")
+        if self.keep_size and not self.whole_frame:
+            raise InvalidOption("keep_size is for whole frames; a face crop has the size that the model knows.")
+        if self.keep_size and self.size is not None:
+            raise InvalidOption("keep_size restores frames at their own size; leave out one of size and keep_size.")
+        if self.whole_frame and self.identity_guard == "blend":
+            raise InvalidOption(
+                "The identity guard can't blend whole frames back, because no face is looked for in them; leave out "
+                "one of whole_frame and identity_guard 'blend'."
+            )
+
+
+@dataclass
+class Plan:
+    """What a run will do, told before it starts.
+
+    Attributes:
+        info: ``None`` for frames that come from no file.
+        shape: height and width of what the model sees.
+        peak_memory: bytes on the model's device, estimated.
+        seconds: expected for restoring, measured on a short clip.
+    """
+
+    info: VideoInfo | None
+    shots: list[Shot]
+    tracks: list[list[FaceTrack]]
+    shape: tuple[int, int]
+    window: int
+    overlap: int
+    peak_memory: int
+    seconds: float | None = None
+
+    def windows(self, length: int) -> list[Window]:
+        return plan_windows(length, self.window, self.overlap)
+
+    @property
+    def window_count(self) -> int:
+        """Windows of all regions of all shots."""
+        return sum(len(self.windows(frames)) for frames in self._lengths())
+
+    @property
+    def crop_frames(self) -> int:
+        """Crops that pass through the model, overlaps counted twice."""
+        return sum(len(window) for frames in self._lengths() for window in self.windows(frames))
+
+    def _lengths(self) -> list[int]:
+        return [track.last - track.first for tracks in self.tracks for track in tracks]
+
+
+@dataclass
+class Result:
+    """What a run did. ``output`` is ``None`` for frames that go to no file; ``identity`` tells of every face track how
+    like its input it is, those of resumed shots included."""
+
+    output: Path | None
+    frames: int = 0
+    shots: int = 0
+    tracks: int = 0
+    seconds: float = 0.0
+    mask_source: str = ""
+    resumed_shots: int = 0
+    notices: list[str] = field(default_factory=list)
+    identity: list[TrackIdentity] = field(default_factory=list)
+
+
+class Listener:
+    """Receives a run's news; all methods may be overridden and may raise to stop the run."""
+
+    def plan(self, plan: Plan) -> None:
+        """Everything is known, nothing is restored yet."""
+
+    def progress(self, stage: str, done: float, total: float | None) -> None:
+        """``stage`` is ``shots``, ``faces`` or ``restore``; ``done`` of ``total`` frames."""
+
+    def frame(self, frame: Frame) -> None:
+        """A frame is restored and goes out now."""
+
+    def notice(self, text: str) -> None:
+        """Something the user should know."""

@@ -1,0 +1,158 @@
+"""One region of a shot (a followed face, or the whole frame) on its way through the restorer.
+
+Frames are fed in order; crops wait until a window is full, the window is restored, and finished crops come out as
+soon as no later window touches them. At most one window (one more for each that a restorer works on beside it) and
+one overlap are held, however long the shot is.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vividface_core.faces.compose import compose
+from vividface_core.faces.crop import crop_clip, crop_points
+from vividface_core.faces.identity_guard import IdentityGuard
+from vividface_core.faces.parse import FaceParser
+from vividface_core.faces.track import FaceTrack
+from vividface_core.restorers.base import Restorer
+from vividface_core.restorers.windows import CrossFade, Window
+
+
+class Region(Protocol):
+    """What is restored as one temporal clip."""
+
+    start: int
+    stop: int
+
+    def cut(self, index: int, rgb: Tensor) -> Tensor:
+        """The crop ``[3, S, S]`` of frame ``index`` out of ``rgb`` ``[3, H, W]``."""
+
+    def mask(self, start: int, restored: Tensor) -> Tensor | None:
+        """Where the result may show: ``[T, 1, S, S]`` for frames ``start`` …, or ``None`` for everywhere."""
+
+    def put(
+        self, index: int, rgb: Tensor, restored: Tensor, mask: Tensor | None, share: float
+    ) -> tuple[Tensor, Tensor | None]:
+        """The frame with ``share`` (0…1) of the restoration in it, and which pixels changed (``None``: all)."""
+
+
+class FaceRegion:
+    """A followed face: a smooth square crop in, a feathered and colour-matched patch back."""
+
+    def __init__(self, track: FaceTrack, size: int, parser: FaceParser, color: str, strength: float) -> None:
+        self.track, self.size, self.parser, self.color, self.strength = track, size, parser, color, strength
+        self.start, self.stop = track.first, track.last
+
+    def cut(self, index: int, rgb: Tensor) -> Tensor:
+        return crop_clip(rgb, self.track.crops[index - self.start], self.size)
+
+    def mask(self, start: int, restored: Tensor) -> Tensor:
+        frames = slice(start - self.start, start - self.start + len(restored))
+        landmarks = crop_points(self.track.landmarks[frames], self.track.crops[frames], self.size)
+        return self.parser.parse(restored, landmarks)
+
+    def put(
+        self, index: int, rgb: Tensor, restored: Tensor, mask: Tensor | None, share: float
+    ) -> tuple[Tensor, Tensor]:
+        crop = self.track.crops[index - self.start]
+        return compose(rgb, restored, mask, crop, color=self.color, strength=self.strength * share)
+
+
+class WholeFrame:
+    """Footage that is a face crop already: the papers' protocol, a direct bicubic resize to the model's shape."""
+
+    def __init__(self, start: int, stop: int, shape: tuple[int, int], strength: float) -> None:
+        self.start, self.stop, self.shape, self.strength = start, stop, shape, strength
+
+    def cut(self, index: int, rgb: Tensor) -> Tensor:
+        return _bicubic(rgb, self.shape)
+
+    def mask(self, start: int, restored: Tensor) -> None:
+        return None
+
+    def put(self, index: int, rgb: Tensor, restored: Tensor, mask: Tensor | None, share: float) -> tuple[Tensor, None]:
+        result = _bicubic(restored, tuple(rgb.shape[-2:])).clamp(0, 1)
+        return torch.lerp(rgb, result, self.strength * share), None
+
+
+def _bicubic(picture: Tensor, size: tuple[int, int]) -> Tensor:
+    if tuple(picture.shape[-2:]) == size:
+        return picture
+    return F.interpolate(picture[None], size=size, mode="bicubic", align_corners=False)[0]
+
+
+class RegionStream:
+    """Feeds a region's frames to the restorer window by window.
+
+    Args:
+        region: what to restore.
+        windows: the plan over the region's frames, counted from its start.
+        restorer: on its device; clips go there and come back.
+        tick: called with the share done of the window at work; may raise to stop.
+        guard: sees every finished crop before it is put back. One that blends holds a few frames more.
+    """
+
+    def __init__(
+        self,
+        region: Region,
+        windows: list[Window],
+        restorer: Restorer,
+        tick: Callable[[float], None] | None = None,
+        guard: IdentityGuard | None = None,
+    ) -> None:
+        self.region, self._windows, self._restorer, self._tick = region, windows, restorer, tick
+        self.guard = guard
+        self._fade = CrossFade(windows)
+        self._waiting: dict[int, Tensor] = {}
+        self._ready: dict[int, tuple[Tensor, Tensor | None]] = {}
+        self._submitted: deque[Callable[[], Tensor]] = deque()
+        self._next = 0
+
+    def covers(self, index: int) -> bool:
+        """Whether frame ``index`` shows this region."""
+        return self.region.start <= index < self.region.stop
+
+    def is_ready(self, index: int) -> bool:
+        """Whether the frame can be composed, as far as this region is concerned."""
+        if not self.covers(index):
+            return True
+        return index in self._ready and (self.guard is None or self.guard.knows(index - self.region.start))
+
+    def feed(self, index: int, rgb: Tensor) -> None:
+        """Hand over the next frame; restores a window when it is full."""
+        at = index - self.region.start
+        # Half precision keeps more than the 8 or 10 bits that the frame had and halves what waits.
+        self._waiting[at] = self.region.cut(index, rgb).half()
+        if self._next < len(self._windows) and at + 1 == self._windows[self._next].stop:
+            self._submit(self._windows[self._next])
+            ended = self._next == len(self._windows)
+            while self._submitted and (ended or len(self._submitted) > self._restorer.parallel):
+                self._take(self._submitted.popleft()().cpu())
+
+    def _submit(self, window: Window) -> None:
+        clip = torch.stack([self._waiting[at] for at in range(window.start, window.stop)]).float()
+        self._submitted.append(self._restorer.submit(clip, self._tick))
+        self._next += 1
+
+    def _take(self, restored: Tensor) -> None:
+        first, finished = self._fade.push(restored)
+        for at, crop in enumerate(finished, first):
+            cut = self._waiting.pop(at)  # no later window needs what is finished
+            if self.guard is not None:
+                self.guard.look(cut.float(), crop)
+        first += self.region.start
+        masks = self.region.mask(first, finished)
+        for offset, crop in enumerate(finished):
+            self._ready[first + offset] = (crop, None if masks is None else masks[offset])
+
+    def apply(self, index: int, rgb: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Put the finished crop of frame ``index`` into ``rgb`` and forget it."""
+        restored, mask = self._ready.pop(index)
+        share = 1.0 if self.guard is None else self.guard.take(index - self.region.start)
+        return self.region.put(index, rgb, restored, mask, share)

@@ -1,0 +1,259 @@
+"""The steps from frames to restored frames, whether they come from a file or from memory.
+
+Three forward passes, each in constant memory: where the shots are; which faces move through them; restore, one shot
+at a time. What a pass finds is small, and may be kept on disk by the caller (``remember``), so that it isn't looked
+for again after an interruption.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vividface_core.errors import InvalidOption, UnreadableVideo
+from vividface_core.faces.compose import VISIBLE
+from vividface_core.faces.detect import FaceDetector, load_detector
+from vividface_core.faces.embed import FaceEmbedder, load_embedder
+from vividface_core.faces.identity_guard import IdentityGuard, TrackIdentity, complaints
+from vividface_core.faces.masks import ShownWhere
+from vividface_core.faces.parse import FaceParser, load_parser
+from vividface_core.faces.track import FaceTrack
+from vividface_core.pipeline.analysis import choose_faces, find_faces, find_shots
+from vividface_core.pipeline.options import Listener, Plan, RestoreOptions
+from vividface_core.pipeline.regions import FaceRegion, RegionStream, WholeFrame
+from vividface_core.restorers.base import Restorer
+from vividface_core.restorers.oom_fallback import CarefulRestorer
+from vividface_core.restorers.windows import plan_windows
+from vividface_core.runtime.memory import best_window, choose_window, economise, give_back
+from vividface_core.runtime.prefetch import ahead
+from vividface_core.video.frame import Frame
+from vividface_core.video.shots import Shot
+from vividface_core.video.source import FrameSource
+
+TIDY_EVERY = 64
+"""Frames between two returns of freed memory to the system."""
+Remember = Callable[[str, Callable[[], Any]], Any]
+"""``remember(name, make)`` returns what ``make()`` returned, now or in an earlier run; JSON values only."""
+
+
+class Restoration:
+    """Collaborators of one restoration, and its steps in order: :meth:`plan`, then :meth:`frames` shot by shot.
+
+    Args:
+        source: the degraded frames.
+        restorer: on its device; clips go there and come back.
+        tracks: faces to restore, instead of looking for them; a track that crosses a cut is cut there.
+        mask: where the restoration may show; ``None``: wherever the parser sees a face.
+        detector: ``None``: the one that the options name.
+        parser: ``None``: the best whose weights are here.
+        memory_limit: bytes that the model may use on its device; ``None``: what is free now.
+        remember: see :data:`Remember`.
+    """
+
+    def __init__(
+        self,
+        source: FrameSource,
+        restorer: Restorer,
+        options: RestoreOptions,
+        listener: Listener,
+        *,
+        tracks: Sequence[FaceTrack] | None = None,
+        mask: ShownWhere | None = None,
+        detector: FaceDetector | None = None,
+        parser: FaceParser | None = None,
+        memory_limit: int | None = None,
+        remember: Remember = lambda name, make: make(),
+    ) -> None:
+        self.source, self.options, self.listener = source, options, listener
+        self.restorer = restorer if restorer.parallel else CarefulRestorer(restorer, self.notice)
+        self.parser = parser or load_parser("auto", device=restorer.device)
+        self._given, self._mask, self._limit, self._detector = tracks, mask, memory_limit, detector
+        self._remember = remember
+        self._embedder: FaceEmbedder | None = None
+        self.notices: list[str] = []
+        self.identity: dict[int, list[TrackIdentity]] = {}
+
+    @property
+    def mask_source(self) -> str:
+        """Where the blending masks come from, for a report."""
+        return "none (whole frame)" if self.options.whole_frame else self.parser.name
+
+    def notice(self, text: str) -> None:
+        """Tell the user, and keep it for the report."""
+        self.notices.append(text)
+        self.listener.notice(text)
+
+    def finish(self) -> list[TrackIdentity]:
+        """After the last shot: how like its input each restored face is; those that are too unlike are told."""
+        figures = [figure for shot in sorted(self.identity) for figure in self.identity[shot]]
+        options = self.options
+        for line in complaints(figures, options.identity_threshold, options.identity_guard == "blend"):
+            self.notice(line)
+        return figures
+
+    def plan(self) -> Plan:
+        """Look for shots and faces, choose windows, tell the listener.
+
+        Raises:
+            UnreadableVideo: no frame decodes.
+            OutOfMemory: not even one frame fits.
+            InvalidOption: window and overlap don't go together, or a reference picture is missing.
+        """
+        shots = self._shots()
+        tracks = [self._tracks(number, shot, shots[-1].end) for number, shot in enumerate(shots)]
+        plan = self._windows(shots, tracks)
+        self.listener.plan(plan)
+        return plan
+
+    def frames(self, number: int, plan: Plan) -> Iterator[Frame]:
+        """Every frame of shot ``number``, with its faces restored, in order; then ``identity[number]`` is known."""
+        shot, total = plan.shots[number], plan.shots[-1].end
+        streams = [self._stream(track, plan, shot) for track in plan.tracks[number]]
+        frames = self.source.read(shot.start, shot.end)
+        with closing(ahead(frames, Frame.nbytes, most=plan.window)) as source:
+            for frame in composed(source, streams, self._mask):
+                self.listener.frame(frame)
+                yield frame
+                if frame.index % TIDY_EVERY == 0:
+                    give_back()
+                self.listener.progress("restore", frame.index + 1, total)
+        figures = (stream.guard.figures(number) for stream in streams if stream.guard is not None)
+        self.identity[number] = [figure for figure in figures if figure is not None]
+
+    def _shots(self) -> list[Shot]:
+        def look() -> list[tuple[int, int]]:
+            found = [(shot.start, shot.end) for shot in find_shots(self.source, self.listener.progress)]
+            if not found:
+                raise UnreadableVideo(f"{self.source.name} holds no frame that can be decoded; nothing was written.")
+            return found
+
+        return [Shot(start, end) for start, end in self._remember("shots", look)]
+
+    def _tracks(self, number: int, shot: Shot, total: int) -> list[FaceTrack]:
+        options = self.options
+        if options.strength == 0:
+            return []
+        if options.whole_frame:
+            return [FaceTrack.whole_frame(shot.start, shot.end)]
+        if self._given is not None:
+            parts = (track.between(shot.start, shot.end) for track in self._given)
+            return [part for part in parts if part is not None]
+
+        def look() -> list[dict[str, Any]]:
+            detector = self._detector or load_detector(options.detector, device=self.restorer.device)
+            found = find_faces(self.source, shot, detector, self.listener.progress, total=total)
+            chosen = choose_faces(found, options.faces, options.min_face, detector)
+            return [track.to_json() for track in chosen]
+
+        return [FaceTrack.from_json(track) for track in self._remember(f"faces-{number:05d}", look)]
+
+    def _windows(self, shots: list[Shot], tracks: list[list[FaceTrack]]) -> Plan:
+        """Choose the window once and store it, so that a resumed run cuts the same windows."""
+        options, restorer = self.options, self.restorer
+        height, width = shape = self._shape()
+        longest = max((track.last - track.first for shot in tracks for track in shot), default=1)
+        restorer.relax()
+        wanted = options.window or best_window(restorer, longest)
+        if way := economise(restorer, wanted, shape, self._limit):
+            self.notice(f"To fit the memory, {way}: the same pictures, a little slower.")
+        window = options.window or self._remember(
+            "window", lambda: choose_window(restorer, shape, longest, self._limit)
+        )
+        if options.window and window > restorer.native_frames:
+            self.notice(
+                f"A window of {window} frames is longer than the {restorer.native_frames} that this model was trained "
+                "on; its pictures may suffer."
+            )
+        overlap = min(8, window // 4) if options.overlap is None else options.overlap
+        plan_windows(window + 1, window, overlap)  # refuses an impossible pair before the work starts
+        memory = restorer.memory_for(window, height, width)
+        plan = Plan(self.source.info, shots, tracks, shape, window, overlap, memory)
+        plan.seconds = self._expected_seconds(plan)
+        return plan
+
+    def _shape(self) -> tuple[int, int]:
+        """Height and width of what the model sees."""
+        if self.options.keep_size:
+            width, height = self.source.size
+            return height, width
+        side = self.options.size or self.restorer.native_size
+        return side, side
+
+    def _expected_seconds(self, plan: Plan) -> float | None:
+        """Time one short clip on this device; cheaper than the window it stands for, and honest about the machine."""
+        if not plan.window_count:
+            return 0.0
+        clip = torch.full((5, 3, *plan.shape), 0.5, device=self.restorer.device)
+        began = time.monotonic()
+        self.restorer.restore(clip, progress=lambda share: self.listener.progress("timing", share, 1.0))
+        return (time.monotonic() - began) / len(clip) * plan.crop_frames / max(1, self.restorer.parallel)
+
+    def _stream(self, track: FaceTrack, plan: Plan, shot: Shot) -> RegionStream:
+        options, windows = self.options, plan.windows(track.last - track.first)
+
+        def tick(share: float) -> None:
+            self.listener.progress("window", share, 1.0)
+
+        if options.whole_frame:
+            region = WholeFrame(shot.start, shot.end, plan.shape, options.strength)
+        else:
+            color = "wavelet" if options.color == "auto" else options.color
+            region = FaceRegion(track, plan.shape[0], self.parser, color, options.strength)
+        return RegionStream(region, windows, self.restorer, tick, self._guard(track, plan.shape[0]))
+
+    def _guard(self, track: FaceTrack, size: int) -> IdentityGuard | None:
+        options = self.options
+        if options.identity_guard == "off" or options.whole_frame:
+            return None
+        if self._embedder is None:
+            self._embedder = load_embedder(self.restorer.device)
+        return IdentityGuard(self._embedder, track, size, threshold=options.identity_threshold,
+                             blends=options.identity_guard == "blend", strength=options.strength)  # fmt: skip
+
+
+def composed(
+    frames: Iterable[Frame], streams: list[RegionStream], mask: ShownWhere | None = None
+) -> Iterator[Frame]:
+    """Yield every frame with all its regions restored, in order; frames wait until their windows are done."""
+    waiting: deque[Frame] = deque()
+    for frame in frames:
+        waiting.append(frame)
+        covering = [stream for stream in streams if stream.covers(frame.index)]
+        if covering:
+            rgb = frame.rgb()
+            for stream in covering:
+                stream.feed(frame.index, rgb)
+        while waiting and all(stream.is_ready(waiting[0].index) for stream in streams):
+            yield _compose(waiting.popleft(), streams, mask)
+
+
+def _compose(frame: Frame, streams: list[RegionStream], mask: ShownWhere | None) -> Frame:
+    covering = [stream for stream in streams if stream.covers(frame.index)]
+    if not covering:
+        return frame
+    source: Tensor = frame.rgb()
+    rgb, changed = source, torch.zeros(source.shape[-2:], dtype=torch.bool)
+    for stream in covering:
+        rgb, touched = stream.apply(frame.index, rgb)
+        changed = None if touched is None or changed is None else changed | touched
+    if mask is not None:
+        shown = mask.at(frame.index, *source.shape[-2:])
+        rgb = source.lerp(rgb, shown)
+        changed = (shown > VISIBLE) if changed is None else changed & (shown > VISIBLE)
+    return frame.with_rgb(rgb, changed)
+
+
+def check_tracks(options: RestoreOptions, tracks: Sequence[FaceTrack] | None) -> None:
+    """Refuse what can't go together.
+
+    Raises:
+        InvalidOption: tracks, and no face crop wanted.
+    """
+    if tracks is not None and options.whole_frame:
+        raise InvalidOption("Whole frames are wanted and face tracks are given; leave out one of the two.")

@@ -1,0 +1,209 @@
+"""The main job: a video goes in, the same video with its faces restored comes out.
+
+Memory stays constant: frames pass through, and only numbers are kept, on disk (:mod:`vividface_core.pipeline.resume`),
+so a run that was killed goes on at its first unfinished shot. The same steps over frames in memory:
+:func:`restore_frames`.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vividface_core.errors import InvalidOption, VividFaceError
+from vividface_core.faces.detect import FaceDetector
+from vividface_core.faces.identity_guard import TrackIdentity
+from vividface_core.faces.masks import ShownWhere
+from vividface_core.faces.parse import FaceParser
+from vividface_core.faces.select import check_spec
+from vividface_core.faces.track import FaceTrack
+from vividface_core.pipeline.options import COLORS, Listener, Plan, RestoreOptions, Result
+from vividface_core.pipeline.restoration import Restoration, check_tracks
+from vividface_core.pipeline.resume import Job
+from vividface_core.restorers.base import Restorer
+from vividface_core.runtime.prefetch import behind
+from vividface_core.video.frame import Frame
+from vividface_core.video.mux import assemble, check_output
+from vividface_core.video.presets import part_suffix
+from vividface_core.video.source import ClipFrames, VideoFrames
+from vividface_core.video.writer import VideoWriter
+
+__all__ = ["COLORS", "Listener", "Plan", "RestoreOptions", "Result", "restore_frames", "restore_video"]
+
+
+def restore_video(
+    source: str | Path | VideoFrames,
+    output: str | Path,
+    restorer: Restorer,
+    options: RestoreOptions | None = None,
+    *,
+    tracks: Sequence[FaceTrack] | None = None,
+    mask: ShownWhere | None = None,
+    resume: bool = False,
+    keep_unfinished: bool = True,
+    listener: Listener | None = None,
+    model_id: str | None = None,
+    detector: FaceDetector | None = None,
+    parser: FaceParser | None = None,
+    memory_limit: int | None = None,
+) -> Result:
+    """Restore the faces of ``source`` into ``output``.
+
+    Frame count, timestamps, audio, subtitles, colour tags and every pixel outside the restored faces stay as they
+    were (pixels: bit for bit in a lossless preset).
+
+    Args:
+        source: any video, a folder of images, or one image; :class:`~vividface_core.video.source.VideoFrames` for a
+            part of one.
+        output: file, or folder for the ``png`` preset. Appears only when it is complete.
+        tracks: the faces to restore; ``None``: they are looked for, and chosen as the options say.
+        mask: limits where the restoration shows.
+        keep_unfinished: keep the finished shots of an interrupted run for a resume.
+        model_id: what tells this checkpoint from another one; a resume refuses a different one.
+        memory_limit: bytes the model may use on its device; ``None``: what is free now.
+
+    Raises:
+        VividFaceError: see :mod:`vividface_core.errors`; the work folder is kept for a resume
+            if it holds a finished shot.
+    """
+    options, listener = options or RestoreOptions(), listener or Listener()
+    began, output = time.monotonic(), Path(output)
+    source = source if isinstance(source, VideoFrames) else VideoFrames(source)
+    if source.path.resolve() == output.resolve():
+        raise InvalidOption(f"The output {output} is the input itself; choose another name.")
+    check_output(output, options.preset, source.file)
+    check_spec(options.faces)
+    check_tracks(options, tracks)
+    request = {"source": _identity(source), "model": model_id or restorer.name, "options": asdict(options)}
+    if tracks is not None:
+        request["tracks"] = [track.to_json() for track in tracks]
+    if mask is not None:
+        request["mask"] = mask.fingerprint()
+    job = Job(output, request, resume=resume)
+    work = Restoration(source, restorer, options, listener, tracks=tracks, mask=mask, detector=detector,
+                       parser=parser, memory_limit=memory_limit, remember=_remembered(job))  # fmt: skip
+    try:
+        result = _to_file(work, output, job)
+    except BaseException as error:
+        if not keep_unfinished or (isinstance(error, VividFaceError) and not job.has_parts()):
+            job.remove()
+        raise
+    job.remove()
+    result.seconds = time.monotonic() - began
+    return result
+
+
+def restore_frames(
+    clip: Tensor,
+    restorer: Restorer,
+    options: RestoreOptions | None = None,
+    *,
+    tracks: Sequence[FaceTrack] | None = None,
+    mask: ShownWhere | None = None,
+    listener: Listener | None = None,
+    detector: FaceDetector | None = None,
+    parser: FaceParser | None = None,
+    memory_limit: int | None = None,
+) -> tuple[Tensor, Result]:
+    """Restore the faces of frames in memory: the steps of :func:`restore_video` without a file.
+
+    Args:
+        clip: ``[T, 3, H, W]``, float32, RGB, 0…1.
+
+    Returns:
+        A new tensor of the same shape; pixels outside the restored faces are equal to the input's.
+    """
+    options, listener = options or RestoreOptions(), listener or Listener()
+    began = time.monotonic()
+    check_spec(options.faces)
+    check_tracks(options, tracks)
+    work = Restoration(ClipFrames(clip), restorer, options, listener, tracks=tracks, mask=mask, detector=detector,
+                       parser=parser, memory_limit=memory_limit)  # fmt: skip
+    plan = work.plan()
+    output = torch.empty_like(clip, dtype=torch.float32)
+    for number in range(len(plan.shots)):
+        for frame in work.frames(number, plan):
+            output[frame.index] = frame.rgb()
+    result = _result(work, plan, None)
+    result.identity = work.finish()
+    result.seconds = time.monotonic() - began
+    return output, result
+
+
+def _identity(source: VideoFrames) -> dict[str, object]:
+    path = source.path
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    part = {} if source.is_whole else {"frames": [source.first, source.end, source.step]}
+    return {
+        "path": str(path.resolve()),
+        "bytes": sum(file.stat().st_size for file in files),
+        "modified": max((file.stat().st_mtime_ns for file in files), default=0),
+        **part,
+    }
+
+
+def _remembered(job: Job) -> Callable[[str, Callable[[], Any]], Any]:
+    def remember(name: str, make: Callable[[], Any]) -> Any:
+        stored = job.read_json(f"{name}.json")
+        if stored is None:
+            stored = make()
+            job.write_json(f"{name}.json", stored)
+        return stored
+
+    return remember
+
+
+def _result(work: Restoration, plan: Plan, output: Path | None) -> Result:
+    return Result(output, frames=plan.shots[-1].end, shots=len(plan.shots), tracks=sum(map(len, plan.tracks)),
+                  mask_source=work.mask_source, notices=work.notices)  # fmt: skip
+
+
+def _to_file(work: Restoration, output: Path, job: Job) -> Result:
+    plan = work.plan()
+    result = _result(work, plan, output)
+    if not plan.window_count and _pass_on(work, output, job):
+        return result
+    parts = [_part(work, number, plan, job, result) for number in range(len(plan.shots))]
+    for line in work.source.warnings:
+        work.notice(line)
+    for line in assemble(parts, plan.info, output, work.options.preset).notices:
+        work.notice(line)
+    result.identity = work.finish()
+    return result
+
+
+def _pass_on(work: Restoration, output: Path, job: Job) -> bool:
+    """Nothing is to be restored: copy the file, where input and output are of one kind."""
+    source = work.source.path
+    same = work.source.is_whole and source.is_file() and source.suffix.lower() == output.suffix.lower()
+    why = "The strength is 0" if work.options.strength == 0 else "No face was found to restore"
+    work.notice(f"{why}, so {'the file is copied' if same else 'all pictures are passed on'} unchanged.")
+    if same:
+        copy = job.folder / "copy"
+        shutil.copyfile(source, copy)
+        copy.replace(output)
+    return same
+
+
+def _part(work: Restoration, number: int, plan: Plan, job: Job, result: Result) -> Path:
+    """Restore one shot into a file of its own, or take the one that an earlier run finished."""
+    part = job.part(number, part_suffix(work.options.preset))
+    record = f"identity-{number:05d}.json"
+    if part.exists():
+        result.resumed_shots += 1
+        work.identity[number] = [TrackIdentity(**figure) for figure in job.read_json(record) or []]
+        return part
+    with VideoWriter(part, plan.info, work.options.preset) as writer:
+        with behind(writer.write, Frame.nbytes, most=plan.window) as write:
+            for frame in work.frames(number, plan):
+                write(frame)
+        # Before the part has its final name: whoever finds it finds its figures too.
+        job.write_json(record, [asdict(figure) for figure in work.identity[number]])
+    return part

@@ -1,0 +1,1 @@
+"""Restoring on several devices, one process each."""

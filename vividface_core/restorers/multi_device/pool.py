@@ -1,0 +1,156 @@
+"""One restorer a device, each in a process of its own: the windows of a video are shared among them."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import TimeoutError
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from vividface_core.errors import DeviceLost, InvalidOption
+from vividface_core.restorers.base import Progress, Restorer
+from vividface_core.restorers.multi_device.worker import Job, Load, Worker
+from vividface_core.restorers.multi_device.worker_group import Gang
+
+ATTEMPTS = 3
+"""Processes that may die over one clip before it is given up."""
+LOOK_EVERY = 0.2
+"""Seconds between two looks whether the run was stopped."""
+
+
+class DevicePool(Restorer):
+    """Restores clips on several devices at once. Close it, or use it in a ``with`` block.
+
+    A process that dies is started anew, and its clip is done again.
+
+    Args:
+        load: makes the restorer of one device.
+        devices: one process each; the same one may be named several times.
+        notice: called with what the processes have to tell.
+        together: they share each clip instead of taking one each: for a window that would take one device too long.
+
+    Raises:
+        VividFaceError: what ``load`` raised.
+        DeviceLost: a process ended before it was ready.
+    """
+
+    name: ClassVar[str] = "pool"
+
+    def __init__(
+        self, load: Load, devices: Sequence[torch.device], notice: Callable[[str], None], *, together: bool = False
+    ) -> None:
+        if not devices:
+            raise InvalidOption("Name at least one device.")
+        self.devices, self._notice = tuple(devices), notice
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._closed = threading.Event()
+        threads = max(1, torch.get_num_threads() // len(devices))
+        self._workers: list[Worker] | list[Gang] = (
+            [Gang(load, devices, threads, notice)]
+            if together
+            else [Worker(load, device, threads, notice) for device in devices]
+        )
+        try:
+            facts = [worker.start() for worker in self._workers][0]
+        except BaseException:
+            self.close()
+            raise
+        self._facts = facts
+        self.name = facts["name"]
+        self.frame_multiple, self.size_multiple = facts["frame_multiple"], facts["size_multiple"]
+        self.native_size, self.native_frames = facts["native_size"], facts["native_frames"]
+        self.parallel = 0 if together else len(devices)
+        self._threads = [threading.Thread(target=self._serve, args=(worker,), daemon=True) for worker in self._workers]
+        for thread in self._threads:
+            thread.start()
+
+    def __enter__(self) -> DevicePool:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all processes, at once."""
+        self._closed.set()
+        for worker in self._workers:
+            worker.stop()
+        for _ in self._workers:
+            self._jobs.put(None)
+
+    def submit(self, clip: Tensor, progress: Progress | None = None) -> Callable[[], Tensor]:
+        return self._ask("restore", (clip.detach().cpu().numpy(), None, 1.0), progress)
+
+    def restore(
+        self, clip: Tensor, *, mask: Tensor | None = None, strength: float = 1.0, progress: Progress | None = None
+    ) -> Tensor:
+        masks = None if mask is None else mask.detach().cpu().numpy()
+        return self._ask("restore", (clip.detach().cpu().numpy(), masks, strength), progress)().to(clip)
+
+    def memory_for(self, frames: int, height: int, width: int) -> int:
+        return self._ask("memory_for", (frames, height, width))()
+
+    def _ask(self, what: str, arguments: tuple, progress: Progress | None = None) -> Callable[[], Any]:
+        job = Job(what, arguments)
+        self._jobs.put(job)
+
+        def wait() -> Any:
+            while True:
+                try:
+                    return job.result.result(timeout=LOOK_EVERY)
+                except TimeoutError:
+                    if self._closed.is_set():
+                        raise DeviceLost("The device processes were closed while a clip was at work.") from None
+                    if progress is not None:
+                        progress(job.share)  # may raise: the user stopped
+
+        return wait
+
+    def _serve(self, worker: Worker | Gang) -> None:
+        """Hand jobs to one process until the pool is closed."""
+        while (job := self._jobs.get()) is not None and not self._closed.is_set():
+            try:
+                job.result.set_result(worker.run(job))
+            except (EOFError, OSError):
+                if not self._closed.is_set():
+                    self._lost(worker, job)
+            except BaseException as error:
+                job.result.set_exception(error)
+
+    def _lost(self, worker: Worker | Gang, job: Job) -> None:
+        """A process died over a job: start another one, and do the job again."""
+        job.deaths += 1
+        told = f"The process on {worker.device} ended ({worker.exit_status()})"
+        try:
+            worker.start()
+        except BaseException as error:
+            job.result.set_exception(error)
+            return
+        if job.deaths >= ATTEMPTS:
+            job.result.set_exception(DeviceLost(f"{told}, as did {ATTEMPTS - 1} before it over the same clip."))
+            return
+        self._notice(f"{told}; its clip is done again.")
+        self._jobs.put(job)
+
+    @property
+    def modules(self) -> dict[str, nn.Module]:
+        return {}  # they are elsewhere
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> DevicePool:
+        return self
+
+    @property
+    def weights(self) -> int:
+        return self._facts["weights"]
+
+    @property
+    def device(self) -> torch.device:
+        return self.devices[0]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self._facts["dtype"]

@@ -1,0 +1,170 @@
+"""A process with a restorer of its own, and what is said between it and the one that started it."""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import signal
+from collections.abc import Callable
+from concurrent.futures import Future
+from multiprocessing.connection import Connection
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from vividface_core.errors import DeviceLost, VividFaceError
+from vividface_core.restorers.base import Restorer
+from vividface_core.restorers.multi_device.meeting import Place, join
+
+FACTS = ("name", "frame_multiple", "size_multiple", "native_size", "native_frames", "weights", "dtype")
+
+Load = Callable[..., Restorer]
+"""``load(device=…)`` makes a restorer; it travels to other processes, so it must be importable by name."""
+
+
+class Said(NamedTuple):
+    """A process's answer."""
+
+    value: Any
+
+
+class Job:
+    """A question to a restorer elsewhere.
+
+    Attributes:
+        what: ``restore`` or ``memory_for``.
+        arguments: of it; clips and masks as arrays.
+        result: for whoever waits.
+        share: done so far.
+        deaths: processes that ended over it.
+    """
+
+    def __init__(self, what: str, arguments: tuple) -> None:
+        self.what, self.arguments = what, arguments
+        self.result: Future[Any] = Future()
+        self.share, self.deaths = 0.0, 0
+
+
+class Worker:
+    """A process with a restorer, seen from here."""
+
+    def __init__(self, load: Load, device: torch.device, threads: int, notice: Callable[[str], None]) -> None:
+        self._load, self.device, self._thread_count, self._notice = load, device, threads, notice
+        self._process: Any = None
+        self._starting = True
+        self.pipe: Connection | None = None
+
+    def start(self) -> dict[str, Any]:
+        """Start the process and wait until it is ready; returns its :data:`FACTS`."""
+        self.spawn()
+        return self._answer()
+
+    def spawn(self, place: Place | None = None) -> None:
+        """Start the process. What it says first are its :data:`FACTS`.
+
+        Args:
+            place: among several that work together, :class:`~vividface_core.restorers.multi_device.meeting.Place`.
+        """
+        context = multiprocessing.get_context("spawn")  # a fork would share CUDA's state
+        self.pipe, theirs = context.Pipe()
+        self._starting = True
+        self._process = context.Process(target=_work, args=(self._load, self.device, self._thread_count, theirs, place),
+                                        daemon=True)  # fmt: skip
+        self._process.start()
+        theirs.close()  # so that its end is noticed here
+
+    def run(self, job: Job) -> Any:
+        """Carry out a job there.
+
+        Raises:
+            EOFError, OSError: the process is gone.
+        """
+        self.send(job)
+        return self._answer(job)
+
+    def send(self, job: Job) -> None:
+        """Hand over a job without waiting for its result."""
+        self.pipe.send((job.what, job.arguments))
+
+    def _answer(self, job: Job | None = None) -> Any:
+        while (said := self.hear(job)) is None:
+            pass
+        return said.value
+
+    def hear(self, job: Job | None = None) -> Said | None:
+        """Wait for the process's next words; the result, if that is what they are.
+
+        Raises:
+            EOFError, OSError: the process is gone.
+            DeviceLost: it is gone before it was ready.
+            VividFaceError: it could not do it.
+        """
+        try:
+            kind, value = self.pipe.recv()
+        except EOFError:
+            if not self._starting:
+                raise
+            how = self.exit_status()
+            raise DeviceLost(f"The process on {self.device} ended before it was ready ({how}).") from None
+        if kind == "share" and job is not None:
+            job.share = value
+        elif kind == "notice":
+            self._notice(value)
+        elif kind == "error":
+            raise value
+        elif kind == "done":
+            self._starting = False
+            return Said(torch.from_numpy(value) if isinstance(value, np.ndarray) else value)
+        return None
+
+    def exit_status(self) -> str:
+        """How the process ended, in words."""
+        self._process.join(5)
+        code = self._process.exitcode
+        return f"signal {-code}" if code is not None and code < 0 else f"exit status {code}"
+
+    def stop(self) -> None:
+        if self._process is not None and self._process.is_alive():
+            self._process.kill()
+
+
+def _work(load: Load, device: torch.device, threads: int, pipe: Connection, place: Place | None) -> None:
+    """The process: restores what comes until the pipe closes."""
+    from vividface_core.restorers.oom_fallback import CarefulRestorer
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one who started us decides what Ctrl-C means
+    torch.set_num_threads(threads)
+    try:
+        restorer = load(device=device)
+        if place is None:
+            restorer = CarefulRestorer(restorer, lambda text: pipe.send(("notice", text)))
+        else:
+            join(restorer, device, place)  # if one went on by smaller steps, the others would wait for it for ever
+        pipe.send(("done", {fact: getattr(restorer, fact) for fact in FACTS}))
+        while True:
+            what, arguments = pipe.recv()
+            pipe.send(_carry_out(restorer, what, arguments, pipe))
+    except VividFaceError as error:
+        pipe.send(("error", error))
+    except (EOFError, OSError):
+        pass  # nobody is interested any more
+
+
+def _carry_out(restorer: Restorer, what: str, arguments: tuple, pipe: Connection) -> tuple[str, Any]:
+    try:
+        if what == "memory_for":
+            return "done", restorer.memory_for(*arguments)
+        clip, mask, strength = arguments
+        told = -math.inf
+
+        def progress(share: float) -> None:
+            nonlocal told
+            if share - told >= 0.01:
+                told = share
+                pipe.send(("share", share))
+
+        clip, mask = (None if array is None else torch.from_numpy(array).to(restorer.device) for array in (clip, mask))
+        return "done", restorer.restore(clip, mask=mask, strength=strength, progress=progress).cpu().numpy()
+    except VividFaceError as error:
+        return "error", error

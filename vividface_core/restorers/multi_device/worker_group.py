@@ -1,0 +1,84 @@
+"""Several processes that work on one clip together: each has all weights and a share of the denoiser's tokens."""
+
+from __future__ import annotations
+
+import tempfile
+import uuid
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vividface_core.restorers.multi_device.meeting import Place
+from vividface_core.restorers.multi_device.worker import Job, Load, Worker
+
+
+class Gang:
+    """One worker a device; to a pool they are one. What one of them can't do, all of them stop doing.
+
+    Args:
+        load: makes the restorer of one device.
+        devices: one process each.
+        threads: for each process.
+        notice: called with what the processes have to tell.
+    """
+
+    def __init__(
+        self, load: Load, devices: Sequence[torch.device], threads: int, notice: Callable[[str], None]
+    ) -> None:
+        self._workers = [Worker(load, device, threads, notice) for device in devices]
+        self.device = ", ".join(map(str, devices))
+        self._ready = False
+
+    def start(self) -> dict[str, Any]:
+        """Start all processes anew and wait until they have found each other."""
+        self.stop()
+        meeting = Path(tempfile.gettempdir()) / f"vividface-{uuid.uuid4().hex}"
+        for rank, worker in enumerate(self._workers):
+            worker.spawn(Place(meeting.as_uri(), rank, len(self._workers)))
+        try:
+            facts = self._all()
+        finally:
+            meeting.unlink(missing_ok=True)
+        self._ready = True
+        return facts
+
+    def run(self, job: Job) -> Any:
+        """Carry out a job, all on the same one; what the first one has to say is the result.
+
+        Raises:
+            EOFError, OSError: a process is gone.
+            VividFaceError: what one of them could not do.
+        """
+        if not self._ready:
+            self.start()
+        return self._all(job)
+
+    def _all(self, job: Job | None = None) -> Any:
+        """Everybody's answer to a job, or, without one, to having been started."""
+        results: dict[Worker, Any] = {}
+        try:
+            for worker in self._workers if job is not None else ():
+                worker.send(job)
+            while len(results) < len(self._workers):
+                busy = {worker.pipe: worker for worker in self._workers if worker not in results}
+                for pipe in wait(list(busy)):
+                    worker = busy[pipe]
+                    first = worker is self._workers[0]
+                    if (said := worker.hear(job if first else None)) is not None:
+                        results[worker] = said.value
+        except BaseException:
+            self._ready = False
+            self.stop()  # the others wait for the one that gave up
+            raise
+        return results[self._workers[0]]
+
+    def exit_status(self) -> str:
+        """How the processes ended, in words."""
+        return ", ".join(worker.exit_status() for worker in self._workers)
+
+    def stop(self) -> None:
+        for worker in self._workers:
+            worker.stop()

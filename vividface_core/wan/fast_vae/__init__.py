@@ -1,0 +1,1 @@
+"""The VAE as streams of tiles, with the same results up to rounding."""

@@ -1,0 +1,1 @@
+"""Opt-in speed and memory of the transformer."""

@@ -1,0 +1,78 @@
+"""A pass of the denoiser recorded once and replayed, where a CUDA device gets the same size again and again.
+
+A recording spares the processor the launching of some thousand kernels. That shows where they are short: small sizes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from vividface_core.errors import InvalidOption, first_line
+from vividface_core.wan.folded_transformer import FoldedDenoiser
+
+log = logging.getLogger(__name__)
+Pass = Callable[[Tensor, Callable[[int], None] | None], Tensor]
+
+
+class GraphedDenoiser:
+    """Calls a denoiser; from the second pass of one size on, through a CUDA graph.
+
+    A graph holds addresses: it is thrown away when the size, or the place of any weight, is another one, as after a
+    host has moved the module. The memory of a pass stays with it.
+
+    Args:
+        denoiser: whose weights are watched.
+        run: a pass of it, the compiled one for example; ``None``: its own.
+    """
+
+    def __init__(self, denoiser: FoldedDenoiser, run: Pass | None = None) -> None:
+        self._denoiser, self._run = denoiser, run or denoiser
+        self._key: tuple[int, ...] = ()
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._input = self._output = torch.empty(0)
+        self._works = True
+
+    def __call__(self, latent: Tensor, tell: Callable[[int], None] | None = None) -> Tensor:
+        """As :meth:`~vividface_core.wan.folded_transformer.FoldedDenoiser.forward`; a replay tells of all blocks at
+        once."""
+        weight = self._denoiser.patch_embedding.weight
+        if not self._works or weight.device.type != "cuda":
+            return self._run(latent, tell)
+        key = (*latent.shape, *(t.data_ptr() for t in (*self._denoiser.parameters(), *self._denoiser.buffers())))
+        if key != self._key:
+            # The first pass of a size chooses kernels and fills tables, which a recording may not do.
+            self._key, self._graph, self._input, self._output = key, None, torch.empty(0), torch.empty(0)
+            return self._run(latent, tell)
+        latent = latent.to(weight.device, weight.dtype)
+        if self._graph is None and not self._record(latent):
+            return self._run(latent, tell)
+        self._input.copy_(latent)
+        self._graph.replay()
+        if tell is not None:
+            tell(len(self._denoiser.blocks))
+        return self._output.clone()
+
+    def _record(self, latent: Tensor) -> bool:
+        self._input, graph = latent.clone(), torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph):
+                self._output = self._run(self._input, None)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            self._works = False
+            told = first_line(error)
+            log.warning("The denoiser could not be recorded and runs as it is, with the same result: %s", told)
+            return False
+        self._graph = graph
+        return True
+
+
+def check_graphs(device: torch.device) -> None:
+    """Raises InvalidOption unless the device records graphs."""
+    if device.type != "cuda":
+        raise InvalidOption(f"CUDA graphs need a CUDA device; this is {device}. Leave them out.")

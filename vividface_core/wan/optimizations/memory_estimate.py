@@ -1,0 +1,110 @@
+"""How much memory each stage takes, from the configs alone.
+
+Every estimate is: the largest feature map × how many of its size live at once, plus what the stage remembers. The
+factors were measured (tests/core/restorers/test_one_step.py keeps them honest).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vividface_core.wan.fast_vae.stages import LARGE, LEVELS, TOGETHER
+from vividface_core.wan.folded_transformer import TOKENS
+from vividface_core.wan.vae import spatial_ratio, temporal_ratio
+
+SCRATCH = 128 << 20
+"""What the libraries of convolution and attention set aside for themselves, whatever the size."""
+CONV_MAPS = 6
+"""Maps alive in a residual block: shortcut, normed, padded with the remembered frames, result, and scratch."""
+
+
+FAST_MAPS = 3
+"""Maps alive in a residual block of the fast path: shortcut, result, and normed behind the remembered frames."""
+AROUND = 64
+"""Pixels around a tile that most of its maps show too."""
+
+
+def encoder_bytes(
+    config: Any, frames: int, height: int, width: int, item: int, plain: bool = True, tile: int | None = None
+) -> int:
+    """Peak of encoding ``frames`` frames of ``height``×``width`` pixels after earlier ones; ``item`` bytes a value."""
+    patch = config.patch_size or 1
+    whole, widths = height * width // patch**2, [config.base_dim * m for m in [1, *config.dim_mult]]
+    height, width = _seen(height, width, tile)
+    area = height * width // patch**2
+    peak = memory = 0
+    for level, (narrow, wide) in enumerate(zip(widths, widths[1:])):
+        peak = max(peak, _block(max(narrow, wide) * area * item, frames, plain))
+        memory += 2 * area * (narrow + (2 * config.num_res_blocks - 1) * wide) * item
+        if level < len(config.dim_mult) - 1:
+            # Below some levels tiles have become a whole map.
+            area = area // 4 if level + 1 < LEVELS else whole // 4 ** (level + 1)
+            if config.temperal_downsample[level]:
+                frames = max(1, frames // 2)
+    return peak + memory + 2 * area * 4 * widths[-1] * item
+
+
+def decoder_bytes(
+    config: Any, latents: int, height: int, width: int, item: int, plain: bool = True, tile: int | None = None
+) -> int:
+    """Peak of decoding ``latents`` latent frames of ``height``×``width`` cells after earlier ones."""
+    cell = spatial_ratio(config)
+    height, width = (side // cell for side in _seen(height * cell, width * cell, tile))
+    base, multipliers = config.decoder_base_dim or config.base_dim, config.dim_mult[::-1]
+    widths = [base * m for m in [multipliers[0], *multipliers]]
+    upsample = config.temperal_downsample[::-1]
+    area, frames = height * width, latents
+    peak, memory = 0, 2 * area * 4 * widths[0] * item
+    for level, (before, wide) in enumerate(zip(widths, widths[1:])):
+        if level and not config.is_residual:
+            before //= 2
+        peak = max(peak, _block(max(before, wide) * area * item, frames, plain))
+        memory += 2 * area * (before + (2 * config.num_res_blocks + 1) * wide) * item
+        if level < len(config.dim_mult) - 1:
+            frames *= 2 if upsample[level] else 1
+            area *= 4
+            # In the plain path the upsampled map exists in fp32 as well, whatever the type.
+            maps = (2 * item + (4 if plain else 0)) * wide + (2 * item * wide if config.is_residual else 0)
+            peak = max(peak, maps * frames * area)
+    pictures = 3 * 3 * 4 * latents * temporal_ratio(config) * area * (config.patch_size or 1) ** 2
+    return peak + memory + pictures
+
+
+def between_bytes(config: Any, frames: int, height: int, width: int, item: int) -> int:
+    """All frames' maps between the part of the encoder or decoder that runs in tiles and the other."""
+    patch, levels = config.patch_size or 1, len(config.dim_mult) - 1
+    tiled = min(LEVELS, levels)
+    cells, slow = height * width // patch**2, sum(config.temperal_downsample[:tiled])
+    encoder = config.base_dim * config.dim_mult[tiled - 1] * (frames >> slow) * cells // 4**tiled
+    last = (config.decoder_base_dim or config.base_dim) * config.dim_mult[-1]
+    decoder = last * frames // temporal_ratio(config) * cells // 4**levels
+    return item * max(encoder, decoder)
+
+
+def _block(frame: int, frames: int, plain: bool) -> int:
+    """Peak of a residual block over maps of ``frame`` bytes a frame."""
+    if plain:
+        return CONV_MAPS * (frames + 2) * frame
+    # Large maps are computed a few frames at a time, while one map of all of them waits.
+    together = min(frames, TOGETHER) if frames * frame > LARGE else frames
+    return (FAST_MAPS * (together + 1) + (frames if together < frames else 0)) * frame
+
+
+def _seen(height: int, width: int, tile: int | None) -> tuple[int, int]:
+    return (height, width) if tile is None else (min(height, tile + 2 * AROUND), min(width, tile + 2 * AROUND))
+
+
+def denoiser_bytes(
+    config: Any, latent_frames: int, height: int, width: int, item: int, plain: bool = True
+) -> int:
+    """Peak of one pass over a latent, with an attention that does not hold its matrix."""
+    _, patch_height, patch_width = config.patch_size
+    tokens = latent_frames * (height // patch_height) * (width // patch_width)
+    inner, depth = config.num_attention_heads * config.attention_head_dim, config.attention_head_dim
+    if plain:
+        feed_forward = 2 * item * config.ffn_dim + item * inner
+        return tokens * (3 * 4 * inner + max(7 * item * inner + 2 * 4 * depth, feed_forward))
+    # Queries and keys are turned in fp32; what follows attention sees a few tokens at a time.
+    attention = tokens * inner * (7 * item + (8 if item < 4 else 0))
+    feed_forward = min(tokens, TOKENS) * item * (3 * config.ffn_dim // 2 + 2 * inner)
+    return tokens * (inner * item + 4 * depth) + max(attention, feed_forward)

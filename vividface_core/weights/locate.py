@@ -1,0 +1,117 @@
+"""Where checkpoints lie: in the folders that the host names, then in ``$VIVIDFACE_MODELS`` (``~/.cache/vividface`` if
+unset)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from vividface_core.errors import InvalidOption, MissingWeights
+from vividface_core.io.hub import HubFile, fetch
+from vividface_core.io.tensors import SUFFIXES, shard_names
+from vividface_core.wan.empty_prompt import FILE_NAME as PROMPT_FILE
+from vividface_core.weights.catalog import TABLE, UMT5, Entry
+from vividface_core.weights.convert import CARD
+from vividface_core.weights.detect import CheckpointInfo, folder_kind, format_of, local_checkpoints, size_of
+
+ASSETS = Path(__file__).parents[1] / "assets"
+
+
+def model_folders(folders: Iterable[str | Path] | None = None) -> list[Path]:
+    """Where to look: ``folders``, then the default one. They need not exist."""
+    default = Path(os.environ.get("VIVIDFACE_MODELS") or Path.home() / ".cache" / "vividface")
+    return [*map(Path, folders or ()), default]
+
+
+def where(name: str | Path, folders: Iterable[str | Path] | None = None) -> Path:
+    """The folder (or single file) of a checkpoint.
+
+    Args:
+        name: of :data:`TABLE`, of something in one of the folders, or a path.
+
+    Raises:
+        MissingWeights: known, but not here; tells each file, the folder for it and its address.
+        InvalidOption: no such name; lists the known ones.
+    """
+    text, places = str(name), model_folders(folders)
+    if text in TABLE:
+        return _known(text, places)
+    for candidate in [Path(text).expanduser(), *(place / text for place in places)]:
+        if candidate.exists():
+            return candidate
+    if Path(text).suffix in SUFFIXES or os.sep in text or "/" in text:
+        raise MissingWeights(f"There is no checkpoint at {text}, nor under {', '.join(map(str, places))}.")
+    names = [*TABLE, *(info.name for info in local_checkpoints(places))]
+    raise InvalidOption(
+        f"No checkpoint is called {text!r}. Known are {', '.join(dict.fromkeys(names))}; or give a path."
+    )
+
+
+def _known(name: str, places: Sequence[Path]) -> Path:
+    entry = TABLE[name]
+    if not entry.files:
+        if not (ASSETS / name / CARD).is_file():
+            raise MissingWeights(
+                f"{name} belongs into {ASSETS / name}, as part of the installation, and isn't there: install anew, "
+                "or make it with the commands in docs/nano.md."
+            )
+        return ASSETS / name
+    candidates = [candidate for place in places for candidate in (place / name, place)]
+    for candidate in candidates:
+        if folder_kind(candidate) in ("checkpoint folder", "diffusers folder") or not _absent(entry, candidate):
+            return candidate
+    best = min(candidates[::2], key=lambda folder: len(_absent(entry, folder)))
+    lines = "; ".join(f"{file.path} from {file.address}" for file in _absent(entry, best))
+    raise MissingWeights(
+        f"{name} is not here. Fetch it with 'vividface models download {name}', or put into {best}: {lines}"
+    )
+
+
+def _absent(entry: Entry, folder: Path) -> list[HubFile]:
+    """Files of the entry that are not in ``folder``. The text encoder has done its duty once the prompt is there."""
+    absent = [file for file in entry.files if not (folder / file.path).is_file()]
+    if (folder / PROMPT_FILE).is_file():
+        absent = [file for file in absent if file is not UMT5 and not file.path.startswith("text_encoder/")]
+    return absent
+
+
+def download(name: str, folder: str | Path | None = None, progress: Callable[[float], None] | None = None) -> Path:
+    """Fetch all files of a known checkpoint into ``folder/name`` (default: the models folder); resumes.
+
+    Raises:
+        InvalidOption: no such name. MissingWeights, UnsupportedCheckpoint: see :func:`vividface_core.io.hub.fetch`.
+    """
+    if name not in TABLE:
+        raise InvalidOption(f"No checkpoint is called {name!r}. Known are {', '.join(TABLE)}.")
+    if not TABLE[name].files:
+        return where(name)
+    target = (Path(folder) if folder else model_folders()[-1]) / name
+    files = _absent(TABLE[name], target) + [file for file in TABLE[name].files if file.path.endswith(".index.json")]
+    files = sorted(dict.fromkeys(files), key=lambda file: not file.path.endswith(".json"))
+    report = progress or (lambda share: None)
+    for done, file in enumerate(files):  # grows by the shards that an index names
+        total = len(files)
+        path = fetch(file, target, lambda part, done=done, total=total: report((done + part) / total))
+        if file.path.endswith(".index.json"):
+            parent = file.path.rpartition("/")[0]
+            files += [HubFile(file.repo, f"{parent}/{shard}") for shard in shard_names(path)]
+    report(1.0)
+    return target
+
+
+def list_checkpoints(folders: Iterable[str | Path] | None = None) -> list[CheckpointInfo]:
+    """The known checkpoints, here or not, and what else lies in the model folders."""
+    found = []
+    for name, entry in TABLE.items():
+        try:
+            path = where(name, folders)
+            found.append(
+                CheckpointInfo(
+                    name, folder_kind(path) or "loose files", path, entry.licence, size_of(path), entry.summary,
+                    format=format_of(path) if folder_kind(path) else "",
+                )  # fmt: skip
+            )
+        except MissingWeights:
+            found.append(CheckpointInfo(name, "missing", licence=entry.licence, summary=entry.summary))
+    return found + [info for info in local_checkpoints(model_folders(folders)) if info.name not in TABLE]

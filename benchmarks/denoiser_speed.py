@@ -60,8 +60,8 @@ def load(args: argparse.Namespace, dtype: Any = None) -> tuple[dict[str, Any], A
 def latent_of(args: argparse.Namespace) -> Any:
     import torch
 
-    chance = torch.Generator().manual_seed(5)
-    return torch.randn(1, 16, *args.clip.latent, generator=chance)
+    rng = torch.Generator().manual_seed(5)
+    return torch.randn(1, 16, *args.clip.latent, generator=rng)
 
 
 def compare(output: Any, wanted: Any) -> dict[str, float]:
@@ -77,7 +77,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     """
     import torch
 
-    from vividface_core.restorers.base import bytes_held
+    from vividface_core.restorers.base import module_bytes
 
     reference, latent = None, latent_of(args)
     with torch.inference_mode():
@@ -107,7 +107,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         "tokens": tokens, "seconds": seconds, "medians": medians,
         "ratio": medians["plain"] / medians["ours"], "processor": work,
         "processor ratio": work["plain"] / work["ours"],
-        "weights": {form: bytes_held(modules[form]) for form in FORMS},
+        "weights": {form: module_bytes(modules[form]) for form in FORMS},
         "ours to plain": compare(outputs["ours"], outputs["plain"]),
     }  # fmt: skip
     if reference is not None:
@@ -121,7 +121,7 @@ def alone(args: argparse.Namespace) -> dict[str, int]:
     import torch
 
     from vividface_core.cli.progress import peak_memory
-    from vividface_core.restorers.base import bytes_held
+    from vividface_core.restorers.base import module_bytes
     from vividface_core.runtime.devices import pick_dtype
     from vividface_core.wan.optimizations.memory_estimate import denoiser_bytes
 
@@ -146,7 +146,7 @@ def alone(args: argparse.Namespace) -> dict[str, int]:
             _reset_peak()
             run(latent)
             more = peak_memory() - before
-    return {"weights": bytes_held(module), "pass": more, "estimated": estimated}
+    return {"weights": module_bytes(module), "pass": more, "estimated": estimated}
 
 
 def _resident() -> int:

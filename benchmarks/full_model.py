@@ -117,16 +117,16 @@ def _diffusers(args: argparse.Namespace, device: Any, dtype: Any) -> Run:
 def _ours(args: argparse.Namespace, device: Any, dtype: Any) -> Run:
     import torch
 
-    from vividface_core.restorers.one_step import SHARES, OneStepRestorer
+    from vividface_core.restorers.one_step import STAGE_SHARES, OneStepRestorer
 
-    ends = {"encode": SHARES["encode"], "denoise": SHARES["encode"] + SHARES["denoise"]}
+    ends = {"encode": STAGE_SHARES["encode"], "denoise": STAGE_SHARES["encode"] + STAGE_SHARES["denoise"]}
     options = {"compile": True} if args.one == "ours-compiled" else {}
     if args.one == "ours-low-memory":
         options = {"offload": True}
     vae, transformer, prompt = _modules(args, "cpu" if options.get("offload") else device, dtype)
     restorer = OneStepRestorer(vae, transformer, prompt, device=device, dtype=dtype, **options)
     if args.one == "ours-low-memory":
-        while restorer.economise():
+        while restorer.reduce_memory():
             pass
     del vae, transformer
 

@@ -115,7 +115,7 @@ def measure(model: str, frames: int, draws: int) -> list[dict]:
     entries = []
     for draw in range(draws):
         for number, (clip, truth) in enumerate(people.clips):
-            degradation = DegradationRanges().draw((draw + 1) * FIRST_SEED + number)
+            degradation = DegradationRanges().sample((draw + 1) * FIRST_SEED + number)
             given = degradation(truth)
             track = follow(given, detector)
             if track is None:

@@ -35,13 +35,13 @@ from benchmarks.prefilter_material import (
 )
 from training.curation import clip_stats
 from training.curation import duplicates as hashing
-from training.curation.clip_stats import Figures, Tools, measure_clip
+from training.curation.clip_stats import ClipStats, Tools, measure_clip
 from training.curation.duplicates import clip_hash, distances, find_duplicates
 from training.curation.reference_clips import CLIPS, FRAMES
-from training.curation.thresholds import CHECKS, Limits
+from training.curation.thresholds import CHECKS, Thresholds
 from vividface_core.io.tensors import write_json
 
-LIMITS = Limits(min_face_side=44)
+LIMITS = Thresholds(min_face_side=44)
 """The previews are 350 pixels wide and their faces down to 45, so size is judged at 44 here instead of 64."""
 LOST = "lost"
 SIDES = (24, 32, 48, 64, 96)
@@ -53,7 +53,7 @@ class Outcome:
 
     sample: Sample
     causes: tuple[str, ...]
-    figures: Figures | None = None
+    figures: ClipStats | None = None
     hash: str = ""
 
     @property
@@ -86,7 +86,7 @@ def _record(folder: Path, sample: Sample) -> Path:
     return folder / f"{sample.name}.figures{clip_stats.VERSION}.{hashing.VERSION}.json"
 
 
-def outcomes(folder: Path, half: str, limits: Limits = LIMITS) -> list[Outcome]:
+def outcomes(folder: Path, half: str, limits: Thresholds = LIMITS) -> list[Outcome]:
     """Of every file of a half."""
     found = []
     for sample in samples():
@@ -96,7 +96,7 @@ def outcomes(folder: Path, half: str, limits: Limits = LIMITS) -> list[Outcome]:
         if "figures" not in record:
             found.append(Outcome(sample, (f"{LOST}: {record['frames']} of {FRAMES} frames with this face",)))
             continue
-        measured = Figures.from_json(record["figures"])
+        measured = ClipStats.from_json(record["figures"])
         found.append(Outcome(sample, limits.faults(measured), measured, record["hash"]))
     return found
 
@@ -143,7 +143,7 @@ def checks_table(found: list[Outcome]) -> Iterator[str]:
         yield f"| {check} | {len(fired)} | {right} of {len(meant)} | {precision} | {recall} | {wrong} |"
 
 
-def figures_table(found: list[Outcome], limits: Limits = LIMITS) -> Iterator[str]:
+def figures_table(found: list[Outcome], limits: Thresholds = LIMITS) -> Iterator[str]:
     """What the limits lie between: quantiles of clips without a fault and of those with it."""
     yield "| figure | limit | untouched: least | half | most | with the fault: least | half | most |"
     yield "|---|---|---|---|---|---|---|---|"
@@ -161,7 +161,7 @@ def _values(found: list[Outcome], name: str) -> list[float]:
     return [value for value in values if value is not None]
 
 
-def duplicates_table(found: list[Outcome], limits: Limits = LIMITS) -> Iterator[str]:
+def duplicates_table(found: list[Outcome], limits: Thresholds = LIMITS) -> Iterator[str]:
     """Pairs by what they are, and what is found of them."""
     kinds: dict[str, list[tuple[float, float]]] = {name: [] for name in (*TWINS, "two copies", LATER, "another moment "
                                                    "of the same video", "others")}  # fmt: skip
@@ -193,7 +193,7 @@ def _kind(one: Sample, other: Sample) -> str:
     return "" if LATER in changes else "two copies"
 
 
-def _kept(found: list[Outcome], limits: Limits) -> str:
+def _kept(found: list[Outcome], limits: Thresholds) -> str:
     ones = [one for one in found if one.hash and not one.sample.fault and one.sample.change != LATER]
     rows = [(one.sample.name, one.hash, one.figures.sharpness * one.figures.face_side) for one in ones]
     duplicates = find_duplicates(rows, limits)
@@ -206,7 +206,7 @@ def _kept(found: list[Outcome], limits: Limits) -> str:
 
 def sizes_table(folder: Path) -> Iterator[str]:
     """What smaller faces still tell: likeness (cosine) of a face resized to a side with itself at its own."""
-    from training.curation.thresholds import Limits
+    from training.curation.thresholds import Thresholds
     from vividface_core.faces.embed import load_embedder
 
     embedder, likeness = load_embedder(), {side: [] for side in SIDES}
@@ -228,7 +228,7 @@ def sizes_table(folder: Path) -> Iterator[str]:
     for word, share in (("half", 0.5), ("least", 0.0)):
         row = " | ".join(f"{np.quantile(values, share):.2f}" for values in likeness.values())
         yield f"| likeness, {word} of {len(likeness[SIDES[0]])} faces | {row} |"
-    yield f"\nThe default limit is {Limits().min_face_side:g}."
+    yield f"\nThe default limit is {Thresholds().min_face_side:g}."
 
 
 def between_halves(folder: Path) -> float:

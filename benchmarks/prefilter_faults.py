@@ -21,14 +21,14 @@ class Scene:
         frames: whole frames ``[T, 3, H, W]``.
         boxes, landmarks: of the face, ``[T, 4]`` and ``[T, 5, 2]``, pixels.
         thing: another clip's picture ``[3, h, w]``, for things that cover the face.
-        draw: where chance comes from.
+        rng: where chance comes from.
     """
 
     frames: Tensor
     boxes: np.ndarray
     landmarks: np.ndarray
     thing: Tensor
-    draw: np.random.Generator
+    rng: np.random.Generator
 
     @property
     def side(self) -> float:
@@ -40,7 +40,7 @@ class Scene:
         return np.median((self.boxes[:, :2] + self.boxes[:, 2:]) / 2, axis=0)
 
     def between(self, low: float, high: float) -> float:
-        return float(self.draw.uniform(low, high))
+        return float(self.rng.uniform(low, high))
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def flat(scene: Scene) -> Tensor:
 
 def noisy(scene: Scene) -> Tensor:
     """Gaussian noise of 22 to 35 units of 255."""
-    noise = torch.from_numpy(scene.draw.standard_normal(scene.frames.shape).astype(np.float32))
+    noise = torch.from_numpy(scene.rng.standard_normal(scene.frames.shape).astype(np.float32))
     return scene.frames + noise * (scene.between(22, 35) / 255)
 
 
@@ -125,7 +125,7 @@ def cut_off(scene: Scene) -> Copy:
     """The picture ends 30 to 45 % into the face, at the left, the right or below."""
     height, width = scene.frames.shape[-2:]
     (low_x, low_y), (high_x, high_y) = np.median(scene.boxes, axis=0).reshape(2, 2)
-    share, where = scene.between(0.30, 0.45), scene.draw.integers(3)
+    share, where = scene.between(0.30, 0.45), scene.rng.integers(3)
     if where == 0:
         start = round(low_x + share * (high_x - low_x))
         return Copy(scene.frames[..., max(0, start) :], scene.centre - (max(0, start), 0))
@@ -136,7 +136,7 @@ def cut_off(scene: Scene) -> Copy:
 
 def shaken(scene: Scene) -> Tensor:
     """Every frame jumps by up to 45 % of the face's side."""
-    jumps = scene.draw.uniform(-0.45, 0.45, (len(scene.frames), 2)) * scene.side
+    jumps = scene.rng.uniform(-0.45, 0.45, (len(scene.frames), 2)) * scene.side
     return torch.stack([torch.roll(frame, tuple(np.round(jump).astype(int).tolist()), (1, 2))
                         for frame, jump in zip(scene.frames, jumps)])  # fmt: skip
 
@@ -153,15 +153,15 @@ def thing_on_eyes(scene: Scene) -> Tensor:
 
 def hand(scene: Scene) -> Tensor:
     """Four fingers in the person's own skin colour over an eye and the cheek below, or over the mouth."""
-    return _cover(scene, int(scene.draw.choice([1, 2, 3])), None, (1.15, 1.25))
+    return _cover(scene, int(scene.rng.choice([1, 2, 3])), None, (1.15, 1.25))
 
 
 def _patch(scene: Scene) -> Tensor:
     """A square out of another clip's border, without its face."""
     _, height, width = scene.thing.shape
     side = min(height, width) // 3
-    left = 0 if scene.draw.random() < 0.5 else width - side
-    top = int(scene.draw.integers(height - side))
+    left = 0 if scene.rng.random() < 0.5 else width - side
+    top = int(scene.rng.integers(height - side))
     return scene.thing[:, top : top + side, left : left + side]
 
 

@@ -127,11 +127,11 @@ def make(sample: Sample, untouched: Path, track: FaceTrack, path: Path) -> np.nd
 
 
 def _scene(sample: Sample, frames: Tensor, track: FaceTrack) -> Scene:
-    draw = np.random.default_rng(zlib.crc32(sample.name.encode()))
+    rng = np.random.default_rng(zlib.crc32(sample.name.encode()))
     others = [clip for clip in CLIPS if clip.half == sample.clip.half and clip.file != sample.clip.file]
-    thing = others[int(draw.integers(len(others)))].read()[0]
+    thing = others[int(rng.integers(len(others)))].read()[0]
     places = np.clip(np.arange(len(frames)) - track.first, 0, len(track.boxes) - 1)
-    return Scene(frames, track.boxes[places], track.landmarks[places], thing, draw)
+    return Scene(frames, track.boxes[places], track.landmarks[places], thing, rng)
 
 
 def prepare(folder: Path, share: tuple[int, int], report: Callable[[int, int, str], None]) -> None:

@@ -13,8 +13,8 @@ from vividface_core.errors import InvalidOption
 from vividface_core.video.proxy import is_playable, write_proxy
 from vividface_core.video.source import VideoFrames
 
-from .bridge.paths import fresh_file, served_at
-from .bridge.progress import NodeListener
+from .bridge.paths import temp_path, view_params
+from .bridge.progress import NodeCallbacks
 from .bridge.schema import advanced, schema
 from .bridge.video import in_memory, source_of
 
@@ -46,8 +46,8 @@ class CompareVideo(io.ComfyNode):
 
     @classmethod
     def execute(cls, before: Any, after: Any, fps: float) -> io.NodeOutput:
-        listener = NodeListener(cls.hidden.unique_id)
-        shown = {name: playable(given, fps, listener) for name, given in (("before", before), ("after", after))}
+        callbacks = NodeCallbacks(cls.hidden.unique_id)
+        shown = {name: playable(given, fps, callbacks) for name, given in (("before", before), ("after", after))}
         sizes = {name: (one["width"], one["height"]) for name, one in shown.items()}
         a, b = sizes.values()
         if abs(a[0] * b[1] / (a[1] * b[0]) - 1) > SAME_SHAPE:
@@ -56,7 +56,7 @@ class CompareVideo(io.ComfyNode):
         return io.NodeOutput(ui={"vividface_compare": [shown]})
 
 
-def playable(given: Any, fps: float, listener: NodeListener) -> dict[str, Any]:
+def playable(given: Any, fps: float, callbacks: NodeCallbacks) -> dict[str, Any]:
     """Where the page finds it (``filename``, ``subfolder``, ``type``), with ``fps``, ``frames``, ``width``, ``height``.
 
     A file that the page can play and may ask for is shown as it is; anything else as a copy.
@@ -64,7 +64,7 @@ def playable(given: Any, fps: float, listener: NodeListener) -> dict[str, Any]:
     if isinstance(given, torch.Tensor) or in_memory(given):
         parts = given.get_components() if not isinstance(given, torch.Tensor) else Types.VideoComponents(
             images=given, audio=None, frame_rate=Fraction(round(fps * 1000), 1000))  # fmt: skip
-        path = fresh_file(".mp4")
+        path = temp_path(".mp4")
         # 4:2:0 wants even sides.
         height, width = (side - side % 2 for side in parts.images.shape[1:3])
         even = Types.VideoComponents(images=parts.images[:, :height, :width, :3], audio=parts.audio,
@@ -72,9 +72,9 @@ def playable(given: Any, fps: float, listener: NodeListener) -> dict[str, Any]:
         InputImpl.VideoFromComponents(even).save_to(str(path))
         return _told(path)
     with source_of(given) as source:
-        if source.is_whole and is_playable(source.info) and served_at(source.path) is not None:
+        if source.is_whole and is_playable(source.info) and view_params(source.path) is not None:
             return _told(source.path)
-        return _told(write_proxy(source, fresh_file(".mp4"), partial(listener.progress, "restore")))
+        return _told(write_proxy(source, temp_path(".mp4"), partial(callbacks.progress, "restore")))
 
 
 def _told(path: Any) -> dict[str, Any]:
@@ -82,4 +82,4 @@ def _told(path: Any) -> dict[str, Any]:
     (width, height), count = source.size, source.count
     if count is None:
         count = sum(1 for _ in source.read())
-    return {**served_at(path), "fps": float(source.info.fps), "frames": count, "width": width, "height": height}
+    return {**view_params(path), "fps": float(source.info.fps), "frames": count, "width": width, "height": height}

@@ -9,8 +9,8 @@ from comfy_api.latest import InputImpl, Types, io
 from vividface_core.degrade import degrade_video
 
 from .bridge.degrading import PARAMETERS_TIP, check, common_inputs, degrade_images, preset_of, to_json
-from .bridge.paths import fresh_file
-from .bridge.progress import NodeListener
+from .bridge.paths import temp_path
+from .bridge.progress import NodeCallbacks
 from .bridge.schema import advanced, schema
 from .bridge.video import in_memory, source_of
 
@@ -52,13 +52,13 @@ class DegradeSynth(io.ComfyNode):
     @classmethod
     def execute(cls, video: Any, preset: str, seed: int, overrides: str, encoding: str,
                 **numbers: Any) -> io.NodeOutput:  # fmt: skip
-        listener, chosen = NodeListener(cls.hidden.unique_id), preset_of(preset, overrides, **numbers)
+        callbacks, chosen = NodeCallbacks(cls.hidden.unique_id), preset_of(preset, overrides, **numbers)
         if in_memory(video):
             parts = video.get_components()
-            images, parameters = degrade_images(parts.images, chosen, seed, listener)
+            images, parameters = degrade_images(parts.images, chosen, seed, callbacks)
             return io.NodeOutput(InputImpl.VideoFromComponents(Types.VideoComponents(
                 images=images, audio=parts.audio, frame_rate=parts.frame_rate)), parameters)  # fmt: skip
-        output = fresh_file(SUFFIXES[encoding])
+        output = temp_path(SUFFIXES[encoding])
         with source_of(video) as source:
-            result = degrade_video(source, output, chosen, seed=seed, codec_out=encoding, listener=listener)
+            result = degrade_video(source, output, chosen, seed=seed, codec_out=encoding, callbacks=callbacks)
         return io.NodeOutput(InputImpl.VideoFromFile(str(output)), to_json(result.record))

@@ -7,7 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from .bridge.degrading import PARAMETERS_TIP, check, common_inputs, degrade_images, preset_of
-from .bridge.progress import NodeListener
+from .bridge.progress import NodeCallbacks
 from .bridge.schema import schema
 
 
@@ -40,5 +40,5 @@ class DegradeSynthImages(io.ComfyNode):
 
     @classmethod
     def execute(cls, images: Any, preset: str, seed: int, overrides: str, **numbers: Any) -> io.NodeOutput:
-        listener, chosen = NodeListener(cls.hidden.unique_id), preset_of(preset, overrides, **numbers)
-        return io.NodeOutput(*degrade_images(images, chosen, seed, listener))
+        callbacks, chosen = NodeCallbacks(cls.hidden.unique_id), preset_of(preset, overrides, **numbers)
+        return io.NodeOutput(*degrade_images(images, chosen, seed, callbacks))

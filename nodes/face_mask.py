@@ -18,7 +18,7 @@ from vividface_core.faces.weights import facexlib_folders, first_file
 from vividface_core.pipeline.analysis import choose_faces, find_faces, find_shots
 
 from .bridge.paths import face_folders
-from .bridge.progress import NodeListener
+from .bridge.progress import NodeCallbacks
 from .bridge.restore_inputs import FaceTracks
 from .bridge.restore_widgets import DETECTORS, check_faces, face_spec
 from .bridge.schema import Tracks, advanced, schema
@@ -88,15 +88,15 @@ class FaceMask(io.ComfyNode):
     @classmethod
     def execute(cls, source: Any, region: str, faces: str, face_numbers: str, min_face: int, grow: int, parser: str,
                 detector: str, require_face: bool) -> io.NodeOutput:
-        listener, device = NodeListener(cls.hidden.unique_id), management.get_torch_device()
+        callbacks, device = NodeCallbacks(cls.hidden.unique_id), management.get_torch_device()
         network = _parser(parser, region, device)
         finder = load_detector(detector, device=device, folders=face_folders())
         spec = face_spec(faces, face_numbers)
         with frames_of(source) as frames:
-            shots = find_shots(frames, listener.progress)
+            shots = find_shots(frames, callbacks.progress)
             tracks, total = [], shots[-1].end
             for shot in shots:
-                found = find_faces(frames, shot, finder, listener.progress, total=total)
+                found = find_faces(frames, shot, finder, callbacks.progress, total=total)
                 tracks += choose_faces(found, spec, float(min_face), finder)
             if require_face and not tracks:
                 raise NoFaceFound(f"{frames.name}: no face was found. Lower min_face, or take other frames.")
@@ -104,7 +104,7 @@ class FaceMask(io.ComfyNode):
             whole = torch.empty(total, size[1], size[0])
             for number, mask in enumerate(face_masks(frames.read(), tracks, network)):
                 whole[number] = grown(mask, grow)
-                listener.progress("restore", number + 1, total)
+                callbacks.progress("restore", number + 1, total)
         return io.NodeOutput(whole, FaceTracks(tuple(tracks), size), on_latent_grid(whole))
 
 

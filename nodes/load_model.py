@@ -10,7 +10,7 @@ from vividface_core.errors import MissingWeights, VividFaceError
 from vividface_core.restorers.one_step import default_dtype
 from vividface_core.weights import load_restorer, where
 
-from .bridge.managed_restorer import Hosted
+from .bridge.managed_restorer import ManagedRestorer
 from .bridge.paths import fingerprint, model_folders, model_names, model_path, search_folders
 from .bridge.schema import Restorer, advanced, schema
 
@@ -65,4 +65,4 @@ class LoadModel(io.ComfyNode):
         dtype = default_dtype(load_device) if precision == "auto" or fp8 else TYPES[precision]
         restorer = load_restorer(model_path(model), device=offload_device, dtype=dtype,
                                  folders=search_folders(model), linear="fp8-weights" if fp8 else "auto")  # fmt: skip
-        return io.NodeOutput(Hosted(restorer, model, load_device, offload_device))
+        return io.NodeOutput(ManagedRestorer(restorer, model, load_device, offload_device))

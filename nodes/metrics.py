@@ -13,7 +13,7 @@ from comfy_api.latest import io, ui
 
 from vividface_core.errors import InvalidOption
 from vividface_core.metrics.measure import ClipScores, Measurement, measure_clip
-from vividface_core.metrics.metric import Kit, Metric
+from vividface_core.metrics.metric import Metric, MetricContext
 from vividface_core.metrics.pairs import Pair
 from vividface_core.metrics.registry import METRICS, choose
 from vividface_core.metrics.report import as_markdown
@@ -77,13 +77,13 @@ class Metrics(io.ComfyNode):
     def execute(cls, output: Any, metrics: str, reference: Any = None, source: Any = None) -> io.NodeOutput:
         names, bar = _names(metrics), ShareBar(cls.hidden.unique_id)
         chosen = _chosen(names, reference is not None)
-        kit = Kit(management.get_torch_device(), metric_folders())
+        context = MetricContext(management.get_torch_device(), metric_folders())
         given = {"input": source, "output": output}
         given = {name: one for name, one in given.items() if one is not None}
         clips = {}
         for number, (name, one) in enumerate(given.items()):
             progress = partial(_told, bar, number, len(given))
-            clips[name] = _measured(name, one, reference, chosen, kit, progress)
+            clips[name] = _measured(name, one, reference, chosen, context, progress)
         scores = {name: clip.scores for name, clip in reversed(clips.items())}
         table = as_markdown(Measurement(chosen, list(clips.values()), scores["output"]), set_row=False)
         values = {name: {key: score.value for key, score in own.items()} for name, own in scores.items()}
@@ -93,7 +93,7 @@ class Metrics(io.ComfyNode):
 
 
 def _offered(metric: Metric) -> str:
-    return metric.name if metric.usual else f"{metric.name}*"
+    return metric.name if metric.default else f"{metric.name}*"
 
 
 def _names(metrics: str) -> list[str] | None:
@@ -113,14 +113,16 @@ def _chosen(names: list[str] | None, has_reference: bool) -> list[Metric]:
     return [metric for metric in chosen if metric not in lost]
 
 
-def _measured(name: str, given: Any, reference: Any, metrics: list[Metric], kit: Kit, progress: Any) -> ClipScores:
+def _measured(
+    name: str, given: Any, reference: Any, metrics: list[Metric], context: MetricContext, progress: Any
+) -> ClipScores:
     with ExitStack() as stack:
         sources = {"output": stack.enter_context(frames_of(given))}
         if reference is not None:
             sources["reference"] = stack.enter_context(frames_of(reference))
         for side, frames in sources.items():
             frames.name = f"'{name if side == 'output' else side}'"  # as errors call it
-        facts, scores, _ = measure_clip(name, sources, metrics, kit, progress=progress)
+        facts, scores, _ = measure_clip(name, sources, metrics, context, progress=progress)
     return ClipScores(facts, Pair(name, Path(name)), scores)
 
 

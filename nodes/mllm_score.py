@@ -9,11 +9,11 @@ from typing import Any
 from comfy_api.latest import io
 
 from vividface_core.mllm.records import judge_id
-from vividface_core.mllm.scoring import finished, news
+from vividface_core.mllm.scoring import pop_notices, with_verdict
 from vividface_core.mllm.tables import dimensions
 
 from .bridge.judge_run import ask, shown
-from .bridge.judge_widgets import check, judge_details, judge_inputs, make, outside
+from .bridge.judge_widgets import check, external_digest, judge_details, judge_inputs, make
 from .bridge.progress import ShareBar
 from .bridge.schema import advanced, schema
 
@@ -57,7 +57,7 @@ class MLLMScore(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, **values: Any) -> str:
-        return outside(values)
+        return external_digest(values)
 
     @classmethod
     def execute(cls, video: Any, threshold: float, image_fps: float, **values: Any) -> io.NodeOutput:
@@ -66,10 +66,10 @@ class MLLMScore(io.ComfyNode):
         with shown(video, image_fps) as source:
             judgement = ask(judge, source, values["passes"], bar)
             name = source.name
-        for notice in (*notices, *news(judge)):
+        for notice in (*notices, *pop_notices(judge)):
             logging.info("VividFace: %s", notice)
         record = {"name": name, "judge": judge_id(judge.identity), "state": "judged", "judgement": judgement.to_json()}
-        row = finished(record, judge.rubric, calibration, None if threshold < 0 else threshold)
+        row = with_verdict(record, judge.rubric, calibration, None if threshold < 0 else threshold)
         table = dimensions(row, judge.rubric)
         return io.NodeOutput(
             row["final"], row["tier"], row["keep"], table.markdown(), judgement.answer,

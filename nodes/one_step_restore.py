@@ -9,10 +9,10 @@ from comfy_api.latest import InputImpl, Types, io
 from vividface_core.pipeline.restore import restore_frames, restore_video
 
 from .bridge.images import to_frames, to_images
-from .bridge.paths import fresh_file
-from .bridge.progress import NodeListener
-from .bridge.restore_inputs import company, report_of, restorer_of, shown_where, tracks_of
-from .bridge.restore_widgets import check, common_inputs, common_sockets, restore_options, younger_inputs
+from .bridge.paths import temp_path
+from .bridge.progress import NodeCallbacks
+from .bridge.restore_inputs import blend_mask, face_models, report_of, restorer_of, tracks_of
+from .bridge.restore_widgets import appended_inputs, check, common_inputs, optional_inputs, restore_options
 from .bridge.schema import advanced, schema
 from .bridge.video import in_memory, source_of
 
@@ -38,8 +38,8 @@ class OneStepRestore(io.ComfyNode):
                 advanced(io.Combo.Input("encoding", options=list(SUFFIXES), default="h264",
                                         tooltip="How the result is kept: h264 and h265 look lossless; ffv1 keeps "
                                         "every untouched pixel bit for bit, in large files.")),
-                *common_sockets(),
-                *younger_inputs(),
+                *optional_inputs(),
+                *appended_inputs(),
             ],
             outputs=[
                 io.Video.Output("restored", display_name="video", tooltip="The video with its faces restored."),
@@ -56,22 +56,22 @@ class OneStepRestore(io.ComfyNode):
     def execute(cls, video: Any, encoding: str, restorer: Any = None, mask: Any = None, tracks: Any = None,
                 reference: Any = None, vae: Any = None, model: Any = None, conditioning: Any = None,
                 **values: Any) -> io.NodeOutput:
-        listener = NodeListener(cls.hidden.unique_id)
+        callbacks = NodeCallbacks(cls.hidden.unique_id)
         with restore_options(values, reference, tracks, encoding) as options:
             engine = restorer_of(restorer, vae, model, conditioning, options)
-            common = {"listener": listener, **company(engine, restorer, options, tracks)}
+            common = {"callbacks": callbacks, **face_models(engine, restorer, options, tracks)}
             if in_memory(video):
                 parts = video.get_components()
                 frames = to_frames(parts.images)
                 size = (frames.shape[3], frames.shape[2])
                 restored, result = restore_frames(frames, engine, options, tracks=tracks_of(tracks, size),
-                                                  mask=shown_where(mask, len(frames)), **common)
+                                                  mask=blend_mask(mask, len(frames)), **common)
                 made = InputImpl.VideoFromComponents(Types.VideoComponents(
                     images=to_images(restored), audio=parts.audio, frame_rate=parts.frame_rate))
             else:
-                output = fresh_file(SUFFIXES[encoding])
+                output = temp_path(SUFFIXES[encoding])
                 with source_of(video) as source:
                     result = restore_video(source, output, engine, options, tracks=tracks_of(tracks, source.size),
-                                           mask=shown_where(mask, source.count), keep_unfinished=False, **common)
+                                           mask=blend_mask(mask, source.count), keep_unfinished=False, **common)
                 made = InputImpl.VideoFromFile(str(output))
-        return io.NodeOutput(made, report_of(result, listener, tracks))
+        return io.NodeOutput(made, report_of(result, callbacks, tracks))

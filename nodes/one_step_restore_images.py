@@ -9,9 +9,9 @@ from comfy_api.latest import io
 from vividface_core.pipeline.restore import restore_frames
 
 from .bridge.images import to_frames, to_images
-from .bridge.progress import NodeListener
-from .bridge.restore_inputs import company, report_of, restorer_of, shown_where, tracks_of
-from .bridge.restore_widgets import check, common_inputs, common_sockets, restore_options, younger_inputs
+from .bridge.progress import NodeCallbacks
+from .bridge.restore_inputs import blend_mask, face_models, report_of, restorer_of, tracks_of
+from .bridge.restore_widgets import appended_inputs, check, common_inputs, optional_inputs, restore_options
 from .bridge.schema import schema
 
 
@@ -29,8 +29,8 @@ class OneStepRestoreImages(io.ComfyNode):
             inputs=[
                 io.Image.Input("images", tooltip="One picture, or the frames of a video in their order."),
                 *common_inputs(),
-                *common_sockets(),
-                *younger_inputs(),
+                *optional_inputs(),
+                *appended_inputs(),
             ],
             outputs=[
                 io.Image.Output("restored", display_name="images", tooltip="The frames with their faces restored."),
@@ -46,11 +46,16 @@ class OneStepRestoreImages(io.ComfyNode):
     @classmethod
     def execute(cls, images: Any, restorer: Any = None, mask: Any = None, tracks: Any = None, reference: Any = None,
                 vae: Any = None, model: Any = None, conditioning: Any = None, **values: Any) -> io.NodeOutput:
-        listener, frames = NodeListener(cls.hidden.unique_id), to_frames(images)
+        callbacks, frames = NodeCallbacks(cls.hidden.unique_id), to_frames(images)
         with restore_options(values, reference, tracks) as options:
             engine = restorer_of(restorer, vae, model, conditioning, options)
             restored, result = restore_frames(
-                frames, engine, options, tracks=tracks_of(tracks, (frames.shape[3], frames.shape[2])),
-                mask=shown_where(mask, len(frames)), listener=listener, **company(engine, restorer, options, tracks),
-            )  # fmt: skip
-        return io.NodeOutput(to_images(restored), report_of(result, listener, tracks))
+                frames,
+                engine,
+                options,
+                tracks=tracks_of(tracks, (frames.shape[3], frames.shape[2])),
+                mask=blend_mask(mask, len(frames)),
+                callbacks=callbacks,
+                **face_models(engine, restorer, options, tracks),
+            )
+        return io.NodeOutput(to_images(restored), report_of(result, callbacks, tracks))

@@ -13,13 +13,13 @@ from comfy_api.latest import io
 
 from vividface_core.errors import InvalidOption, VividFaceError
 from vividface_core.mllm.folder import score_folder, videos_in
-from vividface_core.mllm.scoring import news
+from vividface_core.mllm.scoring import pop_notices
 from vividface_core.mllm.sorting import SORTS
 from vividface_core.mllm.tables import videos as as_table
 from vividface_core.video.file_names import natural_key
 
 from .bridge.judge_widgets import check, judge_details, judge_inputs, make
-from .bridge.paths import below
+from .bridge.paths import safe_join
 from .bridge.progress import ShareBar, stop_if_asked
 from .bridge.schema import schema
 from .bridge.wording import in_words, renamed
@@ -47,7 +47,7 @@ def _source(folder: str) -> Path:
     Raises:
         InvalidOption: there is no such folder below the input folder.
     """
-    path = below(folder_paths.get_input_directory(), folder)
+    path = safe_join(folder_paths.get_input_directory(), folder)
     if path is None or not path.is_dir():
         raise InvalidOption(f"There is no folder {folder} in ComfyUI's input folder. Put the videos into one there.")
     return path
@@ -59,7 +59,7 @@ def _target(name: str) -> Path:
         InvalidOption: it isn't below the output folder.
     """
     base = Path(folder_paths.get_output_directory())
-    path = below(base, name)
+    path = safe_join(base, name)
     if path is None or path == base:
         raise InvalidOption(f"name is {name!r}; give the name of a folder below ComfyUI's output folder.")
     return path
@@ -126,7 +126,7 @@ class ScoreFolder(io.ComfyNode):
         judge, calibration, notices = make(values)
 
         def told(row: dict[str, Any], done: int, total: int) -> None:
-            for notice in news(judge):
+            for notice in pop_notices(judge):
                 logging.info("VividFace: %s", notice)
             logging.info("VividFace: %d of %d, %s: %s", done, total, row["name"], row["tier"] or row["error"])
             bar(done / total)
@@ -136,7 +136,7 @@ class ScoreFolder(io.ComfyNode):
         with renamed():
             rows = score_folder(judge, videos, target, calibration=calibration,
                                 threshold=None if threshold < 0 else threshold,
-                                sort="" if sort == NO_COPIES else sort, listen=stop_if_asked, told=told)  # fmt: skip
+                                sort="" if sort == NO_COPIES else sort, on_poll=stop_if_asked, told=told)  # fmt: skip
         table, short = as_table(rows, judge.rubric, judge.name), as_table(rows[:SHOWN], judge.rubric, judge.name)
         judged = [row for row in rows if row["state"] == "judged"]
         text, shown = in_words(table.markdown()), {**short.to_json(), "title": table.title}

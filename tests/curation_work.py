@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from training.curation.engines.base import Worker
-from training.curation.record_store import Store
+from training.curation.record_store import RecordStore
 from vividface_core import errors
 
 PATIENCE = 60
@@ -39,7 +39,7 @@ class Work:
         return self.work
 
     def work(self, item: dict[str, Any]) -> dict[str, Any]:
-        store, key = Store(self.folder / "store"), item["key"]
+        store, key = RecordStore(self.folder / "store"), item["key"]
         if known := store.get("work", key):
             return known
         note(self.folder, "begun", key)

@@ -25,10 +25,10 @@ def true_transformer(dtype: torch.dtype, layers: int | None = None, seed: int = 
         model = WanTransformer3DModel(**{**TRANSFORMER, "num_layers": layers or TRANSFORMER["num_layers"]})
         # On the meta device a type costs nothing; what stays in fp32 is seen there.
         types = {name: tensor.dtype for name, tensor in cast(model, dtype).named_parameters()}
-    chance = torch.Generator().manual_seed(seed)
+    rng = torch.Generator().manual_seed(seed)
     # A part of one long row for each tensor: billions of draws would take longer than the tests.
-    row = torch.randn(1 << 24, generator=chance)
-    state = {name: _values(name, tensor.shape, row, chance).to(types[name])
+    row = torch.randn(1 << 24, generator=rng)
+    state = {name: _values(name, tensor.shape, row, rng).to(types[name])
              for name, tensor in model.named_parameters()}  # fmt: skip
     model.load_state_dict(state, assign=True)
     rope = model.config
@@ -42,9 +42,9 @@ def true_vae(dtype: torch.dtype, seed: int = 0) -> nn.Module:
 
     with torch.device("meta"):
         model = AutoencoderKLWan()
-    chance = torch.Generator().manual_seed(seed)
-    row = torch.randn(1 << 24, generator=chance)
-    state = {name: _filter(name, tensor.shape, row, chance).to(dtype) for name, tensor in model.named_parameters()}
+    rng = torch.Generator().manual_seed(seed)
+    row = torch.randn(1 << 24, generator=rng)
+    state = {name: _filter(name, tensor.shape, row, rng).to(dtype) for name, tensor in model.named_parameters()}
     model.load_state_dict(state, assign=True)
     return model.eval().requires_grad_(False)
 
@@ -56,10 +56,10 @@ def true_prompt(rows: int = 1, length: int = 512):
     return EmptyPrompt(torch.randn(rows, TRANSFORMER["text_dim"], generator=torch.Generator().manual_seed(1)), length)
 
 
-def _filter(name: str, shape: torch.Size, row: Tensor, chance: torch.Generator) -> Tensor:
+def _filter(name: str, shape: torch.Size, row: Tensor, rng: torch.Generator) -> Tensor:
     """Such that maps stay near 1 from layer to layer, and pictures come out between −1 and 1 for the most part."""
     count = math.prod(shape)
-    start = int(torch.randint(len(row) - count, (1,), generator=chance))
+    start = int(torch.randint(len(row) - count, (1,), generator=rng))
     values = row[start : start + count].view(shape)
     if name.endswith("gamma"):
         return 1 + 0.1 * values
@@ -70,13 +70,13 @@ def _filter(name: str, shape: torch.Size, row: Tensor, chance: torch.Generator) 
     return values * gain / math.sqrt(count / shape[0])
 
 
-def _values(name: str, shape: torch.Size, row: Tensor, chance: torch.Generator) -> Tensor:
+def _values(name: str, shape: torch.Size, row: Tensor, rng: torch.Generator) -> Tensor:
     """Such that every part of the net has its say: tokens stay near 1, gates are neither 0 nor 1.
 
     Queries of the text are long enough that the one token of the empty prompt outweighs its 511 zeros for some.
     """
     count = math.prod(shape)
-    start = int(torch.randint(len(row) - count, (1,), generator=chance))
+    start = int(torch.randint(len(row) - count, (1,), generator=rng))
     values = row[start : start + count].view(shape)
     if name.endswith("scale_shift_table"):
         return 0.3 * values

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from vividface_core.errors import InvalidOption
 from vividface_core.wan.transformer import T_STAR, VELOCITY_SCALE
@@ -25,6 +25,11 @@ class Section(BaseModel):
     """A table of the file; unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _renamed(new: str, old: str, default: Any, **bounds: Any) -> Any:
+    """A field that files may also call ``old``, which it is called in a model's card."""
+    return Field(default, validation_alias=AliasChoices(new, old), serialization_alias=old, **bounds)
 
 
 class Lora(Section):
@@ -131,26 +136,26 @@ class Optimizer(Section):
 
     Attributes:
         name: ``adamw``, or ``muon`` for matrices and kernels with AdamW for the rest (not under FSDP or DeepSpeed).
-        muon_rate: Muon's rate over ``rate``. vae_rate: that of an autoencoder that is trained along.
-        batch: samples of a step over all processes; micro_batch: samples that a process holds at once. What is
-            between them is accumulated.
-        schedule: after ``warmup`` steps; ``cosine`` ends at ``final`` times the rate.
+        muon_lr_scale: Muon's learning rate over ``lr``. vae_lr_scale: that of an autoencoder that is trained along.
+        global_batch_size: samples of a step over all processes. micro_batch_size: samples that a process holds at
+            once; what is between them is accumulated.
+        schedule: after ``warmup`` steps; ``cosine`` ends at ``min_lr_ratio`` times ``lr``.
         ema: decay of the averaged weights, reached gradually; 0: none.
     """
 
     name: Literal["adamw", "muon"] = "adamw"
-    rate: float = Field(1e-4, gt=0)
-    muon_rate: float = Field(20.0, gt=0)
-    vae_rate: float = Field(0.25, gt=0)
+    lr: float = _renamed("lr", "rate", 1e-4, gt=0)
+    muon_lr_scale: float = _renamed("muon_lr_scale", "muon_rate", 20.0, gt=0)
+    vae_lr_scale: float = _renamed("vae_lr_scale", "vae_rate", 0.25, gt=0)
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = Field(0.01, ge=0)
-    batch: int = Field(32, ge=1)
-    micro_batch: int = Field(1, ge=1)
+    global_batch_size: int = _renamed("global_batch_size", "batch", 32, ge=1)
+    micro_batch_size: int = _renamed("micro_batch_size", "micro_batch", 1, ge=1)
     steps: int = Field(32_000, ge=1)
     warmup: int = Field(100, ge=0)
     schedule: Literal["constant", "cosine"] = "constant"
-    final: float = Field(0.02, ge=0, le=1)
-    max_norm: float = Field(1.0, gt=0)
+    min_lr_ratio: float = _renamed("min_lr_ratio", "final", 0.02, ge=0, le=1)
+    max_grad_norm: float = _renamed("max_grad_norm", "max_norm", 1.0, gt=0)
     ema: float = Field(0.999, ge=0, lt=1)
 
 
@@ -205,7 +210,7 @@ class Config(Section):
 
 def published(config: Config) -> dict[str, Any]:
     """What a model's card tells of its training: everything but places on this machine."""
-    loss, optimizer = config.loss.model_dump(mode="json"), config.optimizer.model_dump(mode="json")
+    loss, optimizer = config.loss.model_dump(mode="json"), config.optimizer.model_dump(mode="json", by_alias=True)
     data = config.data.model_dump(mode="json", exclude={"path", "validation", "workers"})
     return {"stage": config.stage, "seed": config.run.seed, "precision": config.run.precision, "data": data,
             "loss": loss, "optimizer": optimizer}  # fmt: skip

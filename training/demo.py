@@ -14,7 +14,7 @@ import torch
 
 from training.assets.packages import fetch
 from vividface_core.degrade import Degradation
-from vividface_core.video.mux import assemble
+from vividface_core.video.mux import mux
 from vividface_core.video.presets import part_suffix
 from vividface_core.video.reader import VideoReader
 from vividface_core.video.writer import VideoWriter
@@ -33,7 +33,7 @@ def degrade_file(source: Path, output: Path) -> None:
     with VideoWriter(part, info, "h264") as writer:
         for frame, picture in zip(frames, degraded):
             writer.write(frame.with_rgb(picture, None))
-    assemble([part], info, output, "h264")
+    mux([part], info, output, "h264")
     part.unlink()
 
 

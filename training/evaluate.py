@@ -83,7 +83,7 @@ def material(clips: list[HeldOut], frames: int, size: int, detector: FaceDetecto
     rows = []
     for seed, clip in enumerate(clips, start=FIRST_SEED):
         truth = face_clip(clip, frames, size, detector)
-        degradation = DegradationRanges().draw(seed)
+        degradation = DegradationRanges().sample(seed)
         rows.append((clip, degradation, degradation(truth), truth))
     return rows
 

@@ -83,7 +83,7 @@ class SampleMaker:
         cells = latent_mask(mask[None], spatial_ratio(config), temporal_ratio(config))[0]
         sample = {"high": self._encode(frames), "mask": cells}
         for number in range(self._variants):
-            degraded = self._ranges.draw(self._seed_of(clip, number))(frames)
+            degraded = self._ranges.sample(self._seed_of(clip, number))(frames)
             sample[f"low.{number}"] = self._encode(degraded)
         if self._pixels:
             sample["pixels"] = (frames * 255).round().to(torch.uint8).transpose(0, 1)

@@ -11,14 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vividface_core.errors import InvalidOption, InvalidOutput
-from vividface_core.restorers.base import Progress, Restorer, memory_told
+from vividface_core.restorers.base import Progress, Restorer, translate_oom
 from vividface_core.wan.transformer import T_STAR, VELOCITY_SCALE
 
 CELL = 8
 FRAME_RATIO = 4
 
 
-class NativeRestorer(Restorer):
+class ComfyRestorer(Restorer):
     """ẑ_h = z_l − s·DiT(z_l, t*, "") with a core VAE, MODEL and CONDITIONING.
 
     ComfyUI moves and frees the modules itself, as in its own nodes.
@@ -50,7 +50,7 @@ class NativeRestorer(Restorer):
         frames, _, height, width = clip.shape
         padded = self._padded(clip.float())
         report(0.01)
-        with memory_told(clip, management.get_torch_device()):
+        with translate_oom(clip, management.get_torch_device()):
             latent = self._vae.encode(padded.movedim(1, -1))
             report(0.25)
             latent = self._denoised(latent)
@@ -96,7 +96,7 @@ class NativeRestorer(Restorer):
     def modules(self) -> dict[str, nn.Module]:
         return {}  # ComfyUI places them
 
-    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> NativeRestorer:
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> ComfyRestorer:
         return self
 
     @property

@@ -14,7 +14,7 @@ from vividface_core.degrade.parameters import parse_settings
 from vividface_core.errors import InvalidOption, VividFaceError
 
 from .images import to_frames, to_images
-from .progress import NodeListener
+from .progress import NodeCallbacks
 from .schema import advanced
 
 LARGEST_SEED = 0xFFFFFFFFFFFFFFFF
@@ -72,13 +72,13 @@ def check(preset: str | None, overrides: str | None, **numbers: float | None) ->
     return True
 
 
-def degrade_images(images: Tensor, preset: Preset, seed: int, listener: NodeListener) -> tuple[Tensor, str]:
+def degrade_images(images: Tensor, preset: Preset, seed: int, callbacks: NodeCallbacks) -> tuple[Tensor, str]:
     """The degraded IMAGE batch, and the record as JSON."""
-    drawn = preset.draw(seed)
+    drawn = preset.sample(seed)
     for line in drawn.notices:
-        listener.notice(line)
+        callbacks.notice(line)
     frames = to_frames(images)
-    degraded = drawn(frames, lambda done, total: listener.progress("degrade", done, total))
+    degraded = drawn(frames, lambda done, total: callbacks.progress("degrade", done, total))
     return to_images(degraded), to_json(record_of(preset, drawn, frames=len(frames)))
 
 

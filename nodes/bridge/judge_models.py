@@ -74,7 +74,7 @@ def _kind(config: Path) -> Any:
         return None
 
 
-class Keeper:
+class ModelCache:
     """The judge that was used last: it stays on its device until ComfyUI wants the room, and is then let go of."""
 
     def __init__(self) -> None:
@@ -127,4 +127,4 @@ def _stamp(folder: Path) -> tuple[Any, ...]:
     return tuple((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files)
 
 
-KEEPER = Keeper()
+MODEL_CACHE = ModelCache()

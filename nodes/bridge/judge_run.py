@@ -13,8 +13,8 @@ import torch
 from vividface_core.errors import JudgeFailed, VividFaceError
 from vividface_core.mllm.judges.base import Judge, Judgement
 from vividface_core.mllm.judges.sampling import TimedClip
-from vividface_core.mllm.scoring import let_go
-from vividface_core.runtime.threads import LISTEN
+from vividface_core.mllm.scoring import abort_judge
+from vividface_core.runtime.threads import POLL_SECONDS
 from vividface_core.video.source import VideoFrames
 
 from .images import to_frames
@@ -66,10 +66,10 @@ def ask(judge: Judge, source: VideoFrames | TimedClip, passes: int, bar: ShareBa
     try:
         while thread.is_alive():
             bar(counted.share)
-            thread.join(LISTEN)
+            thread.join(POLL_SECONDS)
         bar(1.0)
     except BaseException:
-        let_go(judge, [thread])
+        abort_judge(judge, [thread])
         raise
     if isinstance(result[0], VividFaceError):
         raise JudgeFailed(f"{source.name} could not be judged: {in_words(str(result[0]))}") from result[0]

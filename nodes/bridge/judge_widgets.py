@@ -24,7 +24,7 @@ from vividface_core.mllm.judges.technical import NAME as TECHNICAL
 from vividface_core.mllm.records import judge_id
 from vividface_core.mllm.rubric import RUBRIC, Rubric, read_rubric
 
-from .judge_models import ANY, KEEPER, ROOM, judge_model, judge_models
+from .judge_models import ANY, MODEL_CACHE, ROOM, judge_model, judge_models
 from .paths import files_in, fingerprint
 from .schema import advanced
 
@@ -151,7 +151,7 @@ def _local(folder: Path, precision: str, options: JudgeOptions) -> LocalJudge:
     device = management.get_torch_device()
 
     def judge(local: LocalOptions, loaded: Any = None) -> LocalJudge:
-        local = replace(local, max_tokens=options.max_tokens, temperature=options.heat, quiet=True)
+        local = replace(local, max_tokens=options.max_tokens, temperature=options.effective_temperature, quiet=True)
         return LocalJudge(folder, options.sampling, options.rubric, local, options.tries, loaded)
 
     if precision == "4 bits":  # such weights stay where they were made, so ComfyUI can't move them
@@ -160,10 +160,10 @@ def _local(folder: Path, precision: str, options: JudgeOptions) -> LocalJudge:
         return judge(LocalOptions(str(device), four_bit=True))
     if precision == "auto":
         precision = "fp32" if device.type == "cpu" else "bf16" if management.should_use_bf16(device) else "fp16"
-    return KEEPER.judge(folder, precision, lambda loaded: judge(LocalOptions("cpu", precision), loaded))
+    return MODEL_CACHE.judge(folder, precision, lambda loaded: judge(LocalOptions("cpu", precision), loaded))
 
 
-def outside(values: dict[str, Any]) -> str:
+def external_digest(values: dict[str, Any]) -> str:
     """A digest of what decides an answer and isn't in the graph: files, and how the server is to be asked."""
     parts: list[Any] = []
     try:

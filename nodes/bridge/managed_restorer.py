@@ -9,7 +9,7 @@ from comfy.model_patcher import ModelPatcher
 from vividface_core.restorers.base import Restorer
 
 
-class Hosted:
+class ManagedRestorer:
     """A restorer in ComfyUI's hands: loaded on demand, counted, and unloaded like any core model.
 
     Attributes:
@@ -26,12 +26,12 @@ class Hosted:
         ]
 
     @property
-    def weights(self) -> int:
+    def weight_bytes(self) -> int:
         """Bytes of all modules."""
         return sum(patcher.model_size() for patcher in self._patchers)
 
     def load(self, window: int, size: int) -> Restorer:
         """The restorer, on its device, with room for a window of ``size``×``size``."""
-        wanted = self.restorer.memory_for(window, size, size) - self.weights
+        wanted = self.restorer.memory_for(window, size, size) - self.weight_bytes
         management.load_models_gpu(self._patchers, memory_required=max(0, wanted), force_full_load=True)
         return self.restorer

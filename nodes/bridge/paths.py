@@ -85,7 +85,7 @@ def files_in(part: str, suffixes: tuple[str, ...]) -> dict[str, Path]:
     return found
 
 
-def below(base: str | Path, name: str) -> Path | None:
+def safe_join(base: str | Path, name: str) -> Path | None:
     """The folder ``name`` below ``base``; ``None`` if the name leads out of it. Links belong to where they lie."""
     plain = name.replace("\\", "/").strip()
     parts = [part for part in plain.split("/") if part not in ("", ".")]
@@ -95,14 +95,14 @@ def below(base: str | Path, name: str) -> Path | None:
     return Path(base).joinpath(*parts)
 
 
-def fresh_file(suffix: str) -> Path:
+def temp_path(suffix: str) -> Path:
     """A new name in ComfyUI's temp folder, which is emptied when the server starts."""
     folder = Path(folder_paths.get_temp_directory()) / "vividface"
     folder.mkdir(parents=True, exist_ok=True)
     return folder / f"{uuid.uuid4().hex}{suffix}"
 
 
-def served_at(path: str | Path) -> dict[str, str] | None:
+def view_params(path: str | Path) -> dict[str, str] | None:
     """How the page can ask for a file (``filename``, ``subfolder``, ``type``); ``None`` if no folder serves it."""
     path = Path(path).resolve()
     for kind in ("temp", "output", "input"):

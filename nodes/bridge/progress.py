@@ -10,7 +10,7 @@ import comfy.utils
 import numpy as np
 from PIL import Image
 
-from vividface_core.pipeline.options import Listener, Plan
+from vividface_core.pipeline.options import Callbacks, Plan
 from vividface_core.video.frame import Frame
 
 SPANS = {"shots": (0, 50), "faces": (50, 250), "restore": (250, 1000), "degrade": (0, 1000)}
@@ -25,7 +25,7 @@ def stop_if_asked() -> None:
     management.throw_exception_if_processing_interrupted()
 
 
-class NodeListener(Listener):
+class NodeCallbacks(Callbacks):
     """Tells the node's bar. Every piece of news is also a chance to stop."""
 
     def __init__(self, node_id: str | None) -> None:

@@ -10,17 +10,17 @@ from torch import Tensor
 
 from vividface_core.errors import InvalidOption
 from vividface_core.faces.detect import load_detector
-from vividface_core.faces.masks import ShownWhere
+from vividface_core.faces.masks import BlendMask
 from vividface_core.faces.parse import load_parser
 from vividface_core.faces.track import FaceTrack
 from vividface_core.pipeline.options import RestoreOptions, Result
 from vividface_core.restorers.base import Restorer
-from vividface_core.runtime.memory import SHARE
+from vividface_core.runtime.memory import MEMORY_FRACTION
 
-from .comfy_restorer import NativeRestorer
-from .managed_restorer import Hosted
+from .comfy_restorer import ComfyRestorer
+from .managed_restorer import ManagedRestorer
 from .paths import face_folders
-from .progress import NodeListener
+from .progress import NodeCallbacks
 
 OUTLINES = {"landmark-hull": "an ellipse over the landmarks (landmark-hull)"}
 
@@ -37,7 +37,9 @@ class FaceTracks:
     size: tuple[int, int]
 
 
-def restorer_of(hosted: Hosted | None, vae: Any, model: Any, conditioning: Any, options: RestoreOptions) -> Restorer:
+def restorer_of(
+    managed: ManagedRestorer | None, vae: Any, model: Any, conditioning: Any, options: RestoreOptions
+) -> Restorer:
     """The connected restorer, ready to run.
 
     Raises:
@@ -45,29 +47,31 @@ def restorer_of(hosted: Hosted | None, vae: Any, model: Any, conditioning: Any, 
     """
     native = {"vae": vae, "model": model, "conditioning": conditioning}
     connected = [name for name, value in native.items() if value is not None]
-    if hosted is not None and connected:
+    if managed is not None and connected:
         raise InvalidOption(f"Both 'restorer' and {', '.join(connected)} are connected; leave one way out.")
-    if hosted is not None:
-        restorer = hosted.restorer
-        return hosted.load(options.window or restorer.native_frames, options.size or restorer.native_size)
+    if managed is not None:
+        restorer = managed.restorer
+        return managed.load(options.window or restorer.native_frames, options.size or restorer.native_size)
     if not connected:
         raise InvalidOption("No model is connected: connect Load VividFace Model to 'restorer'.")
     if len(connected) < 3:
         absent = ", ".join(name for name in native if name not in connected)
         raise InvalidOption(f"With ComfyUI's own modules all three are needed; {absent} is missing.")
-    return NativeRestorer(vae, model, conditioning)
+    return ComfyRestorer(vae, model, conditioning)
 
 
-def company(engine: Restorer, hosted: Hosted | None, options: RestoreOptions, tracks: Any) -> dict[str, Any]:
+def face_models(
+    engine: Restorer, managed: ManagedRestorer | None, options: RestoreOptions, tracks: Any
+) -> dict[str, Any]:
     """What works beside the restorer: face detector and parser out of ComfyUI's folders, and the memory there is."""
-    device = engine.device if hosted is not None else management.get_torch_device()
-    weights = 0 if hosted is None else hosted.weights
+    device = engine.device if managed is not None else management.get_torch_device()
+    weights = 0 if managed is None else managed.weight_bytes
     looks = tracks is None and not options.whole_frame and options.strength > 0
     return {
         "detector": load_detector(options.detector, device=device, folders=face_folders()) if looks else None,
         "parser": load_parser("auto", device=device, folders=face_folders()),
         # The weights are loaded by now, and the engine's estimate counts them too.
-        "memory_limit": int(SHARE * management.get_free_memory(device)) + weights,
+        "memory_limit": int(MEMORY_FRACTION * management.get_free_memory(device)) + weights,
     }
 
 
@@ -85,14 +89,14 @@ def tracks_of(given: FaceTracks | None, size: tuple[int, int]) -> tuple[FaceTrac
     return given.tracks
 
 
-def shown_where(mask: Tensor | None, frames: int | None) -> ShownWhere | None:
+def blend_mask(mask: Tensor | None, frames: int | None) -> BlendMask | None:
     """The connected MASK."""
-    return None if mask is None else ShownWhere(mask.reshape(-1, *mask.shape[-2:]), frames)
+    return None if mask is None else BlendMask(mask.reshape(-1, *mask.shape[-2:]), frames)
 
 
-def report_of(result: Result, listener: NodeListener, tracks: FaceTracks | None) -> str:
+def report_of(result: Result, callbacks: NodeCallbacks, tracks: FaceTracks | None) -> str:
     """What was done, in a few lines."""
-    plan = listener.planned
+    plan = callbacks.planned
     lines = [
         f"{result.frames} frames, {result.shots} shot(s), {result.tracks} face track(s)",
         f"{result.seconds:.1f} seconds",

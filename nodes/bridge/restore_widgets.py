@@ -16,7 +16,7 @@ from vividface_core.errors import InvalidOption
 from vividface_core.faces.identity_guard import MODES
 from vividface_core.pipeline.options import COLORS, RestoreOptions
 
-from .paths import fresh_file
+from .paths import temp_path
 from .schema import Restorer, Tracks, advanced
 
 FACES = ["all", "largest", "by number", "like the reference"]
@@ -54,7 +54,7 @@ def common_inputs() -> list[io.Input]:
     ]  # fmt: skip
 
 
-def common_sockets() -> list[io.Input]:
+def optional_inputs() -> list[io.Input]:
     """Optional inputs, which come after every widget."""
     return [
         Restorer.Input("restorer", optional=True, tooltip="From Load VividFace Model."),
@@ -73,7 +73,7 @@ def common_sockets() -> list[io.Input]:
     ]  # fmt: skip
 
 
-def younger_inputs() -> list[io.Input]:
+def appended_inputs() -> list[io.Input]:
     """Added after the first edition, in the order of their coming: last, and optional, as older prompts lack them."""
     return [
         advanced(io.Combo.Input("identity_guard", options=list(MODES), default=RestoreOptions.identity_guard,
@@ -129,7 +129,7 @@ def restore_options(values: dict[str, Any], reference: Tensor | None, tracks: An
     if faces == "like the reference":
         if reference is None:
             raise InvalidOption("faces is 'like the reference', but no picture is connected to 'reference'.")
-        picture = fresh_file(".png")
+        picture = temp_path(".png")
         pixels = (reference[0, ..., :3].clamp(0, 1) * 255).round().byte().cpu().numpy()
         Image.fromarray(np.ascontiguousarray(pixels)).save(picture)
     spec = f"ref:{picture}" if picture is not None else face_spec(faces, values["face_numbers"])

@@ -15,7 +15,7 @@ from comfy_api.latest import Input, InputImpl, Types
 from vividface_core.video.source import ClipFrames, VideoFrames
 
 from .images import to_frames, to_images
-from .paths import fresh_file
+from .paths import temp_path
 
 Video = Input.Video
 
@@ -84,7 +84,7 @@ def source_of(video: Video) -> Iterator[VideoFrames]:
     try:
         source = None if _is_trimmed(video) else video.get_stream_source()
         if not isinstance(source, str):
-            made = fresh_file(".mkv" if source is None else ".video")
+            made = temp_path(".mkv" if source is None else ".video")
             if isinstance(source, bytes_io.BytesIO):
                 made.write_bytes(source.getbuffer())
             else:

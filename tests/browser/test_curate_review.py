@@ -15,7 +15,7 @@ import pytest
 from tests.browser.page import FLAGS, browser_path
 from tests.curated import THRESHOLD, data_set
 from training.curation import human_labels
-from training.curation.human_labels import Overrule
+from training.curation.human_labels import HumanLabel
 from training.curation.review import clips
 from training.curation.review.page import write_review
 
@@ -187,7 +187,7 @@ def test_a_reload_keeps_decisions_and_saving_writes_what_the_run_reads(opened, c
     opened.press("Escape")
     assert opened.page.locator("#save").inner_text() == "Save overrules (3)", "1 and 10 were scores"
     opened.press("u")
-    expected = {first: Overrule("drop"), second: Overrule(None, 87.5, "k is kept, d isn't: ü\n\"x\"")}
+    expected = {first: HumanLabel("drop"), second: HumanLabel(None, 87.5, "k is kept, d isn't: ü\n\"x\"")}
     opened.page.reload()
     assert opened.count("person") == 2 and opened.page.locator("#save").inner_text() == "Save overrules (2)"
     opened.card(second).click()
@@ -223,7 +223,7 @@ def test_overrules_of_before_are_shown_and_can_be_taken_back(opened, curated, fo
     opened.page.click("[data-verdict='']")
     assert opened.count("person") == 0 and "✓ kept" in opened.card(first).inner_text(), "as the judge had it"
     told = human_labels.read(opened.downloaded(tmp_path / "overrules.json"))
-    assert told == {"a clip of before": Overrule("keep", 3)}
+    assert told == {"a clip of before": HumanLabel("keep", 3)}
 
 
 def test_order_filters_search_and_histogram(opened, curated):
@@ -331,7 +331,7 @@ def test_what_others_wrote_is_text_and_runs_nothing(browser, curated, folder):
     found = rows[0]["judgement"]["assessment"]
     found.update(reasons=dict.fromkeys(found["reasons"], HOSTILE), critical_issues=[HOSTILE], motion_blur=HOSTILE,
                  adjustments=[{"rule": HOSTILE, "points": -1, "reason": HOSTILE}], faults=[HOSTILE])  # fmt: skip
-    human_labels.write(out / "overrules.json", {HOSTILE: Overrule("drop", 3, HOSTILE)})
+    human_labels.write(out / "overrules.json", {HOSTILE: HumanLabel("drop", 3, HOSTILE)})
     write_review([{**rows[0]}], out, out / "hostile.html", {"name": HOSTILE, "judge": HOSTILE, "command": HOSTILE})
     context = browser.new_context(viewport={"width": 1400, "height": 900})
     try:

@@ -12,7 +12,7 @@ import torch
 
 from tests.comfyui.prompts import LOAD, node, saved
 from tests.comfyui.server import error_of
-from vividface_core.degrade import DrawnDegradation, degrade_video, load_preset, preset_names, read_record
+from vividface_core.degrade import SampledDegradation, degrade_video, load_preset, preset_names, read_record
 from vividface_core.video.source import VideoFrames
 
 DEGRADE = {"preset": "vividface", "seed": 5, "sigma": -1.0, "scale": -1.0, "noise": -1.0, "crf": -1, "overrides": ""}
@@ -75,7 +75,7 @@ def test_a_video_is_degraded_as_the_engine_does_it(comfy, tmp_path):
 def test_ffv1_keeps_the_result_exactly(comfy):
     comfy.run(degrade_a_video("exact", preset="brightness_flicker", encoding="ffv1"))
     made = max((comfy.folder / "temp" / "vividface").glob("*.mkv"), key=lambda path: path.stat().st_mtime)
-    wanted = DrawnDegradation.from_dict(read_record(made))(rgb(source(comfy)))
+    wanted = SampledDegradation.from_dict(read_record(made))(rgb(source(comfy)))
     assert torch.equal((rgb(made) * 255).round(), (wanted * 255).round())
 
 
@@ -83,11 +83,11 @@ def test_images_are_degraded_as_the_engine_does_it(comfy):
     outputs = comfy.run(degrade_images(preset="keep"))
     files = [comfy.folder / "output" / image["filename"] for image in outputs["save"]["images"]]
     got = torch.stack([rgb(path)[0] for path in files])
-    drawn = load_preset("keep").draw(5)
+    drawn = load_preset("keep").sample(5)
     wanted = drawn(torch.stack([frame.rgb() for frame in VideoFrames(source(comfy), 0, 9).read()]))
     assert (got - wanted).abs().max() < 2 / 255 + 1e-3, "PNG has 8 bits"
     told = json.loads(outputs["told"]["text"][0])
-    assert DrawnDegradation.from_dict(told) == drawn and told["frames"] == 9
+    assert SampledDegradation.from_dict(told) == drawn and told["frames"] == 9
 
 
 def test_a_video_in_memory_stays_there(comfy):
@@ -98,7 +98,7 @@ def test_a_video_in_memory_stays_there(comfy):
     before = set((comfy.folder / "temp" / "vividface").glob("*"))
     outputs = comfy.run(prompt)
     path = saved_at(comfy, outputs, "save")
-    wanted = load_preset("pixel_flicker").draw(5)(rgb(source(comfy)))
+    wanted = load_preset("pixel_flicker").sample(5)(rgb(source(comfy)))
     assert rgb(path).shape == wanted.shape and (rgb(path) - wanted).abs().mean() < 0.02
     assert len(packets(path, "audio")) > 10
     assert set((comfy.folder / "temp" / "vividface").glob("*")) == before

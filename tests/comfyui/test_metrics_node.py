@@ -14,7 +14,7 @@ from tests.comfyui.prompts import LOAD, node
 from tests.comfyui.server import error_of
 from tests.measured import coded, lossless
 from vividface_core.metrics.measure import measure
-from vividface_core.metrics.metric import Kit
+from vividface_core.metrics.metric import MetricContext
 from vividface_core.metrics.pairs import pair_up
 from vividface_core.metrics.registry import METRICS
 from vividface_core.metrics.reports.plot import COLORS
@@ -53,7 +53,9 @@ def text(outputs, name):
 
 
 def engine(clips, output, *names):
-    told = measure(pair_up([clips / f"{output}.mkv"], clips / "truth.mkv"), [METRICS[name] for name in names], Kit())
+    told = measure(
+        pair_up([clips / f"{output}.mkv"], clips / "truth.mkv"), [METRICS[name] for name in names], MetricContext()
+    )
     return {name: told.scores[name].value for name in names}
 
 
@@ -108,7 +110,7 @@ def test_what_lacks_its_weights_is_said_and_the_rest_measured(comfy, clips):
 
 def test_without_a_reference_and_names_the_usual_ones_are_measured(comfy, clips):
     values = json.loads(text(comfy.run(measured("")), "values"))["output"]
-    assert set(values) == {name for name, metric in METRICS.items() if metric.usual and metric.reference != "needed"}
+    assert set(values) == {name for name, metric in METRICS.items() if metric.default and metric.reference != "needed"}
 
 
 def test_an_unknown_name_is_refused_before_anything_runs(comfy, clips):

@@ -10,7 +10,7 @@ from tests.comfyui.conftest import degraded_face
 from tests.other_device import DEVICE, OnDevice, other_device
 from tests.tiny import wan_layout
 from vividface_core.metrics.measure import measure
-from vividface_core.metrics.metric import Kit
+from vividface_core.metrics.metric import MetricContext
 from vividface_core.metrics.pairs import pair_up
 from vividface_core.metrics.registry import METRICS
 from vividface_core.pipeline.restore import RestoreOptions, restore_frames
@@ -71,8 +71,8 @@ def test_metrics_on_a_device(tmp_path):
     run_ffmpeg("-ss", "4", "-i", clip("franck"), "-frames:v", "5", "-an", "-vf", "scale=256:-2", "-crf", "8", truth)
     run_ffmpeg("-i", truth, "-crf", "35", output)
     metrics = [METRICS[name] for name in MEASURED]
-    wanted = measure(pair_up([output], truth), metrics, Kit()).scores
+    wanted = measure(pair_up([output], truth), metrics, MetricContext()).scores
     with other_device():
-        scores = measure(pair_up([output], truth), metrics, Kit(device=DEVICE)).scores
+        scores = measure(pair_up([output], truth), metrics, MetricContext(device=DEVICE)).scores
     for name in MEASURED:
         assert scores[name].value == pytest.approx(wanted[name].value, rel=1e-4), name

@@ -48,7 +48,7 @@ def test_losses_and_gradients_on_a_device(stage, trained, checkpointing, materia
     path.write_text(CONFIG.format(stage=stage, trained=trained, checkpointing=checkpointing, data=material))
     config = load_config(path)
     batch = {name: torch.rand(1, 3, 5, 64, 64) * 2 - 1 for name in ("clean", "degraded")}
-    batch |= {"pixel_mask": (torch.rand(1, 1, 5, 64, 64) > 0.5).to(torch.uint8), "chance": torch.rand(1, 4)}
+    batch |= {"pixel_mask": (torch.rand(1, 1, 5, 64, 64) > 0.5).to(torch.uint8), "uniform": torch.rand(1, 4)}
     wanted_loss, wanted = gradients(config, batch, torch.device("cpu"))
     with other_device():
         loss, found = gradients(config, batch, DEVICE)

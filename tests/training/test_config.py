@@ -21,14 +21,14 @@ def test_every_configuration_loads(path):
 def test_the_papers_values(stage, frames):
     config = load_config(CONFIGS / f"vividface-1.3b-{stage}.toml")
     assert (config.stage, config.data.frames, config.model.native_size) == (stage, frames, 512)
-    assert (config.optimizer.batch, config.optimizer.rate) == (32, 1e-4)
+    assert (config.optimizer.global_batch_size, config.optimizer.lr) == (32, 1e-4)
     assert (config.loss.face_probability, config.loss.dists) == (0.5, 0.1)
     assert config.loss.absolute == config.loss.edges == config.loss.lpips == 0
 
 
 def test_the_papers_values_are_the_defaults():
     optimizer = Optimizer()
-    assert (optimizer.batch, optimizer.rate, optimizer.steps) == (32, 1e-4, 32_000)
+    assert (optimizer.global_batch_size, optimizer.lr, optimizer.steps) == (32, 1e-4, 32_000)
 
 
 def test_both_stages_of_the_paper_make_its_iterations():
@@ -45,7 +45,7 @@ GOOD = 'stage = "latent"\n[run]\noutput = "x"\n[model]\nbase = "b"\n[data]\npath
         (GOOD + "worker = 3\n", "data.worker"),
         (GOOD.replace('"latent"', '"laten"'), "stage"),
         (GOOD + "[loss]\nface_probability = 1.5\n", "loss.face_probability"),
-        (GOOD + "[optimizer]\nbatch = 'many'\n", "optimizer.batch"),
+        (GOOD + "[optimizer]\nglobal_batch_size = 'many'\n", "optimizer.global_batch_size"),
         (GOOD.replace('base = "b"', ""), "needs a base"),
         (GOOD.replace('path = "d"', 'path = "d"\nkind = "clips"'), "needs frames"),
         (GOOD.replace('"latent"', '"autoencoder"'), "clips"),

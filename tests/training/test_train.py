@@ -46,9 +46,9 @@ native_frames = 9
 path = "{data}"
 workers = 0
 [optimizer]
-rate = 2e-3
-batch = 4
-micro_batch = {micro}
+lr = 2e-3
+global_batch_size = 4
+micro_batch_size = {micro}
 steps = {steps}
 warmup = 2
 ema = 0.9
@@ -152,7 +152,7 @@ def test_the_pixel_stage_goes_on_from_the_latent_stage(two_processes, data, tmp_
     extra = "[loss]\ndists = 0.1\nperceptual_frames = 2\n"
     base = str(two_processes / "model")
     config = write_config(tmp_path / "pixel", data, stage="pixel", base=base, micro=1, steps=8, extra=extra)
-    launch(config, "data.frames=5", "optimizer.rate=5e-4", "run.trackers=['tensorboard']", processes=2)
+    launch(config, "data.frames=5", "optimizer.lr=5e-4", "run.trackers=['tensorboard']", processes=2)
     run = tmp_path / "pixel" / "run"
     entries = read_curve(run / "log.jsonl")
     assert {"error", "dists", "loss"} <= entries[0].keys()
@@ -183,7 +183,10 @@ def poisoned(data: Path, folder: Path, clips: set[int]) -> Path:
 def test_a_bad_batch_is_kept_and_skipped(data, tmp_path):
     bad = poisoned(data, tmp_path / "data", {2})
     config = write_config(tmp_path / "bad", bad, steps=8)
-    assert train([str(config), "optimizer.batch=1", "optimizer.micro_batch=1", "run.validate_every=0"]) == 0
+    assert (
+        train([str(config), "optimizer.global_batch_size=1", "optimizer.micro_batch_size=1", "run.validate_every=0"])
+        == 0
+    )
     run = tmp_path / "bad" / "run"
     kept = sorted((run / "bad_batches").iterdir())
     steps = {entry["step"] for entry in read_curve(run / "log.jsonl")}
@@ -251,7 +254,7 @@ def test_weights_and_biases_gets_the_curve(data, tmp_path, monkeypatch):
 def test_the_autoencoder_can_be_trained_along(data, tmp_path):
     config = write_config(tmp_path / "joint", data, stage="pixel", checkpointing="false", extra="[loss]\ndists = 0.0\n")
     changes = ["model.train_vae=decoder", "data.frames=5", "optimizer.steps=6", "optimizer.name=muon",
-               "optimizer.rate=2e-4"]  # fmt: skip
+               "optimizer.lr=2e-4"]  # fmt: skip
     assert train([str(config), *changes]) == 0
     names = (str(tmp_path / "joint" / "run" / "model"), "vividface-nano")
     ours, base = (load_restorer(name).vae.state_dict() for name in names)

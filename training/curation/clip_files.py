@@ -22,7 +22,7 @@ from vividface_core.video.colorspace import from_rgb
 from vividface_core.video.info import ColorInfo, VideoInfo
 from vividface_core.video.pixel_formats import layout, with_planes
 from vividface_core.video.writer import flush_to_disk, set_color_tags, unwritable
-from vividface_core.video.x264 import repeatable
+from vividface_core.video.x264 import deterministic_x264_params
 
 ENCODING = 1
 """Of how clips are encoded; candidates of another one are cut anew."""
@@ -68,7 +68,7 @@ def _encode(path: Path, frames: Tensor, times: list[int], info: VideoInfo) -> No
         context.width, context.height, context.pix_fmt = frames.shape[-1], frames.shape[-2], FORMAT
         context.time_base, context.framerate = info.time_base, info.fps
         context.thread_count = 1  # the number of threads changes the bytes
-        context.options = {**OPTIONS, "x264-params": ":".join(repeatable())}
+        context.options = {**OPTIONS, "x264-params": ":".join(deterministic_x264_params())}
         set_color_tags(context, color)
         for rgb, time in zip(frames, times):
             picture = av.VideoFrame(context.width, context.height, FORMAT)

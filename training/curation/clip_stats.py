@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from training.curation.detail import luma, sharpness_and_noise
-from training.curation.occlusion import CoverFinder, load_cover_finder
-from training.curation.pose import angles, evenness
+from training.curation.occlusion import OcclusionDetector, load_occlusion_detector
+from training.curation.pose import angles, nose_symmetry
 from vividface_core.errors import InvalidOption
 from vividface_core.faces.crop import crop_clip
 from vividface_core.faces.face_mesh import PRESENT, FaceMesher, load_mesher
@@ -33,7 +33,7 @@ _BLACK, _WHITE = 6, 249
 
 
 @dataclass(frozen=True)
-class Figures:
+class ClipStats:
     """Of one clip. Angles are in degrees, shares 0…1, light in units of 8-bit luma.
 
     Attributes:
@@ -44,7 +44,7 @@ class Figures:
         brightness, contrast: mean and standard deviation of the face's luma.
         black, white: shares of the face that are cut off at either end.
         yaw, pitch, roll: how far the head is turned either way, 80 % quantile; ``None``: no mesh was found.
-        evenness: nose to eyes, 1: in the middle; see :func:`training.curation.pose.evenness`; median.
+        evenness: nose to eyes, 1: in the middle; see :func:`training.curation.pose.nose_symmetry`; median.
         mesh: share of the looks in which the face's mesh was found.
         covered: share of the inner face that something seems to cover, mean.
         outside: share of the face's box that is beyond the picture, 80 % quantile.
@@ -76,7 +76,7 @@ class Figures:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, stored: dict[str, Any]) -> Figures:
+    def from_json(cls, stored: dict[str, Any]) -> ClipStats:
         """Read what :meth:`to_json` made.
 
         Raises:
@@ -94,7 +94,7 @@ class Tools:
     """The networks that measuring needs, one set a worker."""
 
     mesher: FaceMesher
-    cover: CoverFinder
+    cover: OcclusionDetector
 
     @classmethod
     def load(cls, device: str | torch.device = "cpu") -> Tools:
@@ -103,7 +103,7 @@ class Tools:
         Raises:
             MissingWeights: the installation is incomplete.
         """
-        return cls(load_mesher(device), load_cover_finder(device))
+        return cls(load_mesher(device), load_occlusion_detector(device))
 
 
 def measure_clip(
@@ -115,7 +115,7 @@ def measure_clip(
     *,
     crop: Sequence[float],
     picture: tuple[int, int],
-) -> Figures:
+) -> ClipStats:
     """The figures of one face's clip.
 
     Args:
@@ -144,14 +144,14 @@ def measure_clip(
         "face_side": side,
         **_pixels(looks, points, min(DETAIL_SIDE, side) / max(in_crop, 1e-6)),
         **_pose(looks, points, tools.mesher),
-        "evenness": float(np.median(evenness(landmarks))),
+        "evenness": float(np.median(nose_symmetry(landmarks))),
         "covered": float(np.mean(tools.cover.shares(looks, points))),
         "outside": float(np.quantile(_outside(boxes, picture), MOST)),
         "mirrored": float(_outside(_square(crop), picture)[0]),
         "motion": _motion(boxes, side),
         "seen": float((scores > 0).mean()),
     }
-    return Figures(**{name: value if value is None else round(value, 4) for name, value in found.items()})
+    return ClipStats(**{name: value if value is None else round(value, 4) for name, value in found.items()})
 
 
 def _pixels(looks: Tensor, points: np.ndarray, scale: float) -> dict[str, float]:

@@ -6,7 +6,7 @@ import argparse
 from dataclasses import fields
 from pathlib import Path
 
-from training.curation.thresholds import CHECKS, Limits
+from training.curation.thresholds import CHECKS, Thresholds
 from vividface_core.cli.score_options import add_judge_options
 
 
@@ -49,7 +49,7 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
     words = {check.limit: check.words for check in CHECKS}
     words |= {"max_distance": "share of signs in the hash by which like clips differ",
               "max_motion_distance": "share of moves in the hash by which like clips differ"}  # fmt: skip
-    for field in fields(Limits):
+    for field in fields(Thresholds):
         option, default = f"--{field.name.replace('_', '-')}", field.default
         if isinstance(default, bool):
             add(option, action="store_true", default=default, help="a clip and its mirror image are alike too")

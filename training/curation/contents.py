@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from training.curation.record_store import Store, digest_of
+from training.curation.record_store import RecordStore, digest_of
 from vividface_core.errors import UnreadableVideo
 from vividface_core.mllm.records import content_of
 
@@ -14,14 +14,14 @@ YOUNG = 2.0
 """Seconds in which a file may change again without another time."""
 
 
-def known_content(store: Store, folder: Path, video: str) -> str | None:
+def known_content(store: RecordStore, folder: Path, video: str) -> str | None:
     """SHA-256 of a video that was read before and hasn't been touched since: same size, same times, also that of its
     last renaming or copying, which no program sets at will. ``None``: it must be read."""
     record = store.get(STAGE, digest_of(video))
     return record["content"] if record and record.get("facts") == _facts(folder / video) else None
 
 
-def content_at(store: Store, folder: Path, video: str) -> str:
+def content_at(store: RecordStore, folder: Path, video: str) -> str:
     """SHA-256 of a video's content.
 
     Raises:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from training.curation.record_store import Store
+from training.curation.record_store import RecordStore
 from vividface_core.errors import InvalidOption, UnwritableVideo
 from vividface_core.io.tensors import write_json
 from vividface_core.metrics.pairs import VIDEO_SUFFIXES
@@ -38,7 +38,7 @@ class DataSet:
         self.manifest, self.parquet = self.out / "manifest.jsonl", self.out / "manifest.parquet"
         self.sheet, self.review = self.out / "contact_sheet.jpg", self.out / "review.html"
         self.overrules, self.settings = self.out / "overrules.json", self.out / "curate.json"
-        self.store = Store(self.work)
+        self.store = RecordStore(self.work)
 
     def check(self, videos: Path) -> None:
         """

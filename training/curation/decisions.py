@@ -10,11 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from training.curation.clip_stats import Figures
+from training.curation.clip_stats import ClipStats
 from training.curation.dataset import CLIP_SUFFIX
 from training.curation.duplicates import find_duplicates
-from training.curation.human_labels import Overrule
-from training.curation.thresholds import Limits
+from training.curation.human_labels import HumanLabel
+from training.curation.thresholds import Thresholds
 from vividface_core.mllm.calibration import Calibration
 from vividface_core.mllm.rubric import RUBRIC, Rubric
 
@@ -34,11 +34,11 @@ class Policy:
     """
 
     frames: int
-    limits: Limits = field(default_factory=Limits)
+    limits: Thresholds = field(default_factory=Thresholds)
     rubric: Rubric = RUBRIC
     threshold: float | None = None
     calibration: Calibration | None = None
-    overrules: Mapping[str, Overrule] = field(default_factory=dict)
+    overrules: Mapping[str, HumanLabel] = field(default_factory=dict)
     judged: bool = True
 
     @property
@@ -120,7 +120,7 @@ def screened(videos: Iterable[Video], found: Findings, policy: Policy) -> dict[s
                 verdicts[key] = verdict
             else:
                 record = found.figures[key]
-                passed.append((key, record["hash"], quality(Figures.from_json(record["figures"]))))
+                passed.append((key, record["hash"], quality(ClipStats.from_json(record["figures"]))))
     for key, kept in find_duplicates(sorted(passed), policy.limits).items():
         verdicts[key] = Verdict("duplicate", (f"looks like {kept}",), kept)
     return verdicts
@@ -133,11 +133,11 @@ def _screened_one(clip: Record, found: Findings, policy: Policy) -> Verdict | No
         return Verdict("technical", faults)
     if clip["key"] in found.errors and clip["key"] not in found.figures:
         return Verdict("technical", (found.errors[clip["key"]],), state="failed")
-    faults = policy.limits.faults(Figures.from_json(found.figures[clip["key"]]["figures"]))
+    faults = policy.limits.faults(ClipStats.from_json(found.figures[clip["key"]]["figures"]))
     return Verdict("technical", faults) if faults else None
 
 
-def quality(figures: Figures) -> float:
+def quality(figures: ClipStats) -> float:
     """Which of several like clips is the best: that with the most detail of the source itself."""
     return figures.sharpness * figures.face_side
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from vividface_core.errors import InvalidOption
 
 if TYPE_CHECKING:
-    from training.curation.thresholds import Limits
+    from training.curation.thresholds import Thresholds
 
 VERSION = 1
 """Of how hashes are made; those of another one aren't compared."""
@@ -88,7 +88,7 @@ def _mirrored(signs: np.ndarray, moves: np.ndarray) -> tuple[np.ndarray, np.ndar
     return signs ^ np.tile(odd, MOMENTS), np.hstack([np.where(turned, falls, rises), np.where(turned, rises, falls)])
 
 
-def find_duplicates(rows: Sequence[tuple[str, str, float]], limits: Limits) -> dict[str, str]:
+def find_duplicates(rows: Sequence[tuple[str, str, float]], limits: Thresholds) -> dict[str, str]:
     """Clips that are another's duplicate, and of which.
 
     The best clip is kept, then the best of those that aren't its duplicates, and so on: of two duplicates the one of
@@ -120,7 +120,7 @@ def find_duplicates(rows: Sequence[tuple[str, str, float]], limits: Limits) -> d
     return duplicate
 
 
-def _near(signs: np.ndarray, moves: np.ndarray, signs2: np.ndarray, moves2: np.ndarray, limits: Limits
+def _near(signs: np.ndarray, moves: np.ndarray, signs2: np.ndarray, moves2: np.ndarray, limits: Thresholds
           ) -> Iterator[tuple[int, int]]:  # fmt: skip
     """Places (later, earlier) of clips within the limits, the first look of one against the second of the other."""
     second = np.where(signs2, 1.0, -1.0).astype(np.float32)

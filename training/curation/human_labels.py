@@ -22,7 +22,7 @@ _FIELDS = {"verdict", "score", "note"}
 
 
 @dataclass(frozen=True)
-class Overrule:
+class HumanLabel:
     """A person's word on one clip.
 
     Attributes:
@@ -49,7 +49,7 @@ class Overrule:
             raise InvalidOption("it says nothing; give a verdict, a score or a note, or leave it out")
 
 
-def read(path: Path) -> dict[str, Overrule]:
+def read(path: Path) -> dict[str, HumanLabel]:
     """By the clip's key; none if there is no such file.
 
     Raises:
@@ -70,13 +70,13 @@ def read(path: Path) -> dict[str, Overrule]:
     return {key: _entry(entry, f"{path}, clip {key}") for key, entry in entries.items()}
 
 
-def to_json(overrules: Mapping[str, Overrule]) -> dict[str, Any]:
+def to_json(overrules: Mapping[str, HumanLabel]) -> dict[str, Any]:
     """Plain values of the whole file, sorted by key."""
     entries = {key: asdict(overrules[key]) for key in sorted(overrules)}
     return {"format": FORMAT, "version": VERSION, "overrules": entries}
 
 
-def write(path: Path, overrules: Mapping[str, Overrule]) -> None:
+def write(path: Path, overrules: Mapping[str, HumanLabel]) -> None:
     """As JSON, whole or not at all.
 
     Raises:
@@ -90,7 +90,7 @@ def write(path: Path, overrules: Mapping[str, Overrule]) -> None:
         raise UnwritableVideo(f"The overrules can't be written to {path}: {error.strerror}.") from error
 
 
-def human_scores(overrules: Mapping[str, Overrule], rows: Iterable[Mapping[str, Any]] = ()) -> list[HumanScore]:
+def human_scores(overrules: Mapping[str, HumanLabel], rows: Iterable[Mapping[str, Any]] = ()) -> list[HumanScore]:
     """The clips that have a person's score, sorted, with the judge's own (before any calibration) where a row has it.
 
     Args:
@@ -111,11 +111,11 @@ def human_csv(scores: Iterable[HumanScore]) -> str:
     return text.getvalue()
 
 
-def _entry(entry: Any, where: str) -> Overrule:
+def _entry(entry: Any, where: str) -> HumanLabel:
     if not isinstance(entry, dict) or not set(entry) <= _FIELDS:
         raise InvalidOption(f"{where}: an entry has verdict, score and note, nothing else.")
     try:
-        return Overrule(entry.get("verdict"), entry.get("score"), entry.get("note") or "")
+        return HumanLabel(entry.get("verdict"), entry.get("score"), entry.get("note") or "")
     except InvalidOption as error:
         raise InvalidOption(f"{where}: {error}.") from error
 

@@ -10,14 +10,14 @@ from typing import Any
 
 from training.curation.dataset import candidate_path
 from training.curation.engines.base import Item, Result, Worker
-from training.curation.record_store import Store, digest_of
+from training.curation.record_store import RecordStore, digest_of
 from training.curation.stages import fault_of
 from vividface_core.errors import VividFaceError
 from vividface_core.mllm.judges.base import Judge
 from vividface_core.mllm.judges.factory import JudgeOptions, make_judge
 from vividface_core.mllm.judges.http import Refused
 from vividface_core.mllm.records import judge_id
-from vividface_core.mllm.scoring import HOPELESS, news
+from vividface_core.mllm.scoring import FATAL_STATUS, pop_notices
 
 _judges: dict[str, tuple[Judge, list[str]]] = {}
 _lock = threading.Lock()
@@ -38,7 +38,7 @@ def shared_judge(names: Sequence[str], options: JudgeOptions) -> tuple[Judge, li
         return _judges[name]
 
 
-def dismiss() -> None:
+def release_judge() -> None:
     """Make this process's judge give up what it has in hand, and let go of its model."""
     with _lock:
         for judge, _ in _judges.values():
@@ -52,7 +52,7 @@ def judge_stage(judge: str, rubric: str) -> str:
 
 
 @dataclass(frozen=True)
-class Introducing:
+class ResolveIdentity:
     """Tells who the judge is, where only the workers can load it. Item: ``{}``; result: ``{"judge", "name"}``."""
 
     names: tuple[str, ...]
@@ -78,27 +78,27 @@ class Judging:
 
     def __call__(self) -> Worker:
         judge, _ = shared_judge(self.names, self.options)
-        store = Store(self.work)
+        store = RecordStore(self.work)
 
         def work(item: Item) -> Result:
             key, told = item["key"], {}
             record = store.get(self.stage, key)
             if record is None:
                 try:
-                    judgement = timeless(judge.judge(candidate_path(self.work, key)).to_json())
+                    judgement = without_timing(judge.judge(candidate_path(self.work, key)).to_json())
                 except VividFaceError as error:
-                    if isinstance(error, Refused) and error.status in HOPELESS:
+                    if isinstance(error, Refused) and error.status in FATAL_STATUS:
                         raise
                     told["error"] = fault_of(error, self.work)
                 else:
                     record = {"judge": judge_id(judge.identity), "judgement": judgement}
                     store.put(self.stage, key, record)
-            return {**told, "record": record, "notices": news(judge)}
+            return {**told, "record": record, "notices": pop_notices(judge)}
 
         return work
 
 
-def timeless(judgement: dict[str, Any]) -> dict[str, Any]:
+def without_timing(judgement: dict[str, Any]) -> dict[str, Any]:
     """Without how long it took, a panel's members included: all else is the same when it is judged again."""
     kept = {name: value for name, value in judgement.items() if name != "seconds"}
-    return {**kept, "members": [timeless(member) for member in judgement["members"]]}
+    return {**kept, "members": [without_timing(member) for member in judgement["members"]]}

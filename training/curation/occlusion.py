@@ -25,7 +25,7 @@ INNER = (56.0, 74.0, 32.0, 38.0)
 """Ellipse of the inner face, brows to chin, in the aligned picture: centre x, y and half axes, pixels of 112."""
 
 
-class CoverNet(nn.Sequential):
+class OcclusionNet(nn.Sequential):
     """Features [N,128,14,14] of aligned faces → logits [N,14,14] that something covers the cell."""
 
     def __init__(self) -> None:
@@ -37,10 +37,10 @@ class CoverNet(nn.Sequential):
         )  # fmt: skip
 
 
-class CoverFinder:
+class OcclusionDetector:
     """Looks at faces whose five landmarks are known."""
 
-    def __init__(self, net: CoverNet, embedder: FaceEmbedder) -> None:
+    def __init__(self, net: OcclusionNet, embedder: FaceEmbedder) -> None:
         self.net, self._trunk = net, nn.Sequential(*embedder.net.children())[:DEPTH]
 
     @torch.inference_mode()
@@ -66,12 +66,12 @@ def inner_face() -> Tensor:
     return ((place[None] - x) / half_width) ** 2 + ((place[:, None] - y) / half_height) ** 2 <= 1
 
 
-def load_cover_finder(device: str | torch.device = "cpu", path: Path = WEIGHTS) -> CoverFinder:
+def load_occlusion_detector(device: str | torch.device = "cpu", path: Path = WEIGHTS) -> OcclusionDetector:
     """The finder with the weights that come with the package.
 
     Raises:
         MissingWeights: the files aren't there, so the installation is incomplete.
     """
-    net = CoverNet()
+    net = OcclusionNet()
     net.load_state_dict(read_weights(path))
-    return CoverFinder(net.eval().requires_grad_(False).to(device), load_embedder(device))
+    return OcclusionDetector(net.eval().requires_grad_(False).to(device), load_embedder(device))

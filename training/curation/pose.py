@@ -35,7 +35,7 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
 
 
-def evenness(landmarks: np.ndarray) -> np.ndarray:
+def nose_symmetry(landmarks: np.ndarray) -> np.ndarray:
     """``[N]``, 0…1: how nearly the nose is as far from one eye as from the other, by landmarks ``[N, 5, 2]``.
 
     BFVR-STC's training data leave out faces of less than 0.4 (theirs by the corners of the eyes of 68 landmarks).

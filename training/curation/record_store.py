@@ -19,7 +19,7 @@ def digest_of(values: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
-class Store:
+class RecordStore:
     """Records by stage and key. Several processes, on several machines with one file system, may use it at once.
 
     Args:

@@ -12,13 +12,13 @@ from training.curation.decisions import Findings, Policy, Row, Video, rows_of, s
 from training.curation.engines.base import Engine, Item, Result, Worker
 from training.curation.judging import Judging
 from training.curation.stages import Cutting, Measuring, Recipe, measured
-from vividface_core.mllm.scoring import news
+from vividface_core.mllm.scoring import pop_notices
 
 GROUP = 8
 """Neighbouring candidates of a video that are measured by one worker: few enough to spread a long film over many."""
 
 
-class Listener(Protocol):
+class CurationCallbacks(Protocol):
     """Is told how it goes."""
 
     def begin(self, what: str, unit: str, total: int, done: int) -> None:
@@ -31,7 +31,7 @@ class Listener(Protocol):
         """Something that the user should know."""
 
 
-class Curation:
+class CurationRunner:
     """One run.
 
     Args:
@@ -40,23 +40,23 @@ class Curation:
         engine: what does the work.
     """
 
-    def __init__(self, data: DataSet, recipe: Recipe, engine: Engine, listener: Listener) -> None:
-        self.data, self.recipe, self.engine, self.listener = data, recipe, engine, listener
+    def __init__(self, data: DataSet, recipe: Recipe, engine: Engine, callbacks: CurationCallbacks) -> None:
+        self.data, self.recipe, self.engine, self.callbacks = data, recipe, engine, callbacks
         self.found = Findings()
         self._store = recipe.store
 
     def cut(self, names: Sequence[str]) -> list[Video]:
         """Find the candidates of all videos. A video that fails is told, and tried again by the next run."""
         known = {name: video for name in names if (video := self._known(name))}
-        self.listener.begin("Cutting", "video", len(names), len(known))
+        self.callbacks.begin("Cutting", "video", len(names), len(known))
         for item, result in self._work(Cutting(self.recipe), [{"video": n} for n in names if n not in known]):
             name, content, error = item["video"], result["content"], result.get("error", "")
             if error:
                 known[name] = Video(name, self.recipe.video_id(name, content), content, None, error)
-                self.listener.notice(error if name in error else f"{name}: {error}")
+                self.callbacks.notice(error if name in error else f"{name}: {error}")
             else:
                 known[name] = Video(name, result["id"], content, result["record"])
-            self.listener.step(1)
+            self.callbacks.step(1)
         return [known[name] for name in names]
 
     def _known(self, name: str) -> Video | None:
@@ -73,13 +73,13 @@ class Curation:
         known = {clip["key"]: measured(self.recipe, self._store, clip["key"]) for _, clip in wanted}
         self.found.figures.update((key, record) for key, record in known.items() if record)
         missing = [(video, clip) for video, clip in wanted if not known[clip["key"]]]
-        self.listener.begin("Measuring", "clip", len(wanted), len(wanted) - len(missing))
+        self.callbacks.begin("Measuring", "clip", len(wanted), len(wanted) - len(missing))
         for item, result in self._work(Measuring(self.recipe), list(_grouped(missing))):
             for key, error in result["errors"].items():
                 self.found.errors[key] = error
-                self.listener.notice(f"{key}: {error}")
+                self.callbacks.notice(f"{key}: {error}")
             self.found.figures.update(result["records"])
-            self.listener.step(len(item["clips"]))
+            self.callbacks.step(len(item["clips"]))
 
     def waiting(self, videos: Sequence[Video], policy: Policy) -> list[str]:
         """Keys of the clips that go before the judge."""
@@ -93,18 +93,18 @@ class Curation:
             how: for :meth:`~training.curation.engines.base.Engine.map`.
         """
         there = {key: record for key in keys if (record := self._store.get(judging.stage, key))}
-        self.listener.begin("Judging", "clip", len(keys), len(there))
+        self.callbacks.begin("Judging", "clip", len(keys), len(there))
         missing = [{"key": key} for key in keys if key not in there]
         for item, result in self._work(judging, missing, engine, **how):
             key = item["key"]
             for text in result["notices"]:
-                self.listener.notice(text)
+                self.callbacks.notice(text)
             if error := result.get("error"):
                 self.found.errors[key] = error
-                self.listener.notice(f"{key}: {error}")
+                self.callbacks.notice(f"{key}: {error}")
             else:
                 there[key] = result["record"]
-            self.listener.step(1)
+            self.callbacks.step(1)
         self.found.judgements.update(there)
 
     def _work(self, make_worker: Callable[[], Worker], items: Sequence[Item], engine: Engine | None = None,
@@ -114,8 +114,8 @@ class Curation:
         try:
             yield from engine.map(make_worker, items, **how)
         finally:
-            for text in news(engine):
-                self.listener.notice(text)
+            for text in pop_notices(engine):
+                self.callbacks.notice(text)
 
     def rows(self, videos: Sequence[Video], policy: Policy) -> list[Row]:
         """The manifest."""

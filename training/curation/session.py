@@ -16,15 +16,15 @@ from training.curation.clips import ClipRules
 from training.curation.dataset import DataSet, videos_below
 from training.curation.decisions import Policy, Row
 from training.curation.engines import choose_engine
-from training.curation.judging import dismiss
-from training.curation.jury import Jury
+from training.curation.judging import release_judge
+from training.curation.jury import JudgeRunner
 from training.curation.manifest import load_pyarrow, read_manifest, write_manifest, write_parquet
-from training.curation.review.contact_sheet import save_sheet
+from training.curation.review.contact_sheet import save_contact_sheet
 from training.curation.review.page import write_review
-from training.curation.runner import Curation
+from training.curation.runner import CurationRunner
 from training.curation.stages import Recipe
 from training.curation.summary import summary
-from training.curation.thresholds import Limits
+from training.curation.thresholds import Thresholds
 from vividface_core.cli.score import printable
 from vividface_core.errors import InvalidOption
 from vividface_core.faces.detect import load_detector
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     data, console = DataSet(args.output), Console(args.quiet)
     data.check(args.videos)
     names, policy, recipe = videos_below(args.videos), _policy(args, data), _recipe(args, data)
-    jury = None if args.dry_run else Jury(args, policy)
+    judge_runner = None if args.dry_run else JudgeRunner(args, policy)
     if args.parquet:
         load_pyarrow()  # that it is missing is said before the work
     _tell_changes(data, settings := _settings(args, policy, recipe), console)
@@ -51,20 +51,20 @@ def run(args: argparse.Namespace) -> int:
         engine = choose_engine(args.engine, args.address, args.workers, data.work.resolve(), recipe.videos)
         try:
             _restart(args.restart_from, data, recipe)
-            if jury:
-                jury.introduce(engine, data, console)
-                _restart_judge(args.restart_from, data, jury)
-            curation = Curation(data, recipe, engine, console)
+            if judge_runner:
+                judge_runner.resolve_identity(engine, data, console)
+                _restart_judge(args.restart_from, data, judge_runner)
+            curation = CurationRunner(data, recipe, engine, console)
             videos = curation.cut(names)
             curation.measure(videos, policy)
-            if jury:
-                jury.judge(curation, curation.waiting(videos, policy))
+            if judge_runner:
+                judge_runner.judge(curation, curation.waiting(videos, policy))
             console.close()
             rows = curation.rows(videos, policy)
-            _finish(args, data, rows, policy, jury)
+            _finish(args, data, rows, policy, judge_runner)
         finally:
             console.close()
-            dismiss()
+            release_judge()
             engine.close()
     _tell_strays(policy, rows, console)
     print(printable(summary(rows, videos, data, dry=args.dry_run)))
@@ -78,7 +78,7 @@ def _policy(args: argparse.Namespace, data: DataSet) -> Policy:
         )
     rubric = read_rubric(args.rubric) if args.rubric else RUBRIC
     calibration = Calibration.read(args.calibration) if args.calibration else None
-    limits = Limits(**{field.name: getattr(args, field.name) for field in fields(Limits)})
+    limits = Thresholds(**{field.name: getattr(args, field.name) for field in fields(Thresholds)})
     return Policy(args.frames, limits, rubric, args.threshold, calibration, human_labels.read(data.overrules),
                   not args.dry_run)  # fmt: skip
 
@@ -125,20 +125,22 @@ def _restart(stage: str | None, data: DataSet, recipe: Recipe) -> None:
         data.store.clear(recipe.figures_stage)
 
 
-def _restart_judge(stage: str | None, data: DataSet, jury: Jury) -> None:
+def _restart_judge(stage: str | None, data: DataSet, judge_runner: JudgeRunner) -> None:
     if stage is not None:
-        data.store.clear(jury.stage)
+        data.store.clear(judge_runner.stage)
 
 
-def _finish(args: argparse.Namespace, data: DataSet, rows: Sequence[Row], policy: Policy, jury: Jury | None) -> None:
+def _finish(
+    args: argparse.Namespace, data: DataSet, rows: Sequence[Row], policy: Policy, judge_runner: JudgeRunner | None
+) -> None:
     """Leave everything under its final name. After a dry run only pictures, and nothing that training would take."""
     source = args.videos.resolve()
     facts = {"name": data.out.resolve().name, "source": source, "rubric": policy.rubric, "threshold": policy.keep_above,
-             "judge": jury.name if jury else None, "command": _command(args),
+             "judge": judge_runner.name if judge_runner else None, "command": _command(args),
              "calibration": args.calibration.name if args.calibration else None}  # fmt: skip
-    if jury is None:
+    if judge_runner is None:
         write_manifest(data.out / "dry-run.jsonl", [{**row, "clip": None} for row in rows])
-        save_sheet(rows, data.out, data.out / "dry-run.jpg", source)
+        save_contact_sheet(rows, data.out, data.out / "dry-run.jpg", source)
         write_review(rows, data.out, data.out / "dry-run.html", facts)
         return
     kept = [row["key"] for row in rows if row["clip"]]
@@ -149,7 +151,7 @@ def _finish(args: argparse.Namespace, data: DataSet, rows: Sequence[Row], policy
     else:
         data.parquet.unlink(missing_ok=True)  # it would tell of an earlier run
     write_manifest(data.manifest, rows)
-    save_sheet(rows, data.out, data.sheet, source)
+    save_contact_sheet(rows, data.out, data.sheet, source)
     write_review(rows, data.out, data.review, facts)
 
 

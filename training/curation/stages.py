@@ -20,7 +20,7 @@ from training.curation.clips import ClipRules, FaceClip, cut_track, iter_clip
 from training.curation.contents import content_at
 from training.curation.dataset import candidate_path
 from training.curation.engines.base import Item, Result, Worker
-from training.curation.record_store import Store, digest_of
+from training.curation.record_store import RecordStore, digest_of
 from training.curation.review.previews import save_preview
 from vividface_core.errors import (
     Interrupted,
@@ -33,7 +33,7 @@ from vividface_core.errors import (
 from vividface_core.faces.detect import load_detector
 from vividface_core.pipeline.analysis import find_faces, find_shots
 from vividface_core.runtime.devices import pick_device
-from vividface_core.runtime.memory import give_back
+from vividface_core.runtime.memory import trim_memory
 from vividface_core.video.decoding import seek_table
 from vividface_core.video.info import VideoInfo
 from vividface_core.video.reader import VideoReader, probe
@@ -79,12 +79,12 @@ class Recipe:
 
     @property
     def figures_stage(self) -> str:
-        names = [field.name for field in fields(clip_stats.Figures)]
+        names = [field.name for field in fields(clip_stats.ClipStats)]
         return f"figures-{digest_of([self.mark, clip_stats.VERSION, duplicates.VERSION, names])}"
 
     @property
-    def store(self) -> Store:
-        return Store(self.work)
+    def store(self) -> RecordStore:
+        return RecordStore(self.work)
 
     def video_id(self, video: str, content: str | None) -> str:
         """What the keys of a video's clips begin with: its name, and a digest of its place, its content and the
@@ -123,7 +123,7 @@ class Cutting:
         return work
 
 
-def _cut(recipe: Recipe, store: Store, video: str, content: str, name: str, detector: Any) -> dict[str, Any]:
+def _cut(recipe: Recipe, store: RecordStore, video: str, content: str, name: str, detector: Any) -> dict[str, Any]:
     """A video's record: facts and candidates. Shot by shot, so that a long film goes on where it was."""
     path = recipe.videos / video
     info, source = probe(path), VideoFrames(path)
@@ -197,18 +197,18 @@ class Measuring:
                     store.put(recipe.figures_stage, clip.key, records[clip.key])
                 except Exception as error:
                     errors[clip.key] = fault_of(error, recipe.videos)
-                give_back()
+                trim_memory()
             return {"records": records, "errors": errors}
 
         return work
 
 
-def measured(recipe: Recipe, store: Store, key: str) -> dict[str, Any] | None:
+def measured(recipe: Recipe, store: RecordStore, key: str) -> dict[str, Any] | None:
     """A candidate's record, if its file is there too."""
     return store.get(recipe.figures_stage, key) if candidate_path(recipe.work, key).exists() else None
 
 
-def _clips(recipe: Recipe, store: Store, item: Item) -> list[FaceClip]:
+def _clips(recipe: Recipe, store: RecordStore, item: Item) -> list[FaceClip]:
     shots = {start: store.get(recipe.shots_stage, shot_key(item["id"], start)) for _, start in item["clips"]}
     noted = {clip["key"]: clip for shot in shots.values() if shot for clip in shot["clips"]}
     if lost := [key for key, _ in item["clips"] if key not in noted]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from vividface_core.errors import InvalidOption
 
 if TYPE_CHECKING:  # figures need torch, which a command's help doesn't
-    from training.curation.clip_stats import Figures
+    from training.curation.clip_stats import ClipStats
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class Check:
     """One comparison.
 
     Attributes:
-        figure: name in :class:`Figures`.
-        limit: name in :class:`Limits`; it begins with ``min_`` or ``max_``.
+        figure: name in :class:`ClipStats`.
+        limit: name in :class:`Thresholds`; it begins with ``min_`` or ``max_``.
         fault: what a clip is that fails.
         words: what was measured, with places for the value, and the limit's digits.
     """
@@ -73,8 +73,8 @@ TRACK_FIGURES = ("face_side", "seen")
 
 
 @dataclass(frozen=True)
-class Limits:
-    """Of the figures of the same names, see :class:`training.curation.clip_stats.Figures`; ``None``: not checked.
+class Thresholds:
+    """Of the figures of the same names, see :class:`training.curation.clip_stats.ClipStats`; ``None``: not checked.
 
     Attributes:
         max_distance, max_motion_distance: as far as the two parts of two clips' hashes may be apart that are still
@@ -112,7 +112,7 @@ class Limits:
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
                 raise InvalidOption(f"The limit {field.name} is {value!r}; it must be a number, 0 or more.")
 
-    def faults(self, figures: Figures) -> tuple[str, ...]:
+    def faults(self, figures: ClipStats) -> tuple[str, ...]:
         """Why a clip is dropped, each cause in plain words with its figure and limit; empty: it passes."""
         return self._faults(figures.to_json())
 

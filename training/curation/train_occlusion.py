@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from training.curation.occlusion import CELLS, WEIGHTS, CoverFinder, CoverNet
-from training.data.occluders import sample
+from training.curation.occlusion import CELLS, WEIGHTS, OcclusionDetector, OcclusionNet
+from training.data.occluders import add_occluder
 from training.data.random_clips import Material
 from vividface_core.faces.detect import FaceDetection, load_detector
 from vividface_core.faces.embed import SIDE, align, load_embedder, similarity
@@ -67,7 +67,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=WEIGHTS)
     args = parser.parse_args()
     torch.manual_seed(0)
-    finder = CoverFinder(CoverNet(), load_embedder())
+    finder = OcclusionDetector(OcclusionNet(), load_embedder())
     faces, textures = gather(Material(args.data))
     print(f"{len(faces)} faces, {len(textures)} pictures of other things")
     features, targets = examples(faces, textures, finder, args.samples)
@@ -125,21 +125,21 @@ def _middle(clip: Tensor) -> Tensor:
                          antialias=True, align_corners=False)[0]  # fmt: skip
 
 
-def examples(faces: Tensor, textures: Tensor, finder: CoverFinder, count: int) -> tuple[Tensor, Tensor]:
+def examples(faces: Tensor, textures: Tensor, finder: OcclusionDetector, count: int) -> tuple[Tensor, Tensor]:
     """Features ``[count, 128, 14, 14]`` and shares of the cells that are covered ``[count, 14, 14]``, half floats."""
-    draw = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     # The cheek beside the nose, of every face: real skin to make fingers of.
     skins = faces[:, :, 86:106, 52:76]
     features, targets = [], []
     for start in tqdm(range(0, count, 16), unit="batch"):
-        pairs = [sample(faces[number % len(faces)], textures, skins, draw) for number in range(start, start + 16)]
+        pairs = [add_occluder(faces[number % len(faces)], textures, skins, rng) for number in range(start, start + 16)]
         pictures, covers = (torch.stack(part) for part in zip(*pairs))
         features.append(finder.features(pictures).half())
         targets.append(F.avg_pool2d(covers, 112 // CELLS)[:, 0].half())
     return torch.cat(features), torch.cat(targets)
 
 
-def fit(net: CoverNet, features: Tensor, targets: Tensor, epochs: int) -> None:
+def fit(net: OcclusionNet, features: Tensor, targets: Tensor, epochs: int) -> None:
     """Cross-entropy over the cells; AdamW, cosine; every tenth sample only tells how it goes."""
     for parameter in net.parameters():
         parameter.requires_grad_(True)

@@ -21,8 +21,8 @@ from vividface_core.errors import InvalidOption
 class Source(Protocol):
     """Makes samples: tensors by name, of the same names and shapes for every sample."""
 
-    def sample(self, number: int, draw: np.random.Generator) -> dict[str, Tensor]:
-        """Sample ``number`` of the endless sequence; ``draw`` is its own source of chance."""
+    def sample(self, number: int, rng: np.random.Generator) -> dict[str, Tensor]:
+        """Sample ``number`` of the endless sequence; ``rng`` is its own source of chance."""
 
 
 class Shuffled:
@@ -40,15 +40,15 @@ class Shuffled:
 
 
 class Samples(Dataset):
-    """A source as a dataset. Each sample also carries ``chance`` ``[4]``, uniform draws in 0…1 for the losses."""
+    """A source as a dataset. Each sample also carries ``uniform`` ``[4]``, uniform draws in 0…1 for the losses."""
 
     def __init__(self, source: Source, seed: int) -> None:
         self._source, self._seed = source, seed
 
     def __getitem__(self, number: int) -> dict[str, Tensor]:
         sample = self._source.sample(number, np.random.default_rng((self._seed, 0, number)))
-        chance = np.random.default_rng((self._seed, 1, number)).random(4)
-        return {**sample, "chance": torch.from_numpy(chance)}
+        uniform = np.random.default_rng((self._seed, 1, number)).random(4)
+        return {**sample, "uniform": torch.from_numpy(uniform)}
 
 
 class MicroBatches(Sampler):
@@ -58,7 +58,8 @@ class MicroBatches(Sampler):
         share = batch // processes
         if share * processes != batch or share % micro_batch:
             raise InvalidOption(
-                f"optimizer.batch {batch} doesn't divide into micro-batches of {micro_batch} on {processes} processes."
+                f"optimizer.global_batch_size {batch} doesn't divide into "
+                f"micro-batches of {micro_batch} on {processes} processes."
             )
         self.accumulation = share // micro_batch
         self._batch, self._micro, self._first, self._share = batch, micro_batch, process * share, share

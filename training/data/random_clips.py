@@ -75,27 +75,27 @@ class RandomClips:
         self._keys = keys
         self._faces = [key for key in keys if key in self._material.faces]
 
-    def sample(self, number: int, draw: np.random.Generator) -> dict[str, Tensor]:
+    def sample(self, number: int, rng: np.random.Generator) -> dict[str, Tensor]:
         """See the class; ``number`` only counts."""
-        at_face = bool(self._faces) and draw.random() < self._config.faces
-        key = str(draw.choice(self._faces if at_face else self._keys))
-        clean, mask = self._moving_square(key, at_face, draw)
-        clean, mask = _mirror(clean, mask, draw)
-        clean = _colour(clean, draw)
+        at_face = bool(self._faces) and rng.random() < self._config.faces
+        key = str(rng.choice(self._faces if at_face else self._keys))
+        clean, mask = self._moving_square(key, at_face, rng)
+        clean, mask = _mirror(clean, mask, rng)
+        clean = _colour(clean, rng)
         sample = {"clean": clean.transpose(0, 1) * 2 - 1}
         if self._degrade:
-            degradation = self._ranges.draw(int(draw.integers(2**31)))
+            degradation = self._ranges.sample(int(rng.integers(2**31)))
             sample["degraded"] = degradation(clean).transpose(0, 1) * 2 - 1
             sample["pixel_mask"] = mask.transpose(0, 1)
         return sample
 
-    def _moving_square(self, key: str, at_face: bool, draw: np.random.Generator) -> tuple[Tensor, Tensor]:
+    def _moving_square(self, key: str, at_face: bool, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         config, clip, mask = self._config, self._material.clip(key), self._material.mask(key)
-        chosen = self._frames(len(clip), draw)
+        chosen = self._frames(len(clip), rng)
         still, height, width = len(clip) == 1, *clip.shape[1:3]
-        centre, side = self._face_square(key, draw) if at_face else self._square(height, width, draw)
-        strength = config.still_warp if still else 0.3 * config.still_warp * (draw.random() < 0.3)
-        move = Move.draw(len(chosen), centre, side, strength, draw)
+        centre, side = self._face_square(key, rng) if at_face else self._square(height, width, rng)
+        strength = config.still_warp if still else 0.3 * config.still_warp * (rng.random() < 0.3)
+        move = Move.sample(len(chosen), centre, side, strength, rng)
         grid = move.grid(config.size, height, width)
         pictures = (clip if still else clip[chosen]).permute(0, 3, 1, 2).float() / 255
         clean = cut(pictures, grid, side).clamp(0, 1)
@@ -105,37 +105,37 @@ class RandomClips:
         seen = (cut(masks, grid, side / MASK_SCALE, "bilinear") > 0.5).to(torch.uint8)
         return clean, seen if seen.any() else torch.ones_like(seen)
 
-    def _frames(self, total: int, draw: np.random.Generator) -> np.ndarray:
+    def _frames(self, total: int, rng: np.random.Generator) -> np.ndarray:
         """Which frames: a run of them, at up to double speed where the clip is long enough, half of them backwards."""
         wanted = self._config.frames
         if total < wanted:
             return np.zeros(wanted, int)
-        speed = int(draw.integers(1, 1 + min(2, max(1, (total - 1) // max(1, wanted - 1)))))
-        first = int(draw.integers(total - speed * (wanted - 1)))
+        speed = int(rng.integers(1, 1 + min(2, max(1, (total - 1) // max(1, wanted - 1)))))
+        first = int(rng.integers(total - speed * (wanted - 1)))
         chosen = first + speed * np.arange(wanted)
-        return chosen[::-1].copy() if draw.random() < 0.5 else chosen
+        return chosen[::-1].copy() if rng.random() < 0.5 else chosen
 
-    def _square(self, height: int, width: int, draw: np.random.Generator) -> tuple[np.ndarray, float]:
-        side = min(height, width) * draw.uniform(*self._config.zoom)
-        return np.array([draw.uniform(side / 2, length - side / 2) for length in (width, height)]), side
+    def _square(self, height: int, width: int, rng: np.random.Generator) -> tuple[np.ndarray, float]:
+        side = min(height, width) * rng.uniform(*self._config.zoom)
+        return np.array([rng.uniform(side / 2, length - side / 2) for length in (width, height)]), side
 
-    def _face_square(self, key: str, draw: np.random.Generator) -> tuple[np.ndarray, float]:
+    def _face_square(self, key: str, rng: np.random.Generator) -> tuple[np.ndarray, float]:
         boxes = self._material.faces[key]
-        x, y, whole = boxes[draw.integers(len(boxes))]
-        whole *= draw.uniform(0.9, 1.15)
+        x, y, whole = boxes[rng.integers(len(boxes))]
+        whole *= rng.uniform(0.9, 1.15)
         side = whole * self._config.size / max(self._config.canvas, self._config.size)
-        centre = np.array([x, y]) + draw.normal(0, 0.04, 2) * whole
-        return centre + draw.uniform(-0.5, 0.5, 2) * (whole - side), side
+        centre = np.array([x, y]) + rng.normal(0, 0.04, 2) * whole
+        return centre + rng.uniform(-0.5, 0.5, 2) * (whole - side), side
 
 
-def _mirror(clean: Tensor, mask: Tensor, draw: np.random.Generator) -> tuple[Tensor, Tensor]:
-    return (clean.flip(-1), mask.flip(-1)) if draw.random() < 0.5 else (clean, mask)
+def _mirror(clean: Tensor, mask: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    return (clean.flip(-1), mask.flip(-1)) if rng.random() < 0.5 else (clean, mask)
 
 
-def _colour(clean: Tensor, draw: np.random.Generator) -> Tensor:
+def _colour(clean: Tensor, rng: np.random.Generator) -> Tensor:
     """Another exposure, gamma and white balance, and now and then a light that changes over the clip."""
-    gain = draw.uniform(0.8, 1.15) * draw.uniform(0.95, 1.05, 3)
-    drift = draw.normal(0, 0.03) * (draw.random() < 0.3)
+    gain = rng.uniform(0.8, 1.15) * rng.uniform(0.95, 1.05, 3)
+    drift = rng.normal(0, 0.03) * (rng.random() < 0.3)
     light = torch.from_numpy(1 + drift * np.linspace(-1, 1, len(clean))).float()[:, None, None, None]
     tint = torch.from_numpy(gain).float()[:, None, None]
-    return (clean ** draw.uniform(0.85, 1.2) * tint * light).clamp(0, 1)
+    return (clean ** rng.uniform(0.85, 1.2) * tint * light).clamp(0, 1)

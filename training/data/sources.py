@@ -53,13 +53,13 @@ class PreparedClips:
             )
         self._frames = wanted
 
-    def sample(self, number: int, draw: np.random.Generator) -> dict[str, Tensor]:
+    def sample(self, number: int, rng: np.random.Generator) -> dict[str, Tensor]:
         """See the class."""
         stored = self._reader[self._places[self._order[number]]]
         variants = sorted(name for name in stored if name.startswith("low."))
         cells = 1 + (self._frames - 1) // self._ratio
         sample = {
-            "low": stored[variants[draw.integers(len(variants))]][:, :cells],
+            "low": stored[variants[rng.integers(len(variants))]][:, :cells],
             "high": stored["high"][:, :cells],
             "mask": stored["mask"][:, :cells],
         }

@@ -31,11 +31,11 @@ class Move:
     bend: np.ndarray
 
     @classmethod
-    def draw(cls, frames: int, centre: np.ndarray, side: float, strength: float, draw: np.random.Generator) -> Move:
+    def sample(cls, frames: int, centre: np.ndarray, side: float, strength: float, rng: np.random.Generator) -> Move:
         """A smooth random path around ``centre`` whose extent grows with ``strength``; 0: it stands still."""
-        amount = strength * draw.exponential(1.0)
-        paths = np.stack([smooth_path(frames, draw) for _ in range(4)], 1)
-        bend = np.stack([smooth_path(frames, draw) for _ in range(FIELD * FIELD * 2)], 1)
+        amount = strength * rng.exponential(1.0)
+        paths = np.stack([smooth_path(frames, rng) for _ in range(4)], 1)
+        bend = np.stack([smooth_path(frames, rng) for _ in range(FIELD * FIELD * 2)], 1)
         return cls(
             centre=centre + 0.06 * amount * side * paths[:, :2],
             side=side * np.exp(0.03 * amount * paths[:, 2]),
@@ -60,11 +60,11 @@ class Move:
         return (turned * side + centre) / torch.tensor([width, height]) * 2 - 1
 
 
-def smooth_path(frames: int, draw: np.random.Generator) -> np.ndarray:
+def smooth_path(frames: int, rng: np.random.Generator) -> np.ndarray:
     """``[T]``: a slow random walk of unit order: two sine waves of up to one and a half turns over the clip."""
     at = np.linspace(0, 1, frames)
-    turns, phases = draw.uniform(0.1, 1.5, 2), draw.uniform(0, 2 * np.pi, 2)
-    heights = draw.normal(0, 0.7, 2)
+    turns, phases = rng.uniform(0.1, 1.5, 2), rng.uniform(0, 2 * np.pi, 2)
+    heights = rng.normal(0, 0.7, 2)
     return (heights[:, None] * np.sin(2 * np.pi * turns[:, None] * at + phases[:, None])).sum(0)
 
 

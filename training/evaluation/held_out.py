@@ -83,5 +83,5 @@ def _moving_portrait(clip: HeldOut, frames: int, size: int, detector: FaceDetect
         picture = next(iter(reader)).rgb()[None]
     found = sorted(detector.detect(picture)[0], key=lambda face: -float(face.box[2] - face.box[0]))[clip.start]
     x, y, side = map(float, square_crop(found.box[None], found.landmarks[None])[0])
-    move = Move.draw(frames, np.array([x, y]), side, 0.4, np.random.default_rng(5))
+    move = Move.sample(frames, np.array([x, y]), side, 0.4, np.random.default_rng(5))
     return cut(picture, move.grid(size, *picture.shape[2:]), side).clamp(0, 1)

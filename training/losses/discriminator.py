@@ -30,7 +30,7 @@ class _Reverse(torch.autograd.Function):
         return -ctx.weight * gradient, None
 
 
-class Critic(nn.Module):
+class Discriminator(nn.Module):
     """Tells real pictures from reconstructed ones.
 
     Args:

@@ -17,15 +17,15 @@ from torch import Tensor
 Normalisation = Literal["literal", "mask"]
 
 
-def switch_of(chance: Tensor, probability: float) -> Tensor:
-    """b of Eq. 6 for each sample from its uniform draw ``chance`` in 0…1: bool; True: only the face counts.
+def switch_of(uniform: Tensor, probability: float) -> Tensor:
+    """b of Eq. 6 for each sample from its draw ``uniform`` in 0…1: bool; True: only the face counts.
 
     Raises:
         ValueError: ``probability`` isn't in 0…1.
     """
     if not 0 <= probability <= 1:
         raise ValueError(f"p is {probability}; a probability lies in 0…1")
-    return chance < probability
+    return uniform < probability
 
 
 def switched_error(

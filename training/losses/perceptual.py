@@ -23,24 +23,24 @@ class Perceptual:
         for net in self._nets.values():
             net.to(device)
 
-    def __call__(self, output: Tensor, target: Tensor, chance: Tensor) -> dict[str, Tensor]:
-        """The mean distance of ``[B, 3, T, H, W]`` clips in −1…1 by name; ``chance [B]`` in 0…1 chooses the frames."""
+    def __call__(self, output: Tensor, target: Tensor, uniform: Tensor) -> dict[str, Tensor]:
+        """The mean distance of ``[B, 3, T, H, W]`` clips in −1…1 by name; ``uniform [B]`` in 0…1 chooses the frames."""
         if not self._nets:
             return {}
-        pair = [some_frames(clip, self._frames, chance) for clip in (output, target)]
+        pair = [sample_frames(clip, self._frames, uniform) for clip in (output, target)]
         return {name: net(*pair).mean() for name, net in self._nets.items()}
 
 
-def some_frames(clip: Tensor, wanted: int, chance: Tensor) -> Tensor:
+def sample_frames(clip: Tensor, wanted: int, uniform: Tensor) -> Tensor:
     """``wanted`` frames (0: all) of each clip ``[B, 3, T, H, W]``, −1…1, as pictures ``[N, 3, H, W]``, 0…1.
 
-    They are evenly spread and shifted by ``chance [B]`` in 0…1, so that each frame is as likely as any other.
+    They are evenly spread and shifted by ``uniform [B]`` in 0…1, so that each frame is as likely as any other.
     """
     total = clip.shape[2]
     if not wanted or wanted >= total:
         chosen = clip.transpose(1, 2).flatten(0, 1)
     else:
         offsets = torch.arange(wanted) * total / wanted
-        places = ((offsets + chance.cpu()[:, None] * total) % total).long()
+        places = ((offsets + uniform.cpu()[:, None] * total) % total).long()
         chosen = torch.cat([clip[b][:, row].transpose(0, 1) for b, row in enumerate(places)])
     return (chosen.float() + 1) / 2

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from training.config import Config, Loss
 from training.data.random_clips import RandomClips
-from training.losses.discriminator import Critic
+from training.losses.discriminator import Discriminator
 from training.losses.face_focused import absolute_error, edge_error, gaussian_divergence
-from training.losses.perceptual import Perceptual, some_frames
+from training.losses.perceptual import Perceptual, sample_frames
 from training.stages.base import Batch, Stage
 from training.stages.modules import make_vae
-from training.stages.pca_init import start_from_principal
+from training.stages.pca_init import init_from_pca
 from vividface_core.io.tensors import write_json, write_tensors
 from vividface_core.wan.vae import WHOLE, StreamingEncoder, after_first, decode
 
@@ -33,20 +33,20 @@ class Autoencoder(nn.Module):
         critic: a discriminator to train along; its loss is the last value that is returned.
     """
 
-    def __init__(self, vae: nn.Module, critic: Critic | None = None, loss: Loss | None = None) -> None:
+    def __init__(self, vae: nn.Module, critic: Discriminator | None = None, loss: Loss | None = None) -> None:
         super().__init__()
         channels = vae.config.z_dim
         vae.register_to_config(latents_mean=[0.0] * channels, latents_std=[1.0] * channels)
         self.vae, self.critic, self._loss = vae, critic, loss
 
-    def forward(self, clip: Tensor, chance: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def forward(self, clip: Tensor, uniform: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """``[B, 3, T, H, W]`` in −1…1 to the reconstruction of its posterior's mean, that mean and the log-variance
-        ``[B, C, T', h, w]``, and the critic's loss on the frames that ``chance [B]`` chooses (0 without one)."""
+        ``[B, C, T', h, w]``, and the critic's loss on the frames that ``uniform [B]`` chooses (0 without one)."""
         mean, log_variance = self.moments(clip)
         output = decode(self.vae, mean, WHOLE)
-        if self.critic is None or chance is None:
+        if self.critic is None or uniform is None:
             return output, mean, log_variance, output.new_zeros(())
-        pair = [some_frames(x, self._loss.perceptual_frames, chance) for x in (clip, output)]
+        pair = [sample_frames(x, self._loss.perceptual_frames, uniform) for x in (clip, output)]
         return output, mean, log_variance, self.critic(*pair, self._loss.adversarial)
 
     def moments(self, clip: Tensor) -> tuple[Tensor, Tensor]:
@@ -64,8 +64,8 @@ class AutoencoderStage(Stage):
         super().__init__(config)
         vae = make_vae(config.model).train().requires_grad_(True)
         if config.model.principal_start:
-            start_from_principal(vae, self._clean_clips(torch.device("cpu")))
-        self.net = Autoencoder(vae, Critic() if config.loss.adversarial else None, config.loss)
+            init_from_pca(vae, self._clean_clips(torch.device("cpu")))
+        self.net = Autoencoder(vae, Discriminator() if config.loss.adversarial else None, config.loss)
         self._perceptual = Perceptual(config.loss)
 
     def source(self, validation: bool) -> RandomClips:
@@ -76,12 +76,12 @@ class AutoencoderStage(Stage):
 
     def loss(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
         weights, clean = self.config.loss, batch["clean"]
-        output, mean, log_variance, critic = net(clean, batch["chance"][:, 2])
+        output, mean, log_variance, critic = net(clean, batch["uniform"][:, 2])
         parts = {
             "absolute": absolute_error(output, clean),
             "edges": edge_error(output, clean),
             "kl": gaussian_divergence(mean, log_variance),
-            **self._perceptual(output, clean, batch["chance"][:, 1]),
+            **self._perceptual(output, clean, batch["uniform"][:, 1]),
         }
         scale = {"absolute": weights.absolute, "edges": weights.edges, "kl": weights.kl, "dists": weights.dists,
                  "lpips": weights.lpips}  # fmt: skip

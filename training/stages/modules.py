@@ -50,7 +50,7 @@ def make_vae(model: Model) -> nn.Module:
     return load_vae(Path(model.vae)) if model.vae else load_restorer(model.base, dtype=torch.float32, plain=True).vae
 
 
-def make_parts(model: Model) -> tuple[nn.Module, nn.Module, EmptyPrompt]:
+def make_modules(model: Model) -> tuple[nn.Module, nn.Module, EmptyPrompt]:
     """Autoencoder, denoiser and the embedding of "", in fp32.
 
     Raises:

@@ -17,7 +17,7 @@ from training.losses.decode_with_gradient import decode_with_gradient
 from training.losses.face_focused import absolute_error, edge_error, switch_of, switched_error
 from training.losses.perceptual import Perceptual
 from training.stages.base import Batch, Stage
-from training.stages.modules import make_parts
+from training.stages.modules import make_modules
 from vividface_core.faces.masks import latent_mask
 from vividface_core.wan.empty_prompt import EmptyPrompt
 from vividface_core.wan.transformer import one_step_velocity
@@ -51,9 +51,9 @@ def decoder_gains(vae: nn.Module, side: int = 8, step: float = 0.1) -> Tensor:
 
     Measured by small random changes of one channel of a random latent of one frame.
     """
-    chance = torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
     parameter = next(vae.parameters())
-    latent, change = (torch.randn(1, vae.config.z_dim, 1, side, side, generator=chance) for _ in range(2))
+    latent, change = (torch.randn(1, vae.config.z_dim, 1, side, side, generator=rng) for _ in range(2))
     latent, change = latent.to(parameter.device), step * change.to(parameter.device)
     plain, gains = decode(vae, latent), []
     for channel in range(latent.shape[1]):
@@ -90,7 +90,7 @@ class LatentStage(Stage):
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
-        self.vae, transformer, prompt = make_parts(config.model)
+        self.vae, transformer, prompt = make_modules(config.model)
         self.vae.eval().requires_grad_(False)
         transformer.train().requires_grad_(config.model.lora is None)
         if config.model.lora is not None:
@@ -113,7 +113,7 @@ class LatentStage(Stage):
     def loss(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
         low, high, mask = self._latents(batch)
         loss = self.config.loss
-        switch = switch_of(batch["chance"][:, 0], loss.face_probability)
+        switch = switch_of(batch["uniform"][:, 0], loss.face_probability)
         weight = self._channel_weight.to(high)
         error, before = (
             switched_error(weight * latent, weight * high, mask, switch, loss.normalisation)
@@ -176,7 +176,7 @@ class PixelStage(LatentStage):
     def groups(self) -> list[tuple[list[nn.Parameter], float]]:
         vae = [parameter for parameter in self.vae.parameters() if parameter.requires_grad]
         rest = [parameter for parameter in self._one_step.parameters() if parameter.requires_grad]
-        return [(rest, 1.0), *([(vae, self.config.optimizer.vae_rate)] if vae else [])]
+        return [(rest, 1.0), *([(vae, self.config.optimizer.vae_lr_scale)] if vae else [])]
 
     def to(self, device: torch.device) -> None:
         super().to(device)
@@ -189,10 +189,10 @@ class PixelStage(LatentStage):
             restored = self._decode(net(low))
         else:
             restored = net(batch.get("low"), batch.get("degraded"))
-        switch = switch_of(batch["chance"][:, 0], weights.face_probability)
+        switch = switch_of(batch["uniform"][:, 0], weights.face_probability)
         parts = {
             "error": switched_error(restored, clean, mask, switch, weights.normalisation),
-            **self._perceptual(restored, clean, batch["chance"][:, 1]),
+            **self._perceptual(restored, clean, batch["uniform"][:, 1]),
             "absolute": absolute_error(restored, clean),
             "edges": edge_error(restored, clean),
         }

@@ -25,7 +25,7 @@ AMPLITUDE = 0.1
 LOG_VARIANCE = -6.0
 
 
-def start_from_principal(vae: nn.Module, clips: Iterable[Tensor]) -> None:
+def init_from_pca(vae: nn.Module, clips: Iterable[Tensor]) -> None:
     """Set the weights of ``vae`` from ``clips`` ``[1, 3, T, H, W]``, −1…1.
 
     Raises:
@@ -75,8 +75,8 @@ def principal_components(clips: Iterable[Tensor], patch: int) -> tuple[Tensor, T
 
 def _without_mean(width: int, kept: int) -> Tensor:
     """``[width, kept]`` orthonormal columns, each with a mean of zero."""
-    chance = torch.Generator().manual_seed(0)
-    start = torch.cat([torch.ones(width, 1), torch.randn(width, width - 1, generator=chance)], 1)
+    rng = torch.Generator().manual_seed(0)
+    start = torch.cat([torch.ones(width, 1), torch.randn(width, width - 1, generator=rng)], 1)
     return torch.linalg.qr(start.double())[0][:, 1 : kept + 1].float()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from accelerate import Accelerator
 
 
-class States:
+class Checkpoints:
     """Numbered folders of ``Accelerator.save_state``: net, optimizer, schedule, averaged weights, chance, step.
 
     A state is written under a temporary name and renamed when every process has finished.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 
-class AveragedWeights:
+class EmaWeights:
     """diffusers' ``EMAModel`` over the trained parameters of ``net``, in fp32, whatever the net computes in.
 
     Args:

@@ -18,8 +18,8 @@ from tqdm import tqdm
 from training.config import Config
 from training.data.batches import MicroBatches, Samples, make_loader
 from training.stages.base import Batch, Stage
-from training.trainer.checkpoints import States
-from training.trainer.ema import AveragedWeights
+from training.trainer.checkpoints import Checkpoints
+from training.trainer.ema import EmaWeights
 from training.trainer.log import CurveLog
 from training.trainer.optimizers import make_optimizer, make_schedule
 from training.trainer.sharding import is_sharded, whole_net
@@ -59,7 +59,7 @@ class Trainer:
         self.optimizer = make_optimizer(stage.groups(), optimizer)
         self.schedule = make_schedule(self.optimizer, optimizer)
         self._prepare()
-        self.states = States(self.accelerator, state_folder(run.output), run.keep)
+        self.states = Checkpoints(self.accelerator, state_folder(run.output), run.keep)
         self.accelerator.register_for_checkpointing(self.schedule, self.progress)
         if self.ema is not None:
             self.accelerator.register_for_checkpointing(self.ema)
@@ -75,7 +75,7 @@ class Trainer:
 
     def _order(self, start: int) -> MicroBatches:
         optimizer, accelerator = self.config.optimizer, self.accelerator
-        return MicroBatches(optimizer.batch, optimizer.micro_batch, accelerator.process_index,
+        return MicroBatches(optimizer.global_batch_size, optimizer.micro_batch_size, accelerator.process_index,
                             accelerator.num_processes, start, optimizer.steps)  # fmt: skip
 
     def _prepare(self) -> None:
@@ -83,11 +83,11 @@ class Trainer:
         accelerator, config = self.accelerator, self.config
         plugin = accelerator.state.deepspeed_plugin if is_sharded(accelerator) else None
         if plugin is not None:
-            plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = config.optimizer.micro_batch
+            plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = config.optimizer.micro_batch_size
         if is_sharded(accelerator) and config.optimizer.name == "muon":
             raise InvalidOption("optimizer.name muon needs whole kernels; with FSDP or DeepSpeed take adamw.")
         self.net, self.optimizer = accelerator.prepare(self.stage.net, self.optimizer)
-        self.ema = AveragedWeights(self.net, config.optimizer.ema) if config.optimizer.ema else None
+        self.ema = EmaWeights(self.net, config.optimizer.ema) if config.optimizer.ema else None
         self._loss = torch.compile(self.stage.loss, dynamic=False) if config.run.compile else self.stage.loss
 
     def run(self) -> None:
@@ -133,7 +133,7 @@ class Trainer:
                 for name, value in parts.items():
                     sums[name] = sums.get(name, 0) + value.detach() / self.order.accumulation
         if finite:
-            norm = self.accelerator.clip_grad_norm_(self.net.parameters(), self.config.optimizer.max_norm)
+            norm = self.accelerator.clip_grad_norm_(self.net.parameters(), self.config.optimizer.max_grad_norm)
             sums["gradient_norm"] = torch.as_tensor(0.0 if norm is None else norm)
             # In fp16 an overflow is everyday: the scaler itself skips the step and scales down.
             finite = self.accelerator.scaler is not None or bool(torch.isfinite(sums["gradient_norm"]))
@@ -163,7 +163,7 @@ class Trainer:
             raise InvalidOutput(
                 f"{self.progress.bad} steps in a row gave NaN or infinite values, the last one step "
                 f"{self.progress.step}. The batches lie in {self.config.run.output / 'bad_batches'}; the newest state "
-                "is from before. Go on with a lower optimizer.rate or run.precision 'no'."
+                "is from before. Go on with a lower optimizer.lr or run.precision 'no'."
             )
 
     def _all_finite(self, loss: Tensor) -> bool:

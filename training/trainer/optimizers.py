@@ -20,8 +20,8 @@ def make_optimizer(groups: Groups, config: Optimizer) -> TorchOptimizer:
     """AdamW, or :class:`MuonWithAdam`, over groups of parameters."""
     if config.name == "muon":
         return MuonWithAdam(groups, config)
-    rows = [{"params": parameters, "lr": share * config.rate} for parameters, share in groups]
-    return torch.optim.AdamW(rows, lr=config.rate, betas=config.betas, weight_decay=config.weight_decay)
+    rows = [{"params": parameters, "lr": share * config.lr} for parameters, share in groups]
+    return torch.optim.AdamW(rows, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay)
 
 
 def make_schedule(optimizer: TorchOptimizer, config: Optimizer) -> LambdaLR:
@@ -37,7 +37,7 @@ def make_schedule(optimizer: TorchOptimizer, config: Optimizer) -> LambdaLR:
 
 def _raised(fall: Any, config: Optimizer, step: int) -> float:
     share = fall(step)
-    return share if step < config.warmup else config.final + (1 - config.final) * share
+    return share if step < config.warmup else config.min_lr_ratio + (1 - config.min_lr_ratio) * share
 
 
 def _is_kernel(parameter: nn.Parameter) -> bool:
@@ -57,8 +57,8 @@ class MuonWithAdam(TorchOptimizer):
         for parameters, share in groups:
             kernels = [p for p in parameters if _is_kernel(p)]
             rest = [p for p in parameters if not _is_kernel(p)]
-            rows.append({"params": kernels, "lr": share * config.muon_rate * config.rate, "kernels": True})
-            rows.append({"params": rest, "lr": share * config.rate, "kernels": False})
+            rows.append({"params": kernels, "lr": share * config.muon_lr_scale * config.lr, "kernels": True})
+            rows.append({"params": rest, "lr": share * config.lr, "kernels": False})
         super().__init__([row for row in rows if row["params"]], {})
         self._views: list[tuple[nn.Parameter, nn.Parameter]] = []
         self._inner = [self._of(group, config) for group in self.param_groups]

@@ -20,11 +20,11 @@ import torch
 from vividface_core.bench.sets import DataSet
 from vividface_core.errors import InvalidOption
 from vividface_core.io.tensors import write_json
-from vividface_core.metrics.measure import Measurement, Witness, measure
-from vividface_core.metrics.metric import Kit, Metric
+from vividface_core.metrics.measure import FrameObserver, Measurement, measure
+from vividface_core.metrics.metric import Metric, MetricContext
 from vividface_core.metrics.pairs import Pair, pair_up
 from vividface_core.metrics.registry import choose
-from vividface_core.pipeline.options import Listener
+from vividface_core.pipeline.options import Callbacks
 from vividface_core.pipeline.restore import RestoreOptions, restore_video
 from vividface_core.restorers.base import Restorer
 from vividface_core.runtime.devices import pick_device, pick_dtype
@@ -92,7 +92,7 @@ class BenchRow:
         return {**scores, "seconds": self.seconds, "steps": self.steps}
 
 
-class BenchListener:
+class BenchCallbacks:
     """Receives a benchmark's news; may raise to stop it."""
 
     def clip(self, work: str, name: str, done: int, total: int) -> None:
@@ -102,48 +102,48 @@ class BenchListener:
         """Something the user should know."""
 
 
-Witnesses = Callable[[str, int], Sequence[Witness]]
+Observers = Callable[[str, int], Sequence[FrameObserver]]
 """Who looks on while the outputs of a restorer are measured: by its name and the number of clips."""
 
 
 def run_bench(
-    request: BenchRequest, listener: BenchListener | None = None, witnesses: Witnesses = lambda name, clips: ()
+    request: BenchRequest, callbacks: BenchCallbacks | None = None, observers: Observers = lambda name, clips: ()
 ) -> list[BenchRow]:
     """Run a benchmark; the first row is the degraded input itself.
 
     Args:
-        witnesses: see :data:`Witnesses`.
+        observers: see :data:`Observers`.
 
     Raises:
         InvalidOption: the folder holds another request's results, or a metric is at fault; before any work.
         VividFaceError: as degrading, restoring and measuring.
     """
-    listener = listener or BenchListener()
+    callbacks = callbacks or BenchCallbacks()
     metrics = choose(request.metrics, has_reference=not request.degraded)
-    clips = _clips(request, listener)
+    clips = _clips(request, callbacks)
     _check_folder(request)
-    inputs = clips if request.degraded else _degrade(request, clips, listener)
+    inputs = clips if request.degraded else _degrade(request, clips, callbacks)
     truths = None if request.degraded else clips
     others = {name: _all_of(inputs, folder) for name, folder in request.others.items()}
-    rows = [_measured(request, metrics, INPUT, inputs, truths, inputs, listener, witnesses)]
+    rows = [_measured(request, metrics, INPUT, inputs, truths, inputs, callbacks, observers)]
     for model in request.models:
         restorer = load_restorer(model, device=pick_device(request.device), dtype=pick_dtype(request.dtype),
                                  folders=request.models_folders or None)  # fmt: skip
-        outputs = _restore(request, restorer, model, inputs, listener)
+        outputs = _restore(request, restorer, model, inputs, callbacks)
         seconds = _timed(request, restorer, inputs) if request.timed_frames else None
-        row = _measured(request, metrics, _short(model), outputs, truths, inputs, listener, witnesses)
+        row = _measured(request, metrics, _short(model), outputs, truths, inputs, callbacks, observers)
         row.seconds, row.steps, row.device = seconds, 1, _device_name(restorer)
         rows.append(row)
         del restorer
     for name, outputs in others.items():
-        rows.append(_measured(request, metrics, name, outputs, truths, inputs, listener, witnesses))
+        rows.append(_measured(request, metrics, name, outputs, truths, inputs, callbacks, observers))
     return rows
 
 
-def _clips(request: BenchRequest, listener: BenchListener) -> dict[str, Path]:
+def _clips(request: BenchRequest, callbacks: BenchCallbacks) -> dict[str, Path]:
     found = {pair.name: pair.output for pair in pair_up([request.data])}
     if request.set.clips not in (None, len(found)):
-        listener.notice(f"{request.set.name} has {request.set.clips} clips, but {request.data} holds {len(found)}; "
+        callbacks.notice(f"{request.set.name} has {request.set.clips} clips, but {request.data} holds {len(found)}; "
                         "its figures are not those of the whole set.")  # fmt: skip
     return dict(islice(found.items(), request.limit))
 
@@ -159,13 +159,13 @@ def _check_folder(request: BenchRequest) -> None:
     write_json(record, request.recipe())
 
 
-def _degrade(request: BenchRequest, clips: dict[str, Path], listener: BenchListener) -> dict[str, Path]:
+def _degrade(request: BenchRequest, clips: dict[str, Path], callbacks: BenchCallbacks) -> dict[str, Path]:
     from vividface_core.degrade import degrade_video, seed_for
 
     outputs = {}
     for done, (name, clip) in enumerate(clips.items()):
         outputs[name] = output = request.folder / "degraded" / f"{name}.mkv"
-        listener.clip("degrading", name, done, len(clips))
+        callbacks.clip("degrading", name, done, len(clips))
         if not output.exists():
             output.parent.mkdir(parents=True, exist_ok=True)
             degrade_video(clip, output, request.preset, seed=seed_for(request.seed, name), codec_out="ffv1")
@@ -173,25 +173,25 @@ def _degrade(request: BenchRequest, clips: dict[str, Path], listener: BenchListe
 
 
 def _restore(
-    request: BenchRequest, restorer: Restorer, model: str, inputs: dict[str, Path], listener: BenchListener
+    request: BenchRequest, restorer: Restorer, model: str, inputs: dict[str, Path], callbacks: BenchCallbacks
 ) -> dict[str, Path]:
     folder, outputs = request.folder / "restored" / _short(model), {}
     _check_model(folder, f"{where(model, request.models_folders or None)} {restorer.dtype}")
     options = RestoreOptions(preset="ffv1", whole_frame=request.whole_frame)
     for done, (name, clip) in enumerate(inputs.items()):
         outputs[name] = output = folder / f"{name}.mkv"
-        listener.clip(_short(model), name, done, len(inputs))
+        callbacks.clip(_short(model), name, done, len(inputs))
         if not output.exists():
-            restore_video(clip, output, restorer, options, keep_unfinished=False, listener=_Notices(listener, name))
+            restore_video(clip, output, restorer, options, keep_unfinished=False, callbacks=_Notices(callbacks, name))
     return outputs
 
 
-class _Notices(Listener):
-    def __init__(self, listener: BenchListener, clip: str) -> None:
-        self._listener, self._clip = listener, clip
+class _Notices(Callbacks):
+    def __init__(self, callbacks: BenchCallbacks, clip: str) -> None:
+        self._callbacks, self._clip = callbacks, clip
 
     def notice(self, text: str) -> None:
-        self._listener.notice(f"{self._clip}: {text}")
+        self._callbacks.notice(f"{self._clip}: {text}")
 
 
 def _check_model(folder: Path, identity: str) -> None:
@@ -226,17 +226,17 @@ def _squared(frame: torch.Tensor) -> torch.Tensor:
 
 def _measured(
     request: BenchRequest, metrics: Sequence[Metric], name: str, outputs: dict[str, Path],
-    truths: dict[str, Path] | None, inputs: dict[str, Path], listener: BenchListener, witnesses: Witnesses,
+    truths: dict[str, Path] | None, inputs: dict[str, Path], callbacks: BenchCallbacks, observers: Observers,
 ) -> BenchRow:  # fmt: skip
     pairs = [Pair(clip, path, truths and truths[clip], inputs[clip]) for clip, path in outputs.items()]
     order = {clip: place for place, clip in enumerate(outputs)}
-    kit = Kit(pick_device(request.device), request.weight_folders)
+    context = MetricContext(pick_device(request.device), request.weight_folders)
 
     def progress(clip: str, done: int, total: int) -> None:
         if done:
-            listener.clip(f"measuring {name}", clip, order[clip], len(order))
+            callbacks.clip(f"measuring {name}", clip, order[clip], len(order))
 
-    return BenchRow(name, measure(pairs, metrics, kit, progress=progress, witnesses=witnesses(name, len(pairs))))
+    return BenchRow(name, measure(pairs, metrics, context, progress=progress, observers=observers(name, len(pairs))))
 
 
 def _all_of(inputs: dict[str, Path], folder: Path) -> dict[str, Path]:

@@ -36,7 +36,7 @@ class PaperTable:
 
 
 def _printed(name: str, value: float | None) -> float | None:
-    return value if value is None or name not in METRICS else value * METRICS[name].times
+    return value if value is None or name not in METRICS else value * METRICS[name].display_scale
 
 
 @lru_cache(maxsize=1)
@@ -68,7 +68,7 @@ def _head(name: str) -> str:
         title, arrow, _ = RUN_COLUMNS[name]
         return title + arrow
     metric = METRICS[name]
-    return f"{metric.title}{f' ×{metric.times:g}' if metric.times != 1 else ''}{metric.arrow}"
+    return f"{metric.title}{f' ×{metric.display_scale:g}' if metric.display_scale != 1 else ''}{metric.arrow}"
 
 
 def _line(name: str, row: Row, columns: Sequence[str]) -> str:

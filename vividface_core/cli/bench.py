@@ -10,27 +10,27 @@ from typing import Any
 
 from tqdm import tqdm
 
-from vividface_core.bench.run import INPUT, BenchListener, BenchRequest, BenchRow, run_bench
+from vividface_core.bench.run import INPUT, BenchCallbacks, BenchRequest, BenchRow, run_bench
 from vividface_core.bench.sets import data_set
 from vividface_core.bench.tables import markdown
 from vividface_core.errors import InvalidOption
 from vividface_core.io.tensors import write_json
-from vividface_core.metrics.measure import Witness
+from vividface_core.metrics.measure import FrameObserver
 from vividface_core.metrics.report import not_measured, write
-from vividface_core.metrics.reports.html import Gallery, page
+from vividface_core.metrics.reports.html import ReportCollector, page
 
 
 def run(args: argparse.Namespace) -> None:
     """Run it; print the tables; leave ``tables.md``, ``results.json`` and a report for each restorer."""
     request = _request(args)
-    galleries: dict[str, Gallery] = {}
+    galleries: dict[str, ReportCollector] = {}
 
-    def witnesses(name: str, clips: int) -> Sequence[Witness]:
-        return galleries.setdefault(name, Gallery(clips)).witnesses
+    def observers(name: str, clips: int) -> Sequence[FrameObserver]:
+        return galleries.setdefault(name, ReportCollector(clips)).observers
 
     console = _Console(args.quiet)
     try:
-        rows = run_bench(request, console, witnesses)
+        rows = run_bench(request, console, observers)
     finally:
         console.close()
     for row in rows:
@@ -110,7 +110,7 @@ def _file_name(name: str) -> str:
     return "input" if name == INPUT else "".join(c if c.isalnum() or c in "-_." else "-" for c in name)
 
 
-class _Console(BenchListener):
+class _Console(BenchCallbacks):
     """One bar for each kind of work."""
 
     def __init__(self, quiet: bool) -> None:

@@ -15,8 +15,8 @@ from vividface_core.degrade.files import CODECS_OUT, DegradeResult, degrade_vide
 from vividface_core.degrade.folder import degrade_folder, videos_in
 from vividface_core.degrade.parameters import Range, parse_settings
 from vividface_core.degrade.presets import PRESETS, load_preset, preset_names
-from vividface_core.degrade.sampled import DrawnDegradation
-from vividface_core.pipeline.options import Listener
+from vividface_core.degrade.sampled import SampledDegradation
+from vividface_core.pipeline.options import Callbacks
 
 
 class _ListPresets(argparse.Action):
@@ -61,10 +61,10 @@ def run(args: argparse.Namespace) -> int:
     console, began = _Console("file" if many else "frame", quiet=args.quiet), time.monotonic()
     try:
         if many:
-            result = degrade_folder(args.input, args.output, preset, listener=console, **options)
+            result = degrade_folder(args.input, args.output, preset, callbacks=console, **options)
             done, failed = result.done, result.failed
         else:
-            done, failed = [degrade_video(args.input, args.output, preset, listener=console, **options)], {}
+            done, failed = [degrade_video(args.input, args.output, preset, callbacks=console, **options)], {}
     finally:
         console.close()  # an error's line stands alone
     for one in done:
@@ -80,7 +80,7 @@ def _line(result: DegradeResult) -> str:
     return f"{result.output}: {result.frames} frames, {told(result.drawn)}"
 
 
-def told(drawn: DrawnDegradation) -> str:
+def told(drawn: SampledDegradation) -> str:
     """What was drawn, in a line; of what each frame draws for itself, the range."""
     ranges = load_preset(drawn.preset).ranges()
     ignored = "crf" if drawn.values.get("codec") != "libx264" else "bitrate"
@@ -92,7 +92,7 @@ def told(drawn: DrawnDegradation) -> str:
     return f"{drawn.preset} with seed {drawn.seed}: {', '.join(shown)}"
 
 
-class _Console(Listener):
+class _Console(Callbacks):
     """A bar on stderr, and notices."""
 
     def __init__(self, unit: str, *, quiet: bool) -> None:

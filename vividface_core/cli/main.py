@@ -7,7 +7,7 @@ import sys
 from importlib import import_module
 
 from vividface_core.errors import VividFaceError
-from vividface_core.runtime.signals import remembered
+from vividface_core.runtime.signals import sigint_flag
 
 KEPT = {
     "restore": " Finished shots are kept: run again with --resume.",
@@ -108,7 +108,7 @@ def main(argv: list[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
     args = build_parser(words[0] if words else "").parse_args(argv)
     args.words = list(words)
-    with remembered() as interrupted:
+    with sigint_flag() as interrupted:
         try:
             return args.run(args) or 0
         except (Exception, KeyboardInterrupt) as error:

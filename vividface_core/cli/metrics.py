@@ -16,7 +16,7 @@ from vividface_core.comfy_client.report import check_target
 from vividface_core.errors import InvalidOption, VividFaceError
 from vividface_core.metrics import report
 from vividface_core.metrics.measure import Measurement, measure
-from vividface_core.metrics.metric import Kit, Metric
+from vividface_core.metrics.metric import Metric, MetricContext
 from vividface_core.metrics.pairs import Pair, pair_up
 from vividface_core.metrics.registry import METRICS, choose
 from vividface_core.metrics.reports import html
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
         return 1 if lost else 0
     if not metrics:
         raise InvalidOption("None of the usual metrics can be measured without a reference; give one with --reference.")
-    measurement = _measure(args, pairs, metrics, Kit(device, args.weights_dir))
+    measurement = _measure(args, pairs, metrics, MetricContext(device, args.weights_dir))
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     _say(report.as_text(measurement, width))
     without = sum(map(len, report.not_measured(measurement).values()))
@@ -80,21 +80,23 @@ def _check_targets(args: argparse.Namespace, pairs: Sequence[Pair]) -> None:
         pillow()
 
 
-def _measure(args: argparse.Namespace, pairs: Sequence[Pair], metrics: Sequence[Metric], kit: Kit) -> Measurement:
+def _measure(
+    args: argparse.Namespace, pairs: Sequence[Pair], metrics: Sequence[Metric], context: MetricContext
+) -> Measurement:
     """Measure, and write the reports that are asked for."""
-    gallery = html.Gallery(len(pairs)) if args.html else None
+    collector = html.ReportCollector(len(pairs)) if args.html else None
     bars = _Bars(args.quiet)
     try:
-        measurement = measure(pairs, metrics, kit, progress=bars,
-                              witnesses=gallery.witnesses if gallery else ())  # fmt: skip
+        measurement = measure(pairs, metrics, context, progress=bars,
+                              observers=collector.observers if collector else ())  # fmt: skip
     finally:
         bars.close()  # an error's line stands alone
     makers = ((args.json, report.as_json), (args.csv, report.as_csv), (args.markdown, report.as_markdown))
     for target, make in makers:
         if target:
             report.write(target, make(measurement))
-    if gallery:
-        report.write(args.html, html.page(measurement, gallery))
+    if collector:
+        report.write(args.html, html.page(measurement, collector))
     return measurement
 
 
@@ -143,7 +145,7 @@ def listing(metrics: Iterable[Metric], folders: Sequence[Path]) -> str:
 
 
 def _listed(metric: Metric, folders: Sequence[Path]) -> str:
-    rest = "" if metric.usual else ", only with --only"
+    rest = "" if metric.default else ", only with --only"
     lines = [f"{metric.name}: {report.head(metric)}, {NEEDS[metric.reference]}{rest}"]
     lines += textwrap.wrap(metric.protocol, WIDTH, initial_indent="    ", subsequent_indent="    ")
     for file in metric.weights:

@@ -8,12 +8,12 @@ from contextlib import contextmanager
 
 from tqdm import tqdm
 
-from vividface_core.pipeline.options import Listener, Plan
+from vividface_core.pipeline.options import Callbacks, Plan
 
 LABELS = {"shots": "Looking for cuts", "faces": "Following faces", "restore": "Restoring"}
 
 
-class Console(Listener):
+class Console(Callbacks):
     """Progress bars on stderr; the plan before anything is restored."""
 
     def __init__(self, *, quiet: bool = False) -> None:

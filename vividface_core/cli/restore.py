@@ -61,7 +61,7 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
         help="with --devices: all of them on one window, one window after the other: for few and long windows")
     add("--dtype", default="auto", help="auto, fp32, bf16 or fp16")
     add("--weights", default="auto", metavar="HOW",
-        help="quantised weights (fp8, GGUF): dense unpacks them once, compact at every use, in less memory and slower; "
+        help="quantized weights (fp8, GGUF): dense unpacks them once, compact at every use, in less memory and slower; "
         "auto (default): dense where they fit easily")
     add("--attention", default="auto", metavar="KERNEL",
         help="auto (default), flash, cudnn, efficient or math; flash3 and sage, which isn't exact, need their packages")
@@ -96,7 +96,7 @@ def run(args: argparse.Namespace) -> None:
         console.notice("vividface-nano is the small embedded model; 'vividface models list' shows the full ones.")
     began = time.monotonic()
     try:
-        result = restore_video(args.input, args.output, restorer, options, resume=args.resume, listener=console,
+        result = restore_video(args.input, args.output, restorer, options, resume=args.resume, callbacks=console,
                                model_id=model_id)
     finally:
         console.close()  # an error's line stands alone

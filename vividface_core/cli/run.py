@@ -18,7 +18,7 @@ from vividface_core.comfy_client.journal import Journal
 from vividface_core.comfy_client.server import Server
 from vividface_core.comfy_client.workflow import Workflow
 from vividface_core.errors import InvalidOption, VividFaceError
-from vividface_core.runtime.signals import by_asyncio
+from vividface_core.runtime.signals import restore_sigint_for_asyncio
 
 TOKEN = "VIVIDFACE_SERVER_TOKEN"
 ADDRESS = "http://127.0.0.1:8188"
@@ -84,7 +84,7 @@ def _work(args: argparse.Namespace, workflow: Workflow, servers: list[Server], i
     """Run the batch and tell what became of it, also when it is cut short."""
     began, error, batches = time.monotonic(), None, []
     try:
-        with by_asyncio():
+        with restore_sigint_for_asyncio():
             asyncio.run(_batch(args, workflow, servers, items, journal, console, batches))
     except VividFaceError as caught:
         error = str(caught)

@@ -19,7 +19,7 @@ from vividface_core.mllm.judges.factory import KINDS, JudgeOptions, make_judge
 from vividface_core.mllm.judges.sampling import Sampling
 from vividface_core.mllm.records import Records, judge_id
 from vividface_core.mllm.rubric import RUBRIC, Rubric, read_rubric
-from vividface_core.mllm.scoring import finished, judged, news
+from vividface_core.mllm.scoring import pop_notices, run_judge, with_verdict
 from vividface_core.mllm.table import as_text
 
 
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     rows: dict[Path, dict[str, Any]] = {}
     try:
         for clip, record in _judged(judge, clips, records, args.quiet):
-            rows[clip] = finished(record, rubric, calibration)
+            rows[clip] = with_verdict(record, rubric, calibration)
     finally:
         done = [rows[clip] for clip in clips if clip in rows]
         if args.json and done:
@@ -94,8 +94,8 @@ def _judged(judge: Judge, clips: Sequence[Path], records: Records,
             quiet: bool) -> Iterator[tuple[Path, dict[str, Any]]]:  # fmt: skip
     """Each clip with its record, in the order in which they are done."""
     with tqdm(total=len(clips), desc="Judging", unit="video", file=sys.stderr, disable=quiet) as bar:
-        for clip, record in judged(judge, clips, records):
-            for notice in news(judge):
+        for clip, record in run_judge(judge, clips, records):
+            for notice in pop_notices(judge):
                 bar.clear()
                 _notice(notice)
             bar.update()

@@ -8,10 +8,10 @@ from vividface_core.degrade.files import DegradeResult, degrade_video, read_reco
 from vividface_core.degrade.filters import downscale, gaussian_blur, resize
 from vividface_core.degrade.folder import FolderResult, degrade_folder
 from vividface_core.degrade.presets import Preset, load_preset, preset_names
-from vividface_core.degrade.sampled import DrawnDegradation
+from vividface_core.degrade.sampled import SampledDegradation
 
 __all__ = [
-    "Degradation", "DegradationRanges", "DegradeResult", "DrawnDegradation", "FolderResult", "Preset",
+    "Degradation", "DegradationRanges", "DegradeResult", "SampledDegradation", "FolderResult", "Preset",
     "degrade_folder", "degrade_video", "downscale", "gaussian_blur", "load_preset", "preset_names", "read_record",
     "resize", "seed_for", "sidecar_of", "through_h264",
 ]  # fmt: skip

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vividface_core.errors import MissingDependency
-from vividface_core.video.x264 import repeatable
+from vividface_core.video.x264 import deterministic_x264_params
 
 DECODERS = {"libx264": "h264", "mpeg4": "mpeg4"}
 """Encoders that are known here, with their decoders."""
@@ -50,7 +50,7 @@ class Coder:
         self._encoder.pix_fmt = "yuv420p"
         self._encoder.time_base, self._encoder.framerate = Fraction(1, rate), Fraction(rate)
         if codec == "libx264":
-            told = {"x264-params": ":".join(repeatable())} if repeatable() else {}
+            told = {"x264-params": ":".join(deterministic_x264_params())} if deterministic_x264_params() else {}
             self._encoder.options = {"crf": str(crf), **told}
         else:
             self._encoder.bit_rate, self._encoder.bit_rate_tolerance = 1000 * bitrate * rate, TOLERANCE

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from torch import Tensor
 
-from vividface_core.degrade.parameters import Range, draw
-from vividface_core.degrade.sampled import DrawnDegradation
+from vividface_core.degrade.parameters import Range, sample
+from vividface_core.degrade.sampled import SampledDegradation
 from vividface_core.degrade.steps import STEPS
 
 FORMULA = ("blur", "downscale", "noise", "codec")
@@ -33,10 +33,10 @@ class DegradationRanges:
     noise: Ends = (0.0, 10.0)
     crf: tuple[int, int] = (18, 25)
 
-    def draw(self, seed: int) -> Degradation:
+    def sample(self, seed: int) -> Degradation:
         """Draw one parameter set; the same seed gives the same set on every machine."""
         values = {name: Range(*ends) for name, ends in asdict(self).items()}
-        return Degradation(**draw(values, np.random.default_rng(seed)), seed=seed)
+        return Degradation(**sample(values, np.random.default_rng(seed)), seed=seed)
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,12 @@ class Degradation:
         """The parameters as plain values, for a record."""
         return asdict(self)
 
-    def drawn(self) -> DrawnDegradation:
+    def drawn(self) -> SampledDegradation:
         """The same as steps."""
         values = {name: value.plain() for step in FORMULA for name, value in STEPS[step].values.items()}
         values |= {"sigma": self.sigma, "scale": self.scale, "noise": self.noise}
         values |= {"codec": "none"} if self.crf is None else {"crf": self.crf}
-        return DrawnDegradation("vividface", FORMULA, self.seed, values)
+        return SampledDegradation("vividface", FORMULA, self.seed, values)
 
     def __call__(self, clip: Tensor) -> Tensor:
         """Degrade ``[T, 3, H, W]``; the result has the same shape, 0…1."""

@@ -15,14 +15,14 @@ from typing import Any
 import av
 
 from vividface_core.degrade.presets import Preset, load_preset
-from vividface_core.degrade.sampled import DrawnDegradation
+from vividface_core.degrade.sampled import SampledDegradation
 from vividface_core.errors import InvalidOption, UnreadableVideo
 from vividface_core.io.tensors import write_json
-from vividface_core.pipeline.options import Listener
+from vividface_core.pipeline.options import Callbacks
 from vividface_core.video.colorspace import convert
 from vividface_core.video.frame import Frame
 from vividface_core.video.info import ColorInfo, VideoInfo
-from vividface_core.video.mux import assemble, check_output
+from vividface_core.video.mux import check_output, mux
 from vividface_core.video.pixel_formats import layout
 from vividface_core.video.presets import part_suffix
 from vividface_core.video.source import VideoFrames
@@ -48,7 +48,7 @@ class DegradeResult:
     output: Path
     sidecar: Path
     frames: int
-    drawn: DrawnDegradation
+    drawn: SampledDegradation
     record: dict[str, Any]
     notices: list[str] = field(default_factory=list)
 
@@ -64,7 +64,7 @@ def sidecar_of(output: str | Path) -> Path:
     return output.with_name(f"{output.name}.degradation.json")
 
 
-def record_of(preset: Preset, drawn: DrawnDegradation, **others: Any) -> dict[str, Any]:
+def record_of(preset: Preset, drawn: SampledDegradation, **others: Any) -> dict[str, Any]:
     """What was drawn, from where, with which seed: enough to do it again."""
     return {"format": FORMAT, **drawn.as_dict(), "ranges": preset.ranges(), **others}
 
@@ -97,7 +97,7 @@ def degrade_video(
     seed: int = 0,
     values: Mapping[str, Any] | None = None,
     codec_out: str = "h264",
-    listener: Listener | None = None,
+    callbacks: Callbacks | None = None,
 ) -> DegradeResult:
     """Degrade a video, a folder of pictures or one picture. Streaming; times, audio, subtitles and rotation stay.
 
@@ -113,30 +113,30 @@ def degrade_video(
         InvalidOption: unknown preset or value, a negative seed, an output that doesn't fit.
         UnreadableVideo, UnwritableVideo: as reader and writer.
     """
-    output, listener = Path(output), listener or Listener()
+    output, callbacks = Path(output), callbacks or Callbacks()
     chosen = load_preset(preset, values)
-    drawn = chosen.draw(seed)
+    drawn = chosen.sample(seed)
     source = source if isinstance(source, VideoFrames) else VideoFrames(source)
     _check(source, output, codec_out)
     result = DegradeResult(output, sidecar_of(output), 0, drawn, {}, drawn.notices)
     for line in result.notices:
-        listener.notice(line)
+        callbacks.notice(line)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as folder:
         part = Path(folder) / f"part{part_suffix(codec_out)}"
         canvas = _Canvas(source.info, codec_out)
         with VideoWriter(part, canvas.info, codec_out) as writer:
-            for frame in _degraded(source, drawn, canvas, listener):
+            for frame in _degraded(source, drawn, canvas, callbacks):
                 writer.write(frame)
                 result.frames += 1
         result.record = record_of(chosen, drawn, frames=result.frames, source=source.path.name, codec_out=codec_out)
         sidecar = Path(folder) / "record.json"
         write_json(sidecar, {TAG: result.record}, indent=1)
         tags = {"comment": json.dumps({TAG: result.record}, ensure_ascii=False)}
-        told = assemble([part], source.info, output, codec_out, tags=tags).notices
+        told = mux([part], source.info, output, codec_out, tags=tags).notices
         sidecar.replace(result.sidecar)
     for line in [*source.warnings, *told]:
         result.notices.append(line)
-        listener.notice(line)
+        callbacks.notice(line)
     return result
 
 
@@ -185,13 +185,13 @@ class _Waiting:
     native: av.VideoFrame | None
 
 
-def _degraded(source: VideoFrames, drawn: DrawnDegradation, canvas: _Canvas, listener: Listener) -> Iterator[Frame]:
+def _degraded(source: VideoFrames, drawn: SampledDegradation, canvas: _Canvas, callbacks: Callbacks) -> Iterator[Frame]:
     """The degraded frames. Half of the progress is told as they go in, half as they come out: a codec lies between."""
     waiting: deque[_Waiting] = deque()
     fed = made = 0
 
     def tell() -> None:
-        listener.progress("degrade", (fed + made) / 2, source.count)
+        callbacks.progress("degrade", (fed + made) / 2, source.count)
 
     def pictures() -> Iterator[Any]:
         nonlocal fed
@@ -205,7 +205,7 @@ def _degraded(source: VideoFrames, drawn: DrawnDegradation, canvas: _Canvas, lis
         frame = canvas.put(waiting.popleft(), rgb)
         yield frame
         made += 1
-        listener.frame(frame)
+        callbacks.frame(frame)
         tell()
     if waiting:
         raise UnreadableVideo(f"{source.name}: {len(waiting)} of {fed} frames were lost in the degradation's codec.")

@@ -10,7 +10,7 @@ from typing import Any
 from vividface_core.degrade.files import DegradeResult, degrade_video, seed_for
 from vividface_core.degrade.presets import Preset, load_preset
 from vividface_core.errors import InvalidOption, UnwritableVideo, VividFaceError
-from vividface_core.pipeline.options import Listener
+from vividface_core.pipeline.options import Callbacks
 from vividface_core.video.file_names import SUFFIXES, distinct_stems, natural_key
 from vividface_core.video.frame import Frame
 from vividface_core.video.images import list_images
@@ -46,7 +46,7 @@ def degrade_folder(
     seed: int = 0,
     values: Mapping[str, Any] | None = None,
     codec_out: str = "h264",
-    listener: Listener | None = None,
+    callbacks: Callbacks | None = None,
 ) -> FolderResult:
     """Degrade each video of a folder into another folder under the same name, or the same stem where the codec wants
     another suffix. A file's seed is :func:`~vividface_core.degrade.files.seed_for` of its name.
@@ -57,9 +57,9 @@ def degrade_folder(
         InvalidOption: no video there, an unknown preset or value, or the output is the input.
         UnwritableVideo: the output can't be made.
     """
-    folder, output, listener = Path(folder), Path(output), listener or Listener()
+    folder, output, callbacks = Path(folder), Path(output), callbacks or Callbacks()
     chosen, coding = load_preset(preset, values), load_coding(codec_out)
-    common = chosen.draw(seed).notices  # these, and a wrong seed, are said once, not for every file
+    common = chosen.sample(seed).notices  # these, and a wrong seed, are said once, not for every file
     if output.resolve() == folder.resolve():
         raise InvalidOption(f"The output {output} is the input folder: results would replace the videos. Name another.")
     videos = videos_in(folder)
@@ -70,26 +70,26 @@ def degrade_folder(
     except OSError as error:
         raise UnwritableVideo(f"The folder {output} can't be made ({error.strerror}). Choose another.") from error
     for line in common:
-        listener.notice(line)
+        callbacks.notice(line)
     result = FolderResult()
     for number, (video, stem) in enumerate(zip(videos, distinct_stems(videos))):
         keeps = video.suffix.lower() in coding.suffixes
         target = output / (stem + (video.suffix if keeps else coding.suffixes[0]))
-        one = _One(listener, video.name, number, len(videos), common)
+        one = _One(callbacks, video.name, number, len(videos), common)
         try:
             result.done.append(degrade_video(video, target, chosen, seed=seed_for(seed, video.name),
-                                             codec_out=codec_out, listener=one))  # fmt: skip
+                                             codec_out=codec_out, callbacks=one))  # fmt: skip
         except VividFaceError as error:
             result.failed[video.name] = str(error)
-            listener.notice(str(error))
+            callbacks.notice(str(error))
         one.progress("degrade", 1, 1)
     return result
 
 
-class _One(Listener):
+class _One(Callbacks):
     """Passes on the news of one file of many: progress counts files."""
 
-    def __init__(self, whole: Listener, name: str, number: int, total: int, told: list[str]) -> None:
+    def __init__(self, whole: Callbacks, name: str, number: int, total: int, told: list[str]) -> None:
         self._whole, self._name, self._number, self._total, self._told = whole, name, number, total, told
 
     def progress(self, stage: str, done: float, total: float | None) -> None:

@@ -1,4 +1,4 @@
-"""What a degradation's values may be: one number, a range to draw from, or words to choose among."""
+"""What a degradation's values may be: one number, a range to draw from, or a choice."""
 
 from __future__ import annotations
 
@@ -27,46 +27,46 @@ class Range:
 
 
 @dataclass(frozen=True)
-class OneOf:
-    """One of these words, each as likely as the others."""
+class Choice:
+    """One of these choices, each as likely as the others."""
 
-    words: tuple[str, ...]
+    choices: tuple[str, ...]
 
     def __str__(self) -> str:
-        return ",".join(self.words)
+        return ",".join(self.choices)
 
     def plain(self) -> str | list[str]:
         """For JSON."""
-        return self.words[0] if len(self.words) == 1 else list(self.words)
+        return self.choices[0] if len(self.choices) == 1 else list(self.choices)
 
 
-Value = Range | OneOf
+Value = Range | Choice
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """What a name stands for: ``words`` to choose among, or numbers within ``low`` … ``high``."""
+    """What a name stands for: ``choices`` to choose among, or numbers within ``low`` … ``high``."""
 
     meaning: str
     low: float = 0.0
     high: float = 1.0
     whole: bool = False
-    words: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
 
 
 PARAMETERS = {
     "sigma": Parameter("standard deviation of the blur, pixels", 0, 50),
     "sigma_y": Parameter("the same across, for the kernel aniso", 0, 50),
     "angle": Parameter("of the kernel aniso, degrees", -180, 180),
-    "kernel": Parameter("blur alike in all directions, or not", words=("iso", "aniso")),
+    "kernel": Parameter("blur alike in all directions, or not", choices=("iso", "aniso")),
     "kernel_size": Parameter("side of the blur's kernel, pixels; 0: as far as 3 sigma reach", 0, 301, whole=True),
     "scale": Parameter("how many times smaller the picture gets", 1, 32),
-    "filter": Parameter("how it gets smaller", words=("area", "bilinear", "bicubic")),
+    "filter": Parameter("how it gets smaller", choices=("area", "bilinear", "bicubic")),
     "noise": Parameter("standard deviation of the noise, of 255", 0, 255),
     "gray": Parameter("share of the frames whose noise is grey"),
-    "pattern": Parameter("new noise in each frame, or the same in all", words=("fresh", "fixed")),
+    "pattern": Parameter("new noise in each frame, or the same in all", choices=("fresh", "fixed")),
     "crf": Parameter("constant rate factor of libx264", 0, 51, whole=True),
-    "codec": Parameter("encoder", words=("libx264", "mpeg4", "none")),
+    "codec": Parameter("encoder", choices=("libx264", "mpeg4", "none")),
     "bitrate": Parameter("kbit a frame for mpeg4, which ignores crf", 1, 1_000_000, whole=True),
     "rate": Parameter("frames a second that the encoder is told", 1, 240, whole=True),
     "probability": Parameter("share of the frames that flicker"),
@@ -85,8 +85,8 @@ def parse(name: str, given: Any) -> Value:
         InvalidOption: no such value for this name.
     """
     parameter = PARAMETERS[name]
-    if parameter.words:
-        return _words(name, parameter, given)
+    if parameter.choices:
+        return _choices(name, parameter, given)
     low, high = _ends(name, given)
     for end in (low, high):
         if not parameter.low <= end <= parameter.high:
@@ -98,15 +98,15 @@ def parse(name: str, given: Any) -> Value:
     return Range(int(low), int(high)) if parameter.whole else Range(low, high)
 
 
-def _words(name: str, parameter: Parameter, given: Any) -> OneOf:
-    if isinstance(given, OneOf):
-        given = given.words
-    words = given.split(",") if isinstance(given, str) else given
-    words = tuple(str(word).strip() for word in words) if isinstance(words, Sequence) else (str(words),)
-    unknown = [word for word in words if word not in parameter.words]
-    if unknown or not words:
-        raise InvalidOption(f"{name} is {','.join(words)!r}; choose of {', '.join(parameter.words)}.")
-    return OneOf(words)
+def _choices(name: str, parameter: Parameter, given: Any) -> Choice:
+    if isinstance(given, Choice):
+        given = given.choices
+    choices = given.split(",") if isinstance(given, str) else given
+    choices = tuple(str(word).strip() for word in choices) if isinstance(choices, Sequence) else (str(choices),)
+    unknown = [word for word in choices if word not in parameter.choices]
+    if unknown or not choices:
+        raise InvalidOption(f"{name} is {','.join(choices)!r}; choose of {', '.join(parameter.choices)}.")
+    return Choice(choices)
 
 
 def _ends(name: str, given: Any) -> tuple[float, float]:
@@ -139,16 +139,16 @@ def parse_settings(lines: Sequence[str]) -> dict[str, str]:
     return settings
 
 
-def draw(values: Mapping[str, Value], source: np.random.Generator) -> dict[str, float | int | str]:
-    """One value a name, in their order. A fixed number takes as much of ``source`` as a range, so that fixing one
+def sample(values: Mapping[str, Value], rng: np.random.Generator) -> dict[str, float | int | str]:
+    """One value a name, in their order. A fixed number takes as much of ``rng`` as a range, so that fixing one
     leaves the others as they were."""
-    return {name: _drawn(value, PARAMETERS[name].whole, source) for name, value in values.items()}
+    return {name: _sampled(value, PARAMETERS[name].whole, rng) for name, value in values.items()}
 
 
-def _drawn(value: Value, whole: bool, source: np.random.Generator) -> float | int | str:
-    if isinstance(value, OneOf):
-        return value.words[int(source.integers(max(2, len(value.words)))) % len(value.words)]
+def _sampled(value: Value, whole: bool, rng: np.random.Generator) -> float | int | str:
+    if isinstance(value, Choice):
+        return value.choices[int(rng.integers(max(2, len(value.choices)))) % len(value.choices)]
     if whole:
         count = int(value.high) - int(value.low) + 1
-        return int(value.low) + int(source.integers(max(2, count))) % count
-    return float(source.uniform(value.low, value.high))
+        return int(value.low) + int(rng.integers(max(2, count))) % count
+    return float(rng.uniform(value.low, value.high))

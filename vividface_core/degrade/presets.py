@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from vividface_core.degrade.degradation import FORMULA, DegradationRanges
-from vividface_core.degrade.parameters import PARAMETERS, Value, draw, parse
-from vividface_core.degrade.sampled import DrawnDegradation
+from vividface_core.degrade.parameters import PARAMETERS, Value, parse, sample
+from vividface_core.degrade.sampled import SampledDegradation
 from vividface_core.degrade.steps import STEPS
 from vividface_core.errors import InvalidOption
 
@@ -47,7 +47,7 @@ class Preset:
             values[name] = parse(name, given)
         return replace(self, values=values)
 
-    def draw(self, seed: int) -> DrawnDegradation:
+    def sample(self, seed: int) -> SampledDegradation:
         """One clip's values; the same seed gives the same ones on every machine.
 
         Raises:
@@ -56,9 +56,9 @@ class Preset:
         if seed < 0:
             raise InvalidOption(f"The seed is {seed}; give 0 or more.")
         once = {name: value for name, value in self.values.items() if name not in self.each_frame}
-        drawn = draw(once, np.random.default_rng(seed))
+        drawn = sample(once, np.random.default_rng(seed))
         values = {name: drawn.get(name, value) for name, value in self.values.items()}
-        return DrawnDegradation(self.name, self.steps, seed, values)
+        return SampledDegradation(self.name, self.steps, seed, values)
 
     def ranges(self) -> dict[str, Any]:
         """Plain values for a record, which :meth:`with_values` takes back."""

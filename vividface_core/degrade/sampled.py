@@ -18,7 +18,7 @@ from vividface_core.errors import InvalidOption
 
 
 @dataclass(frozen=True)
-class DrawnDegradation:
+class SampledDegradation:
     """What one clip goes through. Equal ones do the same to equal frames, in any process.
 
     The bits are the same on all x86 processors with AVX2; on others the arithmetic before the codec may differ in
@@ -94,7 +94,7 @@ class DrawnDegradation:
                 "each_frame": each}  # fmt: skip
 
     @classmethod
-    def from_dict(cls, record: Mapping[str, Any]) -> DrawnDegradation:
+    def from_dict(cls, record: Mapping[str, Any]) -> SampledDegradation:
         """The degradation of a record.
 
         Raises:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from vividface_core.degrade.codec import through_codec
 from vividface_core.degrade.filters import downscale, gaussian_blur, oriented_blur, shrink
-from vividface_core.degrade.parameters import OneOf, Range, Value
+from vividface_core.degrade.parameters import Choice, Range, Value
 
 Flow = Iterator[Tensor]
 Drawn = Mapping[str, Any]
@@ -32,7 +32,7 @@ class Step:
     """One step.
 
     Attributes:
-        run: ``run(frames, drawn, source, size)``; ``size`` is the input's height and width.
+        run: ``run(frames, drawn, rng, size)``; ``size`` is the input's height and width.
         values: the names that it reads, and what they are if a preset says nothing.
         random: it draws something for each frame.
     """
@@ -61,21 +61,21 @@ def _shrink(frames: Flow, drawn: Drawn, *_: object) -> Flow:
         yield shrink(frame, drawn["scale"], drawn["filter"])
 
 
-def _enlarge(frames: Flow, drawn: Drawn, source: object, size: tuple[int, int]) -> Flow:
+def _enlarge(frames: Flow, drawn: Drawn, rng: object, size: tuple[int, int]) -> Flow:
     """Back to the input's size before the codec, bilinear."""
     for frame in frames:
         same = tuple(frame.shape[-2:]) == size
         yield frame if same else F.interpolate(frame, size=size, mode="bilinear", align_corners=False)
 
 
-def _noise(frames: Flow, drawn: Drawn, source: np.random.Generator, _: object) -> Flow:
+def _noise(frames: Flow, drawn: Drawn, rng: np.random.Generator, _: object) -> Flow:
     fixed = None
     for frame in frames:
-        strength = _of_frame(drawn["noise"], source)
+        strength = _of_frame(drawn["noise"], rng)
         if strength > 0:
-            channels = 1 if drawn["gray"] > 0 and source.random() < drawn["gray"] else 3
+            channels = 1 if drawn["gray"] > 0 and rng.random() < drawn["gray"] else 3
             if fixed is None or drawn["pattern"] == "fresh":
-                fixed = source.standard_normal((1, channels, *frame.shape[-2:]), dtype=np.float32)
+                fixed = rng.standard_normal((1, channels, *frame.shape[-2:]), dtype=np.float32)
             frame = frame + torch.from_numpy(fixed).to(frame) * (strength / 255.0)
         yield frame.clamp(0, 1)
 
@@ -86,20 +86,20 @@ def _codec(frames: Flow, drawn: Drawn, *_: object) -> Flow:
     return through_codec(frames, drawn["codec"], crf=drawn["crf"], bitrate=drawn["bitrate"], rate=drawn["rate"])
 
 
-def _flicker(frames: Flow, drawn: Drawn, source: np.random.Generator, _: object) -> Flow:
+def _flicker(frames: Flow, drawn: Drawn, rng: np.random.Generator, _: object) -> Flow:
     """Frames taken with ``probability`` are multiplied by ``gain``, in 8 bits that saturate."""
     for frame in frames:
-        if source.random() < drawn["probability"]:
-            frame = (frame * 255 * _of_frame(drawn["gain"], source)).round().clamp(0, 255) / 255
+        if rng.random() < drawn["probability"]:
+            frame = (frame * 255 * _of_frame(drawn["gain"], rng)).round().clamp(0, 255) / 255
         yield frame
 
 
-def _warp(frames: Flow, drawn: Drawn, source: np.random.Generator, _: object) -> Flow:
+def _warp(frames: Flow, drawn: Drawn, rng: np.random.Generator, _: object) -> Flow:
     """Points on a grid are displaced by up to ``shift`` pixels in each frame anew, all between them smoothly."""
     for frame in frames:
         height, width = frame.shape[-2:]
         points = [2 + side // drawn["cell"] for side in (height, width)]
-        moved = source.uniform(-drawn["shift"], drawn["shift"], (1, 2, *points)).astype(np.float32)
+        moved = rng.uniform(-drawn["shift"], drawn["shift"], (1, 2, *points)).astype(np.float32)
         if drawn["shift"] > 0:
             field = F.interpolate(torch.from_numpy(moved).to(frame), size=(height, width), mode="bicubic",
                                   align_corners=True)[0]  # fmt: skip
@@ -110,17 +110,17 @@ def _warp(frames: Flow, drawn: Drawn, source: np.random.Generator, _: object) ->
         yield frame
 
 
-def _sharpness(frames: Flow, drawn: Drawn, source: np.random.Generator, _: object) -> Flow:
+def _sharpness(frames: Flow, drawn: Drawn, rng: np.random.Generator, _: object) -> Flow:
     """x + g (x − x ⊛ k), with g drawn from ±``sharpness`` in each frame anew."""
     for frame in frames:
-        share = float(source.uniform(-drawn["sharpness"], drawn["sharpness"]))
+        share = float(rng.uniform(-drawn["sharpness"], drawn["sharpness"]))
         yield (frame + share * (frame - gaussian_blur(frame, DETAIL))).clamp(0, 1)
 
 
-def _texture(frames: Flow, drawn: Drawn, source: np.random.Generator, _: object) -> Flow:
+def _texture(frames: Flow, drawn: Drawn, rng: np.random.Generator, _: object) -> Flow:
     """Grey noise n − n ⊛ k, scaled to ``texture``: the high frequencies of white noise, new in each frame."""
     for frame in frames:
-        grain = torch.from_numpy(source.standard_normal((1, 1, *frame.shape[-2:]), dtype=np.float32)).to(frame)
+        grain = torch.from_numpy(rng.standard_normal((1, 1, *frame.shape[-2:]), dtype=np.float32)).to(frame)
         grain = (grain - gaussian_blur(grain, GRAIN)) / _high_pass_deviation(GRAIN)
         yield (frame + grain * (drawn["texture"] / 255.0)).clamp(0, 1)
 
@@ -134,21 +134,21 @@ def _high_pass_deviation(sigma: float) -> float:
     return float((1 - 2 * kernel.max() + kernel.square().sum()) ** 0.5)
 
 
-def _of_frame(value: float | Range, source: np.random.Generator) -> float:
+def _of_frame(value: float | Range, rng: np.random.Generator) -> float:
     """A range is drawn from in each frame."""
-    return float(source.uniform(value.low, value.high)) if isinstance(value, Range) else value
+    return float(rng.uniform(value.low, value.high)) if isinstance(value, Range) else value
 
 
 STEPS = {
     "blur": Step(_blur, {
-        "sigma": Range(0.0, 0.0), "sigma_y": Range(0.0, 0.0), "angle": Range(0.0, 0.0), "kernel": OneOf(("iso",)),
+        "sigma": Range(0.0, 0.0), "sigma_y": Range(0.0, 0.0), "angle": Range(0.0, 0.0), "kernel": Choice(("iso",)),
         "kernel_size": Range(0, 0)}),
     "downscale": Step(_downscale, {"scale": Range(1.0, 1.0)}),
-    "shrink": Step(_shrink, {"scale": Range(1.0, 1.0), "filter": OneOf(("bilinear",))}),
+    "shrink": Step(_shrink, {"scale": Range(1.0, 1.0), "filter": Choice(("bilinear",))}),
     "enlarge": Step(_enlarge),
-    "noise": Step(_noise, {"noise": Range(0.0, 0.0), "gray": Range(0.0, 0.0), "pattern": OneOf(("fresh",))},
+    "noise": Step(_noise, {"noise": Range(0.0, 0.0), "gray": Range(0.0, 0.0), "pattern": Choice(("fresh",))},
                   random=True),
-    "codec": Step(_codec, {"crf": Range(23, 23), "codec": OneOf(("libx264",)), "bitrate": Range(1024, 1024),
+    "codec": Step(_codec, {"crf": Range(23, 23), "codec": Choice(("libx264",)), "bitrate": Range(1024, 1024),
                            "rate": Range(25, 25)}),
     "flicker": Step(_flicker, {"probability": Range(0.0, 0.0), "gain": Range(1.0, 1.0)}, random=True),
     "warp": Step(_warp, {"shift": Range(0.0, 0.0), "cell": Range(24, 24)}, random=True),

@@ -68,7 +68,7 @@ class TrackIdentity:
     worst_last: int
     share: float = 1.0
 
-    def complaint(self, threshold: float, blends: bool) -> str | None:
+    def warning(self, threshold: float, blends: bool) -> str | None:
         """A sentence for the user where the face is too unlike its input; ``None`` where it isn't."""
         if self.lowest >= threshold:
             return None
@@ -87,12 +87,12 @@ class TrackIdentity:
         )
 
 
-def complaints(figures: Sequence[TrackIdentity], threshold: float, blends: bool) -> list[str]:
+def warnings(figures: Sequence[TrackIdentity], threshold: float, blends: bool) -> list[str]:
     """The sentences of all tracks; of a long list the worst are told and the rest is counted."""
     bad = [figure for figure in figures if figure.lowest < threshold]
     worst = sorted(bad, key=lambda figure: figure.lowest)[:SHOWN_NOTICES]
     told = sorted(worst, key=lambda figure: (figure.shot, figure.track))
-    lines = [figure.complaint(threshold, blends) for figure in told]
+    lines = [figure.warning(threshold, blends) for figure in told]
     if len(bad) > len(told):
         lines.append(f"{len(bad) - len(told)} more face tracks are below the identity threshold.")
     return lines

@@ -16,7 +16,7 @@ from vividface_core.faces.track import FaceTrack
 from vividface_core.video.frame import Frame
 
 
-class ShownWhere:
+class BlendMask:
     """A mask that limits where a restoration shows, one for all frames or one a frame.
 
     Args:

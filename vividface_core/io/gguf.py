@@ -15,7 +15,7 @@ import torch
 
 from vividface_core.errors import MissingDependency, UnsupportedCheckpoint, first_line
 from vividface_core.io.gguf_blocks import FORMATS
-from vividface_core.io.quantization import QuantisedWeight, Stored
+from vividface_core.io.quantization import QuantizedWeight, Stored
 
 PLAIN = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 _SHAPE = "comfy.gguf.orig_shape."
@@ -34,7 +34,7 @@ def read_gguf(path: Path, names: Collection[str] | None = None) -> dict[str, Sto
 
     Raises:
         MissingDependency: the package gguf is absent or broken.
-        UnsupportedCheckpoint: damaged, or with a quantisation that isn't known here.
+        UnsupportedCheckpoint: damaged, or with a quantization that isn't known here.
     """
     state = path.stat()
     entries = _entries(path, state.st_size, state.st_mtime_ns)
@@ -48,7 +48,7 @@ def _mapped(path: Path, entry: _Entry) -> Stored:
         return raw.view(PLAIN[entry.encoding]).view(entry.shape)
     blocks = FORMATS[entry.encoding]
     rows = entry.shape[0] if entry.shape[-1] % blocks.weights == 0 else 1
-    return QuantisedWeight(entry.encoding, raw.view(rows, -1), entry.shape)
+    return QuantizedWeight(entry.encoding, raw.view(rows, -1), entry.shape)
 
 
 @lru_cache(maxsize=4)
@@ -65,7 +65,7 @@ def _entries(path: Path, size: int, changed: int) -> dict[str, _Entry]:
         name, encoding = tensor.name, tensor.tensor_type.name
         if encoding not in PLAIN and encoding not in FORMATS:
             raise UnsupportedCheckpoint(
-                f"{path}: {name} is quantised as {encoding}, which is not known here. Known are "
+                f"{path}: {name} is quantized as {encoding}, which is not known here. Known are "
                 f"{', '.join([*PLAIN, *FORMATS])}; take a file in one of those."
             )
         shape = shapes.get(name, torch.Size(int(side) for side in reversed(tensor.shape)))

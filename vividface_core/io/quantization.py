@@ -35,8 +35,8 @@ LARGE_PIECE = 1 << 23
 
 
 @dataclass(frozen=True)
-class QuantisedWeight:
-    """One quantised weight as a file holds it.
+class QuantizedWeight:
+    """One quantized weight as a file holds it.
 
     Attributes:
         encoding: a name of :data:`FP8` or of :data:`~vividface_core.io.gguf_blocks.FORMATS`.
@@ -59,21 +59,21 @@ class QuantisedWeight:
         """Weights that it stands for."""
         return self.shape.numel()
 
-    def without_data(self) -> QuantisedWeight:
+    def without_data(self) -> QuantizedWeight:
         """Everything but the bytes."""
         return replace(self, data=torch.empty(0, dtype=torch.uint8))
 
-    def with_data(self, data: Stored) -> QuantisedWeight:
+    def with_data(self, data: Stored) -> QuantizedWeight:
         """This one with the bytes of ``data``, as a file hands them out."""
-        bytes_ = data.data if isinstance(data, QuantisedWeight) else data.contiguous().view(torch.uint8)
+        bytes_ = data.data if isinstance(data, QuantizedWeight) else data.contiguous().view(torch.uint8)
         return replace(self, data=bytes_)
 
-    def to(self, device: torch.device | str) -> QuantisedWeight:
+    def to(self, device: torch.device | str) -> QuantizedWeight:
         """A copy there, independent of the file."""
         scale = None if self.scale is None else self.scale.to(device, copy=True)
         return replace(self, data=self.data.to(device, copy=True), scale=scale)
 
-    def dequantise(self, dtype: torch.dtype, device: torch.device | str | None = None) -> Tensor:
+    def dequantize(self, dtype: torch.dtype, device: torch.device | str | None = None) -> Tensor:
         """The weight: computed in float32, then rounded once to ``dtype``.
 
         Args:
@@ -99,12 +99,12 @@ class QuantisedWeight:
         return values * (scale[part] if scale.ndim else scale)
 
 
-Stored = Tensor | QuantisedWeight
+Stored = Tensor | QuantizedWeight
 """What a file holds under one name."""
 
 
-class QuantisedLinear(nn.Module):
-    """A linear layer whose weight stays quantised and is unpacked at every use.
+class QuantizedLinear(nn.Module):
+    """A linear layer whose weight stays quantized and is unpacked at every use.
 
     The result is exactly that of a dense layer whose weight was unpacked once to the type of the input. Bytes and
     scale are integers to PyTorch, so nothing that gives a module another number type changes them.
@@ -114,7 +114,7 @@ class QuantisedLinear(nn.Module):
         scale: the bytes of the float32 scales, or ``None``.
     """
 
-    def __init__(self, weight: QuantisedWeight, bias: bool = True) -> None:
+    def __init__(self, weight: QuantizedWeight, bias: bool = True) -> None:
         super().__init__()
         self.out_features, self.in_features = weight.shape
         self.encoding = weight.encoding
@@ -127,41 +127,41 @@ class QuantisedLinear(nn.Module):
         self.bias = empty if bias else None
 
     @property
-    def stored(self) -> QuantisedWeight:
+    def stored(self) -> QuantizedWeight:
         """The weight as it is kept, not copied."""
         scale = None
         if self.scale is not None:
             scale = self.scale.detach().view(torch.float32)
             scale = scale[:, None] if self._rows else scale[0]
-        return QuantisedWeight(
+        return QuantizedWeight(
             self.encoding, self.packed.detach(), torch.Size((self.out_features, self.in_features)), scale
         )
 
     @property
     def weight(self) -> Tensor:
         """``[out, in]``, unpacked anew, in the type of the bias (float32 without one)."""
-        return self.stored.dequantise(torch.float32 if self.bias is None else self.bias.dtype)
+        return self.stored.dequantize(torch.float32 if self.bias is None else self.bias.dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         bias = None if self.bias is None else self.bias.to(x.dtype)
-        return F.linear(x, self.stored.dequantise(x.dtype), bias)
+        return F.linear(x, self.stored.dequantize(x.dtype), bias)
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, encoding={self.encoding}"
 
 
 def dense_tensors(module: nn.Module) -> dict[str, Tensor]:
-    """``module.state_dict()`` as if nothing in it were quantised."""
+    """``module.state_dict()`` as if nothing in it were quantized."""
     tensors = module.state_dict()
     for name, layer in module.named_modules():
-        if isinstance(layer, QuantisedLinear):
+        if isinstance(layer, QuantizedLinear):
             for part in ("packed", "scale"):
                 tensors.pop(f"{name}.{part}", None)
             tensors[f"{name}.weight"] = layer.weight
     return tensors
 
 
-def gather(state: Mapping[str, Stored], source: str | Path) -> dict[str, Stored]:
+def attach_scales(state: Mapping[str, Stored], source: str | Path) -> dict[str, Stored]:
     """fp8 tensors joined with their scales, and what only describes them left out.
 
     Args:
@@ -169,7 +169,7 @@ def gather(state: Mapping[str, Stored], source: str | Path) -> dict[str, Stored]
         source: what messages call the file.
 
     Raises:
-        UnsupportedCheckpoint: an unknown quantisation; a scale that is missing, belongs to nothing, is NaN, infinite,
+        UnsupportedCheckpoint: an unknown quantization; a scale that is missing, belongs to nothing, is NaN, infinite,
             zero or of the wrong shape.
     """
     formats = _formats(state, source)
@@ -212,24 +212,24 @@ def _formats(state: Mapping[str, Stored], source: str | Path) -> dict[str | None
             name = json.loads(bytes(value.tolist()))["format"]
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise UnsupportedCheckpoint(
-                f"{source}: {key} is no description of a quantised layer ({error}); fetch the file again."
+                f"{source}: {key} is no description of a quantized layer ({error}); fetch the file again."
             ) from error
         if name not in FP8:
             raise UnsupportedCheckpoint(
-                f"{source}: {key.removesuffix(LAYER)} is quantised as {name!r}, which is not known here. Known are "
-                f"{', '.join(FP8)} and GGUF files; take one of those, or a file that is not quantised."
+                f"{source}: {key.removesuffix(LAYER)} is quantized as {name!r}, which is not known here. Known are "
+                f"{', '.join(FP8)} and GGUF files; take one of those, or a file that is not quantized."
             )
         formats[key.removesuffix(LAYER)] = name
     return formats
 
 
-def _fp8(key: str, value: Tensor, encoding: str, scale: Tensor | None, source: str | Path) -> QuantisedWeight:
+def _fp8(key: str, value: Tensor, encoding: str, scale: Tensor | None, source: str | Path) -> QuantizedWeight:
     # Bytes by another name are allowed: not every tool could write fp8.
     if value.dtype not in (FP8[encoding], torch.uint8):
         raise UnsupportedCheckpoint(f"{source}: {key} is said to be {encoding}, but is {value.dtype}.")
     if scale is not None:
         scale = _scale(key, scale, value, source)
-    return QuantisedWeight(encoding, value.contiguous().view(torch.uint8), value.shape, scale)
+    return QuantizedWeight(encoding, value.contiguous().view(torch.uint8), value.shape, scale)
 
 
 def _scale(key: str, scale: Tensor, value: Tensor, source: str | Path) -> Tensor:
@@ -265,7 +265,7 @@ def _type_name(value: Stored) -> str:
     return f"fp8{'' if value.scale is None else '-scaled'} ({value.encoding})"
 
 
-def quantise_fp8(weight: Tensor, encoding: str = "float8_e4m3fn") -> QuantisedWeight:
+def quantize_fp8(weight: Tensor, encoding: str = "float8_e4m3fn") -> QuantizedWeight:
     """The nearest fp8 numbers after scaling the largest weight to the largest that fp8 can tell.
 
     Raises:
@@ -275,12 +275,12 @@ def quantise_fp8(weight: Tensor, encoding: str = "float8_e4m3fn") -> QuantisedWe
     weight = weight.detach().float()
     largest = weight.abs().max()
     if not torch.isfinite(largest):
-        raise ValueError("NaN or infinite weights can't be quantised")
+        raise ValueError("NaN or infinite weights can't be quantized")
     most = torch.finfo(dtype).max
     scale = largest / most if largest > 0 else torch.ones_like(largest)
     # Clamped, as rounding of the scale may carry the largest beyond the range, which would make it NaN.
     data = (weight / scale).clamp(-most, most).to(dtype)
-    return QuantisedWeight(encoding, data.view(torch.uint8), weight.shape, scale)
+    return QuantizedWeight(encoding, data.view(torch.uint8), weight.shape, scale)
 
 
 def layer_table(layers: Mapping[str, str]) -> dict[str, str]:

@@ -25,9 +25,9 @@ WHOLE_MODELS = (
 """Names of diffusers and transformers for a model in one file; with ``.index.json`` behind it, for shards."""
 _WRAPPERS = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
 """What torch.compile, FSDP and activation checkpointing write into the middle of names."""
-OLD = "PyTorch, old format"
+LEGACY_ZIP_MESSAGE = "PyTorch, old format"
 """What :func:`container` calls a file that can't be mapped."""
-NONSENSE = (AssertionError, AttributeError, EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError)
+LOAD_ERRORS = (AssertionError, AttributeError, EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError)
 """What PyTorch raises for damaged pickles."""
 GROUP = 8 << 20
 """Bytes that :func:`stream_tensors` maps at a time, or a share of the whole if that is more."""
@@ -36,8 +36,8 @@ GROUP = 8 << 20
 def read_tensors(path: Path, names: Collection[str] | None = None) -> dict[str, Tensor]:
     """All tensors (or those ``names``) of a file, an ``*.index.json`` or a folder with one possibly sharded model.
 
-    Tensors are memory-mapped: nothing is read before it is used. Nested dictionaries get dotted names. The quantised
-    tensors of a GGUF file come as :class:`~vividface_core.io.quantization.QuantisedWeight`; a description of quantised
+    Tensors are memory-mapped: nothing is read before it is used. Nested dictionaries get dotted names. The quantized
+    tensors of a GGUF file come as :class:`~vividface_core.io.quantization.QuantizedWeight`; a description of quantized
     layers in a safetensors file's metadata comes as a tensor for each layer.
 
     Raises:
@@ -81,7 +81,7 @@ def container(path: Path) -> str:
         return "GGUF"
     if head.startswith(b"PK"):
         return "PyTorch"
-    return OLD if head.startswith(b"\x80") else "safetensors"
+    return LEGACY_ZIP_MESSAGE if head.startswith(b"\x80") else "safetensors"
 
 
 def stream_tensors(path: Path, sizes: Mapping[str, int]) -> Iterator[tuple[str, Stored]]:
@@ -118,7 +118,7 @@ def _maps(path: Path) -> bool:
         files = [file for file in path.iterdir() if file.suffix in SUFFIXES]
     elif path.name.endswith(".index.json"):
         files = _shards(path, None)
-    return all(container(file) != OLD for file in files)
+    return all(container(file) != LEGACY_ZIP_MESSAGE for file in files)
 
 
 def _read_safetensors(path: Path, names: Collection[str] | None) -> dict[str, Tensor]:
@@ -135,7 +135,7 @@ def _read_safetensors(path: Path, names: Collection[str] | None) -> dict[str, Te
 
 
 def _layer_descriptions(table: str | None, tensors: Collection[str], path: Path) -> dict[str, Tensor]:
-    """ComfyUI's table of quantised layers as what it makes of it: JSON in bytes, a tensor a layer."""
+    """ComfyUI's table of quantized layers as what it makes of it: JSON in bytes, a tensor a layer."""
     if table is None:
         return {}
     try:
@@ -158,7 +158,7 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
             f"{path} holds more than tensors and is not opened, as that could run foreign code. "
             f"Save it as safetensors. ({first_line(error)})"
         ) from error
-    except NONSENSE as error:
+    except LOAD_ERRORS as error:
         raise UnsupportedCheckpoint(f"{path} is damaged or no PyTorch file ({first_line(error)}).") from error
     return dict(_flatten(content))
 

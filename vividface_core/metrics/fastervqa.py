@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from vividface_core.metrics.metric import Chunk, ClipFacts, Kit, Metric, Outcome
+from vividface_core.metrics.metric import Chunk, ClipFacts, ClipResult, Metric, MetricContext
 from vividface_core.metrics.networks.fragment_swin import FRAMES, GRID, SIDE, FragmentSwin, load_fragment_swin
 from vividface_core.metrics.weights import WeightFile
 
@@ -49,8 +49,8 @@ def segment_frames(count: int) -> np.ndarray:
     """
     length, taken = count // SEGMENTS, FRAMES // SEGMENTS
     room = length - taken * STEP
-    chance = np.random.RandomState(SEED)
-    offsets = chance.randint(0, room, SEGMENTS, dtype=np.int64) if room > 0 else 0
+    rng = np.random.RandomState(SEED)
+    offsets = rng.randint(0, room, SEGMENTS, dtype=np.int64) if room > 0 else 0
     starts = np.arange(SEGMENTS) * length + offsets
     return (starts[:, None] + np.arange(taken) * STEP).ravel() % count
 
@@ -66,14 +66,14 @@ def fragment_corners(height: int, width: int) -> Tensor:
     The frame is a grid of 7×7 cells, and each fragment lies at a random place within its cell; in cells under 32 px,
     at its corner. Both sides must have 32 px or more.
     """
-    chance = torch.Generator().manual_seed(SEED)
+    rng = torch.Generator().manual_seed(SEED)
     axes = []
     for side in (height, width):
         cell = side // GRID
         starts = (torch.arange(GRID) * cell).clamp(max=side - FRAGMENT)
         drawn = (GRID, GRID, FRAMES // ALIGNED)
         room = cell - FRAGMENT
-        offsets = torch.randint(room, drawn, generator=chance) if room > 0 else torch.zeros(drawn, dtype=torch.int64)
+        offsets = torch.randint(room, drawn, generator=rng) if room > 0 else torch.zeros(drawn, dtype=torch.int64)
         axes.append((starts, offsets.permute(2, 0, 1)))
     (y, down), (x, right) = axes
     return torch.stack([y[:, None] + down, x + right], -1)
@@ -130,30 +130,30 @@ class FasterVqaMeter:
     def __init__(self, net: FragmentSwin, sampler: FragmentSampler, notes: tuple[str, ...] = ()) -> None:
         self._net, self._sampler, self._notes = net, sampler, notes
 
-    def add(self, chunk: Chunk) -> tuple[()]:
+    def update(self, chunk: Chunk) -> tuple[()]:
         self._sampler.add(chunk.first, chunk.output)
         return ()
 
     @torch.inference_mode()
-    def finish(self) -> Outcome:
+    def compute(self) -> ClipResult:
         video = self._sampler.video
         mean, std = (torch.tensor(x, device=video.device).view(3, 1, 1, 1) for x in (MEAN, STD))
         raw = self._net(((video - mean) / std)[None]).double()
-        return Outcome(float(torch.sigmoid((raw - CENTRE) / SPREAD)), self._notes)
+        return ClipResult(float(torch.sigmoid((raw - CENTRE) / SPREAD)), self._notes)
 
 
 class TooSmall:
     """Stands for the meter of a clip that no fragment fits into."""
 
-    def add(self, chunk: Chunk) -> tuple[()]:
+    def update(self, chunk: Chunk) -> tuple[()]:
         return ()
 
-    def finish(self) -> Outcome:
-        return Outcome(math.nan, (f"frames have a side of less than {FRAGMENT} px, a fragment's",))
+    def compute(self) -> ClipResult:
+        return ClipResult(math.nan, (f"frames have a side of less than {FRAGMENT} px, a fragment's",))
 
 
 def faster_vqa(
-    kit: Kit, clip: ClipFacts, choose: Callable[[int], np.ndarray] = segment_frames
+    context: MetricContext, clip: ClipFacts, choose: Callable[[int], np.ndarray] = segment_frames
 ) -> FasterVqaMeter | TooSmall:
     """A meter for ``clip``; ``choose`` gives the frames to be looked at.
 
@@ -161,13 +161,13 @@ def faster_vqa(
         MissingWeights: the authors' checkpoint isn't there.
         UnsupportedCheckpoint: it is damaged or another one.
     """
-    net = kit.once("fastervqa", lambda: load_fragment_swin(kit.path(WEIGHTS)).to(kit.device))
+    net = context.once("fastervqa", lambda: load_fragment_swin(context.path(WEIGHTS)).to(context.device))
     if min(clip.height, clip.width) < FRAGMENT:
         return TooSmall()
     frames = choose(clip.frames)
     different = len(np.unique(frames))
     short = (f"only {different} different frames were looked at, not {FRAMES}: the clip is short",)
-    sampler = FragmentSampler(clip.height, clip.width, frames, kit.device)
+    sampler = FragmentSampler(clip.height, clip.width, frames, context.device)
     return FasterVqaMeter(net, sampler, short if different < FRAMES else ())
 
 
@@ -180,15 +180,15 @@ _REST = (
 
 ENTRIES = (
     Metric(
-        "fastervqa", "FasterVQA", "higher", "none",
+        "fastervqa", "FasterVQA", True, "none",
         "32 frames, 4 of each eighth of the clip, every second one from a random place on (as the authors' benchmark, "
         f"f3dvqa-b.yml, samples); {_REST}",
         faster_vqa, (WEIGHTS,),
     ),
     Metric(
-        "fastervqa-middle", "FasterVQA (middle)", "higher", "none",
+        "fastervqa-middle", "FasterVQA (middle)", True, "none",
         "32 consecutive frames in the clip's middle (what the authors' script for single videos, vqa.py, takes, and so "
         f"perhaps the tables of papers); {_REST}",
-        partial(faster_vqa, choose=middle_frames), (WEIGHTS,), usual=False,
+        partial(faster_vqa, choose=middle_frames), (WEIGHTS,), default=False,
     ),
 )  # fmt: skip

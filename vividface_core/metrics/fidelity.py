@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vividface_core.metrics.metric import Chunk, ClipFacts, FrameMeter, Kit, Metric
+from vividface_core.metrics.metric import Chunk, ClipFacts, FrameMeter, Metric, MetricContext
 
 EXACT = 100.0
 """PSNR given to a frame that equals its reference, whose own would be infinite."""
@@ -44,8 +44,8 @@ def _window(x: Tensor) -> Tensor:
     return F.conv2d(F.conv2d(x, line[..., None, :], groups=channels), line[..., None], groups=channels)
 
 
-def _pairwise(measure: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Kit, ClipFacts], FrameMeter]:
-    return lambda kit, clip: FrameMeter(lambda chunk: _of(measure, chunk))
+def _pairwise(measure: Callable[[Tensor, Tensor], Tensor]) -> Callable[[MetricContext, ClipFacts], FrameMeter]:
+    return lambda context, clip: FrameMeter(lambda chunk: _of(measure, chunk))
 
 
 def _of(measure: Callable[[Tensor, Tensor], Tensor], chunk: Chunk) -> Tensor:
@@ -55,13 +55,13 @@ def _of(measure: Callable[[Tensor, Tensor], Tensor], chunk: Chunk) -> Tensor:
 
 ENTRIES = (
     Metric(
-        "psnr", "PSNR", "higher", "needed",
+        "psnr", "PSNR", True, "needed",
         "RGB, 8 bits, no border cut; mean squared error over a frame's values, mean over frames, then over clips; a "
         f"frame without any error counts {EXACT:g} dB.",
         _pairwise(psnr), digits=2,
     ),
     Metric(
-        "ssim", "SSIM", "higher", "needed",
+        "ssim", "SSIM", True, "needed",
         "RGB, 8 bits; Gaussian window 11×11 with σ 1.5, within the picture, mean of the three channels; mean over "
         "frames, then over clips.",
         _pairwise(ssim),

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vividface_core.errors import UnsupportedCheckpoint
 from vividface_core.metrics.frechet import Moments, frechet_distance, merged
-from vividface_core.metrics.metric import Chunk, ClipFacts, Kit, Metric, Outcome
+from vividface_core.metrics.metric import Chunk, ClipFacts, ClipResult, Metric, MetricContext
 from vividface_core.metrics.weights import WeightFile
 
 I3D = WeightFile(
@@ -70,21 +70,21 @@ class FvdMeter:
         self._features, self._waiting = features, []
         self._moments: tuple[Moments, Moments] | None = None
 
-    def add(self, chunk: Chunk) -> Sequence[float]:
+    def update(self, chunk: Chunk) -> Sequence[float]:
         for pair in zip(prepare(chunk.output), prepare(chunk.reference)):
             self._waiting.append(torch.stack(pair))
             if len(self._waiting) == WINDOW:
                 self._take()
         return ()
 
-    def finish(self) -> Outcome:
+    def compute(self) -> ClipResult:
         if len(self._waiting) >= LEAST:
             self._take()
         if self._moments is None:
-            return Outcome(math.nan, (f"it has fewer than {LEAST} frames",))
+            return ClipResult(math.nan, (f"it has fewer than {LEAST} frames",))
         count = self._moments[0].count
         notes = ("of one window: the distance of two features" if count == 1 else f"of {count} windows",)
-        return Outcome(frechet_distance(*self._moments), notes, self._moments)
+        return ClipResult(frechet_distance(*self._moments), notes, self._moments)
 
     def _take(self) -> None:
         both = self._features(torch.stack(self._waiting, 2))
@@ -96,9 +96,9 @@ class FvdMeter:
                 moments.add(row[None])
 
 
-def pooled_distance(outcomes: Sequence[Outcome]) -> float:
+def pooled_distance(results: Sequence[ClipResult]) -> float:
     """FVD of a set: between all windows of all outputs and those of all references. NaN: no clip has any."""
-    parts = [outcome.pooled for outcome in outcomes if outcome.pooled is not None]
+    parts = [result.pooled for result in results if result.pooled is not None]
     return frechet_distance(*map(merged, zip(*parts))) if parts else math.nan
 
 
@@ -108,47 +108,47 @@ class FirstFramesMeter:
     def __init__(self, features: Features) -> None:
         self._features, self._waiting = features, []
 
-    def add(self, chunk: Chunk) -> Sequence[float]:
+    def update(self, chunk: Chunk) -> Sequence[float]:
         room = PUBLISHED_FRAMES - len(self._waiting)
         if room > 0:
             self._waiting += map(torch.stack, zip(prepare(chunk.output[:room]), prepare(chunk.reference[:room])))
         return ()
 
-    def finish(self) -> Outcome:
+    def compute(self) -> ClipResult:
         if len(self._waiting) < LEAST:
-            return Outcome(math.nan, (f"it has fewer than {LEAST} frames",))
+            return ClipResult(math.nan, (f"it has fewer than {LEAST} frames",))
         # Its script reads files with OpenCV and leaves the channels in that order.
         output, reference = self._features(torch.stack(self._waiting, 2).flip(1))
-        return Outcome(float(np.square(output - reference).sum()))
+        return ClipResult(float(np.square(output - reference).sum()))
 
 
-def _i3d(kit: Kit) -> Features:
-    return kit.once("i3d", lambda: load_i3d(kit.path(I3D), kit.device))
+def _i3d(context: MetricContext) -> Features:
+    return context.once("i3d", lambda: load_i3d(context.path(I3D), context.device))
 
 
-def _fvd(kit: Kit, clip: ClipFacts) -> FvdMeter:
-    return FvdMeter(_i3d(kit))
+def _fvd(context: MetricContext, clip: ClipFacts) -> FvdMeter:
+    return FvdMeter(_i3d(context))
 
 
-def _per_clip(kit: Kit, clip: ClipFacts) -> FirstFramesMeter:
-    return FirstFramesMeter(_i3d(kit))
+def _per_clip(context: MetricContext, clip: ClipFacts) -> FirstFramesMeter:
+    return FirstFramesMeter(_i3d(context))
 
 
 ENTRIES = (
     Metric(
-        "fvd", "FVD", "lower", "needed",
+        "fvd", "FVD", False, "needed",
         f"Fréchet distance between all windows of all outputs and those of all references, covariances with n − 1; "
         f"windows of {WINDOW} consecutive frames without overlap, a clip's last one of {LEAST}–{WINDOW - 1} counts, a "
         "shorter one doesn't; StyleGAN-V's I3D (TorchScript, 400 logits before the softmax), short side bilinear to "
         f"{SIDE}, middle square, RGB. The windows are ours, and the fewer they are the larger the figure: compare "
         "only figures of the same clips. A single clip's figure is that of its own windows.",
-        _fvd, (I3D,), digits=2, combine=pooled_distance,
+        _fvd, (I3D,), digits=2, aggregate=pooled_distance,
     ),
     Metric(
-        "fvd-per-clip", "FVD (per clip)", "lower", "needed",
+        "fvd-per-clip", "FVD (per clip)", False, "needed",
         f"BFVR-STC's script, for clips of 512×512: the first {PUBLISHED_FRAMES} frames of a clip are one sample, and "
         "of one sample the Fréchet distance is the squared distance of two features; mean over clips. I3D as in FVD, "
         "channels in OpenCV's order, as there.",
-        _per_clip, (I3D,), color="BGR", digits=2, usual=False,
+        _per_clip, (I3D,), color="BGR", digits=2, default=False,
     ),
 )  # fmt: skip

@@ -22,7 +22,7 @@ from vividface_core.errors import MissingDependency, first_line
 from vividface_core.faces import arcface
 from vividface_core.faces.embed import DIMENSIONS, FaceEmbedder, align, load_embedder
 from vividface_core.io.tensors import read_tensors
-from vividface_core.metrics.metric import Chunk, ClipFacts, Kit, Metric, Outcome, Side
+from vividface_core.metrics.metric import Chunk, ClipFacts, ClipResult, Metric, MetricContext, Side
 from vividface_core.metrics.weights import WeightFile
 
 ARCFACE = WeightFile(
@@ -84,9 +84,9 @@ def aligned_faces(chunk: Chunk, side: Side) -> AlignedFaces:
 def _align(chunk: Chunk, side: Side) -> AlignedFaces:
     points, borrowed = chunk.landmarks(side), 0
     if side == "output" and chunk.reference is not None:
-        truth = chunk.landmarks("reference")
-        lost = np.isnan(points).any((1, 2)) & ~np.isnan(truth).any((1, 2))
-        points, borrowed = np.where(lost[:, None, None], truth, points), int(lost.sum())
+        reference = chunk.landmarks("reference")
+        lost = np.isnan(points).any((1, 2)) & ~np.isnan(reference).any((1, 2))
+        points, borrowed = np.where(lost[:, None, None], reference, points), int(lost.sum())
     found = np.flatnonzero(~np.isnan(points).any((1, 2))).tolist()
     pictures = chunk.frames(side)
     faces = [align(pictures[k], points[k : k + 1]) for k in found]
@@ -147,7 +147,7 @@ class Partner(Protocol):
         """``[n, d]``, NaN where there is none; chunks come in order."""
 
 
-class WithTruth:
+class WithReference:
     """Each frame goes with the truth's."""
 
     lacking = "no face was found in the reference"
@@ -195,7 +195,7 @@ class VectorMeter:
         self._values: list[float] = []
         self._frames = self._without = self._borrowed = 0
 
-    def add(self, chunk: Chunk) -> list[float]:
+    def update(self, chunk: Chunk) -> list[float]:
         own = self._vectors.of(chunk, "output")
         values = self._compare(own, self._partner.partners(chunk, self._vectors)).tolist()
         self._frames += len(values)
@@ -204,15 +204,15 @@ class VectorMeter:
         self._values += [value for value in values if not math.isnan(value)]
         return values
 
-    def finish(self) -> Outcome:
+    def compute(self) -> ClipResult:
         if not self._values:
-            return Outcome(math.nan, (self._reason(),))
+            return ClipResult(math.nan, (self._reason(),))
         notes = []
         if self._without:
             notes.append(f"no face was found in {self._without} frames")
         if self._borrowed:
             notes.append(f"the output's face was not found in {self._borrowed} frames and cut out where the truth's is")
-        return Outcome(math.fsum(self._values) / len(self._values), tuple(notes))
+        return ClipResult(math.fsum(self._values) / len(self._values), tuple(notes))
 
     def _reason(self) -> str:
         if self._without == self._frames:
@@ -240,25 +240,27 @@ def load_clip(path: Path, device: torch.device | str = "cpu") -> nn.Module:
     return net.eval().requires_grad_(False).to(device)
 
 
-def _arcface(kit: Kit) -> Vectors:
-    return FaceVectors("ArcFace", kit.once("arcface", lambda: arcface.load_arcface(kit.path(ARCFACE), kit.device)))
+def _arcface(context: MetricContext) -> Vectors:
+    return FaceVectors(
+        "ArcFace", context.once("arcface", lambda: arcface.load_arcface(context.path(ARCFACE), context.device))
+    )
 
 
-def _mobile(kit: Kit) -> Vectors:
-    return FaceVectors("MobileFaceNet", kit.once("mobilefacenet", lambda: load_embedder(kit.device)))
+def _mobile(context: MetricContext) -> Vectors:
+    return FaceVectors("MobileFaceNet", context.once("mobilefacenet", lambda: load_embedder(context.device)))
 
 
-def _clip(kit: Kit) -> Vectors:
-    return ClipVectors(kit.once("clip-vit-base-patch32", lambda: load_clip(kit.path(CLIP), kit.device)))
+def _clip(context: MetricContext) -> Vectors:
+    return ClipVectors(context.once("clip-vit-base-patch32", lambda: load_clip(context.path(CLIP), context.device)))
 
 
 def _make(
-    vectors: Callable[[Kit], Vectors],
+    vectors: Callable[[MetricContext], Vectors],
     partner: Callable[[], Partner],
     compare: Callable[[Tensor, Tensor], Tensor] = cosine,
 ):
-    def make(kit: Kit, clip: ClipFacts) -> VectorMeter:
-        return VectorMeter(vectors(kit), partner(), compare)
+    def make(context: MetricContext, clip: ClipFacts) -> VectorMeter:
+        return VectorMeter(vectors(context), partner(), compare)
 
     return make
 
@@ -275,47 +277,47 @@ _ALIGNED = (
 _BLUR = "A clip that is blurred throughout is consistent too: read it beside the identity with the truth"
 _BORROWED = "where it is found in the truth but not in the output, it is cut out where the truth's is"
 _FOLLOWED = f"with a reference it is the reference's face that is followed, and {_BORROWED}"
-_TRUTH = f"Cosine of the unit embeddings of output and truth: {_ALIGNED}; {_BORROWED}"
+_PAIRED = f"Cosine of the unit embeddings of output and truth: {_ALIGNED}; {_BORROWED}"
 _MEAN = "mean over frames, then over clips"
 
 ENTRIES = (
     Metric(
-        "ids", "IDS", "higher", "needed",
-        f"{_TRUTH}. {_IR_SE50}; {_MEAN}. That script resizes frames to 512×512 first, samples faces without averaging "
+        "ids", "IDS", True, "needed",
+        f"{_PAIRED}. {_IR_SE50}; {_MEAN}. That script resizes frames to 512×512 first, samples faces without averaging "
         "and counts only a clip's 24th frame.",
-        _make(_arcface, WithTruth), (ARCFACE,),
+        _make(_arcface, WithReference), (ARCFACE,),
     ),
     Metric(
-        "ids-mobile", "Identity (MobileFaceNet)", "higher", "needed",
-        f"{_TRUTH}. Network: {_MOBILE}, so the figure is no IDS; {_MEAN}.",
-        _make(_mobile, WithTruth),
+        "ids-mobile", "Identity (MobileFaceNet)", True, "needed",
+        f"{_PAIRED}. Network: {_MOBILE}, so the figure is no IDS; {_MEAN}.",
+        _make(_mobile, WithReference),
     ),
     Metric(
-        "facecons", "FaceCons (ours)", "higher", "used",
+        "facecons", "FaceCons (ours)", True, "used",
         "Ours; VividFace's definition is not public. Cosine of the unit embeddings of a frame and the one before it: "
         f"{_ALIGNED}; {_FOLLOWED}. {_IR_SE50}; mean over neighbours that both have a face, then over clips. "
         f"{_BLUR}.",
         _make(_arcface, WithPrevious), (ARCFACE,),
     ),
     Metric(
-        "facecons-first", "FaceCons to the first (ours)", "higher", "used",
+        "facecons-first", "FaceCons to the first (ours)", True, "used",
         "Ours: as facecons, but each frame with the first one that has a face.",
-        _make(_arcface, WithFirst), (ARCFACE,), usual=False,
+        _make(_arcface, WithFirst), (ARCFACE,), default=False,
     ),
     Metric(
-        "facecons-mobile", "Consistency (MobileFaceNet)", "higher", "used",
+        "facecons-mobile", "Consistency (MobileFaceNet)", True, "used",
         f"Ours: as facecons, but with {_MOBILE}.",
         _make(_mobile, WithPrevious),
     ),
     Metric(
-        "facecons-clip", "FaceCons (EvalCrafter)", "higher", "none",
+        "facecons-clip", "FaceCons (EvalCrafter)", True, "none",
         "EvalCrafter's face consistency, as its script computes it: cosine of the CLIP ViT-B/32 image features of each "
         "frame and of the clip's first; no face is looked for; frames squeezed to 224×224, bilinear without "
         f"antialiasing, 0…255 without CLIP's normalisation; {_MEAN}.",
-        _make(_clip, WithFirst), (CLIP,), usual=False,
+        _make(_clip, WithFirst), (CLIP,), default=False,
     ),
     Metric(
-        "vidd", "VIDD (IR-SE50)", "lower", "used",
+        "vidd", "VIDD (IR-SE50)", False, "used",
         "Euclidean distance of the unit embeddings of a frame and the one before it, as in the FOS benchmark's script; "
         "alignment and network are ours, as the script's own (a grey ResNet-18 on whole crops, embeddings not of unit "
         f"length) has no public weights: {_ALIGNED}; {_FOLLOWED}. {_IR_SE50}; mean over neighbours that both have a "
@@ -323,7 +325,7 @@ ENTRIES = (
         _make(_arcface, WithPrevious, distance), (ARCFACE,),
     ),
     Metric(
-        "vidd-mobile", "VIDD (MobileFaceNet)", "lower", "used",
+        "vidd-mobile", "VIDD (MobileFaceNet)", False, "used",
         f"As vidd, but with {_MOBILE}.",
         _make(_mobile, WithPrevious, distance),
     ),

@@ -5,19 +5,19 @@ from __future__ import annotations
 import numpy as np
 
 from vividface_core.faces.face_mesh import PRESENT, load_mesher
-from vividface_core.metrics.metric import Chunk, ClipFacts, FrameMeter, Kit, Metric, Outcome, Side
+from vividface_core.metrics.metric import Chunk, ClipFacts, ClipResult, FrameMeter, Metric, MetricContext, Side
 
 LACKING = "no face mesh was found"
 
 
-def mesh_points(kit: Kit, chunk: Chunk, side: Side) -> np.ndarray:
+def mesh_points(context: MetricContext, chunk: Chunk, side: Side) -> np.ndarray:
     """The measured face's points ``[n, 478, 2]``, x by the picture's width and y by its height, 0…1; NaN where the
     face, or its mesh, isn't found."""
-    return chunk.once(f"mesh of {side}", lambda: _find(kit, chunk, side))
+    return chunk.once(f"mesh of {side}", lambda: _find(context, chunk, side))
 
 
-def _find(kit: Kit, chunk: Chunk, side: Side) -> np.ndarray:
-    mesher = kit.once("face mesher", lambda: load_mesher(kit.device))
+def _find(context: MetricContext, chunk: Chunk, side: Side) -> np.ndarray:
+    mesher = context.once("face mesher", lambda: load_mesher(context.device))
     frames = chunk.frames(side)
     points, presence = mesher.landmarks(frames, chunk.landmarks(side))
     points[presence < PRESENT] = np.nan
@@ -40,7 +40,7 @@ class TlmeMeter:
         self._find, self._last = find, {}
         self._total, self._count, self._without = 0.0, 0, 0
 
-    def add(self, chunk: Chunk) -> list[float]:
+    def update(self, chunk: Chunk) -> list[float]:
         moves = [self._moves(side, self._find(chunk, side)) for side in chunk.sides]
         # Without a truth, every move counts: as if the face should have stood still.
         values = distance(moves[0], moves[1] if len(moves) > 1 else np.zeros_like(moves[0]))
@@ -55,17 +55,19 @@ class TlmeMeter:
         self._last[side] = points[-1:]
         return np.diff(np.concatenate([last, points]), axis=0)
 
-    def finish(self) -> Outcome:
+    def compute(self) -> ClipResult:
         notes = (f"{LACKING} in {self._without} frames or in those before them",) if self._without else ()
-        return Outcome(self._total / self._count if self._count else float("nan"), notes)
+        return ClipResult(self._total / self._count if self._count else float("nan"), notes)
 
 
-def _akd(kit: Kit, clip: ClipFacts) -> FrameMeter:
-    return FrameMeter(lambda c: distance(mesh_points(kit, c, "output"), mesh_points(kit, c, "reference")), LACKING)
+def _akd(context: MetricContext, clip: ClipFacts) -> FrameMeter:
+    return FrameMeter(
+        lambda c: distance(mesh_points(context, c, "output"), mesh_points(context, c, "reference")), LACKING
+    )
 
 
-def _tlme(kit: Kit, clip: ClipFacts) -> TlmeMeter:
-    return TlmeMeter(lambda chunk, side: mesh_points(kit, chunk, side))
+def _tlme(context: MetricContext, clip: ClipFacts) -> TlmeMeter:
+    return TlmeMeter(lambda chunk, side: mesh_points(context, chunk, side))
 
 
 _MESH = (
@@ -74,17 +76,17 @@ _MESH = (
 )
 ENTRIES = (
     Metric(
-        "akd", "AKD", "lower", "needed",
+        "akd", "AKD", False, "needed",
         f"{_MESH}; mean Euclidean distance of output and truth over the points, mean over frames, then over clips. "
         "The papers' frames are face crops of 512×512; the less of the frame a face takes, the smaller the figure.",
-        _akd, times=1000, digits=2,
+        _akd, display_scale=1000, digits=2,
     ),
     Metric(
-        "tlme", "TLME", "lower", "used",
+        "tlme", "TLME", False, "used",
         "Ours; the papers' formula isn't public. "
         f"{_MESH}. With a truth: mean over the points of the length of (output's move since the frame before − truth's "
         "move); without one, of the output's move itself, which a moving head makes larger too. Mean over frames but "
         "the first, then over clips; a cut counts as a move.",
-        _tlme, times=1000, digits=2,
+        _tlme, display_scale=1000, digits=2,
     ),
 )  # fmt: skip

@@ -15,9 +15,9 @@ from torch import Tensor
 from vividface_core.errors import InvalidOption, UnreadableVideo, VividFaceError
 from vividface_core.faces.detect import load_detector
 from vividface_core.metrics.faces import MeasuredFace
-from vividface_core.metrics.metric import Chunk, ClipFacts, Kit, Meter, Metric, Outcome
+from vividface_core.metrics.metric import Chunk, ClipFacts, ClipResult, Meter, Metric, MetricContext
 from vividface_core.metrics.pairs import Pair
-from vividface_core.runtime.memory import give_back
+from vividface_core.runtime.memory import trim_memory
 from vividface_core.video.frame import Frame
 from vividface_core.video.source import FrameSource, VideoFrames
 
@@ -26,13 +26,13 @@ Progress = Callable[[str, int, int], None]
 """``progress(clip, done, total)`` in frames; may raise to stop."""
 
 
-class Witness(Protocol):
+class FrameObserver(Protocol):
     """Sees the frames with their figures as they pass, to draw pictures of them."""
 
     def begin(self, facts: ClipFacts, metrics: Sequence[Metric]) -> None:
         """A clip begins."""
 
-    def see(self, chunk: Chunk, values: dict[str, Sequence[float]]) -> None:
+    def on_frames(self, chunk: Chunk, values: dict[str, Sequence[float]]) -> None:
         """Its next frames; figures a frame by metric, only those that have any."""
 
     def finish(self) -> None:
@@ -73,8 +73,8 @@ class Measurement:
 
 
 def measure(
-    pairs: Sequence[Pair], metrics: Sequence[Metric], kit: Kit, *,
-    progress: Progress = lambda *_: None, witnesses: Sequence[Witness] = (),
+    pairs: Sequence[Pair], metrics: Sequence[Metric], context: MetricContext, *,
+    progress: Progress = lambda *_: None, observers: Sequence[FrameObserver] = (),
 ) -> Measurement:  # fmt: skip
     """Measure every clip and the whole set.
 
@@ -84,81 +84,87 @@ def measure(
         InvalidOption: an output and its reference differ in size or in their number of frames.
         UnreadableVideo: as the reader.
     """
-    clips, outcomes = [], {metric.name: [] for metric in metrics}
+    clips, by_metric = [], {metric.name: [] for metric in metrics}
     # All clips are looked at first: a run of hours shouldn't end at a last clip that doesn't fit.
     sources = [{side: VideoFrames(path) for side, path in _sides(pair)} for pair in pairs]
     for taken in sources:
         _check_sizes(taken)
     facts = [_facts(pair.name, taken, progress) for pair, taken in zip(pairs, sources)]
     for pair, taken, fact in zip(pairs, sources, facts):
-        scores, results = _measure(fact, taken, metrics, kit, progress, witnesses)
+        scores, results = _measure(fact, taken, metrics, context, progress, observers)
         clips.append(ClipScores(fact, pair, scores))
-        for name, outcome in results.items():
-            outcomes[name].append(outcome)
-    return Measurement(list(metrics), clips, _of_the_set(metrics, clips, outcomes))
+        for name, result in results.items():
+            by_metric[name].append(result)
+    return Measurement(list(metrics), clips, _of_the_set(metrics, clips, by_metric))
 
 
 def measure_clip(
-    name: str, sources: dict[str, FrameSource], metrics: Sequence[Metric], kit: Kit, *,
-    progress: Progress = lambda *_: None, witnesses: Sequence[Witness] = (),
-) -> tuple[ClipFacts, dict[str, Score], dict[str, Outcome]]:  # fmt: skip
+    name: str, sources: dict[str, FrameSource], metrics: Sequence[Metric], context: MetricContext, *,
+    progress: Progress = lambda *_: None, observers: Sequence[FrameObserver] = (),
+) -> tuple[ClipFacts, dict[str, Score], dict[str, ClipResult]]:  # fmt: skip
     """Measure one clip; ``sources`` by side: ``output``, perhaps ``reference`` and ``source`` (the degraded input)."""
     _check_sizes(sources)
     facts = _facts(name, sources, progress)
-    return facts, *_measure(facts, sources, metrics, kit, progress, witnesses)
+    return facts, *_measure(facts, sources, metrics, context, progress, observers)
 
 
 def _measure(
-    facts: ClipFacts, sources: dict[str, FrameSource], metrics: Sequence[Metric], kit: Kit, progress: Progress,
-    witnesses: Sequence[Witness],
-) -> tuple[dict[str, Score], dict[str, Outcome]]:  # fmt: skip
-    bench = _Bench(metrics, kit, facts)
-    for witness in witnesses:
-        witness.begin(facts, metrics)
-    for chunk in _chunks(facts, sources, kit):
-        values = bench.add(chunk)
-        for witness in witnesses:
-            witness.see(chunk, values)
+    facts: ClipFacts,
+    sources: dict[str, FrameSource],
+    metrics: Sequence[Metric],
+    context: MetricContext,
+    progress: Progress,
+    observers: Sequence[FrameObserver],
+) -> tuple[dict[str, Score], dict[str, ClipResult]]:
+    meters = _MeterSet(metrics, context, facts)
+    for observer in observers:
+        observer.begin(facts, metrics)
+    for chunk in _chunks(facts, sources, context):
+        values = meters.update(chunk)
+        for observer in observers:
+            observer.on_frames(chunk, values)
         progress(facts.name, chunk.first + len(chunk), facts.frames)
-        give_back()
-    for witness in witnesses:
-        witness.finish()
-    return bench.finish()
+        trim_memory()
+    for observer in observers:
+        observer.finish()
+    return meters.compute()
 
 
-class _Bench:
+class _MeterSet:
     """The meters of one clip. One that fails leaves with its reason."""
 
-    def __init__(self, metrics: Sequence[Metric], kit: Kit, facts: ClipFacts) -> None:
+    def __init__(self, metrics: Sequence[Metric], context: MetricContext, facts: ClipFacts) -> None:
         self._meters: dict[str, Meter] = {}
         self._reasons: dict[str, str] = {}
         self._frames: dict[str, list[float]] = {metric.name: [] for metric in metrics}
         for metric in metrics:
-            self._try(metric.name, lambda metric=metric: self._meters.update({metric.name: metric.make(kit, facts)}))
+            self._try(
+                metric.name, lambda metric=metric: self._meters.update({metric.name: metric.make(context, facts)})
+            )
 
     @torch.inference_mode()
-    def add(self, chunk: Chunk) -> dict[str, list[float]]:
+    def update(self, chunk: Chunk) -> dict[str, list[float]]:
         values: dict[str, list[float]] = {}
         for name, meter in list(self._meters.items()):
-            self._try(name, lambda name=name, meter=meter: values.update({name: [*map(float, meter.add(chunk))]}))
+            self._try(name, lambda name=name, meter=meter: values.update({name: [*map(float, meter.update(chunk))]}))
         for name, row in values.items():
             self._frames[name] += row
         return {name: row for name, row in values.items() if row}
 
     @torch.inference_mode()
-    def finish(self) -> tuple[dict[str, Score], dict[str, Outcome]]:
-        outcomes: dict[str, Outcome] = {}
+    def compute(self) -> tuple[dict[str, Score], dict[str, ClipResult]]:
+        results: dict[str, ClipResult] = {}
         for name, meter in list(self._meters.items()):
-            self._try(name, lambda name=name, meter=meter: outcomes.update({name: meter.finish()}))
-        return {name: self._score(name, outcomes.get(name)) for name in self._frames}, outcomes
+            self._try(name, lambda name=name, meter=meter: results.update({name: meter.compute()}))
+        return {name: self._score(name, results.get(name)) for name in self._frames}, results
 
-    def _score(self, name: str, outcome: Outcome | None) -> Score:
-        if outcome is None:
+    def _score(self, name: str, result: ClipResult | None) -> Score:
+        if result is None:
             return Score(None, self._reasons[name])
-        if math.isnan(outcome.value):
-            return Score(None, "; ".join(outcome.notes) or "it has no figure for this clip", outcome.notes,
+        if math.isnan(result.value):
+            return Score(None, "; ".join(result.notes) or "it has no figure for this clip", result.notes,
                          self._frames[name])  # fmt: skip
-        return Score(outcome.value, "", outcome.notes, self._frames[name])
+        return Score(result.value, "", result.notes, self._frames[name])
 
     def _try(self, name: str, work: Callable[[], None]) -> None:
         try:
@@ -169,11 +175,11 @@ class _Bench:
 
 
 def _of_the_set(
-    metrics: Sequence[Metric], clips: Sequence[ClipScores], outcomes: dict[str, list[Outcome]]
+    metrics: Sequence[Metric], clips: Sequence[ClipScores], results: dict[str, list[ClipResult]]
 ) -> dict[str, Score]:
     scores = {}
     for metric in metrics:
-        value = metric.combine(outcomes[metric.name]) if outcomes[metric.name] else math.nan
+        value = metric.aggregate(results[metric.name]) if results[metric.name] else math.nan
         lost = [clip for clip in clips if clip.scores[metric.name].value is None]
         reason = lost[0].scores[metric.name].reason if lost else ""
         if math.isnan(value):
@@ -224,8 +230,8 @@ def _count(name: str, source: FrameSource, progress: Progress) -> int:
     return count
 
 
-def _chunks(facts: ClipFacts, sources: dict[str, FrameSource], kit: Kit) -> Iterator[Chunk]:
-    detector = kit.once("face detector", lambda: load_detector("auto", device=kit.device))
+def _chunks(facts: ClipFacts, sources: dict[str, FrameSource], context: MetricContext) -> Iterator[Chunk]:
+    detector = context.once("face detector", lambda: load_detector("auto", device=context.device))
     faces, sides = MeasuredFace(detector), list(sources)
     size = min(CHUNK_FRAMES, max(1, CHUNK_BYTES // (facts.width * facts.height * 12 * len(sides))))
     waiting: list[tuple[Frame, ...]] = []
@@ -233,10 +239,10 @@ def _chunks(facts: ClipFacts, sources: dict[str, FrameSource], kit: Kit) -> Iter
     for frames in zip_longest(*(sources[side].read() for side in sides)):
         waiting.append(frames)
         if len(waiting) == size or first + len(waiting) == facts.frames:
-            stacks = dict(zip(sides, (_eight_bits(column, kit) for column in zip(*waiting))))
+            stacks = dict(zip(sides, (_eight_bits(column, context) for column in zip(*waiting))))
             yield Chunk(first, stacks["output"], stacks.get("reference"), faces, stacks.get("source"))
             first, waiting = first + len(waiting), []
 
 
-def _eight_bits(frames: Sequence[Frame], kit: Kit) -> Tensor:
-    return torch.stack([frame.rgb() for frame in frames]).mul_(255).round_().div_(255).to(kit.device)
+def _eight_bits(frames: Sequence[Frame], context: MetricContext) -> Tensor:
+    return torch.stack([frame.rgb() for frame in frames]).mul_(255).round_().div_(255).to(context.device)

@@ -2,7 +2,7 @@
 
 Frames pass once, chunk by chunk, through the meters of all chosen metrics, so a clip of any length is measured in
 constant memory. What several metrics need (faces, embeddings, flow) is found once a chunk (:meth:`Chunk.once`), and
-networks are loaded once a run (:meth:`Kit.once`).
+networks are loaded once a run (:meth:`MetricContext.once`).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Chunk:
 
     Attributes:
         first: index of the first frame.
-        output: what is judged, ``[n, 3, H, W]`` RGB 0…1, on the kit's device.
+        output: what is judged, ``[n, 3, H, W]`` RGB 0…1, on the context's device.
         reference: the truth, same shape; ``None``: there is none.
         source: the degraded input, same shape; only to be looked at.
     """
@@ -84,7 +84,7 @@ class Faces(Protocol):
         """``[n, 5, 2]`` by side."""
 
 
-class Kit:
+class MetricContext:
     """What the metrics of a run share: the device, the places of weights, and networks that several of them use.
 
     Args:
@@ -119,7 +119,7 @@ class Kit:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ClipResult:
     """A clip's figure.
 
     Attributes:
@@ -136,10 +136,10 @@ class Outcome:
 class Meter(Protocol):
     """Measures one clip."""
 
-    def add(self, chunk: Chunk) -> Sequence[float]:
+    def update(self, chunk: Chunk) -> Sequence[float]:
         """Take the next frames. Gives a figure a frame, NaN where a frame has none; empty: none has ever one."""
 
-    def finish(self) -> Outcome:
+    def compute(self) -> ClipResult:
         """The clip's figure, after its last frame."""
 
 
@@ -155,7 +155,7 @@ class FrameMeter:
         self._measure, self._lacking = measure, lacking
         self._total, self._count, self._without = 0.0, 0, 0
 
-    def add(self, chunk: Chunk) -> list[float]:
+    def update(self, chunk: Chunk) -> list[float]:
         values = np.asarray(torch.as_tensor(self._measure(chunk), dtype=torch.float64).cpu())
         known = values[~np.isnan(values)]
         self._total += float(known.sum())
@@ -163,14 +163,14 @@ class FrameMeter:
         self._without += len(values) - len(known)
         return values.tolist()
 
-    def finish(self) -> Outcome:
+    def compute(self) -> ClipResult:
         notes = (f"{self._lacking} in {self._without} frames",) if self._without else ()
-        return Outcome(self._total / self._count if self._count else float("nan"), notes)
+        return ClipResult(self._total / self._count if self._count else float("nan"), notes)
 
 
-def mean_of_clips(outcomes: Sequence[Outcome]) -> float:
+def mean_of_clips(results: Sequence[ClipResult]) -> float:
     """The set's figure as the papers take it: each clip counts alike. NaN: no clip has one."""
-    values = [outcome.value for outcome in outcomes if not np.isnan(outcome.value)]
+    values = [result.value for result in results if not np.isnan(result.value)]
     return float(np.mean(values)) if values else float("nan")
 
 
@@ -181,7 +181,7 @@ class Metric:
     Attributes:
         name: what ``--only`` takes.
         title: in a table's head.
-        better: which way is up.
+        higher_is_better: which way is up.
         reference: ``needed``, ``used`` (if there is one; the protocol says what it changes) or ``none``.
         protocol: everything that decides the figure, in a sentence or two: colour space, sizes, network, pooling, and
             whose definition it is.
@@ -189,26 +189,26 @@ class Metric:
             can't; then the metric counts as not measured and the others go on.
         weights: files that it reads, by which a user sees what to fetch.
         color: space of the values that it reads.
-        times: papers print it multiplied by this.
-        digits: behind the point in tables, after ``times``.
-        usual: whether it is measured unless others are named.
-        combine: the set's figure out of the clips'.
+        display_scale: papers print it multiplied by this.
+        digits: behind the point in tables, after ``display_scale``.
+        default: whether it is measured unless others are named.
+        aggregate: the set's figure out of the clips'.
     """
 
     name: str
     title: str
-    better: Literal["higher", "lower"]
+    higher_is_better: bool
     reference: Literal["needed", "used", "none"]
     protocol: str
-    make: Callable[[Kit, ClipFacts], Meter]
+    make: Callable[[MetricContext, ClipFacts], Meter]
     weights: tuple[WeightFile, ...] = ()
     color: str = "RGB"
-    times: float = 1.0
+    display_scale: float = 1.0
     digits: int = 4
-    usual: bool = True
-    combine: Callable[[Sequence[Outcome]], float] = field(default=mean_of_clips)
+    default: bool = True
+    aggregate: Callable[[Sequence[ClipResult]], float] = field(default=mean_of_clips)
 
     @property
     def arrow(self) -> str:
         """↑ or ↓."""
-        return "↑" if self.better == "higher" else "↓"
+        return "↑" if self.higher_is_better else "↓"

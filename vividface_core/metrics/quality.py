@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from vividface_core.errors import InvalidOption
-from vividface_core.metrics.metric import Chunk, ClipFacts, FrameMeter, Kit, Meter, Metric
+from vividface_core.metrics.metric import Chunk, ClipFacts, FrameMeter, Meter, Metric, MetricContext
 from vividface_core.metrics.networks.clipiqa import load_clipiqa
 from vividface_core.metrics.networks.musiq import load_musiq
 from vividface_core.metrics.networks.niqe import BLOCK, load_niqe
@@ -71,9 +71,16 @@ CLIP_RN50 = WeightFile(
 
 
 def _meter(
-    name: str, load: Callable[..., nn.Module], files: tuple[WeightFile, ...], least: int, kit: Kit, clip: ClipFacts, *,
-    paired: bool = False, lacking: str = "",
-) -> Meter:  # fmt: skip
+    name: str,
+    load: Callable[..., nn.Module],
+    files: tuple[WeightFile, ...],
+    least: int,
+    context: MetricContext,
+    clip: ClipFacts,
+    *,
+    paired: bool = False,
+    lacking: str = "",
+) -> Meter:
     """A meter on the network that ``load`` makes of the files' places.
 
     Args:
@@ -81,7 +88,7 @@ def _meter(
     """
     if min(clip.width, clip.height) < least:
         raise InvalidOption(f"{name} needs frames of {least}×{least} or more; these are {clip.width}×{clip.height}.")
-    net = kit.once(name, lambda: load(*kit.paths(files)).to(kit.device))
+    net = context.once(name, lambda: load(*context.paths(files)).to(context.device))
     return FrameMeter(lambda chunk: _in_pieces(net, chunk, paired), lacking)
 
 
@@ -91,42 +98,44 @@ def _in_pieces(net: nn.Module, chunk: Chunk, paired: bool) -> Tensor:
     return torch.cat([net(*pieces) for pieces in zip(*(side.split(count) for side in sides))])
 
 
-def _distance(name: str, network: str, files: tuple[WeightFile, ...], least: int) -> Callable[[Kit, ClipFacts], Meter]:
+def _distance(
+    name: str, network: str, files: tuple[WeightFile, ...], least: int
+) -> Callable[[MetricContext, ClipFacts], Meter]:
     return partial(_meter, name, partial(load_perceptual, network), files, least, paired=True)
 
 
 _MEAN = "mean over frames, then over clips"
 ENTRIES = (
     Metric(
-        "lpips", "LPIPS", "lower", "needed",
+        "lpips", "LPIPS", False, "needed",
         f"LPIPS 0.1 with AlexNet, RGB of 8 bits brought to −1…1, whole frames; {_MEAN}.",
         _distance("LPIPS", "lpips-alex", LPIPS_ALEX, 31), LPIPS_ALEX,
     ),
     Metric(
-        "lpips-vgg", "LPIPS-VGG", "lower", "needed",
+        "lpips-vgg", "LPIPS-VGG", False, "needed",
         f"LPIPS 0.1 with VGG16, RGB of 8 bits brought to −1…1, whole frames; {_MEAN}. BFVR-STC's script has VGG16 too, "
         "but brings values to −3…1.",
-        _distance("LPIPS-VGG", "lpips-vgg", LPIPS_VGG, 16), LPIPS_VGG, usual=False,
+        _distance("LPIPS-VGG", "lpips-vgg", LPIPS_VGG, 16), LPIPS_VGG, default=False,
     ),
     Metric(
-        "dists", "DISTS", "lower", "needed",
+        "dists", "DISTS", False, "needed",
         f"DISTS with VGG16, RGB of 8 bits, frames as large as they are (its authors scale the short side to 256); "
         f"{_MEAN}.",
         _distance("DISTS", "dists", DISTS, 16), DISTS,
     ),
     Metric(
-        "niqe", "NIQE", "lower", "none",
+        "niqe", "NIQE", False, "none",
         "Rounded luma of MATLAB's rgb2gray; blocks of 96×96 from the top left, no border cut; the authors' pristine "
         f"statistics; {_MEAN}. Rises with blur, until little is left to judge; a little noise may lower it.",
         partial(_meter, "NIQE", load_niqe, (NIQE,), BLOCK, lacking="less than two blocks vary"), (NIQE,), color="luma",
     ),
     Metric(
-        "musiq", "MUSIQ", "higher", "none",
+        "musiq", "MUSIQ", True, "none",
         f"Trained on KonIQ-10k; RGB at 224, 384 and its own size (bicubic), as in IQA-PyTorch; {_MEAN}.",
         partial(_meter, "MUSIQ", load_musiq, (MUSIQ,), 1), (MUSIQ,), digits=2,
     ),
     Metric(
-        "clipiqa", "CLIP-IQA", "higher", "none",
+        "clipiqa", "CLIP-IQA", True, "none",
         "CLIP ResNet-50 without positions, RGB at its own size; mean of IQA-PyTorch's five pairs of prompts, where the "
         f"paper has one; {_MEAN}.",
         partial(_meter, "CLIP-IQA", load_clipiqa, (CLIP_RN50,), 32), (CLIP_RN50,),

@@ -19,7 +19,7 @@ def choose(names: Iterable[str] | None, has_reference: bool) -> list[Metric]:
         InvalidOption: an unknown name, or a metric that needs a reference where there is none.
     """
     if names is None:
-        return [metric for metric in METRICS.values() if metric.usual and (has_reference or not _needs(metric))]
+        return [metric for metric in METRICS.values() if metric.default and (has_reference or not _needs(metric))]
     wanted = list(dict.fromkeys(names))
     unknown = [name for name in wanted if name not in METRICS]
     if unknown:

@@ -28,12 +28,12 @@ CLIP_ROWS = 20
 
 def head(metric: Metric) -> str:
     """Of a column: title, what the figures are multiplied by, and which way is up."""
-    return f"{metric.title}{f' ×{metric.times:g}' if metric.times != 1 else ''} {metric.arrow}"
+    return f"{metric.title}{f' ×{metric.display_scale:g}' if metric.display_scale != 1 else ''} {metric.arrow}"
 
 
 def figure(metric: Metric, value: float | None) -> str:
     """As tables show it."""
-    return NONE if value is None or math.isnan(value) else f"{value * metric.times:.{metric.digits}f}"
+    return NONE if value is None or math.isnan(value) else f"{value * metric.display_scale:.{metric.digits}f}"
 
 
 def not_measured(measurement: Measurement) -> dict[str, list[Metric]]:
@@ -75,7 +75,7 @@ def set_name(measurement: Measurement) -> str:
 def as_json(measurement: Measurement) -> str:
     """Everything: metrics with their protocols, every clip's figures and those of its frames, the set's figures.
 
-    Figures are as measured, not multiplied by ``times``; ``null`` where there is none.
+    Figures are as measured, not multiplied by ``display_scale``; ``null`` where there is none.
     """
     content = {
         "format": FORMAT, "version": VERSION, "tool": f"vividface {tool_version()}",
@@ -90,10 +90,15 @@ def as_json(measurement: Measurement) -> str:
 
 def _metric(metric: Metric) -> dict[str, Any]:
     return {
-        "name": metric.name, "title": metric.title, "better": metric.better, "reference": metric.reference,
-        "color": metric.color, "times": metric.times, "protocol": metric.protocol,
+        "name": metric.name,
+        "title": metric.title,
+        "better": "higher" if metric.higher_is_better else "lower",
+        "reference": metric.reference,
+        "color": metric.color,
+        "times": metric.display_scale,
+        "protocol": metric.protocol,
         "weights": [asdict(file) for file in metric.weights],
-    }  # fmt: skip
+    }
 
 
 def _clip(clip: ClipScores) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vividface_core.errors import InvalidOption
-from vividface_core.metrics.metric import Chunk, ClipFacts, Kit, Metric, Outcome, Side
+from vividface_core.metrics.metric import Chunk, ClipFacts, ClipResult, Metric, MetricContext, Side
 from vividface_core.metrics.networks import flow
 from vividface_core.metrics.networks.flow import DisFlow, FlowEstimator, RaftFlow, load_raft
 
@@ -61,7 +61,7 @@ class PairMeter:
         self._last: dict[Side, list[Tensor]] = {side: [] for side in sides}
         self._values: list[float] = []
 
-    def add(self, chunk: Chunk) -> list[float]:
+    def update(self, chunk: Chunk) -> list[float]:
         stacks = [torch.cat([*before, chunk.frames(side)]) for side, before in self._last.items()]
         self._last = {side: [stack[-1:].clone()] for side, stack in zip(self._last, stacks)}
         pairs = len(stacks[0]) - 1
@@ -69,41 +69,41 @@ class PairMeter:
         self._values += values
         return [math.nan] * (len(chunk) - pairs) + values
 
-    def finish(self) -> Outcome:
+    def compute(self) -> ClipResult:
         if not self._values:
-            return Outcome(math.nan, ("it has a single frame",))
+            return ClipResult(math.nan, ("it has a single frame",))
         known = [value for value in self._values if not math.isnan(value)]
         lost, pairs = len(self._values) - len(known), len(self._values)
         notes = (f"no pixel is seen in both frames of {lost} of {pairs} pairs",) if lost else ()
-        return Outcome(math.fsum(known) / len(known) if known else math.nan, notes)
+        return ClipResult(math.fsum(known) / len(known) if known else math.nan, notes)
 
 
-def _temporal(kit: Kit, clip: ClipFacts) -> PairMeter:
+def _temporal(context: MetricContext, clip: ClipFacts) -> PairMeter:
     return PairMeter(temporal_difference, ("output", "reference"))
 
 
-def _warping(kit: Kit, clip: ClipFacts) -> PairMeter:
-    estimator = _raft(kit, clip, 2, PUBLISHED_CONTRAST)
+def _warping(context: MetricContext, clip: ClipFacts) -> PairMeter:
+    estimator = _raft(context, clip, 2, PUBLISHED_CONTRAST)
     return PairMeter(lambda frames: warping_error(frames, estimator, within=False))
 
 
-def _warping_dis(kit: Kit, clip: ClipFacts) -> PairMeter:
+def _warping_dis(context: MetricContext, clip: ClipFacts) -> PairMeter:
     estimator = _large_enough(DisFlow(), clip, 2)
     return PairMeter(lambda frames: warping_error(frames, estimator, within=True))
 
 
-def _score(kit: Kit, clip: ClipFacts) -> PairMeter:
-    estimator = _raft(kit, clip, 1)
+def _score(context: MetricContext, clip: ClipFacts) -> PairMeter:
+    estimator = _raft(context, clip, 1)
     return PairMeter(lambda frames: flow_score(frames, estimator))
 
 
-def _score_dis(kit: Kit, clip: ClipFacts) -> PairMeter:
+def _score_dis(context: MetricContext, clip: ClipFacts) -> PairMeter:
     estimator = _large_enough(DisFlow(), clip, 1)
     return PairMeter(lambda frames: flow_score(frames, estimator))
 
 
-def _raft(kit: Kit, clip: ClipFacts, shrink: int, contrast: float = 1.0) -> FlowEstimator:
-    network = kit.once("raft", lambda: load_raft(kit.path(flow.RAFT), kit.device))
+def _raft(context: MetricContext, clip: ClipFacts, shrink: int, contrast: float = 1.0) -> FlowEstimator:
+    network = context.once("raft", lambda: load_raft(context.path(flow.RAFT), context.device))
     return _large_enough(RaftFlow(network, contrast), clip, shrink)
 
 
@@ -121,35 +121,35 @@ def _large_enough(estimator: FlowEstimator, clip: ClipFacts, shrink: int) -> Flo
 
 ENTRIES = (
     Metric(
-        "temporal", "Temporal", "lower", "needed",
+        "temporal", "Temporal", False, "needed",
         "Ours: mean absolute difference between the frame differences of output and reference, in 1/255; RGB, 8 bits; "
         "mean over pairs of neighbouring frames, then over clips.",
         _temporal, digits=3,
     ),
     Metric(
-        "ewarp", "E*warp", "lower", "none",
+        "ewarp", "E*warp", False, "none",
         "EvalCrafter's warping error, as DOVE's script takes it: frames at half size (bilinear), RGB 0…1; each frame "
         "less the next one, warped back by RAFT's flow (C+T weights, 20 updates; as there, the network gets 0…1 "
         "where it was trained with 0…255), squared, summed over RGB, mean over pixels that are neither occluded nor "
         "at a motion edge (forward-backward check); mean over pairs of neighbouring frames, then over clips. "
         "It sees no truth: blur lowers it.",
-        _warping, (flow.RAFT,), times=1e3, digits=3,
+        _warping, (flow.RAFT,), display_scale=1e3, digits=3,
     ),
     Metric(
-        "flow-score", "Flow score", "lower", "none",
+        "flow-score", "Flow score", False, "none",
         "EvalCrafter's: mean length of RAFT's flow (C+T weights, 20 updates) from each frame to the next, in pixels at "
         "full size; mean over pairs of neighbouring frames, then over clips. It counts wanted motion as well: compare "
         "with the truth's own.",
         _score, (flow.RAFT,), digits=3,
     ),
     Metric(
-        "ewarp-dis", "Ewarp (DIS)", "lower", "none",
+        "ewarp-dis", "Ewarp (DIS)", False, "none",
         "Ours, not to be compared with E*warp: as that, with OpenCV's dense inverse search (medium preset, 8-bit luma) "
         "in RAFT's place, and without the pixels that move out of the frame.",
-        _warping_dis, times=1e3, digits=3,
+        _warping_dis, display_scale=1e3, digits=3,
     ),
     Metric(
-        "flow-score-dis", "Flow score (DIS)", "lower", "none",
+        "flow-score-dis", "Flow score (DIS)", False, "none",
         "Ours, not to be compared with the flow score: as that, with OpenCV's dense inverse search (medium preset, "
         "8-bit luma) in RAFT's place.",
         _score_dis, digits=3,

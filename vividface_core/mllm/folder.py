@@ -13,7 +13,7 @@ from vividface_core.metrics.pairs import VIDEO_SUFFIXES
 from vividface_core.mllm.calibration import Calibration
 from vividface_core.mllm.judges.base import Judge
 from vividface_core.mllm.records import Records
-from vividface_core.mllm.scoring import finished, judged
+from vividface_core.mllm.scoring import run_judge, with_verdict
 from vividface_core.mllm.sorting import sort_copies
 from vividface_core.mllm.tables import as_csv
 from vividface_core.video.file_names import natural_key
@@ -46,7 +46,7 @@ def _is_video(name: str) -> bool:
 
 
 def score_folder(judge: Judge, videos: Mapping[str, Path], target: Path, *, calibration: Calibration | None = None,
-                 threshold: float | None = None, sort: str = "", listen: Callable[[], None] | None = None,
+                 threshold: float | None = None, sort: str = "", on_poll: Callable[[], None] | None = None,
                  told: Callable[[dict[str, Any], int, int], None] | None = None) -> list[dict[str, Any]]:  # fmt: skip
     """Judge videos by name; whatever ends it early, what is done is kept and not asked for again.
 
@@ -56,11 +56,11 @@ def score_folder(judge: Judge, videos: Mapping[str, Path], target: Path, *, cali
     Args:
         threshold: videos above it are kept; ``None``: the rubric's own.
         sort: see :func:`vividface_core.mllm.sorting.sort_copies`; "": no copies.
-        listen: called ten times a second; what it raises ends the work.
+        on_poll: called ten times a second; what it raises ends the work.
         told: called after each video: its row, how many are done, how many there are.
 
     Returns:
-        The rows of :func:`vividface_core.mllm.scoring.finished`, in the order of ``videos``.
+        The rows of :func:`vividface_core.mllm.scoring.with_verdict`, in the order of ``videos``.
 
     Raises:
         UnwritableVideo: the folder can't be written.
@@ -73,15 +73,15 @@ def score_folder(judge: Judge, videos: Mapping[str, Path], target: Path, *, cali
     records, names = Records(target / RECORDS), {path: name for name, path in videos.items()}
     rows: dict[str, dict[str, Any]] = {}
     try:
-        for path, record in judged(judge, list(videos.values()), records, names, listen):
-            rows[names[path]] = finished(record, judge.rubric, calibration, threshold)
+        for path, record in run_judge(judge, list(videos.values()), records, names, on_poll):
+            rows[names[path]] = with_verdict(record, judge.rubric, calibration, threshold)
             if told:
                 told(rows[names[path]], len(rows), len(videos))
     finally:
         done = [rows[name] for name in videos if name in rows]
         _write(target, judge, done, calibration, threshold, len(done) == len(videos))
     if sort:
-        sort_copies(done, videos, target, sort, listen)
+        sort_copies(done, videos, target, sort, on_poll)
     return done
 
 

@@ -14,23 +14,23 @@ from vividface_core.mllm.judges.base import Judge
 from vividface_core.mllm.judges.http import Refused
 from vividface_core.mllm.records import Records, content_of, judge_id
 from vividface_core.mllm.rubric import Rubric
-from vividface_core.runtime.threads import in_threads
+from vividface_core.runtime.threads import parallel_map
 
-HOPELESS = (401, 403, 404, 407)
+FATAL_STATUS = (401, 403, 404, 407)
 """HTTP refusals that every other video would get too."""
-GRACE = 0.5
+ABORT_GRACE = 0.5
 """Seconds that judges get to let go of their files when they are stopped."""
 
 
-def judged(judge: Judge, clips: Sequence[Path], records: Records, names: Mapping[Path, str] | None = None,
-           listen: Callable[[], None] | None = None) -> Iterator[tuple[Path, dict[str, Any]]]:  # fmt: skip
+def run_judge(judge: Judge, clips: Sequence[Path], records: Records, names: Mapping[Path, str] | None = None,
+           on_poll: Callable[[], None] | None = None) -> Iterator[tuple[Path, dict[str, Any]]]:  # fmt: skip
     """Each clip with its record, in the order in which they are done.
 
     As many at once as the judge can. After an error those under way are finished and kept; Ctrl-C waits for none.
 
     Args:
         names: of clips in records; without one it is their file's.
-        listen: called ten times a second in the caller's thread; what it raises stops everything at once.
+        on_poll: called ten times a second in the caller's thread; what it raises stops everything at once.
 
     Raises:
         VividFaceError: no other clip could be judged either.
@@ -40,14 +40,14 @@ def judged(judge: Judge, clips: Sequence[Path], records: Records, names: Mapping
     def judge_one(clip: Path) -> dict[str, Any]:
         return _one(judge, clip, records, names.get(clip))
 
-    return in_threads(lambda: judge_one, clips, judge.concurrency, listen, partial(let_go, judge))
+    return parallel_map(lambda: judge_one, clips, judge.concurrency, on_poll, partial(abort_judge, judge))
 
 
-def let_go(judge: Judge, threads: Sequence[threading.Thread]) -> None:
+def abort_judge(judge: Judge, threads: Sequence[threading.Thread]) -> None:
     """Make a judge give up, and wait a moment for its threads. An answer that is on its way already may still come."""
     judge.stopped.set()
     for thread in threads:
-        thread.join(GRACE / len(threads))
+        thread.join(ABORT_GRACE / len(threads))
 
 
 def _one(judge: Judge, clip: Path, records: Records, name: str | None) -> dict[str, Any]:
@@ -68,16 +68,16 @@ def _one(judge: Judge, clip: Path, records: Records, name: str | None) -> dict[s
     except (Interrupted, MissingDependency, UnwritableVideo):
         raise
     except VividFaceError as error:
-        if isinstance(error, Refused) and error.status in HOPELESS:
+        if isinstance(error, Refused) and error.status in FATAL_STATUS:
             raise
         record |= {"state": "failed", "error": str(error)}
         if refused := getattr(error, "refused", ()):
-            record["refused"] = [{"answer": refusal.answer, "reason": refusal.reason} for refusal in refused]
+            record["refused"] = [{"answer": rejected.answer, "reason": rejected.reason} for rejected in refused]
     records.add(record)
     return record
 
 
-def finished(record: Mapping[str, Any], rubric: Rubric, calibration: Calibration | None = None,
+def with_verdict(record: Mapping[str, Any], rubric: Rubric, calibration: Calibration | None = None,
              threshold: float | None = None) -> dict[str, Any]:  # fmt: skip
     """A record with its verdict, which calibration and thresholds decide and which is therefore not kept.
 
@@ -93,7 +93,7 @@ def finished(record: Mapping[str, Any], rubric: Rubric, calibration: Calibration
     return {**record, "final": final, "tier": rubric.tier(final), "keep": keep}
 
 
-def news(judge: Any) -> list[str]:
+def pop_notices(judge: Any) -> list[str]:
     """What a judge has to say to the user since the last time."""
     notices, told = getattr(judge, "notices", []), []
     while notices:

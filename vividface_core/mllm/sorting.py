@@ -19,7 +19,7 @@ FOLDER, INDEX = "sorted", "copies.json"
 
 
 def sort_copies(rows: Sequence[Mapping[str, Any]], videos: Mapping[str, Path], target: Path, sort: str,
-                listen: Callable[[], None] | None = None) -> dict[str, str]:  # fmt: skip
+                on_poll: Callable[[], None] | None = None) -> dict[str, str]:  # fmt: skip
     """Copy videos to ``target/sorted/CLASS/NAME``; originals are only read.
 
     Copies of an earlier run that belong elsewhere now are removed, unless somebody changed them; other files in there
@@ -29,7 +29,7 @@ def sort_copies(rows: Sequence[Mapping[str, Any]], videos: Mapping[str, Path], t
         rows: judged videos; those that failed are left out.
         videos: their files, by name.
         sort: one of :data:`SORTS`.
-        listen: called before each copy; what it raises ends the work.
+        on_poll: called before each copy; what it raises ends the work.
 
     Returns:
         Places of the copies below ``target/sorted``, with the content of each.
@@ -48,8 +48,8 @@ def sort_copies(rows: Sequence[Mapping[str, Any]], videos: Mapping[str, Path], t
             if place not in wanted and _is_own(base / place, size):
                 (base / place).unlink()
         for place, row in wanted.items():
-            if listen:
-                listen()
+            if on_poll:
+                on_poll()
             source = videos[row["name"]]
             if known.get(place) != [row["content"], source.stat().st_size] or not _is_own(base / place, known[place]):
                 _copy(source, base / place)

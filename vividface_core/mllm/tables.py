@@ -42,7 +42,7 @@ def dimensions(row: Mapping[str, Any], rubric: Rubric) -> Table:
     """One judged video: points of each dimension and why, adjustments, sum.
 
     Args:
-        row: of :func:`vividface_core.mllm.scoring.finished`, judged.
+        row: of :func:`vividface_core.mllm.scoring.with_verdict`, judged.
     """
     judgement = row["judgement"]
     found, spread = judgement["assessment"], judgement["spread"]

@@ -12,15 +12,15 @@ from contextlib import closing
 from vividface_core.faces.detect import FaceDetector
 from vividface_core.faces.select import select
 from vividface_core.faces.track import FaceTrack, Tracker
-from vividface_core.runtime.memory import give_back
-from vividface_core.runtime.prefetch import ahead
+from vividface_core.runtime.memory import trim_memory
+from vividface_core.runtime.prefetch import prefetch
 from vividface_core.video.frame import Frame, iter_chunks, stack_rgb
 from vividface_core.video.shots import Shot, detect_shots
 from vividface_core.video.source import FrameSource
 
 CHUNK_BYTES = 48 << 20
 """Decoded pixels that are looked at together."""
-SOON = 16
+PREFETCH_FRAMES = 16
 """Frames that are read before they are looked at."""
 
 Report = Callable[[str, int, int | None], None]
@@ -35,7 +35,7 @@ def find_shots(source: FrameSource, report: Report) -> list[Shot]:
             report("shots", number + 1, source.count)
             yield frame
 
-    with closing(ahead(source.read(), Frame.nbytes, most=SOON)) as frames:
+    with closing(prefetch(source.read(), Frame.nbytes, max_items=PREFETCH_FRAMES)) as frames:
         return list(detect_shots(counted()))
 
 
@@ -45,11 +45,11 @@ def find_faces(
     """Follow every face of one shot. Memory: one chunk of frames and the tracks' own numbers."""
     tracker, (width, height) = Tracker(), source.size
     size = max(1, CHUNK_BYTES // (width * height * 12))
-    with closing(ahead(source.read(shot.start, shot.end), Frame.nbytes, most=SOON)) as frames:
+    with closing(prefetch(source.read(shot.start, shot.end), Frame.nbytes, max_items=PREFETCH_FRAMES)) as frames:
         for chunk in iter_chunks(frames, size):
             _look(chunk, detector, tracker)
             report("faces", chunk[-1].index + 1, total)
-            give_back()
+            trim_memory()
     return tracker.finish()
 
 

@@ -129,7 +129,7 @@ class Result:
     identity: list[TrackIdentity] = field(default_factory=list)
 
 
-class Listener:
+class Callbacks:
     """Receives a run's news; all methods may be overridden and may raise to stop the run."""
 
     def plan(self, plan: Plan) -> None:

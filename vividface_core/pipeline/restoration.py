@@ -1,7 +1,7 @@
 """The steps from frames to restored frames, whether they come from a file or from memory.
 
 Three forward passes, each in constant memory: where the shots are; which faces move through them; restore, one shot
-at a time. What a pass finds is small, and may be kept on disk by the caller (``remember``), so that it isn't looked
+at a time. What a pass finds is small, and may be kept on disk by the caller (``cached``), so that it isn't looked
 for again after an interruption.
 """
 
@@ -20,26 +20,26 @@ from vividface_core.errors import InvalidOption, UnreadableVideo
 from vividface_core.faces.compose import VISIBLE
 from vividface_core.faces.detect import FaceDetector, load_detector
 from vividface_core.faces.embed import FaceEmbedder, load_embedder
-from vividface_core.faces.identity_guard import IdentityGuard, TrackIdentity, complaints
-from vividface_core.faces.masks import ShownWhere
+from vividface_core.faces.identity_guard import IdentityGuard, TrackIdentity, warnings
+from vividface_core.faces.masks import BlendMask
 from vividface_core.faces.parse import FaceParser, load_parser
 from vividface_core.faces.track import FaceTrack
 from vividface_core.pipeline.analysis import choose_faces, find_faces, find_shots
-from vividface_core.pipeline.options import Listener, Plan, RestoreOptions
+from vividface_core.pipeline.options import Callbacks, Plan, RestoreOptions
 from vividface_core.pipeline.regions import FaceRegion, RegionStream, WholeFrame
 from vividface_core.restorers.base import Restorer
-from vividface_core.restorers.oom_fallback import CarefulRestorer
+from vividface_core.restorers.oom_fallback import OomFallbackRestorer
 from vividface_core.restorers.windows import plan_windows
-from vividface_core.runtime.memory import best_window, choose_window, economise, give_back
-from vividface_core.runtime.prefetch import ahead
+from vividface_core.runtime.memory import best_window, choose_window, reduce_memory, trim_memory
+from vividface_core.runtime.prefetch import prefetch
 from vividface_core.video.frame import Frame
 from vividface_core.video.shots import Shot
 from vividface_core.video.source import FrameSource
 
-TIDY_EVERY = 64
+TRIM_EVERY = 64
 """Frames between two returns of freed memory to the system."""
-Remember = Callable[[str, Callable[[], Any]], Any]
-"""``remember(name, make)`` returns what ``make()`` returned, now or in an earlier run; JSON values only."""
+CachedStep = Callable[[str, Callable[[], Any]], Any]
+"""``cached(name, make)`` returns what ``make()`` returned, now or in an earlier run; JSON values only."""
 
 
 class Restoration:
@@ -53,7 +53,7 @@ class Restoration:
         detector: ``None``: the one that the options name.
         parser: ``None``: the best whose weights are here.
         memory_limit: bytes that the model may use on its device; ``None``: what is free now.
-        remember: see :data:`Remember`.
+        cached: see :data:`CachedStep`.
     """
 
     def __init__(
@@ -61,20 +61,20 @@ class Restoration:
         source: FrameSource,
         restorer: Restorer,
         options: RestoreOptions,
-        listener: Listener,
+        callbacks: Callbacks,
         *,
         tracks: Sequence[FaceTrack] | None = None,
-        mask: ShownWhere | None = None,
+        mask: BlendMask | None = None,
         detector: FaceDetector | None = None,
         parser: FaceParser | None = None,
         memory_limit: int | None = None,
-        remember: Remember = lambda name, make: make(),
+        cached: CachedStep = lambda name, make: make(),
     ) -> None:
-        self.source, self.options, self.listener = source, options, listener
-        self.restorer = restorer if restorer.parallel else CarefulRestorer(restorer, self.notice)
+        self.source, self.options, self.callbacks = source, options, callbacks
+        self.restorer = restorer if restorer.parallel else OomFallbackRestorer(restorer, self.notice)
         self.parser = parser or load_parser("auto", device=restorer.device)
         self._given, self._mask, self._limit, self._detector = tracks, mask, memory_limit, detector
-        self._remember = remember
+        self._cached = cached
         self._embedder: FaceEmbedder | None = None
         self.notices: list[str] = []
         self.identity: dict[int, list[TrackIdentity]] = {}
@@ -87,18 +87,18 @@ class Restoration:
     def notice(self, text: str) -> None:
         """Tell the user, and keep it for the report."""
         self.notices.append(text)
-        self.listener.notice(text)
+        self.callbacks.notice(text)
 
     def finish(self) -> list[TrackIdentity]:
         """After the last shot: how like its input each restored face is; those that are too unlike are told."""
         figures = [figure for shot in sorted(self.identity) for figure in self.identity[shot]]
         options = self.options
-        for line in complaints(figures, options.identity_threshold, options.identity_guard == "blend"):
+        for line in warnings(figures, options.identity_threshold, options.identity_guard == "blend"):
             self.notice(line)
         return figures
 
     def plan(self) -> Plan:
-        """Look for shots and faces, choose windows, tell the listener.
+        """Look for shots and faces, choose windows, tell the callbacks.
 
         Raises:
             UnreadableVideo: no frame decodes.
@@ -108,7 +108,7 @@ class Restoration:
         shots = self._shots()
         tracks = [self._tracks(number, shot, shots[-1].end) for number, shot in enumerate(shots)]
         plan = self._windows(shots, tracks)
-        self.listener.plan(plan)
+        self.callbacks.plan(plan)
         return plan
 
     def frames(self, number: int, plan: Plan) -> Iterator[Frame]:
@@ -116,24 +116,24 @@ class Restoration:
         shot, total = plan.shots[number], plan.shots[-1].end
         streams = [self._stream(track, plan, shot) for track in plan.tracks[number]]
         frames = self.source.read(shot.start, shot.end)
-        with closing(ahead(frames, Frame.nbytes, most=plan.window)) as source:
+        with closing(prefetch(frames, Frame.nbytes, max_items=plan.window)) as source:
             for frame in composed(source, streams, self._mask):
-                self.listener.frame(frame)
+                self.callbacks.frame(frame)
                 yield frame
-                if frame.index % TIDY_EVERY == 0:
-                    give_back()
-                self.listener.progress("restore", frame.index + 1, total)
+                if frame.index % TRIM_EVERY == 0:
+                    trim_memory()
+                self.callbacks.progress("restore", frame.index + 1, total)
         figures = (stream.guard.figures(number) for stream in streams if stream.guard is not None)
         self.identity[number] = [figure for figure in figures if figure is not None]
 
     def _shots(self) -> list[Shot]:
         def look() -> list[tuple[int, int]]:
-            found = [(shot.start, shot.end) for shot in find_shots(self.source, self.listener.progress)]
+            found = [(shot.start, shot.end) for shot in find_shots(self.source, self.callbacks.progress)]
             if not found:
                 raise UnreadableVideo(f"{self.source.name} holds no frame that can be decoded; nothing was written.")
             return found
 
-        return [Shot(start, end) for start, end in self._remember("shots", look)]
+        return [Shot(start, end) for start, end in self._cached("shots", look)]
 
     def _tracks(self, number: int, shot: Shot, total: int) -> list[FaceTrack]:
         options = self.options
@@ -147,22 +147,22 @@ class Restoration:
 
         def look() -> list[dict[str, Any]]:
             detector = self._detector or load_detector(options.detector, device=self.restorer.device)
-            found = find_faces(self.source, shot, detector, self.listener.progress, total=total)
+            found = find_faces(self.source, shot, detector, self.callbacks.progress, total=total)
             chosen = choose_faces(found, options.faces, options.min_face, detector)
             return [track.to_json() for track in chosen]
 
-        return [FaceTrack.from_json(track) for track in self._remember(f"faces-{number:05d}", look)]
+        return [FaceTrack.from_json(track) for track in self._cached(f"faces-{number:05d}", look)]
 
     def _windows(self, shots: list[Shot], tracks: list[list[FaceTrack]]) -> Plan:
         """Choose the window once and store it, so that a resumed run cuts the same windows."""
         options, restorer = self.options, self.restorer
         height, width = shape = self._shape()
         longest = max((track.last - track.first for shot in tracks for track in shot), default=1)
-        restorer.relax()
+        restorer.restore_defaults()
         wanted = options.window or best_window(restorer, longest)
-        if way := economise(restorer, wanted, shape, self._limit):
+        if way := reduce_memory(restorer, wanted, shape, self._limit):
             self.notice(f"To fit the memory, {way}: the same pictures, a little slower.")
-        window = options.window or self._remember(
+        window = options.window or self._cached(
             "window", lambda: choose_window(restorer, shape, longest, self._limit)
         )
         if options.window and window > restorer.native_frames:
@@ -191,14 +191,14 @@ class Restoration:
             return 0.0
         clip = torch.full((5, 3, *plan.shape), 0.5, device=self.restorer.device)
         began = time.monotonic()
-        self.restorer.restore(clip, progress=lambda share: self.listener.progress("timing", share, 1.0))
+        self.restorer.restore(clip, progress=lambda share: self.callbacks.progress("timing", share, 1.0))
         return (time.monotonic() - began) / len(clip) * plan.crop_frames / max(1, self.restorer.parallel)
 
     def _stream(self, track: FaceTrack, plan: Plan, shot: Shot) -> RegionStream:
         options, windows = self.options, plan.windows(track.last - track.first)
 
         def tick(share: float) -> None:
-            self.listener.progress("window", share, 1.0)
+            self.callbacks.progress("window", share, 1.0)
 
         if options.whole_frame:
             region = WholeFrame(shot.start, shot.end, plan.shape, options.strength)
@@ -218,7 +218,7 @@ class Restoration:
 
 
 def composed(
-    frames: Iterable[Frame], streams: list[RegionStream], mask: ShownWhere | None = None
+    frames: Iterable[Frame], streams: list[RegionStream], mask: BlendMask | None = None
 ) -> Iterator[Frame]:
     """Yield every frame with all its regions restored, in order; frames wait until their windows are done."""
     waiting: deque[Frame] = deque()
@@ -233,7 +233,7 @@ def composed(
             yield _compose(waiting.popleft(), streams, mask)
 
 
-def _compose(frame: Frame, streams: list[RegionStream], mask: ShownWhere | None) -> Frame:
+def _compose(frame: Frame, streams: list[RegionStream], mask: BlendMask | None) -> Frame:
     covering = [stream for stream in streams if stream.covers(frame.index)]
     if not covering:
         return frame

@@ -20,22 +20,22 @@ from torch import Tensor
 from vividface_core.errors import InvalidOption, VividFaceError
 from vividface_core.faces.detect import FaceDetector
 from vividface_core.faces.identity_guard import TrackIdentity
-from vividface_core.faces.masks import ShownWhere
+from vividface_core.faces.masks import BlendMask
 from vividface_core.faces.parse import FaceParser
 from vividface_core.faces.select import check_spec
 from vividface_core.faces.track import FaceTrack
-from vividface_core.pipeline.options import COLORS, Listener, Plan, RestoreOptions, Result
+from vividface_core.pipeline.options import COLORS, Callbacks, Plan, RestoreOptions, Result
 from vividface_core.pipeline.restoration import Restoration, check_tracks
-from vividface_core.pipeline.resume import Job
+from vividface_core.pipeline.resume import RunState
 from vividface_core.restorers.base import Restorer
-from vividface_core.runtime.prefetch import behind
+from vividface_core.runtime.prefetch import background_writer
 from vividface_core.video.frame import Frame
-from vividface_core.video.mux import assemble, check_output
+from vividface_core.video.mux import check_output, mux
 from vividface_core.video.presets import part_suffix
 from vividface_core.video.source import ClipFrames, VideoFrames
 from vividface_core.video.writer import VideoWriter
 
-__all__ = ["COLORS", "Listener", "Plan", "RestoreOptions", "Result", "restore_frames", "restore_video"]
+__all__ = ["COLORS", "Callbacks", "Plan", "RestoreOptions", "Result", "restore_frames", "restore_video"]
 
 
 def restore_video(
@@ -45,10 +45,10 @@ def restore_video(
     options: RestoreOptions | None = None,
     *,
     tracks: Sequence[FaceTrack] | None = None,
-    mask: ShownWhere | None = None,
+    mask: BlendMask | None = None,
     resume: bool = False,
     keep_unfinished: bool = True,
-    listener: Listener | None = None,
+    callbacks: Callbacks | None = None,
     model_id: str | None = None,
     detector: FaceDetector | None = None,
     parser: FaceParser | None = None,
@@ -73,7 +73,7 @@ def restore_video(
         VividFaceError: see :mod:`vividface_core.errors`; the work folder is kept for a resume
             if it holds a finished shot.
     """
-    options, listener = options or RestoreOptions(), listener or Listener()
+    options, callbacks = options or RestoreOptions(), callbacks or Callbacks()
     began, output = time.monotonic(), Path(output)
     source = source if isinstance(source, VideoFrames) else VideoFrames(source)
     if source.path.resolve() == output.resolve():
@@ -86,16 +86,16 @@ def restore_video(
         request["tracks"] = [track.to_json() for track in tracks]
     if mask is not None:
         request["mask"] = mask.fingerprint()
-    job = Job(output, request, resume=resume)
-    work = Restoration(source, restorer, options, listener, tracks=tracks, mask=mask, detector=detector,
-                       parser=parser, memory_limit=memory_limit, remember=_remembered(job))  # fmt: skip
+    state = RunState(output, request, resume=resume)
+    work = Restoration(source, restorer, options, callbacks, tracks=tracks, mask=mask, detector=detector,
+                       parser=parser, memory_limit=memory_limit, cached=_cached_steps(state))  # fmt: skip
     try:
-        result = _to_file(work, output, job)
+        result = _to_file(work, output, state)
     except BaseException as error:
-        if not keep_unfinished or (isinstance(error, VividFaceError) and not job.has_parts()):
-            job.remove()
+        if not keep_unfinished or (isinstance(error, VividFaceError) and not state.has_parts()):
+            state.remove()
         raise
-    job.remove()
+    state.remove()
     result.seconds = time.monotonic() - began
     return result
 
@@ -106,8 +106,8 @@ def restore_frames(
     options: RestoreOptions | None = None,
     *,
     tracks: Sequence[FaceTrack] | None = None,
-    mask: ShownWhere | None = None,
-    listener: Listener | None = None,
+    mask: BlendMask | None = None,
+    callbacks: Callbacks | None = None,
     detector: FaceDetector | None = None,
     parser: FaceParser | None = None,
     memory_limit: int | None = None,
@@ -120,11 +120,11 @@ def restore_frames(
     Returns:
         A new tensor of the same shape; pixels outside the restored faces are equal to the input's.
     """
-    options, listener = options or RestoreOptions(), listener or Listener()
+    options, callbacks = options or RestoreOptions(), callbacks or Callbacks()
     began = time.monotonic()
     check_spec(options.faces)
     check_tracks(options, tracks)
-    work = Restoration(ClipFrames(clip), restorer, options, listener, tracks=tracks, mask=mask, detector=detector,
+    work = Restoration(ClipFrames(clip), restorer, options, callbacks, tracks=tracks, mask=mask, detector=detector,
                        parser=parser, memory_limit=memory_limit)  # fmt: skip
     plan = work.plan()
     output = torch.empty_like(clip, dtype=torch.float32)
@@ -149,15 +149,15 @@ def _identity(source: VideoFrames) -> dict[str, object]:
     }
 
 
-def _remembered(job: Job) -> Callable[[str, Callable[[], Any]], Any]:
-    def remember(name: str, make: Callable[[], Any]) -> Any:
-        stored = job.read_json(f"{name}.json")
+def _cached_steps(state: RunState) -> Callable[[str, Callable[[], Any]], Any]:
+    def cached(name: str, make: Callable[[], Any]) -> Any:
+        stored = state.read_json(f"{name}.json")
         if stored is None:
             stored = make()
-            job.write_json(f"{name}.json", stored)
+            state.write_json(f"{name}.json", stored)
         return stored
 
-    return remember
+    return cached
 
 
 def _result(work: Restoration, plan: Plan, output: Path | None) -> Result:
@@ -165,45 +165,45 @@ def _result(work: Restoration, plan: Plan, output: Path | None) -> Result:
                   mask_source=work.mask_source, notices=work.notices)  # fmt: skip
 
 
-def _to_file(work: Restoration, output: Path, job: Job) -> Result:
+def _to_file(work: Restoration, output: Path, state: RunState) -> Result:
     plan = work.plan()
     result = _result(work, plan, output)
-    if not plan.window_count and _pass_on(work, output, job):
+    if not plan.window_count and _copy_unchanged(work, output, state):
         return result
-    parts = [_part(work, number, plan, job, result) for number in range(len(plan.shots))]
+    parts = [_part(work, number, plan, state, result) for number in range(len(plan.shots))]
     for line in work.source.warnings:
         work.notice(line)
-    for line in assemble(parts, plan.info, output, work.options.preset).notices:
+    for line in mux(parts, plan.info, output, work.options.preset).notices:
         work.notice(line)
     result.identity = work.finish()
     return result
 
 
-def _pass_on(work: Restoration, output: Path, job: Job) -> bool:
+def _copy_unchanged(work: Restoration, output: Path, state: RunState) -> bool:
     """Nothing is to be restored: copy the file, where input and output are of one kind."""
     source = work.source.path
     same = work.source.is_whole and source.is_file() and source.suffix.lower() == output.suffix.lower()
     why = "The strength is 0" if work.options.strength == 0 else "No face was found to restore"
     work.notice(f"{why}, so {'the file is copied' if same else 'all pictures are passed on'} unchanged.")
     if same:
-        copy = job.folder / "copy"
+        copy = state.folder / "copy"
         shutil.copyfile(source, copy)
         copy.replace(output)
     return same
 
 
-def _part(work: Restoration, number: int, plan: Plan, job: Job, result: Result) -> Path:
+def _part(work: Restoration, number: int, plan: Plan, state: RunState, result: Result) -> Path:
     """Restore one shot into a file of its own, or take the one that an earlier run finished."""
-    part = job.part(number, part_suffix(work.options.preset))
+    part = state.part(number, part_suffix(work.options.preset))
     record = f"identity-{number:05d}.json"
     if part.exists():
         result.resumed_shots += 1
-        work.identity[number] = [TrackIdentity(**figure) for figure in job.read_json(record) or []]
+        work.identity[number] = [TrackIdentity(**figure) for figure in state.read_json(record) or []]
         return part
     with VideoWriter(part, plan.info, work.options.preset) as writer:
-        with behind(writer.write, Frame.nbytes, most=plan.window) as write:
+        with background_writer(writer.write, Frame.nbytes, max_items=plan.window) as write:
             for frame in work.frames(number, plan):
                 write(frame)
         # Before the part has its final name: whoever finds it finds its figures too.
-        job.write_json(record, [asdict(figure) for figure in work.identity[number]])
+        state.write_json(record, [asdict(figure) for figure in work.identity[number]])
     return part

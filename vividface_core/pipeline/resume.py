@@ -17,7 +17,7 @@ from vividface_core.errors import InvalidOption, UnwritableVideo
 FORMAT = 1
 
 
-class Job:
+class RunState:
     """A run's work folder.
 
     Args:

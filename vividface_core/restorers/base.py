@@ -67,12 +67,12 @@ class Restorer(ABC):
         restored = self.restore(clip.to(self.device), progress=progress)
         return lambda: restored
 
-    def economise(self) -> str:
+    def reduce_memory(self) -> str:
         """Need less memory from now on for the same result. Returns in words how; empty: there is no way left."""
         return ""
 
-    def relax(self) -> None:
-        """Take back what :meth:`economise` did."""
+    def restore_defaults(self) -> None:
+        """Take back what :meth:`reduce_memory` did."""
         return None
 
     def close(self) -> None:
@@ -80,9 +80,9 @@ class Restorer(ABC):
         return None
 
     @property
-    def weights(self) -> int:
+    def weight_bytes(self) -> int:
         """Bytes of all that the sub-modules hold."""
-        return sum(map(bytes_held, self.modules.values()))
+        return sum(map(module_bytes, self.modules.values()))
 
     @abstractmethod
     def memory_for(self, frames: int, height: int, width: int) -> int:
@@ -108,23 +108,23 @@ class Restorer(ABC):
         """Type of the weights and the computation."""
 
 
-MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc")
+OOM_MESSAGES = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc")
 """How torch's allocators and libraries say it where they have no exception of their own for it."""
 
 
-def bytes_held(module: nn.Module) -> int:
+def module_bytes(module: nn.Module) -> int:
     """Bytes of a module's parameters and buffers: compact weights and folded constants are buffers."""
     return sum(tensor.numel() * tensor.element_size() for tensor in [*module.parameters(), *module.buffers()])
 
 
 @contextmanager
-def memory_told(clip: Tensor, device: torch.device) -> Iterator[None]:
+def translate_oom(clip: Tensor, device: torch.device) -> Iterator[None]:
     """Turns torch's many ways to say that memory ran out into :class:`~vividface_core.errors.OutOfMemory`."""
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         known = isinstance(error, (torch.OutOfMemoryError, MemoryError))
-        if not known and not any(words in str(error) for words in MEMORY_WORDS):
+        if not known and not any(words in str(error) for words in OOM_MESSAGES):
             raise
         frames, _, height, width = clip.shape
         raise OutOfMemory(

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vividface_core.errors import InvalidOption, InvalidOutput, UnsupportedCheckpoint
-from vividface_core.restorers.base import Progress, Restorer, bytes_held, memory_told
+from vividface_core.restorers.base import Progress, Restorer, module_bytes, translate_oom
 from vividface_core.wan.attention import Attention
 from vividface_core.wan.empty_prompt import EmptyPrompt
 from vividface_core.wan.fast_vae.streams import FastEncoder, decoded, decoder_stream, encoder_stream
@@ -22,7 +22,7 @@ from vividface_core.wan.optimizations import memory_estimate
 from vividface_core.wan.optimizations.compile import CompiledDenoiser
 from vividface_core.wan.optimizations.cuda_graphs import GraphedDenoiser, check_graphs
 from vividface_core.wan.optimizations.fp8_linear import check_linears, use_linears
-from vividface_core.wan.optimizations.offload import lent
+from vividface_core.wan.optimizations.offload import onload
 from vividface_core.wan.transformer import T_STAR, VELOCITY_SCALE, cast, one_step_velocity
 from vividface_core.wan.vae import (
     FRAME_CHUNK,
@@ -31,7 +31,7 @@ from vividface_core.wan.vae import (
     temporal_ratio,
 )
 
-SHARES = {"encode": 0.25, "denoise": 0.33, "decode": 0.42}
+STAGE_SHARES = {"encode": 0.25, "denoise": 0.33, "decode": 0.42}
 """Parts of the work, by arithmetic operations at 81×512×512."""
 FAST_CHUNK = 8
 """Frames that pass the autoencoder together: small maps are computed best several at a time."""
@@ -188,13 +188,13 @@ class OneStepRestorer(Restorer):
             raise InvalidOption("This restorer's denoiser is folded; for diffusers' module make it with plain=True.")
         return self.denoiser
 
-    def economise(self) -> str:
+    def reduce_memory(self) -> str:
         if self.plain or (self.tile is not None and self.tile <= TILES[-1]):
             return ""
         self.tile = next(side for side in TILES if self.tile is None or side < self.tile)
         return f"the autoencoder in tiles of {self.tile} pixels"
 
-    def relax(self) -> None:
+    def restore_defaults(self) -> None:
         self.tile = self._wanted_tile
 
     @property
@@ -239,7 +239,7 @@ class OneStepRestorer(Restorer):
             return clip.clone()
         report = progress or (lambda share: None)
         output = torch.empty_like(clip)  # made outside of inference mode: the caller may go on with it as he likes
-        with torch.inference_mode(), memory_told(clip, self.device):
+        with torch.inference_mode(), translate_oom(clip, self.device):
             with self._placed("encoder"):
                 latent = self._encode(clip, report)
             with self._placed("denoiser"):
@@ -250,7 +250,7 @@ class OneStepRestorer(Restorer):
 
     def _placed(self, stage: str) -> AbstractContextManager:
         """Within it, the stage's weights are where it is computed."""
-        return lent(self.modules[stage], self._home) if self.offload else nullcontext()
+        return onload(self.modules[stage], self._home) if self.offload else nullcontext()
 
     def _encode(self, clip: Tensor, report: Progress) -> Tensor:
         """``[1, C, T', h, w]`` fp32, normalised."""
@@ -266,27 +266,27 @@ class OneStepRestorer(Restorer):
 
         if self.tile and isinstance(stream, FastEncoder):
             size = total, height + padding[3], width + padding[1]
-            latent = stream.by_tiles(read, size, self._chunk, lambda share: report(SHARES["encode"] * share))
+            latent = stream.by_tiles(read, size, self._chunk, lambda share: report(STAGE_SHARES["encode"] * share))
             return _finite(latent, "encoder")
         parts, start = [], 0
         while start < total:
             end = min(start + (self._chunk if start else 1), total)
             parts.append(_finite(stream.push(read(start, end)), "encoder"))
             start = end
-            report(SHARES["encode"] * end / total)
+            report(STAGE_SHARES["encode"] * end / total)
         return torch.cat(parts, 2)
 
     def _denoise(self, latent: Tensor, report: Progress) -> Tensor:
         blocks = self.denoiser.blocks
 
-        def tell(done: int) -> None:
-            report(SHARES["encode"] + SHARES["denoise"] * done / len(blocks))
+        def on_block(done: int) -> None:
+            report(STAGE_SHARES["encode"] + STAGE_SHARES["denoise"] * done / len(blocks))
 
         if self.plain:
-            with _after_each(blocks, tell):
+            with _on_each_block(blocks, on_block):
                 velocity = one_step_velocity(self.denoiser, latent, self.prompt.padded(self.device), self.t_star)
         else:
-            velocity = self._pass(latent, tell)
+            velocity = self._pass(latent, on_block)
         return _finite(latent.to(velocity.device) - self.velocity_scale * velocity, "denoiser")
 
     def _decode(
@@ -309,21 +309,21 @@ class OneStepRestorer(Restorer):
                 restored = source.lerp(restored, strength)
             output[here] = restored
             done += source[:, :1].numel()
-            report(1 - SHARES["decode"] * (1 - min(1.0, done / clip[:, :1].numel())))
+            report(1 - STAGE_SHARES["decode"] * (1 - min(1.0, done / clip[:, :1].numel())))
 
     def memory_for(self, frames: int, height: int, width: int) -> int:
         frames = 1 + math.ceil((frames - 1) / self.frame_multiple) * self.frame_multiple
         height, width = (side + -side % self.size_multiple for side in (height, width))
         item, vae = self._dtype.itemsize, self.vae.config
         # A stage at a time, the largest counts; on a CPU all of them are there anyway.
-        sizes = [bytes_held(module) for module in self.modules.values()]
+        sizes = [module_bytes(module) for module in self.modules.values()]
         weights = max(sizes) if self.offload and self._home.type != "cpu" else sum(sizes)
         latent_count, h, w = latent_frames(vae, frames), height // self._cell, width // self._cell
         latent = 4 * vae.z_dim * latent_count * h * w
         pictures = 2 * 4 * 3 * frames * height * width  # the clip and its restoration
         step, how = self._chunk // temporal_ratio(vae), (self.plain, self.tile)
         if self.tile is not None:
-            pictures += memory_estimate.between_bytes(vae, frames, height, width, item)
+            pictures += memory_estimate.tile_buffer_bytes(vae, frames, height, width, item)
         stage = max(
             memory_estimate.encoder_bytes(vae, min(self._chunk, frames), height, width, item, *how),
             memory_estimate.denoiser_bytes(self.denoiser.config, latent_count, h, w, item, self.plain),
@@ -352,10 +352,11 @@ def _finite(x: Tensor, stage: str) -> Tensor:
 
 
 @contextmanager
-def _after_each(blocks: nn.ModuleList, tell: Callable[[int], None]) -> Iterator[None]:
-    """Call ``tell`` with 1, 2, … as the blocks finish."""
+def _on_each_block(blocks: nn.ModuleList, on_block: Callable[[int], None]) -> Iterator[None]:
+    """Call ``on_block`` with 1, 2, … as the blocks finish."""
     handles = [
-        block.register_forward_hook(lambda *_, done=number: tell(done)) for number, block in enumerate(blocks, start=1)
+        block.register_forward_hook(lambda *_, done=number: on_block(done))
+        for number, block in enumerate(blocks, start=1)
     ]
     try:
         yield

@@ -11,17 +11,17 @@ from torch import Tensor, nn
 from vividface_core.errors import OutOfMemory
 from vividface_core.restorers.base import Progress, Restorer
 from vividface_core.restorers.windows import CrossFade, plan_windows
-from vividface_core.runtime.memory import give_back
+from vividface_core.runtime.memory import trim_memory
 
 OVERLAP = 8
 """Frames that the shorter windows of a clip share at most."""
 
 
-class CarefulRestorer(Restorer):
+class OomFallbackRestorer(Restorer):
     """Passes clips on to another restorer; what doesn't fit goes one step smaller, and so does all that follows.
 
-    First come the restorer's own ways to need less for the same result (:meth:`Restorer.economise`), then windows of
-    two thirds the length, cross-faded.
+    First come the restorer's own ways to need less for the same result (:meth:`Restorer.reduce_memory`), then windows
+    of two thirds the length, cross-faded.
 
     Args:
         inner: does the work.
@@ -67,7 +67,7 @@ class CarefulRestorer(Restorer):
 
     def _step_down(self, frames: int) -> bool:
         """Whether there was a smaller step."""
-        if way := self._inner.economise():
+        if way := self._inner.reduce_memory():
             self._notice(f"Memory ran out; going on with {way}, which gives the same pictures and takes longer.")
             return True
         multiple = self.frame_multiple
@@ -81,16 +81,16 @@ class CarefulRestorer(Restorer):
         )
         return True
 
-    def economise(self) -> str:
-        return self._inner.economise()
+    def reduce_memory(self) -> str:
+        return self._inner.reduce_memory()
 
-    def relax(self) -> None:
+    def restore_defaults(self) -> None:
         self.longest = None
-        self._inner.relax()
+        self._inner.restore_defaults()
 
     @property
-    def weights(self) -> int:
-        return self._inner.weights
+    def weight_bytes(self) -> int:
+        return self._inner.weight_bytes
 
     def memory_for(self, frames: int, height: int, width: int) -> int:
         return self._inner.memory_for(frames, height, width)
@@ -99,7 +99,7 @@ class CarefulRestorer(Restorer):
     def modules(self) -> dict[str, nn.Module]:
         return self._inner.modules
 
-    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> CarefulRestorer:
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> OomFallbackRestorer:
         self._inner.to(device, dtype)
         return self
 
@@ -113,6 +113,6 @@ class CarefulRestorer(Restorer):
 
 
 def _empty_caches() -> None:
-    give_back()
+    trim_memory()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

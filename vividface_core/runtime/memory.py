@@ -12,7 +12,7 @@ import torch
 from vividface_core.errors import OutOfMemory
 from vividface_core.restorers.base import Restorer
 
-SHARE = 0.8
+MEMORY_FRACTION = 0.8
 """Part of the free memory that a window may fill: the rest is for frames that wait and for the host."""
 
 
@@ -27,7 +27,7 @@ def free_memory(device: torch.device) -> int:
     return min(_available(), _container_limit())
 
 
-def give_back() -> None:
+def trim_memory() -> None:
     """Return freed memory to the system, where the C library holds on to it (glibc).
 
     Its pools keep what was freed between pieces that are still in use, a little more with every window; in a server
@@ -70,11 +70,11 @@ def _container_limit() -> int:
         return 1 << 62  # no container, or "max"
 
 
-def room_for(restorer: Restorer) -> int:
+def memory_budget(restorer: Restorer) -> int:
     """Bytes that a restorer may fill, its weights, which are there already, included."""
     devices = getattr(restorer, "devices", (restorer.device,))
-    each = (int(free_memory(device) * SHARE) // devices.count(device) for device in devices)
-    return min(each) + restorer.weights
+    each = (int(free_memory(device) * MEMORY_FRACTION) // devices.count(device) for device in devices)
+    return min(each) + restorer.weight_bytes
 
 
 def best_window(restorer: Restorer, longest: int) -> int:
@@ -83,14 +83,14 @@ def best_window(restorer: Restorer, longest: int) -> int:
     return min(restorer.native_frames, 1 + multiple * -(-(longest - 1) // multiple))
 
 
-def economise(restorer: Restorer, window: int, shape: tuple[int, int], limit: int | None = None) -> str:
+def reduce_memory(restorer: Restorer, window: int, shape: tuple[int, int], limit: int | None = None) -> str:
     """Let the restorer take less memory for the same pictures until the window fits, or there is no way left.
 
     Returns:
         The last of the ways in words; empty: it fits as it is.
     """
-    limit, told = room_for(restorer) if limit is None else limit, ""
-    while restorer.memory_for(window, *shape) > limit and (way := restorer.economise()):
+    limit, told = memory_budget(restorer) if limit is None else limit, ""
+    while restorer.memory_for(window, *shape) > limit and (way := restorer.reduce_memory()):
         told = way
     return told
 
@@ -102,12 +102,12 @@ def choose_window(restorer: Restorer, shape: tuple[int, int], longest: int, limi
 
     Args:
         shape: height and width of the frames.
-        limit: bytes, weights included; ``None``: :func:`room_for`.
+        limit: bytes, weights included; ``None``: :func:`memory_budget`.
 
     Raises:
         OutOfMemory: not even the shortest window fits.
     """
-    limit = room_for(restorer) if limit is None else limit
+    limit = memory_budget(restorer) if limit is None else limit
     for window in range(best_window(restorer, longest), 0, -restorer.frame_multiple):
         if restorer.memory_for(window, *shape) <= limit:
             return window

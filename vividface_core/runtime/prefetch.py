@@ -11,22 +11,22 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
-from vividface_core.runtime.threads import LISTEN
+from vividface_core.runtime.threads import POLL_SECONDS
 
 T = TypeVar("T")
-ROOM = 192 << 20
+MAX_BYTES = 192 << 20
 """Bytes that may wait: some sixty frames of 1080p, 8 bit."""
-MOST = 81
+MAX_ITEMS = 81
 """Items that may wait, however small: a long window's frames."""
-PATIENCE = 5.0
+JOIN_TIMEOUT = 5.0
 """Seconds that somebody who gives up waits for the other side to notice; then it is left to itself."""
 
 
-class _Lane(Generic[T]):
+class _BoundedQueue(Generic[T]):
     """Items on their way from one thread to another, in order. At least one may wait, however large."""
 
-    def __init__(self, cost: Callable[[T], int], room: int, most: int) -> None:
-        self._cost, self._room, self._most, self._used = cost, room, most, 0
+    def __init__(self, cost: Callable[[T], int], max_bytes: int, max_items: int) -> None:
+        self._cost, self._max_bytes, self._max_items, self._used = cost, max_bytes, max_items, 0
         self._items: deque[T] = deque()
         self._ended, self._error = False, None
         self._changed = threading.Condition()
@@ -44,7 +44,7 @@ class _Lane(Generic[T]):
             return True
 
     def _has_room(self, cost: int) -> bool:
-        return self._used + cost <= self._room and len(self._items) < self._most
+        return self._used + cost <= self._max_bytes and len(self._items) < self._max_items
 
     def end(self, error: BaseException | None = None, *, drop: bool = False) -> None:
         """Nothing more comes. ``error`` is raised at the other side, after what came before, unless that is dropped."""
@@ -60,7 +60,7 @@ class _Lane(Generic[T]):
 
     def _wait(self, ready: Callable[[], object]) -> None:
         while not ready():
-            self._changed.wait(LISTEN)  # an endless wait would not hear Ctrl-C on Windows
+            self._changed.wait(POLL_SECONDS)  # an endless wait would not hear Ctrl-C on Windows
 
     def __iter__(self) -> Iterator[T]:
         while True:
@@ -76,44 +76,46 @@ class _Lane(Generic[T]):
         self.raise_error()
 
 
-def ahead(items: Iterable[T], cost: Callable[[T], int], room: int = ROOM, most: int = MOST) -> Iterator[T]:
+def prefetch(
+    items: Iterable[T], cost: Callable[[T], int], max_bytes: int = MAX_BYTES, max_items: int = MAX_ITEMS
+) -> Iterator[T]:
     """The same items, fetched in a thread before they are asked for.
 
     Args:
         cost: bytes of an item.
-        room: how many bytes may wait.
-        most: how many items may wait.
+        max_bytes: how many bytes may wait.
+        max_items: how many items may wait.
 
     Raises:
         Exception: what fetching raised, in its place among the items.
     """
-    lane: _Lane[T] = _Lane(cost, room, most)
+    queue: _BoundedQueue[T] = _BoundedQueue(cost, max_bytes, max_items)
 
     def fetch() -> None:
         error, source = None, iter(items)
         try:
             for item in source:
-                if not lane.put(item):
+                if not queue.put(item):
                     break
         except BaseException as caught:
             error = caught
         finally:
             if hasattr(source, "close"):
                 source.close()  # here, where it ran: a generator may hold a file
-            lane.end(error)
+            queue.end(error)
 
-    thread = threading.Thread(target=fetch, name="ahead", daemon=True)
+    thread = threading.Thread(target=fetch, name="prefetch", daemon=True)
     thread.start()
     try:
-        yield from lane
+        yield from queue
     finally:
-        lane.end(drop=True)
-        thread.join(PATIENCE)
+        queue.end(drop=True)
+        thread.join(JOIN_TIMEOUT)
 
 
 @contextmanager
-def behind(
-    take: Callable[[T], None], cost: Callable[[T], int], room: int = ROOM, most: int = MOST
+def background_writer(
+    take: Callable[[T], None], cost: Callable[[T], int], max_bytes: int = MAX_BYTES, max_items: int = MAX_ITEMS
 ) -> Iterator[Callable[[T], None]]:
     """Yields a function that hands an item to ``take``, which is called in a thread, in order.
 
@@ -121,33 +123,33 @@ def behind(
 
     Args:
         cost: bytes of an item.
-        room: how many bytes may wait.
-        most: how many items may wait.
+        max_bytes: how many bytes may wait.
+        max_items: how many items may wait.
 
     Raises:
         Exception: what ``take`` raised, at the next item or at the end.
     """
-    lane: _Lane[T] = _Lane(cost, room, most)
+    queue: _BoundedQueue[T] = _BoundedQueue(cost, max_bytes, max_items)
 
     def work() -> None:
         try:
-            for item in lane:
+            for item in queue:
                 take(item)
         except BaseException as error:
-            lane.end(error, drop=True)
+            queue.end(error, drop=True)
 
     def put(item: T) -> None:
-        if not lane.put(item):
-            lane.raise_error()
+        if not queue.put(item):
+            queue.raise_error()
 
-    thread = threading.Thread(target=work, name="behind", daemon=True)
+    thread = threading.Thread(target=work, name="background writer", daemon=True)
     thread.start()
     try:
         yield put
     except BaseException:
-        lane.end(drop=True)
+        queue.end(drop=True)
         thread.join()  # it may be using what the caller is about to close
         raise
-    lane.end()
+    queue.end()
     thread.join()
-    lane.raise_error()
+    queue.raise_error()

@@ -15,7 +15,7 @@ from types import FrameType
 from typing import Any
 
 
-class _Remembering:
+class _SigintFlag:
     """A handler that does what Python's own does, and keeps in mind that it has."""
 
     def __init__(self) -> None:
@@ -27,20 +27,20 @@ class _Remembering:
 
 
 @contextmanager
-def remembered() -> Iterator[Callable[[], bool]]:
+def sigint_flag() -> Iterator[Callable[[], bool]]:
     """Within it, Ctrl-C raises KeyboardInterrupt as ever; what it yields tells whether that has happened.
 
     Where Ctrl-C means something else (ignored by a shell, another handler, another thread) nothing is changed.
     """
-    handler = _Remembering()
+    handler = _SigintFlag()
     with _handled(handler, instead=_handler() is signal.default_int_handler):
         yield handler.pressed.is_set
 
 
 @contextmanager
-def by_asyncio() -> Iterator[None]:
-    """Within :func:`remembered`: asyncio may take Ctrl-C over, as it does from Python's own handler alone."""
-    with _handled(signal.default_int_handler, instead=isinstance(_handler(), _Remembering)):
+def restore_sigint_for_asyncio() -> Iterator[None]:
+    """Within :func:`sigint_flag`: asyncio may take Ctrl-C over, as it does from Python's own handler alone."""
+    with _handled(signal.default_int_handler, instead=isinstance(_handler(), _SigintFlag)):
         yield
 
 

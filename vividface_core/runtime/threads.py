@@ -9,16 +9,16 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
-LISTEN = 0.1
+POLL_SECONDS = 0.1
 """Seconds between two looks at whether to stop."""
 
 
-def in_threads(
+def parallel_map(
     make_worker: Callable[[], Callable[[T], R]],
     items: Sequence[T],
     count: int,
-    listen: Callable[[], None] | None = None,
-    let_go: Callable[[Sequence[threading.Thread]], None] = lambda threads: None,
+    on_poll: Callable[[], None] | None = None,
+    on_abort: Callable[[Sequence[threading.Thread]], None] = lambda threads: None,
 ) -> Iterator[tuple[T, R]]:
     """Each item with its result, as they are done.
 
@@ -27,14 +27,14 @@ def in_threads(
     Args:
         make_worker: called once in each thread.
         count: threads; 1: none, the caller's own does the work, unless it has to listen.
-        listen: called ten times a second in the caller's thread; what it raises stops everything at once.
-        let_go: called with the threads then, which aren't waited for: makes them give up.
+        on_poll: called ten times a second in the caller's thread; what it raises stops everything at once.
+        on_abort: called with the threads then, which aren't waited for: makes them give up.
 
     Raises:
         Exception: the first that a worker, or what makes one, raised.
     """
     count = min(count, len(items))
-    if count <= 1 and listen is None:
+    if count <= 1 and on_poll is None:
         if items:
             worker = make_worker()
             for item in items:
@@ -65,15 +65,15 @@ def in_threads(
 
     def hear() -> None:
         try:
-            listen()
+            on_poll()
         except BaseException:
-            let_go(threads)
+            on_abort(threads)
             threads.clear()  # nobody is waited for
             raise
 
     try:
         for _ in items:
-            result = results.get() if listen is None else _next(results, hear)
+            result = results.get() if on_poll is None else _next(results, hear)
             if isinstance(result, BaseException):
                 raise result
             yield result
@@ -86,10 +86,10 @@ def in_threads(
         stopped.set()
 
 
-def _next(results: queue.SimpleQueue, listen: Callable[[], None]) -> Any:
+def _next(results: queue.SimpleQueue, on_poll: Callable[[], None]) -> Any:
     while True:
-        listen()
+        on_poll()
         try:
-            return results.get(timeout=LISTEN)
+            return results.get(timeout=POLL_SECONDS)
         except queue.Empty:
             continue

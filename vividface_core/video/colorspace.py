@@ -62,7 +62,7 @@ def to_rgb(native: av.VideoFrame, color: ColorInfo) -> Tensor:
     if shape.family == "rgb":
         green, blue, red = samples
         return torch.stack((red, green, blue)).div_(shape.peak)
-    zero, span, _, _ = _quantisation(shape.depth, color.range)
+    zero, span, _, _ = _quantization(shape.depth, color.range)
     luma = samples[0].sub_(zero).div_(span)
     if shape.family == "gray":
         return luma.clamp_(0, 1).expand(3, -1, -1).contiguous()
@@ -70,7 +70,7 @@ def to_rgb(native: av.VideoFrame, color: ColorInfo) -> Tensor:
 
 
 def _yuv_to_rgb(luma: Tensor, chroma: Tensor, shape: Layout, color: ColorInfo) -> Tensor:
-    _, _, zero, span = _quantisation(shape.depth, color.range)
+    _, _, zero, span = _quantization(shape.depth, color.range)
     height, width = luma.shape
     chroma = _upsample(chroma.sub_(zero).div_(span), shape, color.siting)[:, :height, :width]
     red, green, blue = luma_weights(color.matrix)
@@ -87,15 +87,15 @@ def from_rgb(rgb: Tensor, shape: Layout, color: ColorInfo) -> list[np.ndarray]:
     """Convert ``[3, H, W]`` (0…1) to the colour planes of a format, rounded to its depth; alpha is not made."""
     rgb = rgb.detach().to("cpu", torch.float32).clamp(0, 1)
     if shape.family == "rgb":
-        return [_quantise(rgb[channel] * shape.peak, shape) for channel in (1, 2, 0)]
+        return [_quantize(rgb[channel] * shape.peak, shape) for channel in (1, 2, 0)]
     red, green, blue = luma_weights(color.matrix)
     luma = red * rgb[0] + green * rgb[1] + blue * rgb[2]
-    zero, span, chroma_zero, chroma_span = _quantisation(shape.depth, color.range)
-    out = [_quantise(luma * span + zero, shape)]
+    zero, span, chroma_zero, chroma_span = _quantization(shape.depth, color.range)
+    out = [_quantize(luma * span + zero, shape)]
     if shape.family == "yuv":
         chroma = torch.stack(((rgb[2] - luma) / (2 * (1 - blue)), (rgb[0] - luma) / (2 * (1 - red))))
         chroma = _downsample(chroma, shape, color.siting)
-        out += [_quantise(plane * chroma_span + chroma_zero, shape) for plane in chroma]
+        out += [_quantize(plane * chroma_span + chroma_zero, shape) for plane in chroma]
     return out
 
 
@@ -134,14 +134,14 @@ def _resample_chroma(
     # Around its zero, which is not a multiple of the peak.
     zero_have, zero_want = ((128 << (shape.depth - 8)) if have.family == "yuv" else 0 for shape in (have, want))
     values = (values - zero_have) * _depth_scale(have, want, color.range) + zero_want
-    return [_quantise(plane, want) for plane in values]
+    return [_quantize(plane, want) for plane in values]
 
 
 def _deepen(plane: np.ndarray, have: Layout, want: Layout, range_: str) -> np.ndarray:
     """Luma, grey or alpha in another depth."""
     if have.depth == want.depth:
         return plane
-    return _quantise(torch.from_numpy(plane.astype(np.float32)) * _depth_scale(have, want, range_), want)
+    return _quantize(torch.from_numpy(plane.astype(np.float32)) * _depth_scale(have, want, range_), want)
 
 
 def _depth_scale(have: Layout, want: Layout, range_: str) -> float:
@@ -151,7 +151,7 @@ def _depth_scale(have: Layout, want: Layout, range_: str) -> float:
     return want.peak / have.peak
 
 
-def _quantisation(depth: int, range_: str) -> tuple[float, float, float, float]:
+def _quantization(depth: int, range_: str) -> tuple[float, float, float, float]:
     """Luma's zero and span, chroma's zero and span, in code values."""
     step = 1 << (depth - 8)
     if range_ == "pc":
@@ -160,7 +160,7 @@ def _quantisation(depth: int, range_: str) -> tuple[float, float, float, float]:
     return 16 * step, 219 * step, 128 * step, 224 * step
 
 
-def _quantise(values: Tensor, shape: Layout) -> np.ndarray:
+def _quantize(values: Tensor, shape: Layout) -> np.ndarray:
     return values.round().clamp_(0, shape.peak).numpy().astype(shape.dtype)
 
 

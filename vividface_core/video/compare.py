@@ -14,7 +14,7 @@ from torch import Tensor
 from vividface_core.errors import InvalidOption, MissingDependency
 from vividface_core.video.frame import from_tensor
 from vividface_core.video.info import ColorInfo, VideoInfo
-from vividface_core.video.mux import AssembleReport, assemble, check_output
+from vividface_core.video.mux import MuxReport, check_output, mux
 from vividface_core.video.reader import VideoReader
 from vividface_core.video.writer import VideoWriter, part_suffix
 
@@ -24,7 +24,7 @@ _PRESET = "h264"
 
 def side_by_side(
     left: str | Path, right: str | Path, output: str | Path, labels: tuple[str, str] = ("input", "restored")
-) -> AssembleReport:
+) -> MuxReport:
     """Write two videos of one size next to each other, with a thin white line between and a label on each.
 
     Streaming. Times and audio are those of ``left``; the shorter video decides where it ends.
@@ -53,7 +53,7 @@ def side_by_side(
                         break
                     both = _join(_stamped(one.rgb(), stamps[0]), _stamped(other.rgb(), stamps[1]), canvas)
                     writer.write(from_tensor(both, index=one.index, pts=one.pts, duration=one.duration))
-            return assemble([part], replace(canvas, path=a.path, kind=a.kind), output, _PRESET)
+            return mux([part], replace(canvas, path=a.path, kind=a.kind), output, _PRESET)
 
 
 def _canvas_info(info: VideoInfo) -> VideoInfo:

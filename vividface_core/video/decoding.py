@@ -98,7 +98,7 @@ def is_cover(stream: VideoStream) -> bool:
     return bool(stream.disposition & av.stream.Disposition.attached_pic)
 
 
-class Pass:
+class DecodePass:
     """Decode a file once, from its start or from a keyframe.
 
     Attributes:
@@ -172,7 +172,7 @@ def read_info(path: Path) -> VideoInfo:
     Raises:
         UnreadableVideo: see :func:`open_video`; also if no frame decodes or its pixel format can't be handled.
     """
-    reading = Pass(path, threaded=False)
+    reading = DecodePass(path, threaded=False)
     try:
         first = next(reading.frames(), None)
         if first is None:

@@ -20,7 +20,7 @@ from vividface_core.video.colorspace import convert
 from vividface_core.video.decoding import open_video
 from vividface_core.video.display_matrix import rotated_stream
 from vividface_core.video.info import ColorInfo, VideoInfo
-from vividface_core.video.passthrough import Companions, TimedPacket
+from vividface_core.video.passthrough import StreamCopier, TimedPacket
 from vividface_core.video.pixel_formats import canonical
 from vividface_core.video.presets import Preset, container_for, load_preset
 from vividface_core.video.timeline import Timeline
@@ -31,7 +31,7 @@ _JPEG = (".jpg", ".jpeg")
 
 
 @dataclass
-class AssembleReport:
+class MuxReport:
     """What became of a joining.
 
     Attributes:
@@ -72,14 +72,14 @@ def check_output(output: str | Path, preset: str, info: VideoInfo | None = None)
         raise UnwritableVideo(f"{output} exists already and is no empty folder. Choose another name.")
 
 
-def assemble(
+def mux(
     parts: Sequence[Path],
     source: VideoInfo | None,
     output: str | Path,
     preset: str,
     *,
     tags: Mapping[str, str] | None = None,
-) -> AssembleReport:
+) -> MuxReport:
     """Join parts, in order, into one output with the source's audio, subtitles, chapters, tags and times.
 
     Times are exactly the source's in mp4 and mov; Matroska rounds them to 1 ms, AVI to its frame rate. The output
@@ -96,7 +96,7 @@ def assemble(
     output, rules = Path(output), load_preset(preset)
     check_output(output, preset, source)
     timeline = Timeline.read([Path(part) for part in parts])
-    report = AssembleReport(output, len(timeline), notices=list(dict.fromkeys(timeline.records[0].notices)))
+    report = MuxReport(output, len(timeline), notices=list(dict.fromkeys(timeline.records[0].notices)))
     scratch = output.with_name(f".{output.name}.partial{output.suffix}")
     _clear(scratch)
     try:
@@ -121,7 +121,7 @@ def _clear(path: Path) -> None:
 
 
 def _write_video(
-    timeline: Timeline, source: VideoInfo | None, scratch: Path, rules: Preset, report: AssembleReport,
+    timeline: Timeline, source: VideoInfo | None, scratch: Path, rules: Preset, report: MuxReport,
     tags: Mapping[str, str],
 ) -> None:  # fmt: skip
     holds = container_for(scratch, rules)
@@ -138,7 +138,7 @@ def _write_video(
         video = _add_video(target, timeline, source, rules, scratch.suffix.lower())
         streams: list[Iterator] = [_timed(timeline, source, video)]
         if other is not None:
-            companions = Companions(other, video_index, target, holds, source.origin,
+            companions = StreamCopier(other, video_index, target, holds, source.origin,
                                     chapters=source.span is None)  # fmt: skip
             streams.append(_within(companions.packets(), source))
             report.copied = companions.copied
@@ -156,7 +156,7 @@ def _write_video(
     flush_to_disk(scratch)
 
 
-def _set_tags(target: av.container.OutputContainer, tags: Mapping[str, str], report: AssembleReport) -> None:
+def _set_tags(target: av.container.OutputContainer, tags: Mapping[str, str], report: MuxReport) -> None:
     # Containers write the names of tags in capitals or not.
     for name in [name for name in target.metadata if name.lower() in tags]:
         del target.metadata[name]
@@ -232,7 +232,7 @@ def _last_duration(timeline: Timeline, source: VideoInfo | None) -> int:
     return left if left > 0 and (whole or left <= 2 * step) else step
 
 
-def _write_pictures(timeline: Timeline, source: VideoInfo | None, scratch: Path, report: AssembleReport) -> None:
+def _write_pictures(timeline: Timeline, source: VideoInfo | None, scratch: Path, report: MuxReport) -> None:
     suffix = scratch.suffix.lower()
     if suffix in (".png", *_JPEG):
         if len(timeline) != 1:

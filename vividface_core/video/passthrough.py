@@ -19,7 +19,7 @@ _LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 7: "
 _TEXT_SUBTITLES = {"mov_text", "subrip", "ass", "ssa", "webvtt", "text"}
 
 
-class Companions:
+class StreamCopier:
     """The source's other streams on their way into the output.
 
     Args:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vividface_core.video.info import VideoInfo
-from vividface_core.video.mux import assemble
+from vividface_core.video.mux import mux
 from vividface_core.video.presets import part_suffix
 from vividface_core.video.source import VideoFrames
 from vividface_core.video.writer import VideoWriter
@@ -40,5 +40,5 @@ def write_proxy(source: VideoFrames, output: Path, report: Callable[[int, int | 
             for frame in source.read():
                 writer.write(frame)
                 report(frame.index + 1, source.count)
-        assemble([part], source.info, output, _PRESET)
+        mux([part], source.info, output, _PRESET)
     return output

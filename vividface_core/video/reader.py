@@ -13,7 +13,7 @@ import av
 from vividface_core.errors import InvalidOption, UnreadableVideo
 from vividface_core.video.color_tags import color_of
 from vividface_core.video.colorspace import convert
-from vividface_core.video.decoding import Damaged, Pass, SeekTable, read_info, seek_table
+from vividface_core.video.decoding import Damaged, DecodePass, SeekTable, read_info, seek_table
 from vividface_core.video.frame import Frame, iter_chunks
 from vividface_core.video.images import IMAGE_SUFFIXES, ImageSequence
 from vividface_core.video.info import VideoInfo
@@ -99,12 +99,12 @@ class VideoReader:
                 return
             except Damaged:
                 table.damaged = True
-        yield from self._careful(position, table)
+        yield from self._single_threaded(position, table)
 
     def _threaded(self, table: SeekTable, numbering: _Numbering) -> Iterator[tuple[int, Frame]]:
         reading = self._seek(table) if self.start and table.usable and self.start < len(table.times) else None
         index = self.start if reading else 0
-        reading = reading or _Started(Pass(self.path, threaded=True), None)
+        reading = reading or _Started(DecodePass(self.path, threaded=True), None)
         with closing(reading.source):
             for native in reading.frames():
                 if index == self.end:
@@ -116,9 +116,9 @@ class VideoReader:
                 if index == self.end:
                     return
 
-    def _careful(self, first: int, table: SeekTable) -> Iterator[Frame]:
+    def _single_threaded(self, first: int, table: SeekTable) -> Iterator[Frame]:
         """One thread, from the start of the file: each bad packet costs its own frame only."""
-        source, numbering, index = Pass(self.path, threaded=False), _Numbering(self.info, table), 0
+        source, numbering, index = DecodePass(self.path, threaded=False), _Numbering(self.info, table), 0
         with closing(source):
             for native in source.frames():
                 if index == self.end:
@@ -149,7 +149,7 @@ class VideoReader:
             if back > self.start:
                 return None
             try:
-                source = Pass(self.path, threaded=True, seek_to=table.times[self.start - back])
+                source = DecodePass(self.path, threaded=True, seek_to=table.times[self.start - back])
             except av.FFmpegError:
                 return None
             frames = source.frames()
@@ -184,7 +184,9 @@ class VideoReader:
 class _Started:
     """A pass with the frames that were already taken from it."""
 
-    def __init__(self, source: Pass, first: av.VideoFrame | None, rest: Iterator[av.VideoFrame] | None = None) -> None:
+    def __init__(
+        self, source: DecodePass, first: av.VideoFrame | None, rest: Iterator[av.VideoFrame] | None = None
+    ) -> None:
         self.source, self._first = source, first
         self._rest = rest if rest is not None else source.frames()
 

@@ -19,7 +19,7 @@ from vividface_core.video.frame import Frame
 from vividface_core.video.info import ColorInfo, VideoInfo
 from vividface_core.video.pixel_formats import planes, with_planes
 from vividface_core.video.presets import Coding, Preset, choose_coding, load_preset, part_suffix
-from vividface_core.video.x264 import repeatable
+from vividface_core.video.x264 import deterministic_x264_params
 
 __all__ = ["PartRecord", "VideoWriter", "part_suffix"]
 
@@ -196,7 +196,7 @@ def _configure(stream: av.VideoStream, picture: av.VideoFrame, info: VideoInfo, 
     tiny = preset.tiny_options if min(context.width, context.height) < 16 else {}
     options = {**preset.options, **preset.format_options.get(coding.layout.name, {}), **tiny}
     if preset.codec == "libx264":
-        options["x264-params"] = ":".join([options["x264-params"], *repeatable()])
+        options["x264-params"] = ":".join([options["x264-params"], *deterministic_x264_params()])
     context.options = options
 
 

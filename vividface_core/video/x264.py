@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 
-def repeatable() -> list[str]:
+def deterministic_x264_params() -> list[str]:
     """Entries of ``x264-params`` with which the same frames give the same bytes on every run.
 
     x264's AVX-512 code gives other bytes from run to run (seen with libx264 of PyAV 14 to 18); AVX2's are exact. Told

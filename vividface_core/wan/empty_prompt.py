@@ -61,7 +61,7 @@ def compute_empty_prompt(path: str | Path, progress: Callable[[float], None] | N
 
     Raises:
         MissingWeights: the file, or a shard of it, isn't there.
-        UnsupportedCheckpoint: no UMT5 encoder, a quantised one, or one with weights missing.
+        UnsupportedCheckpoint: no UMT5 encoder, a quantized one, or one with weights missing.
         InvalidOutput: the encoder holds NaN or infinite values.
     """
     encoder = _Encoder.open(Path(path))
@@ -157,7 +157,7 @@ class _Encoder:
             raise UnsupportedCheckpoint(f"{self.path} lacks {name}; it may be incomplete, fetch it again.")
         if not tensor.is_floating_point() or tensor.element_size() < 2:
             raise UnsupportedCheckpoint(
-                f"{self.path} is quantised ({name} is {tensor.dtype}); take a bf16 or fp16 file."
+                f"{self.path} is quantized ({name} is {tensor.dtype}); take a bf16 or fp16 file."
             )
         return tensor
 

@@ -50,8 +50,8 @@ class FoldedDenoiser(nn.Module):
         config: of the transformer.
         blocks: the repeated part, :class:`FoldedBlock`.
         attention: what computes self-attention.
-        share: deals tokens out to several processes,
-        :class:`~vividface_core.wan.optimizations.context_parallel.TokenShare`, or ``None``.
+        sequence_shard: deals tokens out to several processes,
+        :class:`~vividface_core.wan.optimizations.context_parallel.SequenceShard`, or ``None``.
     """
 
     # Names of modules for ``cast``; as ``WanTransformer3DModel`` has it.
@@ -86,23 +86,23 @@ class FoldedDenoiser(nn.Module):
                 FoldedBlock(block, modulation, text, counts, self.attention) for block in transformer.blocks
             )
             shift, scale = (transformer.scale_shift_table.float() + moment)[0]
-            self.norm_out = Norm(1 + scale, shift, transformer.norm_out.eps)
+            self.norm_out = FoldedNorm(1 + scale, shift, transformer.norm_out.eps)
         self.proj_out = transformer.proj_out
-        self.share: Any = None
+        self.sequence_shard: Any = None
         self._table: tuple[Any, Tensor] = ((), torch.empty(0))
 
     @torch.no_grad()
     def forward(
         self,
         latent: Tensor,
-        tell: Callable[[int], None] | None = None,
+        on_block: Callable[[int], None] | None = None,
         run: Callable[[FoldedBlock, Tensor, Tensor], None] | None = None,
     ) -> Tensor:
         """The velocity in Wan's own direction, as :func:`~vividface_core.wan.transformer.one_step_velocity`.
 
         Args:
             latent: ``[B, C, T', h, w]``, normalised; h and w multiples of the patch.
-            tell: called with 1, 2, … as the blocks finish.
+            on_block: called with 1, 2, … as the blocks finish.
             run: called with block, tokens and rotations instead of the block itself.
 
         Returns:
@@ -111,19 +111,19 @@ class FoldedDenoiser(nn.Module):
         weight = self.patch_embedding.weight
         latent = latent.to(weight.device, weight.dtype)
         # A stride as wide as the kernel is a product with each patch.
-        x = F.linear(self._patches(latent), weight.flatten(1), self.patch_embedding.bias)
+        x = F.linear(self._patchify(latent), weight.flatten(1), self.patch_embedding.bias)
         table = self.rotations(latent)
-        if self.share is not None:
-            x, table = self.share.deal(x, table)
+        if self.sequence_shard is not None:
+            x, table = self.sequence_shard.shard(x, table)
         with self.attention.chosen():
             for number, block in enumerate(self.blocks, start=1):
                 run(block, x, table) if run else block(x, table)
-                if tell is not None:
-                    tell(number)
+                if on_block is not None:
+                    on_block(number)
         x = self.proj_out(self.norm_out(x))
-        if self.share is not None:
-            x = self.share.whole(x)
-        return self._pictures(x, latent.shape).float()
+        if self.sequence_shard is not None:
+            x = self.sequence_shard.gather(x)
+        return self._unpatchify(x, latent.shape).float()
 
     def rotations(self, latent: Tensor) -> Tensor:
         """``[1, T, 1, d/2, 2]`` fp32: cosine and sine for each token and pair of channels; kept for the next pass."""
@@ -136,14 +136,14 @@ class FoldedDenoiser(nn.Module):
                 self._table = key, torch.stack([cos[..., 0::2], sin[..., 1::2]], -1).to(latent.device, torch.float32)
         return self._table[1]
 
-    def _patches(self, latent: Tensor) -> Tensor:
+    def _patchify(self, latent: Tensor) -> Tensor:
         """``[B, T, C·patch]``"""
         x = latent
         for axis, step in enumerate(self.config.patch_size):
             x = x.unflatten(2 + 2 * axis, (-1, step))
         return x.permute(0, 2, 4, 6, 1, 3, 5, 7).flatten(4).flatten(1, 3)
 
-    def _pictures(self, x: Tensor, shape: torch.Size) -> Tensor:
+    def _unpatchify(self, x: Tensor, shape: torch.Size) -> Tensor:
         """``[B, T, patch·C]`` to ``[B, C, T', h, w]``."""
         steps = self.config.patch_size
         counts = [size // step for size, step in zip(shape[2:], steps)]
@@ -161,12 +161,15 @@ class FoldedBlock(nn.Module):
         own = block.attn1
         self.heads, self.attention = own.heads, attention
         shift1, scale1, gate1, shift3, scale3, gate3 = (block.scale_shift_table.float() + modulation)[0]
-        self.norm1, self.norm3 = Norm(1 + scale1, shift1, block.norm1.eps), Norm(1 + scale3, shift3, block.norm3.eps)
+        self.norm1, self.norm3 = (
+            FoldedNorm(1 + scale1, shift1, block.norm1.eps),
+            FoldedNorm(1 + scale3, shift3, block.norm3.eps),
+        )
         self.register_buffer("gate1", gate1.clone())
         self.register_buffer("gate3", gate3.clone())
         self.to_q, self.to_k, self.to_v, self.to_out = own.to_q, own.to_k, own.to_v, own.to_out[0]
         self.norm_q, self.norm_k = own.norm_q, own.norm_k
-        self.text = FoldedText(block, text, counts)
+        self.text = FoldedCrossAttention(block, text, counts)
         self.up, self.down = block.ffn.net[0].proj, block.ffn.net[2]
 
     def forward(self, x: Tensor, table: Tensor) -> None:
@@ -178,14 +181,14 @@ class FoldedBlock(nn.Module):
 
     def _attend(self, x: Tensor, table: Tensor) -> None:
         normed = self.norm1(x)
-        query = rotated(self.norm_q(self.to_q(normed)).unflatten(-1, (self.heads, -1)), table)
-        key = rotated(self.norm_k(self.to_k(normed)).unflatten(-1, (self.heads, -1)), table)
+        query = apply_rotary(self.norm_q(self.to_q(normed)).unflatten(-1, (self.heads, -1)), table)
+        key = apply_rotary(self.norm_k(self.to_k(normed)).unflatten(-1, (self.heads, -1)), table)
         value = self.to_v(normed).unflatten(-1, (self.heads, -1))
         del normed
         x.addcmul_(self.to_out(self.attention(query, key, value).flatten(2)), self.gate1)
 
 
-class FoldedText(nn.Module):
+class FoldedCrossAttention(nn.Module):
     """Cross attention to a constant text, added to tokens in place."""
 
     def __init__(self, block: nn.Module, text: Tensor, counts: Tensor) -> None:
@@ -205,7 +208,7 @@ class FoldedText(nn.Module):
             return
         self.to_q, self.eps, self.heads = own.to_q, own.norm_q.eps, own.heads
         plain = isinstance(block.norm2, nn.Identity)
-        self.norm2 = block.norm2 if plain else Norm(block.norm2.weight, block.norm2.bias, block.norm2.eps)
+        self.norm2 = block.norm2 if plain else FoldedNorm(block.norm2.weight, block.norm2.bias, block.norm2.eps)
         # Rows (head, key): one head's channels of one key, zero elsewhere.
         keys = (keys[:-1] - keys[-1]) * own.norm_q.weight.float() / math.sqrt(depth)
         head = torch.eye(own.heads, device=keys.device).repeat_interleave(depth, 1)
@@ -232,7 +235,7 @@ class FoldedText(nn.Module):
         return z.softmax(-1)[..., :-1].flatten(-2)
 
 
-class Norm(nn.Module):
+class FoldedNorm(nn.Module):
     """Layer norm with constants in fp32, whatever the type of the tokens."""
 
     def __init__(self, weight: Tensor, bias: Tensor, eps: float) -> None:
@@ -249,7 +252,7 @@ class Norm(nn.Module):
         return F.layer_norm(x.float(), shape, self.weight, self.bias, self.eps).to(x.dtype)
 
 
-def rotated(x: Tensor, table: Tensor) -> Tensor:
+def apply_rotary(x: Tensor, table: Tensor) -> Tensor:
     """Rotary positions: each pair of channels of ``[B, T, heads, d]`` turned by its angle, in fp32.
 
     In place where ``x`` is fp32, in the arithmetic of (a + ib)(cos + i sin).

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from vividface_core.errors import InvalidOption, MissingDependency, UnsupportedCheckpoint
-from vividface_core.io.quantization import QuantisedLinear, QuantisedWeight, Stored, gather
+from vividface_core.io.quantization import QuantizedLinear, QuantizedWeight, Stored, attach_scales
 from vividface_core.io.tensors import misfits, read_json, stream_tensors
 from vividface_core.wan.state_dict import (
     describe,
@@ -23,11 +23,11 @@ from vividface_core.wan.state_dict import (
 )
 from vividface_core.wan.transformer import weight_type
 
-HEAD_WIDTH = 128
+HEAD_DIM = 128
 """Channels of an attention head in every Wan of the original scheme; shapes alone do not tell it."""
 
 
-WIDE = (torch.float32, torch.float16, torch.bfloat16)
+FLOAT_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 """Types that can be computed in."""
 
 
@@ -45,15 +45,15 @@ def load_transformer(
     Args:
         path: any format of :func:`~vividface_core.io.tensors.read_tensors`, names in either scheme.
         dtype: of the weights, except those that Wan needs in fp32; ``None``: as in the file, and fp32 for what is
-            quantised there.
+            quantized there.
         device: where the weights go.
-        compact: quantised weights of linear layers stay as they are in the file, as
-            :class:`~vividface_core.io.quantization.QuantisedLinear`; they take less memory and more time.
+        compact: quantized weights of linear layers stay as they are in the file, as
+            :class:`~vividface_core.io.quantization.QuantizedLinear`; they take less memory and more time.
 
     Raises:
         MissingWeights, MissingDependency: see :func:`~vividface_core.io.tensors.read_tensors`.
         UnsupportedCheckpoint: no Wan denoiser, names or shapes that don't fit (the message lists the first few), an
-            unknown quantisation, or weights too large for ``dtype``.
+            unknown quantization, or weights too large for ``dtype``.
     """
     return _load(Path(path), "transformer", "wan-dit", _empty_transformer, dtype, device, compact)
 
@@ -76,10 +76,10 @@ def _load(
 ) -> nn.Module:
     path = path / folder if (path / folder).is_dir() else path
     state, prefix = find_network(path, part)
-    state = gather(state, path)
-    if compact and not any(isinstance(value, QuantisedWeight) for value in state.values()):
+    state = attach_scales(state, path)
+    if compact and not any(isinstance(value, QuantizedWeight) for value in state.values()):
         raise InvalidOption(
-            f"{path} is not quantised, so nothing in it can be kept compact. Load it dense, or make a quantised file "
+            f"{path} is not quantized, so nothing in it can be kept compact. Load it dense, or make a quantized file "
             "with: vividface models convert --dtype fp8"
         )
     model, names = empty(state, read_config(path), path)
@@ -87,7 +87,7 @@ def _load(
     ours = {prefix + name: key for key, name in names.items()}
     sizes = {prefix + name: value.nbytes for name, value in state.items()}
     # Of the values only what takes no memory is kept: a file that can't be mapped is read again.
-    forms = {prefix + name: value.without_data() for name, value in state.items() if isinstance(value, QuantisedWeight)}
+    forms = {prefix + name: value.without_data() for name, value in state.items() if isinstance(value, QuantizedWeight)}
     del state
     stored = ((ours[name], forms[name].with_data(value) if name in forms else value)
               for name, value in stream_tensors(path, sizes))  # fmt: skip
@@ -120,7 +120,7 @@ def read_config(path: Path) -> dict[str, Any] | None:
 def build_transformer(
     state: Mapping[str, Stored], *, config: Mapping[str, Any] | None = None, source: str | Path = "The checkpoint"
 ) -> nn.Module:
-    """The denoiser around these tensors (not copied, if not quantised), in evaluation mode.
+    """The denoiser around these tensors (not copied, if not quantized), in evaluation mode.
 
     Args:
         state: tensors in either scheme, without prefix.
@@ -130,7 +130,7 @@ def build_transformer(
     Raises:
         UnsupportedCheckpoint: no Wan denoiser, or names or shapes that don't fit; the message lists the first few.
     """
-    state = gather(state, source)
+    state = attach_scales(state, source)
     model, names = _empty_transformer(state, config, source)
     return _around(model, names, state, source)
 
@@ -142,7 +142,7 @@ def build_vae(
 
     Without a config the latent's mean and deviation are Wan 2.1's, which has 16 channels.
     """
-    state = gather(state, source)
+    state = attach_scales(state, source)
     model, names = _empty_vae(state, config, source)
     return _around(model, names, state, source)
 
@@ -188,15 +188,15 @@ def transformer_config(tensors: Mapping[str, Stored], source: str | Path) -> dic
     """Arguments of ``WanTransformer3DModel``, read off the shapes of original tensors."""
     shapes = _Shapes(tensors, source)
     inner, in_channels, *patch = shapes.of("patch_embedding.weight", 5)
-    if inner % HEAD_WIDTH:
+    if inner % HEAD_DIM:
         raise UnsupportedCheckpoint(
-            f"{source}: its width {inner} is no multiple of {HEAD_WIDTH}, the width of a Wan head, so the number of "
+            f"{source}: its width {inner} is no multiple of {HEAD_DIM}, the width of a Wan head, so the number of "
             "heads is unknown. Bring it as a diffusers folder with its config.json."
         )
     return {
         "patch_size": tuple(patch),
-        "num_attention_heads": inner // HEAD_WIDTH,
-        "attention_head_dim": HEAD_WIDTH,
+        "num_attention_heads": inner // HEAD_DIM,
+        "attention_head_dim": HEAD_DIM,
         "in_channels": in_channels,
         "out_channels": shapes.of("head.head.weight", 2)[0] // math.prod(patch),
         "text_dim": shapes.of("text_embedding.0.weight", 2)[1],
@@ -302,7 +302,7 @@ def check_fit(
     if faults := misfits(model.state_dict(), found):
         raise UnsupportedCheckpoint(f"{source} does not fit {type(model).__name__}: {faults}.")
     plain = {key: value for key, value in tensors.items() if isinstance(value, Tensor)}
-    if odd := [key for key, value in plain.items() if value.dtype not in WIDE]:
+    if odd := [key for key, value in plain.items() if value.dtype not in FLOAT_DTYPES]:
         raise UnsupportedCheckpoint(
             f"{source}: {odd[0]} is {plain[odd[0]].dtype}. Wanted are fp32, fp16, bf16 or fp8 weights, or a GGUF file."
         )
@@ -318,12 +318,12 @@ def _converted(
 ) -> Iterator[tuple[str, Stored]]:
     """Each tensor in its type on the device; plain ones are the same and not copied where both are ``None``."""
     for key, value in stored:
-        if isinstance(value, QuantisedWeight):
+        if isinstance(value, QuantizedWeight):
             if compact and _may_stay(model, key):
                 yield key, value.to(device)
                 continue
             wanted = torch.float32 if dtype is None else weight_type(model, key, dtype)
-            result = value.dequantise(wanted, device)
+            result = value.dequantize(wanted, device)
         elif dtype is None and device is None:
             yield key, value
             continue
@@ -347,7 +347,7 @@ def _check_range(key: str, result: Tensor, value: Stored, source: str | Path) ->
     if result.dtype != torch.float16 or (isinstance(value, Tensor) and value.dtype == torch.float16):
         return
     if not torch.isfinite(result).all():
-        exact = value.dequantise(torch.float32) if isinstance(value, QuantisedWeight) else value
+        exact = value.dequantize(torch.float32) if isinstance(value, QuantizedWeight) else value
         if torch.isfinite(exact).all():
             raise UnsupportedCheckpoint(
                 f"{source}: {key} reaches {float(exact.abs().max()):.3g}, too large for {result.dtype}. Take bf16."
@@ -358,14 +358,14 @@ def _filled(model: nn.Module, tensors: Iterable[tuple[str, Stored]], device: tor
     """``model`` with all of these, which become its own."""
     ready = {}
     for key, value in tensors:
-        if isinstance(value, QuantisedWeight):
+        if isinstance(value, QuantizedWeight):
             name = key.rpartition(".")[0]
             parent, _, child = name.rpartition(".")
-            layer = QuantisedLinear(value, bias=model.get_submodule(name).bias is not None)
+            layer = QuantizedLinear(value, bias=model.get_submodule(name).bias is not None)
             setattr(model.get_submodule(parent), child, layer)
         else:
             ready[key] = value
-    # Whether all is there was checked before; what is quantised is in its place already.
+    # Whether all is there was checked before; what is quantized is in its place already.
     model.load_state_dict(ready, strict=False, assign=True)
     if hasattr(model, "rope"):
         # Its tables are computed, not stored, and were left empty on the meta device.

@@ -126,7 +126,7 @@ def read_state_dict(path: str | Path, part: str = "") -> dict[str, Tensor]:
     Dictionaries around the weights (``state_dict``, ``module`` …) and prefixes of names (``model.``, ``pipe.dit.``,
     ``model.diffusion_model.`` …) are everything in front of the network's own names. What lies beside it in the file
     (optimizer states, other networks) is left out. The tensors of an unknown network are returned as they are. What
-    is quantised is still apart from its scales; see :func:`~vividface_core.io.quantization.gather`.
+    is quantized is still apart from its scales; see :func:`~vividface_core.io.quantization.attach_scales`.
 
     Args:
         path: a safetensors file, a pickle, a GGUF file, an ``*.index.json`` of shards, or a folder with one of those.

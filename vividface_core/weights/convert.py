@@ -20,11 +20,11 @@ import torch
 from torch import Tensor, nn
 
 from vividface_core.errors import InvalidOption, UnsupportedCheckpoint
-from vividface_core.io.quantization import FP8, QuantisedLinear, dense_tensors, layer_table, quantise_fp8
+from vividface_core.io.quantization import FP8, QuantizedLinear, dense_tensors, layer_table, quantize_fp8
 from vividface_core.io.tensors import write_tensors
 from vividface_core.restorers.one_step import OneStepRestorer
 from vividface_core.wan.empty_prompt import FILE_NAME, EmptyPrompt, compute_empty_prompt
-from vividface_core.wan.loading import HEAD_WIDTH, load_transformer, load_vae
+from vividface_core.wan.loading import HEAD_DIM, load_transformer, load_vae
 from vividface_core.wan.state_dict import original_transformer_names
 from vividface_core.wan.transformer import T_STAR, VELOCITY_SCALE, weight_type
 
@@ -100,14 +100,14 @@ def _tensors(
         return {rename(key): _stored(key, value, dtype) for key, value in dense_tensors(module).items()}, PYTORCH
     encoding = next(name for name, known in FP8.items() if known == dtype)
     linear = {f"{name}.weight" for name, part in module.named_modules()
-              if name.startswith("blocks.") and isinstance(part, (nn.Linear, QuantisedLinear))}  # fmt: skip
+              if name.startswith("blocks.") and isinstance(part, (nn.Linear, QuantizedLinear))}  # fmt: skip
     tensors, layers = {}, {}
     for key, value in dense_tensors(module).items():
         if key not in linear:
             tensors[rename(key)] = _stored(key, value, weight_type(module, key, torch.bfloat16))
             continue
         try:
-            weight = quantise_fp8(value.cpu(), encoding)
+            weight = quantize_fp8(value.cpu(), encoding)
         except ValueError as error:
             raise UnsupportedCheckpoint(f"{key} can't be stored in fp8: {error}. The checkpoint is damaged.") from error
         layer = rename(key).removesuffix(".weight")
@@ -192,9 +192,9 @@ def convert_denoiser(dit: Path, output: Path, dtype: torch.dtype | None = torch.
         raise InvalidOption(f"The folder {output.absolute().parent} does not exist; make it first.")
     transformer = load_transformer(Path(dit))
     config = transformer.config
-    if config.attention_head_dim != HEAD_WIDTH or tuple(config.patch_size) != (1, 2, 2):
+    if config.attention_head_dim != HEAD_DIM or tuple(config.patch_size) != (1, 2, 2):
         raise UnsupportedCheckpoint(
-            f"Wan's own code has heads of {HEAD_WIDTH} channels and patches of 1×2×2; {dit} has heads of "
+            f"Wan's own code has heads of {HEAD_DIM} channels and patches of 1×2×2; {dit} has heads of "
             f"{config.attention_head_dim} and patches of {'×'.join(map(str, config.patch_size))}. Write a folder."
         )
     names = original_transformer_names(transformer.state_dict())

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vividface_core.errors import MissingDependency, UnsupportedCheckpoint, VividFaceError
-from vividface_core.io.quantization import gather, type_names
+from vividface_core.io.quantization import attach_scales, type_names
 from vividface_core.io.tensors import SUFFIXES, container, read_json
 from vividface_core.wan.loading import read_config, transformer_config, vae_config
 from vividface_core.wan.state_dict import describe, kind_of, read_state_dict
@@ -57,7 +57,7 @@ def inspect(path: str | Path) -> CheckpointInfo:
         card = read_card(path)
         licence = str(card.get("licence", "unknown"))
         return CheckpointInfo(path.name, kind, path, licence, size_of(path), config=card, format=format_of(path))
-    tensors = gather(read_state_dict(path), path)
+    tensors = attach_scales(read_state_dict(path), path)
     kind = "empty prompt" if "rows" in tensors and len(tensors) <= 2 else kind_of(tensors)
     if kind is None:
         raise UnsupportedCheckpoint(f"{path} is none of the known checkpoints: it holds {describe(tensors)}.")

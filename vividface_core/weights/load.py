@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from vividface_core.errors import InvalidOption, MissingDependency, MissingWeights, UnsupportedCheckpoint
-from vividface_core.io.quantization import QuantisedWeight, gather
+from vividface_core.io.quantization import QuantizedWeight, attach_scales
 from vividface_core.io.tensors import SUFFIXES
 from vividface_core.restorers.base import Restorer
 from vividface_core.restorers.one_step import OneStepRestorer, default_dtype
@@ -27,7 +27,7 @@ from vividface_core.weights.detect import folder_kind, inspect, read_card
 from vividface_core.weights.locate import model_folders, where
 
 WEIGHTS = ("auto", "dense", "compact")
-"""How a quantised denoiser is kept: see :func:`load_restorer`."""
+"""How a quantized denoiser is kept: see :func:`load_restorer`."""
 
 
 def load_restorer(
@@ -48,7 +48,7 @@ def load_restorer(
         device: where to compute.
         dtype: type of the computation; ``None``: bf16 where the device computes in it, else fp32.
         folders: looked into before the default models folder.
-        weights: how quantised weights of the denoiser (fp8, GGUF) are kept. ``dense``: unpacked once to ``dtype``;
+        weights: how quantized weights of the denoiser (fp8, GGUF) are kept. ``dense``: unpacked once to ``dtype``;
             ``compact``: as in the file, unpacked at every use: the same results in less memory, slower; ``auto``:
             dense, but compact on an accelerator of whose free memory the unpacked ones would fill more than half.
         plain: diffusers' own modules, unchanged: to compare with and to train.
@@ -57,7 +57,7 @@ def load_restorer(
     Raises:
         MissingWeights: something is not here; tells the file, the folder and the address.
         MissingDependency: a GGUF file, and no package to read it with.
-        InvalidOption: no such name, or ``compact`` for weights that aren't quantised.
+        InvalidOption: no such name, or ``compact`` for weights that aren't quantized.
         UnsupportedCheckpoint: the content is damaged, of another model, or does not belong together.
     """
     if weights not in WEIGHTS:
@@ -73,7 +73,7 @@ def load_restorer(
 
 @dataclass(frozen=True)
 class _How:
-    """Where a restorer computes, in which type, and how it keeps quantised weights."""
+    """Where a restorer computes, in which type, and how it keeps quantized weights."""
 
     device: torch.device
     dtype: torch.dtype
@@ -89,9 +89,9 @@ class _How:
     def _compact(self, path: Path) -> bool:
         if self.weights != "auto" or self.device.type == "cpu":
             return self.weights == "compact"
-        state = gather(read_state_dict(path, "wan-dit"), path)
-        quantised = [value.numel() for value in state.values() if isinstance(value, QuantisedWeight)]
-        return sum(quantised) * self.dtype.itemsize > free_memory(self.device) / 2
+        state = attach_scales(read_state_dict(path, "wan-dit"), path)
+        quantized = [value.numel() for value in state.values() if isinstance(value, QuantizedWeight)]
+        return sum(quantized) * self.dtype.itemsize > free_memory(self.device) / 2
 
 
 def _load_folder(folder: Path, how: _How, options: Mapping[str, Any]) -> Restorer:

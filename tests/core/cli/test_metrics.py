@@ -23,7 +23,7 @@ from vividface_core.metrics.registry import METRICS
 from vividface_core.metrics.weights import WeightFile
 
 KINDS = {"json": "r.json", "csv": "r.csv", "markdown": "r.md", "html": "r.html"}
-NEEDY = next(name for name, metric in METRICS.items() if metric.weights and metric.usual)
+NEEDY = next(name for name, metric in METRICS.items() if metric.weights and metric.default)
 """Any metric whose weights have to be fetched."""
 
 
@@ -287,7 +287,7 @@ def published(monkeypatch):
     for name, path in (("served", "net.pth"), ("gone", "gone.pth")):
         digest = hashlib.sha256(CONTENT).hexdigest() if name == "served" else None
         file = WeightFile(path, f"{address}/{path}", "MIT", digest)
-        metric = Metric(name, name.title(), "higher", "none", "Size.", _reader(file), (file,))
+        metric = Metric(name, name.title(), True, "none", "Size.", _reader(file), (file,))
         monkeypatch.setitem(METRICS, name, metric)
     Weights.asked.clear()
     yield
@@ -296,8 +296,8 @@ def published(monkeypatch):
 
 
 def _reader(file):
-    def make(kit, facts):
-        size = kit.path(file).stat().st_size
+    def make(context, facts):
+        size = context.path(file).stat().st_size
         return FrameMeter(lambda chunk: [float(size)] * len(chunk))
 
     return make

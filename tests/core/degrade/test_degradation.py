@@ -47,7 +47,7 @@ def test_codec_loses_more_at_a_higher_rate_factor():
 
 
 def test_draws_stay_in_the_papers_ranges():
-    draws = [DegradationRanges().draw(seed) for seed in range(300)]
+    draws = [DegradationRanges().sample(seed) for seed in range(300)]
     for name, low, high in (("sigma", 0.1, 10), ("scale", 1, 4), ("noise", 0, 10), ("crf", 18, 25)):
         values = [getattr(draw, name) for draw in draws]
         assert low <= min(values) < low + 0.1 * (high - low) + 0.1
@@ -58,7 +58,7 @@ def test_same_seed_gives_the_same_bytes_in_another_process():
     program = (
         "import torch, hashlib; from vividface_core.degrade import DegradationRanges; "
         "x = torch.linspace(0, 1, 5 * 3 * 48 * 64).view(5, 3, 48, 64); "
-        "y = DegradationRanges().draw(11)(x); print(hashlib.sha256(y.numpy().tobytes()).hexdigest())"
+        "y = DegradationRanges().sample(11)(x); print(hashlib.sha256(y.numpy().tobytes()).hexdigest())"
     )
     digests = {subprocess.check_output([sys.executable, "-c", program], text=True) for _ in range(2)}
     assert len(digests) == 1

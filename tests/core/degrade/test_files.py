@@ -24,7 +24,7 @@ from tests.assets import clip, run_ffmpeg
 from tests.core.video.test_files import turn
 from vividface_core.cli.main import main
 from vividface_core.degrade import degrade_video, load_preset, preset_names, read_record, seed_for, sidecar_of
-from vividface_core.pipeline.options import Listener
+from vividface_core.pipeline.options import Callbacks
 from vividface_core.video.reader import probe
 from vividface_core.video.source import VideoFrames
 
@@ -92,7 +92,7 @@ def degraded(spoken, tmp_path_factory):
 @pytest.mark.parametrize("codec_out, name", [("ffv1", "out.mkv"), ("png", "pictures")])
 def test_lossless_files_hold_what_the_tensor_call_gives(preset, codec_out, name, spoken, tmp_path):
     result = degrade_video(spoken, tmp_path / name, preset, seed=9, codec_out=codec_out)
-    wanted = load_preset(preset).draw(9)(rgb(spoken))
+    wanted = load_preset(preset).sample(9)(rgb(spoken))
     got = rgb(tmp_path / name)
     assert torch.equal(eight_bits(got), eight_bits(wanted)) and result.frames == len(got)
     assert left(tmp_path) == sorted([name, f"{name}.degradation.json"])
@@ -120,7 +120,7 @@ def test_sidecar_comment_and_summary_agree(degraded):
     record = json.loads(sidecar_of(output).read_text(encoding="utf-8"))["vividface_degradation"]
     with av.open(str(output)) as container:
         assert json.loads(container.metadata["comment"]) == {"vividface_degradation": record}
-    wanted = load_preset("vividface", {"sigma": (1, 2), "crf": 23}).draw(7)
+    wanted = load_preset("vividface", {"sigma": (1, 2), "crf": 23}).sample(7)
     assert record["drawn"] == dict(wanted.values) and 1 <= record["drawn"]["sigma"] <= 2
     assert record["seed"] == 7 and record["preset"] == "vividface" and record["ranges"]["scale"] == [1, 4]
     assert record["source"] == "face.mp4" and record["frames"] == len(packets(output, "video"))
@@ -146,7 +146,7 @@ from vividface_core.degrade import degrade_video, load_preset, preset_names
 source, folder = map(Path, sys.argv[1:])
 clip = rgb(source)[:12]
 for name in preset_names():
-    print(name, hashlib.sha256(load_preset(name).draw(11)(clip).numpy().tobytes()).hexdigest())
+    print(name, hashlib.sha256(load_preset(name).sample(11)(clip).numpy().tobytes()).hexdigest())
 for seed in (5, 6):
     for name, codec in (("out.mkv", "ffv1"), ("out.mp4", "h264")):
         result = degrade_video(source, folder / name, seed=seed, codec_out=codec)
@@ -169,7 +169,7 @@ def test_a_phone_held_upright_stays_so(tmp_path):
     turn(plain, source, 90)
     degrade_video(source, output, seed=2, codec_out="ffv1")
     assert probe(output).rotation == probe(source).rotation == 90
-    wanted = load_preset("vividface").draw(2)(rgb(source))
+    wanted = load_preset("vividface").sample(2)(rgb(source))
     assert wanted.shape[2:] == (128, 160) and torch.equal(eight_bits(rgb(output)), eight_bits(wanted))
 
 
@@ -311,26 +311,26 @@ def test_an_older_result_outlives_a_run_that_stops(spoken, tmp_path):
     degrade_video(spoken, output, seed=1)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
-    class Stop(Listener):
+    class Stop(Callbacks):
         def frame(self, frame):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        degrade_video(spoken, output, seed=2, listener=Stop())
+        degrade_video(spoken, output, seed=2, callbacks=Stop())
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_progress_is_told_frame_by_frame(spoken, tmp_path):
     told, seen = [], []
 
-    class Keep(Listener):
+    class Keep(Callbacks):
         def progress(self, stage, done, total):
             told.append((stage, done, total))
 
         def frame(self, frame):
             seen.append(frame.index)
 
-    result = degrade_video(spoken, tmp_path / "out.mp4", listener=Keep())
+    result = degrade_video(spoken, tmp_path / "out.mp4", callbacks=Keep())
     shares = [done for _, done, _ in told]
     assert shares == sorted(shares) and told[-1] == ("degrade", result.frames, result.frames)
     assert seen == list(range(result.frames))

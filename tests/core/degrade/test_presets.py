@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 from scipy import ndimage, stats
 
-from vividface_core.degrade import Degradation, DegradationRanges, DrawnDegradation, load_preset, preset_names
+from vividface_core.degrade import Degradation, DegradationRanges, SampledDegradation, load_preset, preset_names
 from vividface_core.degrade.filters import oriented_blur, shrink
-from vividface_core.degrade.parameters import OneOf, Range, parse
+from vividface_core.degrade.parameters import Choice, Range, parse
 from vividface_core.errors import InvalidOption
 
 PAPER = {"sigma": (0.1, 10), "scale": (1, 4), "noise": (0, 10), "crf": (18, 25)}
@@ -30,9 +30,9 @@ def as_clip(*pictures: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
 
 
-def only(step: str, seed: int = 1, **values: object) -> DrawnDegradation:
+def only(step: str, seed: int = 1, **values: object) -> SampledDegradation:
     """A degradation of one step."""
-    return DrawnDegradation("test", (step,), seed, values)
+    return SampledDegradation("test", (step,), seed, values)
 
 
 def test_the_formula_step_by_step_with_other_libraries():
@@ -53,7 +53,7 @@ def test_the_preset_draws_what_the_ranges_draw():
     for seed in range(50):
         source = np.random.default_rng(seed)
         wanted = [source.uniform(*PAPER[name]) for name in ("sigma", "scale", "noise")] + [source.integers(18, 26)]
-        a, b = DegradationRanges().draw(seed), load_preset("vividface").draw(seed)
+        a, b = DegradationRanges().sample(seed), load_preset("vividface").sample(seed)
         assert [getattr(a, name) for name in PAPER] == wanted == [b.values[name] for name in PAPER]
         assert a.drawn() == b
 
@@ -61,12 +61,12 @@ def test_the_preset_draws_what_the_ranges_draw():
 @pytest.mark.parametrize("name", preset_names())
 def test_draws_fill_the_ranges_and_keep_within(name):
     preset = load_preset(name)
-    draws = [preset.draw(seed).values for seed in range(400)]
+    draws = [preset.sample(seed).values for seed in range(400)]
     for key, value in preset.values.items():
         if key in preset.each_frame:
             assert all(draw[key] == value for draw in draws)
-        elif isinstance(value, OneOf):
-            assert {draw[key] for draw in draws} == set(value.words)
+        elif isinstance(value, Choice):
+            assert {draw[key] for draw in draws} == set(value.choices)
         else:
             drawn, margin = [draw[key] for draw in draws], 0.03 * (value.high - value.low)
             assert value.low <= min(drawn) <= value.low + margin and value.high - margin <= max(drawn) <= value.high
@@ -76,8 +76,8 @@ def test_draws_fill_the_ranges_and_keep_within(name):
 
 
 def test_fixing_a_value_leaves_the_others():
-    free = load_preset("keep").draw(8).values
-    fixed = load_preset("keep", {"sigma": 3, "kernel": "iso", "crf": "20"}).draw(8).values
+    free = load_preset("keep").sample(8).values
+    fixed = load_preset("keep", {"sigma": 3, "kernel": "iso", "crf": "20"}).sample(8).values
     changed = {name for name in free if free[name] != fixed[name]}
     assert changed <= {"sigma", "kernel", "crf"} and fixed["sigma"] == 3 and fixed["crf"] == 20
 
@@ -85,7 +85,7 @@ def test_fixing_a_value_leaves_the_others():
 def test_values_as_people_write_them():
     assert parse("sigma", "2..6") == parse("sigma", (2, 6)) == parse("sigma", Range(2, 6)) == Range(2.0, 6.0)
     assert parse("crf", "23") == parse("crf", 23) == Range(23, 23)
-    assert parse("filter", "area, bicubic") == parse("filter", ["area", "bicubic"]) == OneOf(("area", "bicubic"))
+    assert parse("filter", "area, bicubic") == parse("filter", ["area", "bicubic"]) == Choice(("area", "bicubic"))
     preset = load_preset("keep", {"noise": "1..3"})
     assert load_preset("keep", preset.ranges()) == preset, "a record's ranges are taken back"
 
@@ -111,10 +111,10 @@ def test_wrong_values_are_told(preset, values, word):
 
 def test_a_record_gives_the_same_degradation():
     for name in preset_names():
-        drawn = load_preset(name).draw(3)
-        assert DrawnDegradation.from_dict(drawn.as_dict()) == drawn
+        drawn = load_preset(name).sample(3)
+        assert SampledDegradation.from_dict(drawn.as_dict()) == drawn
     with pytest.raises(InvalidOption, match="no record"):
-        DrawnDegradation.from_dict({"preset": "vividface"})
+        SampledDegradation.from_dict({"preset": "vividface"})
 
 
 @pytest.mark.parametrize("scale", [2.0, 2.7, 4.0])
@@ -146,7 +146,7 @@ def test_the_oriented_kernel_has_the_asked_covariance():
     assert np.allclose(got, turn @ np.diag([25.0, 4.0]) @ turn.T, rtol=5e-3)
 
 
-def noise_of(clip: torch.Tensor, drawn: DrawnDegradation) -> np.ndarray:
+def noise_of(clip: torch.Tensor, drawn: SampledDegradation) -> np.ndarray:
     return (drawn(clip) - clip).numpy() * 255
 
 
@@ -158,7 +158,7 @@ def test_keeps_noise_has_a_new_strength_in_each_frame_and_is_grey_half_the_time(
     alike = np.array([np.allclose(frame[0], frame[1], atol=1e-3) for frame in noise])
     assert abs(alike.mean() - 0.5) < 4 * np.sqrt(0.25 / 600)
     flat = {"sigma": 0, "sigma_y": 0, "scale": 1, "codec": "none"}
-    twice = noise_of(grey[:300], load_preset("keep", flat).draw(2))
+    twice = noise_of(grey[:300], load_preset("keep", flat).sample(2))
     assert abs((twice**2).mean() - 2 * 100 / 3) < 6, "the sum of two uniform strengths' mean squares"
 
 
@@ -168,11 +168,11 @@ def test_bfvrs_noise_stands_still_and_ours_does_not():
     assert abs(still.std() - 5) < 0.1 and all(np.array_equal(frame, still[0]) for frame in still)
     fresh = noise_of(grey, only("noise", noise=5.0, gray=0.0, pattern="fresh"))
     assert abs(np.corrcoef(fresh[0].ravel(), fresh[1].ravel())[0, 1]) < 0.05
-    assert load_preset("bfvr_stc").draw(0).values["pattern"] == "fixed"
+    assert load_preset("bfvr_stc").sample(0).values["pattern"] == "fixed"
 
 
 def test_brightness_flickers_as_often_and_as_much_as_it_should():
-    drawn = load_preset("brightness_flicker").draw(4)
+    drawn = load_preset("brightness_flicker").sample(4)
     grey = torch.full((3000, 3, 2, 2), 100 / 255)
     gains = drawn(grey)[:, 0, 0, 0].numpy() * 255 / 100
     flickers = np.abs(gains - 1) > 1e-6

@@ -16,7 +16,7 @@ from tests.assets import clip
 from vividface_core.degrade import Degradation, load_preset, preset_names, through_h264
 from vividface_core.degrade.codec import Coder
 from vividface_core.video.source import VideoFrames
-from vividface_core.video.x264 import repeatable
+from vividface_core.video.x264 import deterministic_x264_params
 
 
 def real(count: int, name: str = "carphone") -> torch.Tensor:
@@ -26,7 +26,7 @@ def real(count: int, name: str = "carphone") -> torch.Tensor:
 @pytest.mark.parametrize("name", preset_names())
 def test_a_stream_gives_what_the_tensor_gives_whatever_the_codec_holds_back(name):
     frames = real(70)  # more than x264 looks ahead
-    drawn = load_preset(name).draw(6)
+    drawn = load_preset(name).sample(6)
     taken = 0
 
     def source():
@@ -45,21 +45,21 @@ def test_a_stream_gives_what_the_tensor_gives_whatever_the_codec_holds_back(name
 
 def test_progress_is_told_and_may_stop():
     told = []
-    load_preset("vividface").draw(0)(real(5), lambda done, total: told.append((done, total)))
+    load_preset("vividface").sample(0)(real(5), lambda done, total: told.append((done, total)))
     assert told == sorted(told) and told[-1] == (10, 10)
 
     def stop(done: int, total: int) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        load_preset("vividface").draw(0)(real(5), stop)
+        load_preset("vividface").sample(0)(real(5), stop)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (33, 21)])
 @pytest.mark.parametrize("name", preset_names())
 def test_small_and_odd_sizes_come_back_in_their_size(name, size):
     frames = torch.rand(3, 3, *size)
-    assert load_preset(name).draw(1)(frames).shape == frames.shape
+    assert load_preset(name).sample(1)(frames).shape == frames.shape
 
 
 def test_the_stream_through_x264_is_that_of_an_mp4_file():
@@ -69,7 +69,7 @@ def test_the_stream_through_x264_is_that_of_an_mp4_file():
     with av.open(memory, "w", format="mp4") as sink:
         stream = sink.add_stream("libx264", rate=Fraction(25))
         stream.height, stream.width, stream.pix_fmt = 144, 176, "yuv420p"
-        stream.options = {"crf": "21", "x264-params": ":".join(["threads=1", *repeatable()])}
+        stream.options = {"crf": "21", "x264-params": ":".join(["threads=1", *deterministic_x264_params()])}
         for picture in (frames * 255).round().byte().permute(0, 2, 3, 1).contiguous().numpy():
             sink.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         sink.mux(stream.encode())
@@ -113,7 +113,7 @@ def test_the_codec_gets_pictures_of_the_drawn_size(name, scale, monkeypatch):
         return encode(self, picture)
 
     monkeypatch.setattr(Coder, "encode", tapped)
-    load_preset(name, {"scale": scale}).draw(0)(torch.rand(2, 3, 96, 128))
+    load_preset(name, {"scale": scale}).sample(0)(torch.rand(2, 3, 96, 128))
     wanted = {"vividface": (32, 42), "keep": (24, 32), "bfvr_stc": (96, 128)}[name]  # 128/3 to an even side; full size
     assert sizes == [wanted] * 2
 
@@ -131,7 +131,7 @@ def packets_of(monkeypatch, preset: str, frames: torch.Tensor, seed: int = 0, **
 
     with monkeypatch.context() as patch:
         patch.setattr(Coder, "encode", tapped)
-        result = load_preset(preset, values).draw(seed)(frames)
+        result = load_preset(preset, values).sample(seed)(frames)
     return b"".join(packets), result
 
 
@@ -140,7 +140,7 @@ def test_the_bitstream_itself_tells_the_drawn_crf(preset, monkeypatch):
     frames = real(3)
     for seed in range(4):
         stream, _ = packets_of(monkeypatch, preset, frames, seed)
-        drawn = load_preset(preset).draw(seed).values["crf"]
+        drawn = load_preset(preset).sample(seed).values["crf"]
         told = re.search(rb"x264 - core.*? rc=crf .*?crf=([\d.]+)", stream, re.DOTALL)
         assert float(told[1]) == drawn and b"threads=1 " in stream
     fixed, _ = packets_of(monkeypatch, preset, frames, crf=31)
@@ -166,8 +166,8 @@ def test_mpeg4_has_no_ear_for_crf_but_for_bitrate(monkeypatch):
     sharp = {"sigma": 0, "scale": 1, "noise": 5}
     many, few = (packets_of(monkeypatch, "bfvr_stc", frames, bitrate=rate, **sharp)[0] for rate in (1024, 1))
     assert len(few) < 0.7 * len(many)
-    assert "crf" in load_preset("bfvr_stc").draw(0).notices[0]
-    assert not load_preset("bfvr_stc", {"codec": "libx264"}).draw(0).notices
+    assert "crf" in load_preset("bfvr_stc").sample(0).notices[0]
+    assert not load_preset("bfvr_stc", {"codec": "libx264"}).sample(0).notices
     h264 = {crf: packets_of(monkeypatch, "bfvr_stc", frames, codec="libx264", crf=crf)[0] for crf in (18, 40)}
     assert len(h264[40]) < 0.7 * len(h264[18])
 
@@ -177,5 +177,5 @@ def test_endless_sources_may_be_left():
         while True:
             yield torch.rand(3, 16, 16)
 
-    assert len(list(islice(load_preset("vividface").draw(0).stream(endless()), 3))) == 3
-    assert list(load_preset("vividface").draw(0).stream(iter(()))) == []
+    assert len(list(islice(load_preset("vividface").sample(0).stream(endless()), 3))) == 3
+    assert list(load_preset("vividface").sample(0).stream(iter(()))) == []

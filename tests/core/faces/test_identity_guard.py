@@ -17,17 +17,9 @@ from vividface_core.errors import Interrupted, InvalidOption
 from vividface_core.faces.crop import crop_clip
 from vividface_core.faces.detect import load_detector
 from vividface_core.faces.embed import load_embedder
-from vividface_core.faces.identity_guard import (
-    EVERY,
-    REACH,
-    STRETCH,
-    THRESHOLD,
-    IdentityGuard,
-    TrackIdentity,
-    complaints,
-)
+from vividface_core.faces.identity_guard import EVERY, REACH, STRETCH, THRESHOLD, IdentityGuard, TrackIdentity, warnings
 from vividface_core.pipeline.analysis import find_faces
-from vividface_core.pipeline.restore import Listener, RestoreOptions, restore_frames, restore_video
+from vividface_core.pipeline.restore import Callbacks, RestoreOptions, restore_frames, restore_video
 from vividface_core.restorers.base import Restorer
 from vividface_core.video.reader import VideoReader
 from vividface_core.video.shots import Shot
@@ -230,7 +222,7 @@ def test_frames_without_a_found_face_are_not_judged(frames, tracks):
     assert figure.looks == 3 and figure.share < 0.95
 
 
-class StopIn(Listener):
+class StopIn(Callbacks):
     """Ends the run at a frame."""
 
     def __init__(self, index: int) -> None:
@@ -247,7 +239,7 @@ def test_figures_and_pictures_survive_an_interruption(tmp_path):
     calm = restore_video(source, tmp_path / "calm.mkv", Stranger(), options)
     output = tmp_path / "out.mkv"
     with pytest.raises(Interrupted):
-        restore_video(source, output, Stranger(), options, listener=StopIn(25))
+        restore_video(source, output, Stranger(), options, callbacks=StopIn(25))
     work = tmp_path / ".out.mkv.vividface"
     assert [figure["shot"] for figure in json.loads((work / "identity-00000.json").read_text())] == [0]
     resumed = restore_video(source, output, Stranger(), options, resume=True)
@@ -268,11 +260,11 @@ def figure_of(number: int, mean: float, lowest: float) -> TrackIdentity:
 
 def test_what_the_user_is_told():
     fine, all_of_it, part = figure_of(0, 0.8, 0.3), figure_of(1, 0.12, 0.05), figure_of(2, 0.6, 0.15)
-    lines = complaints([fine, all_of_it, part], THRESHOLD, blends=False)
+    lines = warnings([fine, all_of_it, part], THRESHOLD, blends=False)
     assert len(lines) == 2
     assert lines[0].startswith("Shot 2, face 1, frames 100 to 189: ") and "0.12" in lines[0]
     assert lines[1].startswith("Shot 3, face 1, frames 208 to 236: ") and "0.15" in lines[1]
-    many = complaints([figure_of(n, 0.1, 0.1 - n / 1000) for n in range(30)], THRESHOLD, blends=True)
+    many = warnings([figure_of(n, 0.1, 0.1 - n / 1000) for n in range(30)], THRESHOLD, blends=True)
     assert len(many) == 9 and many[0].startswith("Shot 23, ") and many[-1].startswith("22 more")
 
 

@@ -20,7 +20,7 @@ import torch
 
 from vividface_core.errors import MissingWeights, UnsupportedCheckpoint
 from vividface_core.metrics.fastervqa import ENTRIES, WEIGHTS, FragmentSampler, middle_frames, segment_frames
-from vividface_core.metrics.metric import Chunk, ClipFacts, Kit
+from vividface_core.metrics.metric import Chunk, ClipFacts, MetricContext
 from vividface_core.metrics.networks.fragment_swin import FragmentSwin, load_fragment_swin
 
 NAMES = "4e0223e375f89717d007672bbc9d762d5f56cd9f29c82c85044e529f9abd5627"
@@ -30,10 +30,10 @@ METRICS = {metric.name: metric for metric in ENTRIES}
 
 def formula_weights() -> dict[str, torch.Tensor]:
     """Every tensor out of NumPy's frozen generator, in the order of sorted names; none is zero or of low rank."""
-    chance, state = np.random.RandomState(20221012), {}
+    rng, state = np.random.RandomState(20221012), {}
     for name, parameter in sorted(FragmentSwin().state_dict().items()):
         shape = tuple(parameter.shape)
-        values = chance.uniform(-1, 1, shape)
+        values = rng.uniform(-1, 1, shape)
         if "norm" in name and name.endswith("weight"):
             values = 1 + 0.3 * values
         elif name.endswith("bias_table"):
@@ -72,8 +72,8 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def kit(folder):
-    return Kit(folders=[folder])
+def context(folder):
+    return MetricContext(folders=[folder])
 
 
 def facts(count: int, height: int, width: int) -> ClipFacts:
@@ -94,15 +94,15 @@ def test_names_and_shapes_are_the_authors(folder):
         ("fastervqa-middle", (100, 260, 330), 7, 0.15096092224121094),  # vqa.py
     ],
 )
-def test_scores_equal_the_authors(name, clip, size, raw, kit):
-    meter = METRICS[name].make(kit, facts(*clip))
+def test_scores_equal_the_authors(name, clip, size, raw, context):
+    meter = METRICS[name].make(context, facts(*clip))
     for first, frames in chunks(*clip, size):
-        assert not list(meter.add(Chunk(first, frames, None, None)))
-    outcome = meter.finish()
+        assert not list(meter.update(Chunk(first, frames, None, None)))
+    result = meter.compute()
     # sigmoid_rescale of vqa.py
-    assert outcome.value == pytest.approx(1 / (1 + np.exp(-(raw - 0.14759505) / 0.03613452)), abs=1e-4)
+    assert result.value == pytest.approx(1 / (1 + np.exp(-(raw - 0.14759505) / 0.03613452)), abs=1e-4)
     different = len({*segment_frames(20).tolist()})
-    assert outcome.notes == ((f"only {different} different frames were looked at, not 32: the clip is short",)
+    assert result.notes == ((f"only {different} different frames were looked at, not 32: the clip is short",)
                              if clip[0] == 20 else ())  # fmt: skip
 
 
@@ -201,11 +201,11 @@ def test_numpy_of_old_beside_the_weights_is_left_out_and_code_is_refused(tmp_pat
 def test_missing_weights_say_where_to_get_them(tmp_path, monkeypatch):
     monkeypatch.setenv("VIVIDFACE_MODELS", str(tmp_path))
     with pytest.raises(MissingWeights, match=f"{WEIGHTS.name} is missing.*{re.escape(WEIGHTS.address)}"):
-        METRICS["fastervqa"].make(Kit(folders=[tmp_path]), facts(40, 512, 512))
+        METRICS["fastervqa"].make(MetricContext(folders=[tmp_path]), facts(40, 512, 512))
 
 
-def test_frames_smaller_than_a_fragment_have_no_figure(kit):
-    meter = METRICS["fastervqa"].make(kit, facts(40, 512, 31))
-    meter.add(Chunk(0, torch.zeros(40, 3, 512, 31), None, None))
-    outcome = meter.finish()
-    assert np.isnan(outcome.value) and "less than 32 px" in outcome.notes[0]
+def test_frames_smaller_than_a_fragment_have_no_figure(context):
+    meter = METRICS["fastervqa"].make(context, facts(40, 512, 31))
+    meter.update(Chunk(0, torch.zeros(40, 3, 512, 31), None, None))
+    result = meter.compute()
+    assert np.isnan(result.value) and "less than 32 px" in result.notes[0]

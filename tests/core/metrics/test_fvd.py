@@ -19,7 +19,7 @@ from vividface_core.metrics import fvd
 from vividface_core.metrics.frechet import Moments, frechet_distance, merged
 from vividface_core.metrics.fvd import load_i3d, prepare
 from vividface_core.metrics.measure import Measurement, measure
-from vividface_core.metrics.metric import Chunk, Kit
+from vividface_core.metrics.metric import Chunk, MetricContext
 from vividface_core.metrics.pairs import pair_up
 from vividface_core.metrics.registry import METRICS
 from vividface_core.video.source import VideoFrames
@@ -69,7 +69,7 @@ def as_pictures(folder: Path, frames: Tensor) -> Path:
 
 
 def measured(name: str, network: Path, output: Path, reference: Path) -> Measurement:
-    return measure(pair_up([output], reference), [METRICS[name]], Kit(folders=[network.parent]))
+    return measure(pair_up([output], reference), [METRICS[name]], MetricContext(folders=[network.parent]))
 
 
 def by_scipy(one: np.ndarray, other: np.ndarray) -> float:
@@ -221,10 +221,10 @@ def test_the_worse_a_clip_the_larger_its_fvd(how, network, tmp_path):
 def test_memory_does_not_grow_with_the_clip():
     meter = fvd.FvdMeter(lambda videos: videos.mean((2, 3, 4)).double().numpy())
     for first in range(0, 320, 40):
-        meter.add(Chunk(first, torch.rand(40, 3, 8, 8), torch.rand(40, 3, 8, 8), faces=None))
-    outcome = meter.finish()
-    assert outcome.notes == ("of 20 windows",)
-    assert all(moments.root.size <= 2 * 3 * 3 for moments in outcome.pooled)
+        meter.update(Chunk(first, torch.rand(40, 3, 8, 8), torch.rand(40, 3, 8, 8), faces=None))
+    result = meter.compute()
+    assert result.notes == ("of 20 windows",)
+    assert all(moments.root.size <= 2 * 3 * 3 for moments in result.pooled)
 
 
 def test_what_is_no_such_network_is_refused(tmp_path):
@@ -243,5 +243,5 @@ def test_what_is_no_such_network_is_refused(tmp_path):
 def test_without_the_file_it_says_where_it_is_from(tmp_path, monkeypatch):
     monkeypatch.setenv("VIVIDFACE_MODELS", str(tmp_path / "none"))
     truth = as_pictures(tmp_path / "ref", real("carphone", 0, 12, (64, 64)))
-    score = measure(pair_up([truth], truth), [METRICS["fvd"]], Kit()).scores["fvd"]
+    score = measure(pair_up([truth], truth), [METRICS["fvd"]], MetricContext()).scores["fvd"]
     assert score.value is None and fvd.I3D.address in score.reason

@@ -19,7 +19,7 @@ from vividface_core.faces.embed import align
 from vividface_core.metrics import identity
 from vividface_core.metrics import measure as measuring
 from vividface_core.metrics.measure import Score, measure
-from vividface_core.metrics.metric import Kit
+from vividface_core.metrics.metric import MetricContext
 from vividface_core.metrics.pairs import pair_up
 from vividface_core.metrics.registry import METRICS
 from vividface_core.video.source import VideoFrames
@@ -57,7 +57,7 @@ def people(tmp_path_factory) -> dict[str, Path]:
 
 
 def figures(output: Path, reference: Path | None, *names: str, folders: tuple[Path, ...] = ()) -> dict[str, Score]:
-    result = measure(pair_up([output], reference), [METRICS[name] for name in names], Kit(folders=folders))
+    result = measure(pair_up([output], reference), [METRICS[name] for name in names], MetricContext(folders=folders))
     return result.clips[0].scores
 
 

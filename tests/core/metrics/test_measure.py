@@ -19,7 +19,7 @@ from tests.memory import NOTHING_KEPT
 from vividface_core.errors import InvalidOption, MissingWeights, UnreadableVideo
 from vividface_core.metrics.fidelity import psnr, ssim
 from vividface_core.metrics.measure import measure
-from vividface_core.metrics.metric import ClipFacts, FrameMeter, Kit, Metric, Outcome
+from vividface_core.metrics.metric import ClipFacts, ClipResult, FrameMeter, Metric, MetricContext
 from vividface_core.metrics.pairs import pair_up
 from vividface_core.metrics.registry import METRICS, choose
 from vividface_core.metrics.weights import WeightFile, find
@@ -53,7 +53,7 @@ def test_figures_equal_scikit_image_on_every_frame(coded, truth, tmp_path):
     from PIL import Image
 
     ours, theirs = pictures(coded, tmp_path / "out"), pictures(truth, tmp_path / "ref")
-    result = measure(pair_up([tmp_path / "out"], tmp_path / "ref"), choose(["psnr", "ssim"], True), Kit())
+    result = measure(pair_up([tmp_path / "out"], tmp_path / "ref"), choose(["psnr", "ssim"], True), MetricContext())
     pairs = [[np.asarray(Image.open(path)) for path in pair] for pair in zip(theirs, ours)]
     values = result.clips[0].scores
     wanted = [peak_signal_noise_ratio(a, b, data_range=255) for a, b in pairs]
@@ -80,7 +80,7 @@ def test_formulas_equal_scikit_image_to_a_millionth():
 
 
 def test_equal_clips_have_the_best_figures(truth):
-    scores = measure(pair_up([truth], truth), choose(["psnr", "ssim"], True), Kit()).scores
+    scores = measure(pair_up([truth], truth), choose(["psnr", "ssim"], True), MetricContext()).scores
     assert scores["psnr"].value == 100 and scores["ssim"].value == pytest.approx(1)
 
 
@@ -88,7 +88,9 @@ def test_the_coarser_the_codec_the_lower_the_figures(truth, tmp_path):
     ladder = []
     for crf in (20, 28, 36, 44):
         run_ffmpeg("-i", truth, "-c:v", "libx264", "-crf", crf, tmp_path / f"{crf}.mp4")
-        scores = measure(pair_up([tmp_path / f"{crf}.mp4"], truth), choose(["psnr", "ssim"], True), Kit()).scores
+        scores = measure(
+            pair_up([tmp_path / f"{crf}.mp4"], truth), choose(["psnr", "ssim"], True), MetricContext()
+        ).scores
         ladder.append((scores["psnr"].value, scores["ssim"].value))
     for column in zip(*ladder):
         assert list(column) == sorted(column, reverse=True) and column[0] > column[-1]
@@ -116,7 +118,7 @@ def test_the_sets_figure_is_the_mean_of_its_clips(coded, truth, tmp_path):
     for name, output in (("a", coded), ("b", truth)):
         shutil.copy(output, tmp_path / "out" / f"{name}{output.suffix}")
         shutil.copy(truth, tmp_path / "ref" / f"{name}.mkv")
-    result = measure(pair_up([tmp_path / "out"], tmp_path / "ref"), choose(["psnr"], True), Kit())
+    result = measure(pair_up([tmp_path / "out"], tmp_path / "ref"), choose(["psnr"], True), MetricContext())
     values = [entry.scores["psnr"].value for entry in result.clips]
     assert values[1] == 100 and result.scores["psnr"].value == pytest.approx(np.mean(values))
 
@@ -126,7 +128,7 @@ def test_clips_that_do_not_fit_are_refused(coded, truth, tmp_path):
     run_ffmpeg("-i", truth, "-vf", "scale=88:72", "-c:v", "ffv1", tmp_path / "small.mkv")
     for name, words in (("short", "40 frames, but .*short.mkv has 30"), ("small", "176x144, but .*small.mkv is 88x72")):
         with pytest.raises(InvalidOption, match=words):
-            measure(pair_up([coded], tmp_path / f"{name}.mkv"), choose(["psnr"], True), Kit())
+            measure(pair_up([coded], tmp_path / f"{name}.mkv"), choose(["psnr"], True), MetricContext())
 
 
 def test_names_are_checked():
@@ -138,33 +140,33 @@ def test_names_are_checked():
 
 
 def a_metric(name: str, make) -> Metric:
-    return Metric(name, name, "higher", "none", "for this test", make)
+    return Metric(name, name, True, "none", "for this test", make)
 
 
 def test_what_is_missing_or_fails_leaves_the_rest_alone(coded, truth, tmp_path):
     lost = WeightFile("lost.pth", "https://example.org/lost.pth", "MIT")
 
     class Fails:
-        def add(self, chunk):
+        def update(self, chunk):
             if chunk.first:
                 raise MissingWeights("gone")
             return [1.0] * len(chunk)
 
-        def finish(self):
+        def compute(self):
             raise AssertionError("a meter that failed is asked no more")
 
     class Silent:
-        def add(self, chunk):
+        def update(self, chunk):
             return []
 
-        def finish(self):
-            return Outcome(math.nan, ("too short",))
+        def compute(self):
+            return ClipResult(math.nan, ("too short",))
 
     metrics = [
-        a_metric("lacks", lambda kit, facts: kit.path(lost)), a_metric("fails", lambda kit, facts: Fails()),
-        a_metric("silent", lambda kit, facts: Silent()), METRICS["psnr"],
+        a_metric("lacks", lambda context, facts: context.path(lost)), a_metric("fails", lambda context, facts: Fails()),
+        a_metric("silent", lambda context, facts: Silent()), METRICS["psnr"],
     ]  # fmt: skip
-    scores = measure(pair_up([coded], truth), metrics, Kit(folders=[tmp_path])).scores
+    scores = measure(pair_up([coded], truth), metrics, MetricContext(folders=[tmp_path])).scores
     assert scores["lacks"].value is None
     for word in ("lost.pth", str(tmp_path), "https://example.org/lost.pth", "MIT"):
         assert word in scores["lacks"].reason
@@ -175,10 +177,10 @@ def test_what_is_missing_or_fails_leaves_the_rest_alone(coded, truth, tmp_path):
 
 def test_frames_without_a_figure_are_left_out_and_told():
     meter = FrameMeter(lambda chunk: chunk)
-    meter.add([1.0, math.nan, 3.0])
-    meter.add([math.nan])
-    assert meter.finish() == Outcome(2.0, ("no face was found in 2 frames",))
-    assert math.isnan(FrameMeter(lambda chunk: chunk).finish().value)
+    meter.update([1.0, math.nan, 3.0])
+    meter.update([math.nan])
+    assert meter.compute() == ClipResult(2.0, ("no face was found in 2 frames",))
+    assert math.isnan(FrameMeter(lambda chunk: chunk).compute().value)
 
 
 def test_weights_are_found_where_a_user_puts_them(tmp_path, monkeypatch):
@@ -224,6 +226,6 @@ def test_a_long_film_in_one_pass_takes_no_more_memory_than_a_short_one(truth, tm
 
 
 def test_facts_are_counted_not_believed(truth):
-    result = measure(pair_up([truth], truth), choose(["psnr"], True), Kit())
+    result = measure(pair_up([truth], truth), choose(["psnr"], True), MetricContext())
     facts = result.clips[0].facts
     assert isinstance(facts, ClipFacts) and (facts.frames, facts.width, facts.height) == (40, 176, 144)

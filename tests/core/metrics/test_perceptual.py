@@ -86,8 +86,8 @@ def test_equal_pictures_have_no_distance_and_finite_gradients(name, pictures):
 @pytest.mark.parametrize("name", ["lpips-vgg", "dists"])
 def test_gradients_equal_finite_differences(name):
     net = perceptual_weights.load(name).double()
-    chance = torch.Generator().manual_seed(3)
-    first, second = torch.rand(2, 1, 3, 32, 32, dtype=torch.double, generator=chance).unbind(0)
+    rng = torch.Generator().manual_seed(3)
+    first, second = torch.rand(2, 1, 3, 32, 32, dtype=torch.double, generator=rng).unbind(0)
     first.requires_grad_()
     net(first, second).sum().backward()
     for place in ((0, 0, 3, 4), (0, 1, 17, 30), (0, 2, 31, 0)):

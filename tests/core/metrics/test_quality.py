@@ -26,7 +26,7 @@ from vividface_core.errors import UnsupportedCheckpoint
 from vividface_core.io.tensors import read_tensors, write_tensors
 from vividface_core.metrics import quality
 from vividface_core.metrics.measure import measure
-from vividface_core.metrics.metric import Kit
+from vividface_core.metrics.metric import MetricContext
 from vividface_core.metrics.networks import clipiqa
 from vividface_core.metrics.networks.musiq import Musiq, load_musiq
 from vividface_core.metrics.networks.niqe import load_niqe, luma
@@ -63,7 +63,7 @@ def face() -> torch.Tensor:
 def scores(output: Path, reference: Path | None, names, folder: Path) -> dict:
     """Of one clip, in a run as a user starts it."""
     metrics = [METRICS[name] for name in names]
-    return measure(pair_up([output], reference), metrics, Kit(folders=[folder])).clips[0].scores
+    return measure(pair_up([output], reference), metrics, MetricContext(folders=[folder])).clips[0].scores
 
 
 def test_figures_equal_those_of_the_authors_programs(weights, tmp_path):

@@ -19,7 +19,7 @@ from tests.measured import Page, coded, lossless, pixels
 from vividface_core.errors import UnwritableVideo
 from vividface_core.metrics import report
 from vividface_core.metrics.measure import ClipScores, Measurement, Score, measure, measure_clip
-from vividface_core.metrics.metric import ClipFacts, Kit, Metric
+from vividface_core.metrics.metric import ClipFacts, Metric, MetricContext
 from vividface_core.metrics.pairs import Pair, pair_up
 from vividface_core.metrics.registry import METRICS
 from vividface_core.metrics.reports import charts, html
@@ -33,7 +33,9 @@ from vividface_core.video.source import ClipFrames, VideoFrames
 NAMES = ("plain", """a <b>&'"|*_""")
 FRAMES = 20
 FILE = WeightFile("absent-network.pth", "https://example.org/absent-network.pth", "MIT", "0123", 12_345_678)
-ABSENT = Metric("absent", "Absent <i>", "higher", "none", "Needs & weights.", lambda kit, clip: kit.path(FILE), (FILE,))
+ABSENT = Metric(
+    "absent", "Absent <i>", True, "none", "Needs & weights.", lambda context, clip: context.path(FILE), (FILE,)
+)
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +54,9 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def measured(folder):
     """Both clips, by two metrics that are there and one that lacks its weights; with the pictures."""
-    metrics, gallery = [METRICS["psnr"], METRICS["ssim"], ABSENT], html.Gallery(2)
+    metrics, gallery = [METRICS["psnr"], METRICS["ssim"], ABSENT], html.ReportCollector(2)
     pairs = pair_up([folder / "output"], folder / "truth", folder / "input")
-    return measure(pairs, metrics, Kit(folders=[folder / "weights"]), witnesses=gallery.witnesses), gallery
+    return measure(pairs, metrics, MetricContext(folders=[folder / "weights"]), observers=gallery.observers), gallery
 
 
 def skimage_scores(folder, name):
@@ -131,7 +133,7 @@ def test_markdown_is_a_table_with_arrows_and_protocols(measured):
 
 
 def test_tables_multiply_as_papers_do():
-    metric = Metric("tiny", "Tiny", "lower", "none", "P.", lambda kit, clip: None, times=1000, digits=1)
+    metric = Metric("tiny", "Tiny", False, "none", "P.", lambda context, clip: None, display_scale=1000, digits=1)
     facts, scores = ClipFacts("c", 2, 8, 8, 24.0, False), {"tiny": Score(0.00312, "", (), [0.003, 0.00324])}
     measurement = Measurement([metric], [ClipScores(facts, Pair("c", "c.mp4"), scores)], scores)
     assert "| clip | Tiny ×1000 ↓ |\n|---|---:|\n| c | 3.1 |" in report.as_markdown(measurement)
@@ -206,8 +208,8 @@ def test_names_are_text_and_nothing_else(page):
 
 
 def test_a_title_is_text_too(folder):
-    gallery, pairs = html.Gallery(1), pair_up([folder / "output" / f"{NAMES[1]}.mkv"])
-    page = Page(html.page(measure(pairs, [ABSENT], Kit(), witnesses=gallery.witnesses), gallery))
+    gallery, pairs = html.ReportCollector(1), pair_up([folder / "output" / f"{NAMES[1]}.mkv"])
+    page = Page(html.page(measure(pairs, [ABSENT], MetricContext(), observers=gallery.observers), gallery))
     assert not page.open and page.text.count(NAMES[1]) == 3, "title, heading and path"
 
 
@@ -248,39 +250,41 @@ def test_slices_in_the_page_are_the_lines_of_the_frames(folder, measured, page):
 
 
 def test_a_page_without_a_truth(folder):
-    metric = Metric("bright", "Brightness", "higher", "none", "Mean.", lambda kit, clip: Brightness())
-    gallery = html.Gallery(1)
-    measurement = measure(pair_up([folder / "output" / "plain.mkv"]), [metric], Kit(), witnesses=gallery.witnesses)
+    metric = Metric("bright", "Brightness", True, "none", "Mean.", lambda context, clip: Brightness())
+    gallery = html.ReportCollector(1)
+    measurement = measure(
+        pair_up([folder / "output" / "plain.mkv"]), [metric], MetricContext(), observers=gallery.observers
+    )
     page = Page(html.page(measurement, gallery))
     assert not page.open and not page.all("span", kind="truth") and page.all("span", kind="output")
     assert gallery.worst.clips[0].judge == "bright" and "without a truth" in page.text
     one = pair_up([folder / "output" / "plain.mkv"])
-    gallery = html.Gallery(1)
-    page = Page(html.page(measure(one, [ABSENT], Kit(), witnesses=gallery.witnesses), gallery))
+    gallery = html.ReportCollector(1)
+    page = Page(html.page(measure(one, [ABSENT], MetricContext(), observers=gallery.observers), gallery))
     assert not page.open and not page.all("figure", kind="moment") and "not measured" in page.text
 
 
 class Brightness:
     """A metric of the simplest kind."""
 
-    def add(self, chunk):
+    def update(self, chunk):
         return chunk.output.mean((1, 2, 3)).tolist()
 
-    def finish(self):
-        from vividface_core.metrics.metric import Outcome
+    def compute(self):
+        from vividface_core.metrics.metric import ClipResult
 
-        return Outcome(0.5)
+        return ClipResult(0.5)
 
 
 def test_a_single_frame_has_a_page(folder, tmp_path):
     run_ffmpeg("-i", folder / "truth" / "plain.mkv", "-frames:v", 1, tmp_path / "one.png")
-    gallery = html.Gallery(1)
+    gallery = html.ReportCollector(1)
     pairs = pair_up([tmp_path / "one.png"], tmp_path / "one.png")
-    page = Page(html.page(measure(pairs, [METRICS["psnr"]], Kit(), witnesses=gallery.witnesses), gallery))
+    page = Page(html.page(measure(pairs, [METRICS["psnr"]], MetricContext(), observers=gallery.observers), gallery))
     assert [path["d"] for path in page.all("path")] == ["M0 100Z"] and not page.open
 
 
-# Witnesses
+# Observers
 
 
 def frames_of(name, start, count):
@@ -296,7 +300,9 @@ def speaker():
 
 def seen(witness, output, reference=None, metrics=("psnr",)):
     sources = {"output": ClipFrames(output)} | ({} if reference is None else {"reference": ClipFrames(reference)})
-    facts, scores, _ = measure_clip("c", sources, [METRICS[name] for name in metrics], Kit(), witnesses=[witness])
+    facts, scores, _ = measure_clip(
+        "c", sources, [METRICS[name] for name in metrics], MetricContext(), observers=[witness]
+    )
     return witness.clips[-1], scores
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from tests.assets import clip
 from vividface_core.errors import UnsupportedCheckpoint
 from vividface_core.metrics.measure import measure
-from vividface_core.metrics.metric import Chunk, ClipFacts, Kit
+from vividface_core.metrics.metric import Chunk, ClipFacts, MetricContext
 from vividface_core.metrics.networks import flow
 from vividface_core.metrics.networks.flow import DisFlow, RaftFlow, load_raft
 from vividface_core.metrics.pairs import pair_up
@@ -52,8 +52,12 @@ def as_pictures(folder: Path, frames: Tensor) -> Path:
     return folder
 
 
-def measured(names: list[str], output: Path, reference: Path | None = None, kit: Kit | None = None):
-    return measure(pair_up([output], reference), [METRICS[name] for name in names], kit or Kit()).clips[0].scores
+def measured(names: list[str], output: Path, reference: Path | None = None, context: MetricContext | None = None):
+    return (
+        measure(pair_up([output], reference), [METRICS[name] for name in names], context or MetricContext())
+        .clips[0]
+        .scores
+    )
 
 
 def moved(frame: Tensor, field) -> tuple[Tensor, Tensor]:
@@ -123,9 +127,9 @@ def test_a_clip_of_exact_translation_has_no_warping_error(tmp_path):
 
 def test_a_pair_without_a_common_pixel_has_no_figure():
     meter = PairMeter(lambda frames: warping_error(frames, lambda a, _: torch.full_like(a[:, :2], 9.0), within=True))
-    assert np.isnan(meter.add(Chunk(0, torch.rand(3, 3, 32, 32), None, faces=None))).all()
-    outcome = meter.finish()
-    assert math.isnan(outcome.value) and outcome.notes == ("no pixel is seen in both frames of 2 of 2 pairs",)
+    assert np.isnan(meter.update(Chunk(0, torch.rand(3, 3, 32, 32), None, faces=None))).all()
+    result = meter.compute()
+    assert math.isnan(result.value) and result.notes == ("no pixel is seen in both frames of 2 of 2 pairs",)
 
 
 def test_temporal_equals_its_formula_over_chunks(tmp_path):
@@ -212,7 +216,9 @@ def warping_error_by_numpy(first: np.ndarray, second: np.ndarray, there: np.ndar
 
 def test_ewarp_is_the_published_script_with_torchvisions_raft(raft_file, tmp_path):
     frames = real("franck", 3, (264, 280))
-    score = measured(["ewarp"], as_pictures(tmp_path / "clip", frames), kit=Kit(folders=[raft_file.parent]))["ewarp"]
+    score = measured(
+        ["ewarp"], as_pictures(tmp_path / "clip", frames), context=MetricContext(folders=[raft_file.parent])
+    )["ewarp"]
     small = frames.view(3, 3, 132, 2, 140, 2).mean((3, 5))
     wanted = []
     for first, second in pairwise(small):
@@ -223,8 +229,8 @@ def test_ewarp_is_the_published_script_with_torchvisions_raft(raft_file, tmp_pat
 
 def test_flow_score_is_the_length_of_torchvisions_raft(raft_file, tmp_path):
     frames = real("carphone", 3, (132, 140))
-    kit = Kit(folders=[raft_file.parent])
-    score = measured(["flow-score"], as_pictures(tmp_path / "clip", frames), kit=kit)["flow-score"]
+    context = MetricContext(folders=[raft_file.parent])
+    score = measured(["flow-score"], as_pictures(tmp_path / "clip", frames), context=context)["flow-score"]
     wanted = [np.linalg.norm(padded_flow(raft_file, a, b, 1.0), axis=0).mean() for a, b in pairwise(frames)]
     assert np.allclose(score.frames[1:], wanted, rtol=1e-4)
     assert score.value == pytest.approx(np.mean(wanted), rel=1e-4)
@@ -253,14 +259,14 @@ def test_what_cannot_be_measured_says_why_and_the_rest_goes_on(raft_file, tmp_pa
     scores = measured(names, path)
     assert [scores[name].value is None for name in names] == [True, True, False, False]
     assert flow.RAFT.address in scores["ewarp"].reason
-    scores = measured(names, path, kit=Kit(folders=[raft_file.parent]))
+    scores = measured(names, path, context=MetricContext(folders=[raft_file.parent]))
     assert scores["ewarp"].reason == "it needs sides of 256 pixels or more, and clip is 176×144"
     assert scores["flow-score"].value is not None
     monkeypatch.setitem(sys.modules, "cv2", None)
     scores = measured(names[2:], path)
     assert all("pip install opencv-python" in score.reason for score in scores.values())
     monkeypatch.setitem(sys.modules, "torchvision.models.optical_flow", None)
-    scores = measured(["flow-score"], path, kit=Kit(folders=[raft_file.parent]))
+    scores = measured(["flow-score"], path, context=MetricContext(folders=[raft_file.parent]))
     assert "torchvision" in scores["flow-score"].reason
 
 
@@ -274,4 +280,4 @@ def test_sides_of_the_smallest_frame(tmp_path):
         frames = real("carphone", 3, (side, side))
         assert measured([name], as_pictures(tmp_path / name, frames))[name].value >= 0
         with pytest.raises(Exception, match="pixels or more"):
-            METRICS[name].make(Kit(), ClipFacts("x", 3, side - 1, 400, 25.0, False))
+            METRICS[name].make(MetricContext(), ClipFacts("x", 3, side - 1, 400, 25.0, False))

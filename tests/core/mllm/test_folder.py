@@ -91,7 +91,7 @@ def test_what_was_stopped_goes_on_where_it_was(videos, remote, tmp_path, monkeyp
     class Stop(Exception):
         pass
 
-    def listen():
+    def on_poll():
         if len(remote.seen()) == 2:
             began.append(time.monotonic())
             raise Stop
@@ -99,7 +99,7 @@ def test_what_was_stopped_goes_on_where_it_was(videos, remote, tmp_path, monkeyp
     began: list[float] = []
     remote.script("ok=35", "slow=3", "500", "500")
     with pytest.raises(Stop):
-        score_folder(judge(), clips, tmp_path / "out", listen=listen)
+        score_folder(judge(), clips, tmp_path / "out", on_poll=on_poll)
     assert time.monotonic() - began[0] < 2.5
     assert [line["name"] for line in lines(tmp_path / "out")] == ["a2.mkv"]
     told = json.loads((tmp_path / "out" / "scores.json").read_text())
@@ -121,7 +121,7 @@ def test_a_refused_key_ends_it_at_once(videos, remote, tmp_path):
     remote.script()
     judge = make_judge([f"openai:{remote.address}"], JudgeOptions(sampling=SMALL, model="judge"))[0]
     with pytest.raises(Exception, match="HTTP 401"):
-        score_folder(judge, videos_in(videos), tmp_path / "out", listen=lambda: None)
+        score_folder(judge, videos_in(videos), tmp_path / "out", on_poll=lambda: None)
     assert len(remote.seen()) == 1 and not lines(tmp_path / "out")
 
 

@@ -414,7 +414,7 @@ def test_pace_and_number_of_requests(remote, face):
 
 
 def test_a_servers_pause_holds_for_all_threads():
-    pace = limits.Pace(at_once=3)
+    pace = limits.RateLimiter(at_once=3)
     began = time.monotonic()
     pace.hold(0.3)
     with pace.turn(), pace.turn():

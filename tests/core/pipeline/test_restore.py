@@ -19,7 +19,7 @@ import torch
 
 from tests.assets import clip, run_ffmpeg, two_people_and_a_cut
 from tests.core.video.test_files import turn
-from vividface_core.pipeline.restore import Listener, RestoreOptions, restore_video
+from vividface_core.pipeline.restore import Callbacks, RestoreOptions, restore_video
 from vividface_core.video.reader import VideoReader
 from vividface_core.weights import load_restorer
 
@@ -58,11 +58,11 @@ def restored(short_video, restorer, tmp_path_factory):
     output = tmp_path_factory.mktemp("out") / "out.mkv"
     plans = []
 
-    class Keep(Listener):
+    class Keep(Callbacks):
         def plan(self, plan):
             plans.append(plan)
 
-    result = restore_video(short_video, output, restorer, RestoreOptions(preset="ffv1", **FAST), listener=Keep())
+    result = restore_video(short_video, output, restorer, RestoreOptions(preset="ffv1", **FAST), callbacks=Keep())
     return result, plans[0]
 
 

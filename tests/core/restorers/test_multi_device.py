@@ -17,14 +17,14 @@ from tests.assets import clip, run_ffmpeg
 from tests.tiny import dies, save_tiny_checkpoint
 from vividface_core.errors import DeviceLost, InvalidOption, MissingWeights, OutOfMemory
 from vividface_core.pipeline.restore import RestoreOptions, restore_frames
-from vividface_core.restorers.base import Restorer, memory_told
+from vividface_core.restorers.base import Restorer, translate_oom
 from vividface_core.restorers.multi_device.pool import DevicePool
-from vividface_core.restorers.oom_fallback import CarefulRestorer
+from vividface_core.restorers.oom_fallback import OomFallbackRestorer
 from vividface_core.restorers.windows import CrossFade, plan_windows
 from vividface_core.runtime.devices import pick_devices
-from vividface_core.runtime.memory import choose_window, economise
+from vividface_core.runtime.memory import choose_window, reduce_memory
 from vividface_core.video.source import VideoFrames
-from vividface_core.wan.optimizations.offload import lent
+from vividface_core.wan.optimizations.offload import onload
 from vividface_core.weights import load_restorer
 
 CPU = torch.device("cpu")
@@ -58,7 +58,7 @@ def pool(load):
 def test_two_processes_give_what_one_gives(pool, load, frames, alone):
     single = load(device=CPU)
     assert (pool.name, pool.native_size, pool.size_multiple) == (single.name, 64, single.size_multiple)
-    assert pool.memory_for(17, 64, 64) == single.memory_for(17, 64, 64) and pool.weights == single.weights > 0
+    assert pool.memory_for(17, 64, 64) == single.memory_for(17, 64, 64) and pool.weight_bytes == single.weight_bytes > 0
     both, result = restore_frames(frames, pool, WHOLE)
     assert (both - alone).abs().max() < 1e-5 and not pool.told
     assert (alone - frames).abs().mean() > 0.01
@@ -120,12 +120,12 @@ class Small(Restorer):
 
     def restore(self, clip, *, mask=None, strength=1.0, progress=None):
         self.seen.append(len(clip))
-        with memory_told(clip, CPU):
+        with translate_oom(clip, CPU):
             if len(clip) > self.most:
                 raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
         return clip + 0.1
 
-    def economise(self):
+    def reduce_memory(self):
         if not self.remedies:
             return ""
         self.remedies -= 1
@@ -144,7 +144,7 @@ class Small(Restorer):
 
 def test_a_clip_that_does_not_fit_goes_in_shorter_windows(frames):
     told, small = [], Small(10)
-    careful = CarefulRestorer(small, told.append)
+    careful = OomFallbackRestorer(small, told.append)
     clip = frames[:33]
     torch.testing.assert_close(careful.restore(clip), clip + 0.1)
     assert small.seen[:4] == [33, 21, 13, 9] and set(small.seen[3:]) == {9}
@@ -157,12 +157,12 @@ def test_a_clip_that_does_not_fit_goes_in_shorter_windows(frames):
 
 def test_what_changes_nothing_comes_first(frames):
     told, small = [], Small(10, remedies=1)
-    CarefulRestorer(small, told.append).restore(frames[:17])
+    OomFallbackRestorer(small, told.append).restore(frames[:17])
     assert small.seen == [17, 17] and "tiles" in told[0] and "same pictures" in told[0]
     with pytest.raises(OutOfMemory, match="1 frames of 64×64"):
-        CarefulRestorer(Small(0), told.append).restore(frames[:5])
+        OomFallbackRestorer(Small(0), told.append).restore(frames[:5])
     with pytest.raises(RuntimeError, match="shapes"):
-        with memory_told(frames, CPU):
+        with translate_oom(frames, CPU):
             raise RuntimeError("shapes differ")
 
 
@@ -173,7 +173,7 @@ def test_windows_are_faded_into_one_another(frames):
             return clip * 0 + len(self.seen) / 10
 
     drifting = Drifting(9)
-    careful = CarefulRestorer(drifting, lambda text: None)
+    careful = OomFallbackRestorer(drifting, lambda text: None)
     careful.longest = 9
     got = careful.restore(frames[:16])[:, 0, 0, 0]
     fade = CrossFade(plan_windows(16, 9, 2))
@@ -184,11 +184,11 @@ def test_windows_are_faded_into_one_another(frames):
 def test_tiles_come_before_shorter_windows(load):
     restorer = load(device=CPU)
     whole = restorer.memory_for(17, 512, 512)
-    assert economise(restorer, 17, (512, 512), whole) == "" and restorer.tile is None
-    assert "tiles of 256" in economise(restorer, 17, (512, 512), whole - 1)
+    assert reduce_memory(restorer, 17, (512, 512), whole) == "" and restorer.tile is None
+    assert "tiles of 256" in reduce_memory(restorer, 17, (512, 512), whole - 1)
     assert restorer.tile == 256 and restorer.memory_for(17, 512, 512) < whole
-    assert "128" in economise(restorer, 17, (512, 512), 1)
-    restorer.relax()
+    assert "128" in reduce_memory(restorer, 17, (512, 512), 1)
+    restorer.restore_defaults()
     assert restorer.tile is None
 
 
@@ -196,7 +196,7 @@ def test_weights_wait_at_home_and_are_lent(load, frames):
     """On a device that holds no contents: what is lent goes there and nothing of it is left."""
     module, meta = load(device=CPU).modules["decoder"], torch.device("meta")
     before = {name: tensor.data_ptr() for name, tensor in module.state_dict().items()}
-    with pytest.raises(KeyError), lent(module, meta):
+    with pytest.raises(KeyError), onload(module, meta):
         assert {tensor.device for tensor in module.state_dict().values()} == {meta}
         raise KeyError("stop")
     assert before == {name: tensor.data_ptr() for name, tensor in module.state_dict().items()}
@@ -239,7 +239,7 @@ restorer.restore(torch.rand(1, 3, 256, 256))  # libraries take what they need be
 torch.manual_seed(0)
 clip = torch.rand(49, 3, 256, 256)
 options = RestoreOptions(whole_frame=True, size=256, window=49, overlap=0)
-restored, _ = restore_frames(clip, restorer, options, listener=Told())
+restored, _ = restore_frames(clip, restorer, options, callbacks=Told())
 print("DONE", len(restored), bool(torch.isfinite(restored).all()), float((restored - clip).abs().mean()))
 """
 

@@ -104,7 +104,7 @@ from vividface_core.cli.progress import peak_memory
 from vividface_core.weights import load_restorer
 restorer = load_restorer("vividface-nano")
 restorer.restore(torch.rand(1, 3, 32, 32))
-weights = restorer.weights
+weights = restorer.weight_bytes
 before = peak_memory()
 restorer.restore(torch.rand({frames}, 3, {size}, {size}))
 print(peak_memory() - before, restorer.memory_for({frames}, {size}, {size}) - weights)

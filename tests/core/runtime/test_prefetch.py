@@ -8,7 +8,7 @@ from contextlib import closing
 
 import pytest
 
-from vividface_core.runtime.prefetch import ahead, behind
+from vividface_core.runtime.prefetch import background_writer, prefetch
 
 
 def one(item: object) -> int:
@@ -23,7 +23,7 @@ def test_items_come_in_order_from_another_thread():
             threads.add(threading.current_thread())
             yield number
 
-    assert list(ahead(source(), one, room=7)) == list(range(1000))
+    assert list(prefetch(source(), one, max_bytes=7)) == list(range(1000))
     assert len(threads) == 1 and threading.current_thread() not in threads
 
 
@@ -35,7 +35,7 @@ def test_reading_goes_on_while_the_work_lasts_but_no_further_than_there_is_room(
             read.append(number)
             yield number
 
-    with closing(ahead(source(), lambda number: 10, room=50)) as items:
+    with closing(prefetch(source(), lambda number: 10, max_bytes=50)) as items:
         assert next(items) == 0
         deadline = time.monotonic() + 10
         while len(read) < 7 and time.monotonic() < deadline:
@@ -47,14 +47,16 @@ def test_reading_goes_on_while_the_work_lasts_but_no_further_than_there_is_room(
 
 def test_no_more_items_wait_than_allowed_however_small():
     read = []
-    with closing(ahead((read.append(number) or number for number in range(100)), lambda number: 0, most=4)) as items:
+    with closing(
+        prefetch((read.append(number) or number for number in range(100)), lambda number: 0, max_items=4)
+    ) as items:
         next(items)
         time.sleep(0.3)
         assert 2 <= len(read) <= 6
 
 
 def test_an_item_larger_than_the_room_passes():
-    assert list(ahead(iter([1, 2, 3]), lambda item: 1000, room=1)) == [1, 2, 3]
+    assert list(prefetch(iter([1, 2, 3]), lambda item: 1000, max_bytes=1)) == [1, 2, 3]
 
 
 def test_an_error_while_reading_comes_in_its_place():
@@ -65,7 +67,7 @@ def test_an_error_while_reading_comes_in_its_place():
 
     got = []
     with pytest.raises(OSError, match="the disk is gone"):
-        for item in ahead(source(), one):
+        for item in prefetch(source(), one):
             got.append(item)
     assert got == [1, 2]
 
@@ -81,7 +83,7 @@ def test_a_reader_that_nobody_needs_any_more_closes_its_file():
             closed.append(threading.current_thread().name)
 
     before = threading.active_count()
-    with closing(ahead(source(), one, room=3)) as items:
+    with closing(prefetch(source(), one, max_bytes=3)) as items:
         next(items)
     assert closed == ["ahead"] and threading.active_count() == before
 
@@ -93,7 +95,7 @@ def test_everything_is_written_before_the_end():
         time.sleep(0.002)
         written.append(number)
 
-    with behind(write, one, room=5) as put:
+    with background_writer(write, one, max_bytes=5) as put:
         for number in range(50):
             put(number)
     assert written == list(range(50))
@@ -111,8 +113,8 @@ def test_reading_working_and_writing_go_on_side_by_side():
         if number == 0:
             met.append(worked.wait(20) and read.wait(20))
 
-    with behind(write, one) as put:
-        for number in ahead(source(), one):
+    with background_writer(write, one) as put:
+        for number in prefetch(source(), one):
             if number == 1:
                 worked.set()
             put(number)
@@ -124,10 +126,10 @@ def test_an_error_while_writing_reaches_who_writes():
         if number == 3:
             raise OSError("the disk is full")
 
-    with pytest.raises(OSError, match="the disk is full"), behind(write, one, room=1) as put:
+    with pytest.raises(OSError, match="the disk is full"), background_writer(write, one, max_bytes=1) as put:
         for number in range(100):
             put(number)
-    with pytest.raises(OSError, match="the disk is full"), behind(write, one) as put:
+    with pytest.raises(OSError, match="the disk is full"), background_writer(write, one) as put:
         put(3)  # noticed only at the end
 
 
@@ -138,7 +140,7 @@ def test_an_error_of_the_work_drops_what_waits_and_leaves_no_writer_behind():
         time.sleep(0.05)
         written.append(number)
 
-    with pytest.raises(KeyboardInterrupt), behind(write, one, room=50) as put:
+    with pytest.raises(KeyboardInterrupt), background_writer(write, one, max_bytes=50) as put:
         for number in range(50):
             put(number)
         raise KeyboardInterrupt

@@ -67,9 +67,9 @@ def test_asyncio_may_end_its_tasks_in_order():
             seen.append("cancelled")
             raise
 
-    with signals.remembered():
+    with signals.sigint_flag():
         ours = signal.getsignal(signal.SIGINT)
-        with pytest.raises(KeyboardInterrupt), signals.by_asyncio():
+        with pytest.raises(KeyboardInterrupt), signals.restore_sigint_for_asyncio():
             asyncio.run(work())
         assert signal.getsignal(signal.SIGINT) is ours
     assert seen == ["cancelled"]
@@ -78,7 +78,7 @@ def test_asyncio_may_end_its_tasks_in_order():
 @pytest.mark.parametrize("other", [signal.SIG_IGN, lambda number, frame: None])
 def test_a_handler_of_somebody_else_stays(other):
     signal.signal(signal.SIGINT, other)
-    with signals.remembered() as pressed, signals.by_asyncio():
+    with signals.sigint_flag() as pressed, signals.restore_sigint_for_asyncio():
         press()
     assert not pressed()
     assert signal.getsignal(signal.SIGINT) == other
@@ -88,7 +88,7 @@ def test_other_threads_change_nothing():
     found = []
 
     def work():
-        with signals.remembered():
+        with signals.sigint_flag():
             found.append(signal.getsignal(signal.SIGINT))
 
     thread = threading.Thread(target=work)

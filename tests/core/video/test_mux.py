@@ -16,13 +16,13 @@ from tests.assets import clip
 from tests.assets import ffmpeg as ffmpeg_program
 from tests.core.video.test_files import cut, facts, ffmpeg, turn
 from vividface_core.errors import InvalidOption, UnwritableVideo
-from vividface_core.video.mux import AssembleReport, assemble, check_output
+from vividface_core.video.mux import MuxReport, check_output, mux
 from vividface_core.video.pixel_formats import planes
 from vividface_core.video.reader import VideoReader, probe
 from vividface_core.video.writer import VideoWriter, part_suffix
 
 
-def restore(source: Path, output: Path, preset: str, cuts: tuple[int, ...] = (9, 20)) -> AssembleReport:
+def restore(source: Path, output: Path, preset: str, cuts: tuple[int, ...] = (9, 20)) -> MuxReport:
     """Like a run of three shots: a rectangle of every frame is changed, the parts are joined."""
     info, parts = probe(source), []
     bounds = [0, *cuts, None]
@@ -34,7 +34,7 @@ def restore(source: Path, output: Path, preset: str, cuts: tuple[int, ...] = (9,
                 changed = torch.zeros(rgb.shape[1:], dtype=torch.bool)
                 changed[31:90, 41:100] = True
                 writer.write(frame.with_rgb(1 - rgb, changed))
-    report = assemble(parts, info, output, preset)
+    report = mux(parts, info, output, preset)
     for part in parts:
         part.unlink()
     return report
@@ -218,7 +218,7 @@ def test_one_picture_in_one_picture_out(tmp_path: Path, suffix: str, allowed: fl
     with VideoWriter(part, info, "png") as writer:
         for frame in VideoReader(source):
             writer.write(frame)
-    assemble([part], info, output, "png")
+    mux([part], info, output, "png")
     (result,) = VideoReader(output)
     assert (result.rgb() - frame.rgb()).abs().max() * 255 <= allowed
     assert f"Video: {({'.png': 'png', '.jpg': 'mjpeg'})[suffix]}" in facts(output)
@@ -231,11 +231,11 @@ def test_refusals(tmp_path: Path, spoken: Path) -> None:
     with pytest.raises(InvalidOption, match="is one picture, but the input is a video"):
         check_output(tmp_path / "a.png", "png", info)
     with pytest.raises(UnwritableVideo, match="does not exist"):
-        assemble([], info, tmp_path / "none" / "a.mp4", "h264")
+        mux([], info, tmp_path / "none" / "a.mp4", "h264")
     with pytest.raises(UnwritableVideo, match="no part to join"):
-        assemble([], info, tmp_path / "a.mp4", "h264")
+        mux([], info, tmp_path / "a.mp4", "h264")
     with pytest.raises(UnwritableVideo, match="VideoWriter's making"):
-        assemble([spoken], info, tmp_path / "a.mp4", "h264")
+        mux([spoken], info, tmp_path / "a.mp4", "h264")
     parts = []
     for number, preset in enumerate(("h264", "h265")):
         parts.append(tmp_path / f"{number}.nut")
@@ -243,9 +243,9 @@ def test_refusals(tmp_path: Path, spoken: Path) -> None:
             for frame in VideoReader(spoken, start_frame=5 * number, end_frame=5 * number + 5):
                 writer.write(frame)
     with pytest.raises(UnwritableVideo, match="other settings"):
-        assemble(parts, info, tmp_path / "a.mp4", "h264")
+        mux(parts, info, tmp_path / "a.mp4", "h264")
     with pytest.raises(UnwritableVideo, match="out of order"):
-        assemble([parts[0], parts[0]], info, tmp_path / "a.mp4", "h264")
+        mux([parts[0], parts[0]], info, tmp_path / "a.mp4", "h264")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0.nut", "1.nut"]
 
 
@@ -253,7 +253,7 @@ def test_an_existing_output_is_replaced_only_when_the_new_one_is_whole(tmp_path:
     output = tmp_path / "out.mp4"
     output.write_bytes(b"the old one")
     with pytest.raises(UnwritableVideo):
-        assemble([spoken], probe(spoken), output, "h264")
+        mux([spoken], probe(spoken), output, "h264")
     assert output.read_bytes() == b"the old one"
     restore(spoken, output, "h264")
     assert times(output) == times(spoken)

@@ -53,13 +53,13 @@ def test_seeking_does_not_decode_from_the_start(monkeypatch: pytest.MonkeyPatch)
     path = clip("franck")
     list(VideoReader(path, end_frame=1300))
     passes = []
-    original = decoding.Pass.__init__
+    original = decoding.DecodePass.__init__
 
     def noted(self, *args, **kwargs) -> None:
         original(self, *args, **kwargs)
         passes.append(self)
 
-    monkeypatch.setattr(decoding.Pass, "__init__", noted)
+    monkeypatch.setattr(decoding.DecodePass, "__init__", noted)
     assert next(iter(VideoReader(path, start_frame=1290))).index == 1290
     assert passes[-1].packets < 400  # its keyframes are at most 250 frames apart
 

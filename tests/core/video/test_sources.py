@@ -11,7 +11,7 @@ import torch
 from tests.assets import clip, run_ffmpeg
 from vividface_core.errors import InvalidOption, UnreadableVideo
 from vividface_core.faces.detect import load_detector
-from vividface_core.faces.masks import ShownWhere, face_masks
+from vividface_core.faces.masks import BlendMask, face_masks
 from vividface_core.faces.parse import load_parser
 from vividface_core.pipeline.analysis import find_faces, find_shots
 from vividface_core.pipeline.restore import RestoreOptions, restore_frames, restore_video
@@ -104,7 +104,7 @@ def test_a_mask_limits_what_shows(video):
     free, _ = restore_frames(frames, Darker())
     half = torch.zeros(1, *frames.shape[-2:])
     half[..., : frames.shape[-1] // 2] = 1
-    held, _ = restore_frames(frames, Darker(), mask=ShownWhere(half))
+    held, _ = restore_frames(frames, Darker(), mask=BlendMask(half))
     left, right = slice(0, frames.shape[-1] // 2), slice(frames.shape[-1] // 2, None)
     assert torch.equal(held[..., left], free[..., left])
     assert torch.equal(held[..., right], frames[..., right]) and not torch.equal(free[..., right], frames[..., right])
@@ -113,11 +113,11 @@ def test_a_mask_limits_what_shows(video):
 def test_masks_that_do_not_fit(video):
     frames = rgb(video)[:6]
     with pytest.raises(InvalidOption, match="4 masks for 6 frames"):
-        ShownWhere(torch.ones(4, 10, 10), 6)
+        BlendMask(torch.ones(4, 10, 10), 6)
     with pytest.raises(InvalidOption, match="4 masks"):
-        restore_frames(frames, Darker(), mask=ShownWhere(torch.ones(4, 10, 10)))
+        restore_frames(frames, Darker(), mask=BlendMask(torch.ones(4, 10, 10)))
     with pytest.raises(InvalidOption, match="frames, height, width"):
-        ShownWhere(torch.ones(4, 3, 10, 10))
+        BlendMask(torch.ones(4, 3, 10, 10))
 
 
 def test_given_tracks_are_used_and_cut_at_shots(video):

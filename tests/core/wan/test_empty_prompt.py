@@ -104,9 +104,9 @@ def test_encoders_that_cannot_be_used(encoder, tmp_path):
     state = original(encoder.state_dict())
     with pytest.raises(MissingWeights, match="nowhere"):
         compute_empty_prompt(tmp_path / "nowhere.pth")
-    quantised = {k: v.to(torch.float8_e4m3fn) if v.ndim == 2 else v for k, v in state.items()}
-    torch.save(quantised, tmp_path / "fp8.pth")
-    with pytest.raises(UnsupportedCheckpoint, match="quantised"):
+    quantized = {k: v.to(torch.float8_e4m3fn) if v.ndim == 2 else v for k, v in state.items()}
+    torch.save(quantized, tmp_path / "fp8.pth")
+    with pytest.raises(UnsupportedCheckpoint, match="quantized"):
         compute_empty_prompt(tmp_path / "fp8.pth")
     torch.save({key: value for key, value in state.items() if key != "blocks.1.ffn.fc2.weight"}, tmp_path / "part.pth")
     with pytest.raises(UnsupportedCheckpoint, match=r"blocks\.1\.ffn\.fc2"):

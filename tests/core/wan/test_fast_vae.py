@@ -131,7 +131,7 @@ def test_a_restorer_needs_less_step_by_step():
     vae, transformer = tiny_modules()
     restorer = OneStepRestorer(vae, transformer, EmptyPrompt(torch.ones(1, 16)), native_size=64)
     needs = [restorer.memory_for(33, 720, 1280)]
-    while way := restorer.economise():
+    while way := restorer.reduce_memory():
         assert "tiles" in way
         needs.append(restorer.memory_for(33, 720, 1280))
     assert len(needs) == 3 and needs == sorted(needs, reverse=True) and needs[-1] < 0.8 * needs[0]
@@ -140,14 +140,14 @@ def test_a_restorer_needs_less_step_by_step():
 @torch.inference_mode()
 def test_tiles_see_no_more_than_they_must():
     vae = wan21()
-    steps = stages.decoder_steps(vae.decoder)[1]
+    steps = stages.decoder_stages(vae.decoder)[1]
     # 100×100 cells of the latent, 800×800 pixels; the tile in their middle sees about 12 cells around its own.
-    region = stages.needed(steps, Region(400, 480, 400, 480), 100, 100)[0]
+    region = stages.required_regions(steps, Region(400, 480, 400, 480), 100, 100)[0]
     assert 50 - region.top <= 12 and region.bottom - 60 <= 12 and region.top > 0
-    whole = stages.needed(steps, Region(0, 800, 0, 800), 100, 100)[0]
+    whole = stages.required_regions(steps, Region(0, 800, 0, 800), 100, 100)[0]
     assert whole == Region(0, 100, 0, 100)
     # 200×200 cells of a quarter of the picture's size, and 16 pixels around them.
-    region = stages.needed(stages.encoder_steps(vae.encoder)[0], Region(80, 100, 80, 100), 800, 800)[0]
+    region = stages.required_regions(stages.encoder_stages(vae.encoder)[0], Region(80, 100, 80, 100), 800, 800)[0]
     assert 320 - region.top <= 16 and region.bottom - 400 <= 16
 
 
@@ -268,7 +268,7 @@ def test_winograd_is_the_convolution(outputs):
     want = F.conv3d(x.double().permute(3, 0, 1, 2)[None], weight.double(), bias.double(), padding=(0, 1, 1))
     want = want[0].permute(1, 2, 3, 0)
     out = torch.ones(outputs, 20, 13, 40)
-    padded, kernels = F.pad(x, (0, 0, 0, 0, 1, 1)), winograd.transformed(weight, outputs)
+    padded, kernels = F.pad(x, (0, 0, 0, 0, 1, 1)), winograd.transform_kernel(weight, outputs)
     winograd.convolve(padded, kernels, bias, out, add=True)
     assert (out - 1 - want).abs().max() < 2e-5
     winograd.convolve(padded, kernels, bias, out, add=False)

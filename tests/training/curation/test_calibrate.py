@@ -13,7 +13,7 @@ from scipy import stats
 
 from tests.curated import FACES, data_set
 from training.curation import human_labels
-from training.curation.human_labels import Overrule
+from training.curation.human_labels import HumanLabel
 from training.curation.manifest import write_manifest
 from vividface_core.cli.main import main
 from vividface_core.errors import InvalidOption
@@ -96,14 +96,14 @@ def test_scores_of_the_review_page_calibrate_a_curations_judge(curated, rows, tm
     # Scores as corrected by an earlier calibration, which must not be fitted again.
     write_manifest(out / "manifest.jsonl", [{**row, "final": 1.0} if row["judgement"] else row for row in rows])
     human = human_of({row["key"]: row["judgement"]["assessment"]["final"] for row in judged})
-    human_labels.write(out / "overrules.json", {key: Overrule("keep", score) for key, score in human.items()})
+    human_labels.write(out / "overrules.json", {key: HumanLabel("keep", score) for key, score in human.items()})
     assert main(["calibrate", str(out), "-o", str(tmp_path / "c.json")]) == 0
     stored = Calibration.read(tmp_path / "c.json")
     assert stored.judge == judged[0]["judge"] and stored.rows == len(judged) >= 6
     expected = stats.spearmanr([row["judgement"]["assessment"]["final"] for row in judged], list(human.values()))
     assert stored.before.spearman == pytest.approx(expected.statistic)
     assert f"{expected.statistic:.3f}" in capsys.readouterr().out
-    human_labels.write(out / "overrules.json", {judged[0]["key"]: Overrule("keep")})
+    human_labels.write(out / "overrules.json", {judged[0]["key"]: HumanLabel("keep")})
     assert main(["calibrate", str(out / "overrules.json"), "-o", str(tmp_path / "c.json")]) == 1
     assert "Nobody gave a clip a score" in capsys.readouterr().err
 

@@ -22,10 +22,10 @@ from training.curation.clip_files import write_clip
 from training.curation.dataset import DataSet, videos_below
 from training.curation.decisions import Findings, Policy, Video, rows_of
 from training.curation.duplicates import clip_hash
-from training.curation.human_labels import Overrule
+from training.curation.human_labels import HumanLabel
 from training.curation.manifest import kept_clips, read_manifest, write_manifest, write_parquet
-from training.curation.record_store import Store
-from training.curation.thresholds import Limits
+from training.curation.record_store import RecordStore
+from training.curation.thresholds import Thresholds
 from vividface_core.cli.main import main
 from vividface_core.errors import InvalidOption, UnwritableVideo
 from vividface_core.faces.crop import crop_clip
@@ -36,11 +36,11 @@ from vividface_core.video.reader import VideoReader, probe, read_frames
 
 def test_a_record_is_whole_whoever_writes_it(tmp_path):
     program = (
-        "import sys\nfrom training.curation.record_store import Store\nfor number in range(60):\n"
+        "import sys\nfrom training.curation.record_store import RecordStore\nfor number in range(60):\n"
         "    Store(sys.argv[1]).put('stage', 'same', {'writer': sys.argv[2], 'text': 'x' * 5000, 'number': number})"
     )
     writers = [subprocess.Popen([sys.executable, "-c", program, tmp_path, str(n)]) for n in range(2)]
-    seen, store = set(), Store(tmp_path)
+    seen, store = set(), RecordStore(tmp_path)
     while any(writer.poll() is None for writer in writers):
         record = store.get("stage", "same")
         assert record is None or len(record["text"]) == 5000
@@ -53,7 +53,7 @@ def test_a_record_is_whole_whoever_writes_it(tmp_path):
 @pytest.mark.parametrize("damage", [b"", b'{"a": 1', b"[1]", b"\xff\xfe", bytes(100)],
                          ids=["empty", "cut", "list", "binary", "zeros"])  # fmt: skip
 def test_a_damaged_record_counts_as_none(damage, tmp_path):
-    store = Store(tmp_path)
+    store = RecordStore(tmp_path)
     store.put("stage", "key", {"a": 1})
     assert store.get("stage", "key") == {"a": 1} and store.get("other", "key") is None
     (tmp_path / "stage" / "key.json").write_bytes(damage)
@@ -66,7 +66,7 @@ def test_a_damaged_record_counts_as_none(damage, tmp_path):
 
 
 def test_contents_are_read_again_only_where_something_changed(tmp_path, monkeypatch):
-    store, videos = Store(tmp_path / "work"), tmp_path / "videos"
+    store, videos = RecordStore(tmp_path / "work"), tmp_path / "videos"
     videos.mkdir()
     file = videos / "a.mp4"
     file.write_bytes(b"one")
@@ -220,7 +220,7 @@ def test_what_a_track_tells_is_not_looked_at(facts, stage, words):
 
 
 def test_poor_figures_and_faults_of_files():
-    policy = Policy(9, Limits())
+    policy = Policy(9, Thresholds())
     row = only(rows_of([video(candidate("k"))], found("k", sharpness=0.0001), policy))
     assert (row["state"], row["stage"], row["judgement"]) == ("dropped", "technical", None) and row["figures"]
     lost = only(rows_of([video(candidate("k"))], Findings(errors={"k": "frame 3 is gone"}), policy))
@@ -235,7 +235,7 @@ def test_videos_without_clips_have_a_row():
     rows = rows_of([broken, video()], Findings(), Policy(9))
     assert [(row["video"], row["state"], row["causes"]) for row in rows] == [
         ("a.mp4", "dropped", ["no face was found"]), ("b.mp4", "failed", ["b.mp4 is no video"])]  # fmt: skip
-    known = rows_of([broken], Findings(), Policy(9, overrules={"b-1": Overrule("drop")}))
+    known = rows_of([broken], Findings(), Policy(9, overrules={"b-1": HumanLabel("drop")}))
     assert only(known)["state"] == "dropped", "a person has taken note of it"
 
 
@@ -244,7 +244,7 @@ def test_of_like_clips_the_best_stays_whatever_a_person_says_of_it():
     records.figures["poor"]["hash"] = records.figures["rich"]["hash"]
     records.figures["poor"]["figures"] = GOOD | {"sharpness": 0.2}
     clips = [video(*(candidate(key, first=n) for n, key in enumerate(("poor", "rich", "other"))))]
-    drop = Policy(9, overrules={"rich": Overrule("drop")})
+    drop = Policy(9, overrules={"rich": HumanLabel("drop")})
     for policy in (Policy(9), drop):
         states = {row["key"]: (row["stage"], row["duplicate_of"]) for row in rows_of(clips, records, policy)}
         assert states["poor"] == ("duplicate", "rich") and states["other"] == ("judge", None)
@@ -257,7 +257,9 @@ def test_a_person_overrules_and_the_causes_stay():
                    candidate("short", first=27, frames=5))]  # fmt: skip
     records = found("good", "poor", "tiny")
     records.judgements["poor"] = judgement(40)
-    words = {key: Overrule("keep") for key in ("poor", "tiny", "short")} | {"good": Overrule("drop", note="not a face")}
+    words = {key: HumanLabel("keep") for key in ("poor", "tiny", "short")} | {
+        "good": HumanLabel("drop", note="not a face")
+    }
     policy = Policy(9, overrules=words)
     assert {clip["key"] for _, clip in decisions.to_measure(clips, policy)} == {"good", "poor", "tiny"}
     rows = {row["key"]: row for row in rows_of(clips, records, policy)}
@@ -265,7 +267,7 @@ def test_a_person_overrules_and_the_causes_stay():
     assert [rows[key]["stage"] for key in ("good", "poor", "tiny", "short")] == ["person", "person", "person", "cut"]
     assert rows["good"]["final"] == 95 and rows["poor"]["final"] == 40 and "score 40" in rows["poor"]["causes"][0]
     assert rows["tiny"]["clip"] == "clips/tiny.mp4" and rows["tiny"]["final"] is None and rows["tiny"]["figures"]
-    assert rows_of(clips, records, replace(policy, overrules={"good": Overrule(score=12.0)}))[0]["state"] == "kept"
+    assert rows_of(clips, records, replace(policy, overrules={"good": HumanLabel(score=12.0)}))[0]["state"] == "kept"
 
 
 def test_a_manifest_comes_back_and_tells_its_clips(tmp_path):

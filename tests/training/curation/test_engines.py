@@ -24,7 +24,7 @@ from training.curation.engines.ray_actors import TRIES
 from training.curation.engines.ray_data import RayEngine
 from vividface_core.cli.main import main
 from vividface_core.errors import ClusterUnusable, InvalidOption, JudgeFailed, MissingWeights, WorkerLost
-from vividface_core.runtime.threads import in_threads
+from vividface_core.runtime.threads import parallel_map
 
 NO_RAY = sys.version_info >= (3, 15), "Ray has no packages for this Python"
 ROOT = Path(__file__).parents[3]
@@ -162,10 +162,10 @@ def test_threads_hand_over_what_they_have_before_they_stop():
     """The error of the third comes after the results of those before it; a fault of the caller stops them too."""
     got = []
     with pytest.raises(ValueError, match="3"):
-        got += (result for _, result in in_threads(lambda: _until_three, range(99), 1))
+        got += (result for _, result in parallel_map(lambda: _until_three, range(99), 1))
     assert got == [0, 1, 2]
     begun: list[int] = []
-    for _ in in_threads(lambda: lambda number: time.sleep(0.001) or begun.append(number), range(100_000), 4):
+    for _ in parallel_map(lambda: lambda number: time.sleep(0.001) or begun.append(number), range(100_000), 4):
         break
     time.sleep(0.2)
     count = len(begun)

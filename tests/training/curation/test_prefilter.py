@@ -14,18 +14,18 @@ from scipy.spatial.transform import Rotation
 from benchmarks.prefilter_faults import FAULTS, Scene
 from tests.assets import clip, run_ffmpeg
 from training.assets.packages import fetch
-from training.curation.clip_stats import DETAIL_SIDE, Figures, Tools, measure_clip
+from training.curation.clip_stats import DETAIL_SIDE, ClipStats, Tools, measure_clip
 from training.curation.clips import united_square
 from training.curation.detail import sharpness_and_noise
 from training.curation.duplicates import clip_hash, distances, find_duplicates
-from training.curation.pose import angles, evenness
-from training.curation.thresholds import CHECKS, Limits
+from training.curation.pose import angles, nose_symmetry
+from training.curation.thresholds import CHECKS, Thresholds
 from vividface_core.errors import InvalidOption
 from vividface_core.faces.crop import crop_clip, crop_points
 from vividface_core.faces.detect import load_detector
 from vividface_core.video.reader import VideoReader
 
-LIMITS = Limits(min_face_side=48)
+LIMITS = Thresholds(min_face_side=48)
 FRAMES = 3
 
 
@@ -62,7 +62,7 @@ class Region:
     def landmarks(self) -> np.ndarray:
         return crop_points(self.points, np.tile(self.crop, (len(self.points), 1)), self.size)
 
-    def figures(self, tools: Tools, **changes) -> Figures:
+    def figures(self, tools: Tools, **changes) -> ClipStats:
         given = {"frames": self.frames, "landmarks": self.landmarks, "boxes": self.boxes,
                  "scores": np.ones(len(self.boxes))} | changes  # fmt: skip
         picture = (self.whole.shape[-1], self.whole.shape[-2])
@@ -112,7 +112,7 @@ def test_angles_of_a_real_face_follow_the_picture(regions, tools):
 
 def test_evenness_is_the_ratio_of_distances():
     points = np.array([[[0, 0], [10, 0], [2, 0], [3, 9], [7, 9]], [[0, 0], [8, 0], [4, 3], [2, 9], [6, 9]]], float)
-    assert evenness(points) == pytest.approx([0.25, 1.0])
+    assert nose_symmetry(points) == pytest.approx([0.25, 1.0])
 
 
 def test_light_is_that_of_the_face(regions, tools):
@@ -200,9 +200,9 @@ def test_figures_are_repeatable_and_travel_as_json(regions, tools):
     region = regions["single_face"]
     first, second = region.figures(tools), region.figures(Tools.load())
     assert first == second
-    assert Figures.from_json(json.loads(json.dumps(first.to_json()))) == first
+    assert ClipStats.from_json(json.loads(json.dumps(first.to_json()))) == first
     with pytest.raises(InvalidOption, match="another version"):
-        Figures.from_json({"face_side": 100.0})
+        ClipStats.from_json({"face_side": 100.0})
     with pytest.raises(InvalidOption, match="one length"):
         region.figures(tools, scores=np.ones(FRAMES - 1))
 
@@ -211,34 +211,34 @@ def test_no_mesh_has_no_angles(regions, tools):
     region = regions["franck"]
     nothing = region.figures(tools, frames=torch.full((FRAMES, 3, 512, 512), 0.5))
     assert nothing.mesh == 0 and nothing.yaw is nothing.pitch is nothing.roll is None
-    assert any(fault.startswith("unclear: ") for fault in Limits().faults(nothing))
-    assert Figures.from_json(json.loads(json.dumps(nothing.to_json()))) == nothing
+    assert any(fault.startswith("unclear: ") for fault in Thresholds().faults(nothing))
+    assert ClipStats.from_json(json.loads(json.dumps(nothing.to_json()))) == nothing
 
 
-def passing() -> Figures:
-    return Figures(face_side=200, sharpness=0.25, noise=0.5, brightness=120, contrast=45, black=0, white=0, yaw=5,
+def passing() -> ClipStats:
+    return ClipStats(face_side=200, sharpness=0.25, noise=0.5, brightness=120, contrast=45, black=0, white=0, yaw=5,
                    pitch=5, roll=5, evenness=0.9, mesh=1, covered=0, outside=0, mirrored=0, motion=0.02, seen=1)
 
 
 def test_limits_say_what_is_wrong():
-    limits = Limits()
+    limits = Thresholds()
     assert limits.faults(passing()) == ()
     faults = limits.faults(dataclasses.replace(passing(), sharpness=0.0213, yaw=71.0))
     assert faults == ("blurred: sharpness 0.021, at least 0.14", "turned: yaw in degrees 71, at most 42")
     assert limits.track_faults(40.0, 1.0) == limits.faults(dataclasses.replace(passing(), face_side=40.0)) != ()
-    assert Limits(min_sharpness=None).faults(dataclasses.replace(passing(), sharpness=0.0)) == ()
+    assert Thresholds(min_sharpness=None).faults(dataclasses.replace(passing(), sharpness=0.0)) == ()
     for bad in ({"min_sharpness": float("nan")}, {"max_yaw": -1}, {"max_distance": None}, {"max_white": True}):
         with pytest.raises(InvalidOption, match=next(iter(bad))):
-            Limits(**bad)
+            Thresholds(**bad)
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.limit)
 def test_a_figure_at_its_limit_passes_and_one_beyond_does_not(check):
-    limit = getattr(Limits(), check.limit)
+    limit = getattr(Thresholds(), check.limit)
     at = dataclasses.replace(passing(), **{check.figure: limit})
-    assert not any(fault.startswith(check.fault) for fault in Limits().faults(at))
+    assert not any(fault.startswith(check.fault) for fault in Thresholds().faults(at))
     beyond = limit * (0.98 if check.limit.startswith("min_") else 1.02)
-    (cause,) = Limits().faults(dataclasses.replace(passing(), **{check.figure: beyond}))
+    (cause,) = Thresholds().faults(dataclasses.replace(passing(), **{check.figure: beyond}))
     assert cause.startswith(f"{check.fault}: ") and f"{limit:g}" in cause
 
 
@@ -260,7 +260,7 @@ def test_untouched_clips_pass_and_spoilt_ones_say_why(regions, detector, tools):
 
 def test_a_hand_before_a_face_is_found(detector, tools):
     held = find(read(clip("wolfgang"), 124), detector)
-    assert held.figures(tools).covered > Limits().max_covered
+    assert held.figures(tools).covered > Thresholds().max_covered
 
 
 @pytest.fixture(scope="module")
@@ -287,7 +287,7 @@ def hashes(twins, detector) -> dict[str, str]:
 
 
 def duplicates(hashes: dict[str, str], **limits) -> dict[str, str]:
-    return find_duplicates([(name, text, 0.0) for name, text in hashes.items()], Limits(**limits))
+    return find_duplicates([(name, text, 0.0) for name, text in hashes.items()], Thresholds(**limits))
 
 
 def test_copies_are_found_and_other_moments_are_not(hashes):
@@ -300,12 +300,12 @@ def test_the_better_copy_is_kept_whatever_the_order(hashes):
     rows = [(name, text, {"resized": 1.0, "plain": 2.0, "bright": 2.0}.get(name, 0.5)) for name, text in hashes.items()]
     expected = dict.fromkeys(("frame 400", "plain", "resized"), "bright")
     for order in itertools.islice(itertools.permutations(rows), 0, 40320, 997):
-        assert find_duplicates(order, Limits()) == expected
-    assert find_duplicates([], Limits()) == {}
+        assert find_duplicates(order, Thresholds()) == expected
+    assert find_duplicates([], Thresholds()) == {}
     with pytest.raises(InvalidOption, match="same key"):
-        find_duplicates(rows[:1] * 2, Limits())
+        find_duplicates(rows[:1] * 2, Thresholds())
     with pytest.raises(InvalidOption, match="measure the clips again"):
-        find_duplicates([("a", "00ff", 1.0)], Limits())
+        find_duplicates([("a", "00ff", 1.0)], Thresholds())
 
 
 def test_the_hash_holds_the_signs_of_the_cosine_transform(regions):

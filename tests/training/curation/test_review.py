@@ -19,10 +19,10 @@ from tests import measured
 from tests.curated import FRAMES, SPOILS, THRESHOLD, data_set
 from tests.measured import pixels
 from training.curation import human_labels
-from training.curation.human_labels import Overrule
+from training.curation.human_labels import HumanLabel
 from training.curation.review import clips as review_clips
 from training.curation.review import contact_sheet
-from training.curation.review.contact_sheet import CELLS, parts_of, save_sheet
+from training.curation.review.contact_sheet import CELLS, parts_of, save_contact_sheet
 from training.curation.review.groups import cause_kind, dropped_groups
 from training.curation.review.page import write_review
 from training.curation.review.previews import SIZE, STILL, STILLS, TILE, TILES, find_preview, preview_path, save_preview
@@ -100,7 +100,7 @@ def test_a_lost_preview_is_made_again_from_the_clip_or_the_source(curated, rows,
 
 def test_the_sheet_shows_kept_clips_first_and_the_best_of_them_first(curated, rows, tmp_path):
     videos, out, _ = curated
-    save_sheet(rows, out, tmp_path / "sheet.jpg", videos)
+    save_contact_sheet(rows, out, tmp_path / "sheet.jpg", videos)
     picture = np.asarray(Image.open(tmp_path / "sheet.jpg"))
     parts = parts_of(rows)
     kept = sorted((row for row in rows if row["state"] == "kept"), key=lambda row: -row["final"])
@@ -116,7 +116,7 @@ def test_the_sheet_shows_kept_clips_first_and_the_best_of_them_first(curated, ro
             "its last frame"
         )
     before = (tmp_path / "sheet.jpg").read_bytes()
-    save_sheet(rows, out, tmp_path / "sheet.jpg", videos)
+    save_contact_sheet(rows, out, tmp_path / "sheet.jpg", videos)
     assert (tmp_path / "sheet.jpg").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["sheet.jpg"]
 
@@ -125,7 +125,7 @@ def test_the_sheet_counts_clips_and_not_pieces_without_one(rows, tmp_path, monke
     written = []
     monkeypatch.setattr(ImageDraw.ImageDraw, "text", lambda self, at, text, *rest, **options: written.append(text))
     piece = next({**row, "key": "piece", "first": None, "clip": None} for row in rows if row["state"] == "dropped")
-    save_sheet([*rows, piece], tmp_path, tmp_path / "sheet.jpg")
+    save_contact_sheet([*rows, piece], tmp_path, tmp_path / "sheet.jpg")
     kept = sum(row["state"] == "kept" for row in rows)
     assert f"{kept} of {len(rows)} clips kept" in written
 
@@ -151,7 +151,7 @@ def test_the_sheet_stays_bounded_and_says_what_it_leaves_out(rows, tmp_path):
     kept = [row["final"] for row in crowd if row["state"] == "kept"]
     assert (scores[0], scores[-1]) == (max(kept), min(kept)) and scores == sorted(scores, reverse=True)
     assert parts[0].told == f"{CELLS // 2} of {len(kept):,} clips shown, evenly from the best to the worst"
-    save_sheet(crowd, tmp_path, tmp_path / "sheet.jpg")
+    save_contact_sheet(crowd, tmp_path, tmp_path / "sheet.jpg")
     small, large = parts_of(many(rows, 200)), parts
     assert sum(part.height for part in large) < 1.5 * sum(part.height for part in small)
     assert Image.open(tmp_path / "sheet.jpg").height < 9000
@@ -163,10 +163,10 @@ def test_the_sheet_stays_bounded_and_says_what_it_leaves_out(rows, tmp_path):
 def test_the_sheet_takes_any_text_and_rows_without_a_clip(rows, tmp_path, change):
     failed = {**dict.fromkeys(rows[0]), "key": "v", "video": "v.mp4", "state": "failed", "stage": "cut",
               "causes": ["v.mp4 can't be read"]}  # fmt: skip
-    save_sheet([{**rows[0], **change}, failed], tmp_path, tmp_path / "sheet.jpg")
-    save_sheet([], tmp_path, tmp_path / "empty.jpg")
+    save_contact_sheet([{**rows[0], **change}, failed], tmp_path, tmp_path / "sheet.jpg")
+    save_contact_sheet([], tmp_path, tmp_path / "empty.jpg")
     with pytest.raises(UnwritableVideo):
-        save_sheet(rows, tmp_path, tmp_path / "none" / "sheet.jpg")
+        save_contact_sheet(rows, tmp_path, tmp_path / "none" / "sheet.jpg")
 
 
 @pytest.mark.parametrize("cause, kind", [
@@ -240,7 +240,7 @@ def test_names_and_answers_never_become_markup(curated, rows):
     found.update(reasons=dict.fromkeys(found["reasons"], HOSTILE), critical_issues=[HOSTILE], motion_blur=HOSTILE,
                  faults=[HOSTILE], adjustments=[{"rule": HOSTILE, "points": 1, "reason": HOSTILE}])  # fmt: skip
     judged.update(video=HOSTILE, causes=[HOSTILE], tier=HOSTILE, figures={HOSTILE: HOSTILE})
-    human_labels.write(out / "overrules.json", {HOSTILE: Overrule(note=HOSTILE)})
+    human_labels.write(out / "overrules.json", {HOSTILE: HumanLabel(note=HOSTILE)})
     try:
         text = written(rows, out, {"name": HOSTILE, "judge": HOSTILE, "calibration": HOSTILE, "command": HOSTILE})
     finally:
@@ -298,7 +298,7 @@ def test_many_previews_lie_beside_the_page(curated, rows, monkeypatch):
 
 
 def test_overrules_come_back_as_they_were_written(tmp_path):
-    mine = {"b": Overrule("keep"), "a": Overrule(None, 87.5, "too soft"), "ü/'\"": Overrule("drop", 0, "x\ny")}
+    mine = {"b": HumanLabel("keep"), "a": HumanLabel(None, 87.5, "too soft"), "ü/'\"": HumanLabel("drop", 0, "x\ny")}
     human_labels.write(tmp_path / "overrules.json", mine)
     assert human_labels.read(tmp_path / "overrules.json") == mine
     stored = json.loads((tmp_path / "overrules.json").read_text(encoding="utf-8"))
@@ -329,9 +329,9 @@ def test_bad_overrules_are_refused_by_name(tmp_path, text, told):
 
 def test_human_scores_are_a_table_that_calibrations_read(rows, tmp_path):
     judged = [row for row in rows if row["judgement"]]
-    mine = {row["key"]: Overrule(score=50.5 + place) for place, row in enumerate(judged)}
-    mine |= {"x,\"y": Overrule("keep", 3)}
-    scores = human_labels.human_scores(mine | {"z": Overrule("drop")}, rows)
+    mine = {row["key"]: HumanLabel(score=50.5 + place) for place, row in enumerate(judged)}
+    mine |= {"x,\"y": HumanLabel("keep", 3)}
+    scores = human_labels.human_scores(mine | {"z": HumanLabel("drop")}, rows)
     (tmp_path / "human.csv").write_text(human_labels.human_csv(scores), encoding="utf-8")
     assert read_human_scores(tmp_path / "human.csv") == scores
     assert {score.video: score.judge for score in scores} == {

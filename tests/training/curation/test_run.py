@@ -19,7 +19,7 @@ from PIL import Image
 from tests.assets import clip, run_ffmpeg
 from tests.curation_material import BROKEN, OPTIONS, PICTURES, VIDEOS, make_videos
 from tests.openai_server import KEY, Remote
-from training.curation.human_labels import Overrule
+from training.curation.human_labels import HumanLabel
 from training.curation.human_labels import write as write_overrules
 from vividface_core.cli.main import main
 from vividface_core.video.reader import probe, read_frames
@@ -193,9 +193,9 @@ def test_a_person_overrules(videos, copy, capsys):
     poor = next(row for row in rows if row["stage"] == "judge" and row["state"] == "dropped")
     small = next(row for row in rows if row["video"] == "far away.mp4")
     short = next(row for row in rows if row["video"] == "short.mp4")
-    words = {good["key"]: Overrule("drop", note="a wig"), poor["key"]: Overrule("keep", 95.0),
-             small["key"]: Overrule("keep"), short["key"]: Overrule("keep"),
-             "nothing-like-it": Overrule("drop")}  # fmt: skip
+    words = {good["key"]: HumanLabel("drop", note="a wig"), poor["key"]: HumanLabel("keep", 95.0),
+             small["key"]: HumanLabel("keep"), short["key"]: HumanLabel("keep"),
+             "nothing-like-it": HumanLabel("drop")}  # fmt: skip
     write_overrules(copy / "overrules.json", words)
     judged = stamps(copy / "work")
     assert curate(videos, copy) == 1

@@ -3,9 +3,9 @@
 import numpy as np
 import torch
 
-from training.curation.occlusion import CELLS, CoverFinder, CoverNet, inner_face
+from training.curation.occlusion import CELLS, OcclusionDetector, OcclusionNet, inner_face
 from training.curation.train_occlusion import examples, fit
-from training.data.occluders import sample
+from training.data.occluders import add_occluder
 from vividface_core.faces.embed import load_embedder
 
 
@@ -18,8 +18,8 @@ def pictures() -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_samples_are_repeatable_and_about_a_third_is_uncovered():
     faces, textures = pictures()
-    pairs = [[sample(faces[0], textures, faces, draw) for _ in range(60)]
-             for draw in (np.random.default_rng(8), np.random.default_rng(8))]  # fmt: skip
+    pairs = [[add_occluder(faces[0], textures, faces, rng) for _ in range(60)]
+             for rng in (np.random.default_rng(8), np.random.default_rng(8))]  # fmt: skip
     for (picture, mask), (again, mask_again) in zip(*pairs):
         assert torch.equal(picture, again) and torch.equal(mask, mask_again)
         assert picture.shape == (3, 112, 112) and 0 <= picture.min() and picture.max() <= 1
@@ -31,7 +31,7 @@ def test_samples_are_repeatable_and_about_a_third_is_uncovered():
 def test_the_network_learns_what_is_covered():
     torch.manual_seed(0)
     faces, textures = pictures()
-    finder = CoverFinder(CoverNet(), load_embedder())
+    finder = OcclusionDetector(OcclusionNet(), load_embedder())
     features, targets = examples(faces, textures, finder, 48)
     before = torch.nn.functional.binary_cross_entropy_with_logits(finder.net(features.float()), targets.float()).item()
     fit(finder.net, features, targets, 12)

@@ -11,19 +11,19 @@ from vividface_core.errors import InvalidOption
 
 
 class Numbers:
-    def sample(self, number, draw):
-        return {"number": torch.tensor(number), "drawn": torch.tensor(draw.random())}
+    def sample(self, number, rng):
+        return {"number": torch.tensor(number), "drawn": torch.tensor(rng.random())}
 
 
 def seen(batch, micro, processes, start, steps, workers=0):
-    """``{step: sorted (number, drawn, chance)}`` over all processes."""
+    """``{step: sorted (number, drawn, uniform)}`` over all processes."""
     found: dict[int, list] = {}
     for process in range(processes):
         order = MicroBatches(batch, micro, process, processes, start, steps)
         loader = make_loader(Samples(Numbers(), seed=5), order, workers)
         for place, group in enumerate(loader):
             step = start + place // order.accumulation
-            rows = zip(group["number"].tolist(), group["drawn"].tolist(), group["chance"].tolist())
+            rows = zip(group["number"].tolist(), group["drawn"].tolist(), group["uniform"].tolist())
             found.setdefault(step, []).extend(rows)
     return {step: sorted(rows) for step, rows in found.items()}
 
@@ -54,5 +54,5 @@ def test_every_epoch_shows_every_clip_once_in_a_new_order():
 
 
 def test_chance_is_uniform():
-    draws = np.array([Samples(Numbers(), 0)[n]["chance"].numpy() for n in range(2000)])
+    draws = np.array([Samples(Numbers(), 0)[n]["uniform"].numpy() for n in range(2000)])
     assert abs(draws.mean() - 0.5) < 0.02 and abs(np.corrcoef(draws[:, 0], draws[:, 1])[0, 1]) < 0.05

@@ -87,7 +87,7 @@ def test_an_unprepared_folder_says_what_to_do(tmp_path):
 
 def test_a_move_without_strength_is_a_plain_crop():
     picture = torch.rand(1, 3, 80, 120)
-    move = Move.draw(3, np.array([60.0, 40.0]), 64.0, 0.0, np.random.default_rng(0))
+    move = Move.sample(3, np.array([60.0, 40.0]), 64.0, 0.0, np.random.default_rng(0))
     got = cut(picture, move.grid(64, 80, 120), 64.0)
     assert torch.allclose(got, picture[:, :, 8:72, 28:92].expand(3, -1, -1, -1), atol=2e-4)
 

@@ -81,11 +81,11 @@ def test_gradients_equal_finite_differences(normalisation, focused):
 
 
 def test_the_switch_follows_its_probability():
-    chance = torch.rand(10_000, generator=torch.Generator().manual_seed(1))
-    assert abs(float(switch_of(chance, 0.3).float().mean()) - 0.3) < 0.02
-    assert not switch_of(chance, 0.0).any() and switch_of(chance, 1.0).all()
+    uniform = torch.rand(10_000, generator=torch.Generator().manual_seed(1))
+    assert abs(float(switch_of(uniform, 0.3).float().mean()) - 0.3) < 0.02
+    assert not switch_of(uniform, 0.0).any() and switch_of(uniform, 1.0).all()
     with pytest.raises(ValueError, match="probability"):
-        switch_of(chance, 1.5)
+        switch_of(uniform, 1.5)
 
 
 def test_edges_count_differences_only():

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from training.losses.discriminator import Critic
+from training.losses.discriminator import Discriminator
 from training.train import main as train
 from training.trainer.log import read_curve
 from vividface_core.metrics.networks.perceptual import SmoothPool, VggStages
@@ -55,9 +55,9 @@ absolute = 1.0
 edges = 0.5
 [optimizer]
 name = "{optimizer}"
-rate = {rate}
-batch = 2
-micro_batch = 2
+lr = {rate}
+global_batch_size = 2
+micro_batch_size = 2
 steps = 8
 warmup = 2
 ema = 0.5
@@ -100,7 +100,7 @@ def test_perceptual_and_adversarial_terms_are_trained_along(material, tmp_path):
 @pytest.fixture
 def critic():
     torch.manual_seed(1)
-    return Critic(VggStages(SmoothPool()))
+    return Discriminator(VggStages(SmoothPool()))
 
 
 def test_the_critic_learns_to_tell_and_its_gradient_is_reversed(critic):

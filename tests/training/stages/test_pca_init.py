@@ -10,7 +10,7 @@ from skimage import data as pictures
 from training.stages.autoencoder import Autoencoder, latent_statistics
 from training.stages.modules import new_vae
 from training.stages.one_step import decoder_gains
-from training.stages.pca_init import principal_components, start_from_principal
+from training.stages.pca_init import init_from_pca, principal_components
 from vividface_core.errors import InvalidOption
 from vividface_core.wan.vae import decode, encode
 
@@ -31,7 +31,7 @@ def clips():
 @pytest.fixture(scope="module")
 def started(clips):
     vae = new_vae(LAYOUT).eval()
-    start_from_principal(vae, clips)
+    init_from_pca(vae, clips)
     return vae
 
 
@@ -71,13 +71,13 @@ def test_layouts_that_have_no_linear_path_are_refused(change, clips):
     if "base_dim" in change:
         layout["decoder_base_dim"] = change["base_dim"]
     with pytest.raises(InvalidOption):
-        start_from_principal(new_vae(layout), clips)
+        init_from_pca(new_vae(layout), clips)
 
 
 def test_decoder_gains_are_the_variances_of_the_components(clips):
     """The start's latents are components over their deviation, so an error in one shows by its variance."""
     vae = new_vae(LAYOUT).eval()
-    start_from_principal(vae, clips)
+    init_from_pca(vae, clips)
     variances = principal_components(clips, 4)[1][:24]
     gains = decoder_gains(vae)
     assert torch.allclose(gains / gains[1], variances / variances[1], rtol=0.15, atol=0.02)

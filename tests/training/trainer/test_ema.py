@@ -8,12 +8,12 @@ import sys
 import torch
 from torch import nn
 
-from training.trainer.ema import AveragedWeights
+from training.trainer.ema import EmaWeights
 
 
 def test_the_average_equals_a_plain_loop():
     net = nn.Linear(3, 2)
-    average = AveragedWeights(net, 0.9)
+    average = EmaWeights(net, 0.9)
     shadow = net.weight.detach().clone()
     for step in range(1, 6):
         net.weight.data += torch.randn_like(net.weight)
@@ -29,7 +29,7 @@ def test_the_average_equals_a_plain_loop():
 def test_small_steps_are_not_rounded_away():
     net = nn.Linear(4, 4).to(torch.bfloat16)
     net.weight.data.fill_(1.0)
-    average = AveragedWeights(net, 0.999)
+    average = EmaWeights(net, 0.999)
     average._ema.optimization_step = 10**6
     net.weight.data.fill_(1.0078125)
     for _ in range(100):
@@ -42,7 +42,7 @@ import sys, torch, torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
-from training.trainer.ema import AveragedWeights
+from training.trainer.ema import EmaWeights
 dist.init_process_group("gloo")
 mesh = init_device_mesh("cpu", (2,))
 torch.manual_seed(0)
@@ -50,7 +50,7 @@ net = nn.Sequential(nn.Linear(6, 6), nn.Linear(6, 5))
 first = [p.detach().clone() for p in net.parameters()]
 for layer in net: fully_shard(layer, mesh=mesh)
 fully_shard(net, mesh=mesh)
-average = AveragedWeights(net, 0.5)
+average = EmaWeights(net, 0.5)
 average._ema.optimization_step = 100
 for p in net.parameters(): p.data += 1
 average.step()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from training.curation.engines.base import Item, Result, Worker
-from vividface_core.runtime.threads import in_threads
+from vividface_core.runtime.threads import parallel_map
 
 
 class LocalEngine:
@@ -21,7 +21,7 @@ class LocalEngine:
             gpus: float = 0.0, processes: int | None = None) -> Iterator[tuple[Item, Result]]:  # fmt: skip
         """See :class:`~training.curation.engines.base.Engine`. After an error those under way are finished; Ctrl-C
         waits for none."""
-        return in_threads(make_worker, items, concurrency)
+        return parallel_map(make_worker, items, concurrency)
 
     def close(self) -> None:
         """Nothing was started."""

@@ -1,4 +1,4 @@
-"""What runs on a Ray cluster: the desk that gives out items, the hands that do them, and the driver's stand-in."""
+"""What runs on a Ray cluster: the queue of items, the actors that work on them, and their driver."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from training.curation.engines.base import Worker
-from training.curation.engines.ray_cluster import first_line, hush
+from training.curation.engines.ray_cluster import first_line, silence_ray
 from vividface_core.errors import ClusterUnusable, VividFaceError
 
 TRIES = 3
@@ -24,7 +24,7 @@ Row = dict[str, Any]
 """``state``: ``done``, ``lost``, ``error``, ``stopped`` or ``spare``; ``number`` of the item; ``text``: JSON."""
 
 
-class Desk:
+class TaskQueue:
     """Gives out the items of a stage, in an actor of its own.
 
     Ray Data hands tickets to workers ahead of time, so that none waits for its next one. An item belongs to a ticket
@@ -76,17 +76,17 @@ class Desk:
         return sum(times > 1 for times in self._times.values())
 
 
-class Hand:
+class WorkerActor:
     """One worker process: what Ray Data makes an actor of. Each of its threads has a worker of its own."""
 
-    def __init__(self, packed: bytes, desk: Any) -> None:
-        self._packed, self._desk, self._own = packed, desk, threading.local()
+    def __init__(self, packed: bytes, tasks: Any) -> None:
+        self._packed, self._tasks, self._own = packed, tasks, threading.local()
 
     def __call__(self, row: dict[str, Any]) -> Row:
         import ray
 
         ticket = int(row["ticket"])
-        state, number, text = ray.get(self._desk.begin.remote(ticket))
+        state, number, text = ray.get(self._tasks.begin.remote(ticket))
         if state:
             return {"state": state, "number": number, "text": ""}
         fault = ""
@@ -94,7 +94,7 @@ class Hand:
             text = json.dumps(self._worker()(json.loads(text)))
         except Exception as error:
             text = fault = _noted(error)
-        ray.get(self._desk.end.remote(ticket, fault))
+        ray.get(self._tasks.end.remote(ticket, fault))
         return {"state": "error" if fault else "done", "number": number, "text": text}
 
     def _worker(self) -> Worker:
@@ -111,12 +111,12 @@ def _noted(error: Exception) -> str:
                        "trace": "" if own else traceback.format_exc()})  # fmt: skip
 
 
-class StandIn:
+class DriverActor:
     """Ray Data doesn't run behind a Ray Client connection, so this actor drives it from within the cluster."""
 
     def start(self, *arguments: Any) -> None:
         """See :func:`rows_of`."""
-        hush()
+        silence_ray()
         self._rows = rows_of(*arguments)
 
     def more(self) -> Row | str | None:
@@ -127,8 +127,8 @@ class StandIn:
             return str(error)
 
 
-def rows_of(count: int, packed: bytes, desk: Any, size: int, threads: int, gpus: float) -> Iterator[Row]:
-    """What ``size`` hands make of the ``count`` items of a desk, as they are done.
+def rows_of(count: int, packed: bytes, tasks: Any, size: int, threads: int, gpus: float) -> Iterator[Row]:
+    """What ``size`` actors make of the ``count`` items of a queue, as they are done.
 
     Args:
         packed: what makes a worker, pickled.
@@ -154,7 +154,7 @@ def rows_of(count: int, packed: bytes, desk: Any, size: int, threads: int, gpus:
     try:
         tickets = [{"ticket": ticket} for ticket in range(blocks * in_block)]
         dataset = ray.data.from_items(tickets, override_num_blocks=blocks).map(
-            Hand, fn_constructor_args=(packed, desk), compute=ray.data.ActorPoolStrategy(**how), **more
+            WorkerActor, fn_constructor_args=(packed, tasks), compute=ray.data.ActorPoolStrategy(**how), **more
         )
         for batch in dataset.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"):
             yield from batch.to_pylist()

@@ -42,7 +42,7 @@ class Cluster:
 
         if self._opened:
             return
-        hush()
+        silence_ray()
         if not ray.is_initialized():
             self._connect()
         _prove(self._shared, self._read)
@@ -89,7 +89,7 @@ class Cluster:
         self._opened = self._connected = False
 
 
-def hush() -> None:
+def silence_ray() -> None:
     """No bars and no notices: this command has its own. A film takes its time, so nothing counts as hanging."""
     import ray.data
 
@@ -164,7 +164,7 @@ def _prove(shared: Path | None, read: Path | None) -> None:
     if not nodes:
         raise ClusterUnusable("Ray has no machine with a CPU to work on.")
     with _token(shared) as (path, text):
-        look = ray.remote(num_cpus=0)(_witness())
+        look = ray.remote(num_cpus=0)(_probe())
         told = [
             look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(
                 __name__, str(path or ""), str(read or ""))
@@ -194,7 +194,7 @@ def _check_answer(place: str, answer: dict[str, Any], unseen: Path | None) -> No
                               "system that all machines have under the same path.")  # fmt: skip
 
 
-def _witness() -> Any:
+def _probe() -> Any:
     """A function without a home: a worker that lacks the package can still run it."""
 
     def witness(module: str, path: str, folder: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from training.curation.engines.base import Item, Result, Worker
-from training.curation.engines.ray_actors import TRIES, Desk, Row, StandIn, gave_up, rows_of
+from training.curation.engines.ray_actors import TRIES, DriverActor, Row, TaskQueue, gave_up, rows_of
 from training.curation.engines.ray_cluster import Cluster
 from vividface_core import errors
 from vividface_core.errors import ClusterUnusable, VividFaceError, WorkerLost
@@ -65,10 +65,10 @@ class RayEngine:
         self._cluster.open()
         size = min(self._cluster.processes(gpus), processes or len(items), math.ceil(len(items) / concurrency))
         texts = [json.dumps(item) for item in items]
-        desk = ray.remote(num_cpus=0, max_restarts=0)(Desk).remote(texts)
+        tasks = ray.remote(num_cpus=0, max_restarts=0)(TaskQueue).remote(texts)
         done, lost = 0, []
         try:
-            arguments = (len(items), ray.cloudpickle.dumps(make_worker), desk, size, concurrency, gpus)
+            arguments = (len(items), ray.cloudpickle.dumps(make_worker), tasks, size, concurrency, gpus)
             with closing(_drive(*arguments)) as rows:
                 for row in rows:
                     if row["state"] == "done":
@@ -77,11 +77,11 @@ class RayEngine:
                     elif row["state"] == "lost":
                         lost.append(items[row["number"]])
                     elif row["state"] != "spare":  # the error itself, or what wasn't begun because of it
-                        _finish(desk)
-                        _raise(_answer(desk.fault.remote()) or row["text"])
-            self._tell(_answer(desk.repeated.remote()))
+                        _finish(tasks)
+                        _raise(_answer(tasks.fault.remote()) or row["text"])
+            self._tell(_answer(tasks.repeated.remote()))
         finally:
-            _dismiss(desk)
+            _dismiss(tasks)
         if lost:
             raise WorkerLost(
                 f"{len(lost)} item{'s' * (len(lost) != 1)} killed {TRIES} worker processes each, first "
@@ -107,7 +107,7 @@ def _drive(*arguments: Any) -> Iterator[Row]:
     if not ray.util.client.ray.is_connected():
         yield from rows_of(*arguments)
         return
-    far = ray.remote(num_cpus=0)(StandIn).remote()
+    far = ray.remote(num_cpus=0)(DriverActor).remote()
     try:
         far.start.remote(*arguments)
         while row := ray.get(far.more.remote()):
@@ -127,18 +127,18 @@ def _answer(reference: Any) -> Any:
         raise gave_up(error) from error
 
 
-def _finish(desk: Any) -> None:
+def _finish(tasks: Any) -> None:
     """Wait for what is under way."""
-    while _answer(desk.under_way.remote()):
+    while _answer(tasks.under_way.remote()):
         time.sleep(LISTEN)
 
 
-def _dismiss(desk: Any) -> None:
+def _dismiss(tasks: Any) -> None:
     import ray
 
     try:
-        ray.kill(desk)
-    except Exception:  # the cluster is gone, and the desk with it
+        ray.kill(tasks)
+    except Exception:  # the cluster is gone, and the queue with it
         pass
 
 

@@ -55,7 +55,7 @@ class Part:
         return f"{len(self.rows):,} of {self.count:,} {noun} shown, evenly from the best to the worst"
 
 
-def save_sheet(rows: Sequence[Row], out_folder: Path, path: Path, source: Path | None = None) -> None:
+def save_contact_sheet(rows: Sequence[Row], out_folder: Path, path: Path, source: Path | None = None) -> None:
     """Draw the contact sheet of a manifest's rows; the same rows give the same picture.
 
     Args:

@@ -22,7 +22,7 @@ from vividface_core.metrics.report import (
 from vividface_core.metrics.reports import charts
 from vividface_core.metrics.reports.charts import Curve
 from vividface_core.metrics.reports.slices import Slice, Slices
-from vividface_core.metrics.reports.worst_frames import LABELS, SIDES, Encoded, Moment, Worst, WorstFrames
+from vividface_core.metrics.reports.worst_frames import LABELS, SIDES, Encoded, WorstByMetric, WorstFrame, WorstFrames
 
 ROOM = 6 << 20
 """Bytes of all pictures of a report together, about; each clip has its part, at most a quarter."""
@@ -32,20 +32,20 @@ SHORTEST = 150
 """Pixels: slices of few frames are stretched to this height, every row alike."""
 
 
-class Gallery:
-    """The witnesses that a report's pictures come from, for so many clips."""
+class ReportCollector:
+    """The observers that a report's pictures come from, for so many clips."""
 
     def __init__(self, clips: int) -> None:
         room = ROOM // max(4, clips)
         self.worst, self.slices = WorstFrames(room=room * 2 // 3), Slices(room=room // 3)
 
     @property
-    def witnesses(self) -> tuple[WorstFrames, Slices]:
+    def observers(self) -> tuple[WorstFrames, Slices]:
         """For :func:`vividface_core.metrics.measure.measure`."""
         return self.worst, self.slices
 
 
-def page(measurement: Measurement, gallery: Gallery) -> str:
+def page(measurement: Measurement, collector: ReportCollector) -> str:
     """The file's text."""
     title = _title(measurement)
     style, script = (Path(__file__).with_name(f"report.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
@@ -54,7 +54,7 @@ def page(measurement: Measurement, gallery: Gallery) -> str:
         _tiles(measurement),
         _table(measurement),
         _remarks(measurement),
-        *_clips(measurement, gallery),
+        *_clips(measurement, collector),
         _protocols(measurement.metrics),
         f"<footer>Made with vividface {escape(tool_version())}.</footer>",
     ))  # fmt: skip
@@ -102,7 +102,7 @@ def _tiles(measurement: Measurement) -> str:
 
 def _head(metric: Metric) -> str:
     title = escape(head(metric).removesuffix(metric.arrow).strip())
-    word = f"{metric.better} is better"
+    word = "higher is better" if metric.higher_is_better else "lower is better"
     return f'{title}&nbsp;<i class="arrow" title="{word}">{metric.arrow}</i>'
 
 
@@ -142,9 +142,9 @@ def _remarks(measurement: Measurement) -> str:
     return f'<section><ul class="remarks">{missing}{noted}</ul></section>' if missing or noted else ""
 
 
-def _clips(measurement: Measurement, gallery: Gallery) -> Iterator[str]:
+def _clips(measurement: Measurement, collector: ReportCollector) -> Iterator[str]:
     for number, clip in enumerate(measurement.clips):
-        worst, across = gallery.worst.clips[number], gallery.slices.clips[number]
+        worst, across = collector.worst.clips[number], collector.slices.clips[number]
         titled = f"<h2>{escape(clip.facts.name)}</h2>" if len(measurement.clips) > 1 else ""
         yield (
             f'<section class="clip" id="clip-{number}">{titled}{_origin(clip, len(measurement.clips) > 1)}'
@@ -162,7 +162,7 @@ def _origin(clip: ClipScores, sized: bool) -> str:
     return f'{size}<dl class="origin">{paths}</dl>'
 
 
-def _curves(metrics: Sequence[Metric], clip: ClipScores, worst: Worst) -> str:
+def _curves(metrics: Sequence[Metric], clip: ClipScores, worst: WorstByMetric) -> str:
     shown = [metric for metric in metrics if clip.scores[metric.name].frames]
     if not shown:
         return ""
@@ -179,8 +179,8 @@ def _curves(metrics: Sequence[Metric], clip: ClipScores, worst: Worst) -> str:
 
 def _curve(metric: Metric, clip: ClipScores, marks: Sequence[int]) -> str:
     score = clip.scores[metric.name]
-    values = [value * metric.times for value in score.frames]
-    curve = Curve("output", "", values, "max" if metric.better == "lower" else "min")
+    values = [value * metric.display_scale for value in score.frames]
+    curve = Curve("output", "", values, "min" if metric.higher_is_better else "max")
     chart = charts.svg([curve], clip.facts.frames, f"{metric.title} of each frame", marks, metric.digits)
     return (
         f'<figure class="curve" data-metric="{escape(metric.name)}"><figcaption><b>{_head(metric)}</b>'
@@ -189,7 +189,7 @@ def _curve(metric: Metric, clip: ClipScores, marks: Sequence[int]) -> str:
     )
 
 
-def _worst(metrics: Sequence[Metric], worst: Worst) -> str:
+def _worst(metrics: Sequence[Metric], worst: WorstByMetric) -> str:
     if not worst.moments:
         return ""
     judge = next(metric for metric in metrics if metric.name == worst.judge)
@@ -200,7 +200,7 @@ def _worst(metrics: Sequence[Metric], worst: Worst) -> str:
     )
 
 
-def _moment(metrics: Sequence[Metric], moment: Moment, named: bool) -> str:
+def _moment(metrics: Sequence[Metric], moment: WorstFrame, named: bool) -> str:
     figures = " ".join(
         f"<span>{escape(head(metric).removesuffix(metric.arrow).strip())} <b>{text}</b></span>"
         for metric in metrics if (text := figure(metric, moment.values.get(metric.name))) != NONE

@@ -59,17 +59,17 @@ def plot(metrics: Sequence[Metric], scores: dict[str, dict[str, Score]]) -> Tens
 
 
 def _chart(metric: Metric, scores: dict[str, Score]) -> Any:
-    worst = "max" if metric.better == "lower" else "min"
-    curves = [Curve(kind, "", [value * metric.times for value in score.frames], worst)
+    worst = "min" if metric.higher_is_better else "max"
+    curves = [Curve(kind, "", [value * metric.display_scale for value in score.frames], worst)
               for kind, score in scores.items()]  # fmt: skip
     cell, found = pillow().new("RGB", CELL, PAPER), bounds(curves)
     if found is not None:
         _draw(cell, curves, ticks(*found))
     else:
         _text(cell, (0, TOP), "one figure for all frames", SOFT, 12)
-    times = f" x{metric.times:g}" if metric.times != 1 else ""
+    times = f" x{metric.display_scale:g}" if metric.display_scale != 1 else ""
     end = _text(cell, (0, 0), f"{metric.title}{times}", INK, 17)
-    _arrow(cell, end + 11, metric.better == "higher")
+    _arrow(cell, end + 11, metric.higher_is_better)
     right = CELL[0] - 6
     for kind, score in scores.items():
         text = figure(metric, score.value)

@@ -18,7 +18,7 @@ from vividface_core.metrics.metric import Chunk, ClipFacts, Metric, Side
 from vividface_core.metrics.reports.worst_frames import SIDES, Encoded, bytes_of, encoded, fitted, pillow
 
 MOST_ROWS = 480
-RUNGS = ((512, 0), (512, 90), (512, 78), (384, 76), (256, 72), (128, 68))
+QUALITY_STEPS = ((512, 0), (512, 90), (512, 78), (384, 76), (256, 72), (128, 68))
 """Width and JPEG quality (0: PNG), taken down until a clip's pictures fit into their room."""
 THUMBNAIL = 160
 
@@ -72,7 +72,7 @@ class Slices:
         self._place: np.ndarray | None = None
 
     @torch.inference_mode()
-    def see(self, chunk: Chunk, values: dict[str, Sequence[float]]) -> None:
+    def on_frames(self, chunk: Chunk, values: dict[str, Sequence[float]]) -> None:
         if self._place is None:
             self._begin_at(chunk)
         for side in SIDES:
@@ -85,8 +85,17 @@ class Slices:
         picture = pillow().fromarray(self._place)
         picture.thumbnail((THUMBNAIL, THUMBNAIL))
         share = (self._row + 0.5) / self._facts.height
-        self.clips.append(Slice(self._row, self._at_face, self._every, fitted(lines, self._room, RUNGS, _narrow),
-                                self._change, encoded(picture, 78), share))  # fmt: skip
+        self.clips.append(
+            Slice(
+                self._row,
+                self._at_face,
+                self._every,
+                fitted(lines, self._room, QUALITY_STEPS, _narrow),
+                self._change,
+                encoded(picture, 78),
+                share,
+            )
+        )
         self._last, self._lines = {}, {}
 
     def _begin_at(self, chunk: Chunk) -> None:

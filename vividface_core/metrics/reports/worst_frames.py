@@ -24,7 +24,7 @@ JUDGES = ("lpips", "psnr")
 """By whose figures the worst frames are chosen, if they are measured; else by the first metric with figures a frame."""
 SIDE = 512
 """Longest side of a frame's picture."""
-RUNGS = ((512, 88), (512, 78), (384, 78), (256, 76), (192, 72), (128, 68))
+QUALITY_STEPS = ((512, 88), (512, 78), (384, 78), (256, 76), (192, 72), (128, 68))
 """Longest side and JPEG quality, taken down until a clip's pictures fit into their room."""
 
 
@@ -44,7 +44,7 @@ class Encoded:
 
 
 @dataclass(frozen=True)
-class Moment:
+class WorstFrame:
     """One frame with its figures, by metric, and its pictures, by side."""
 
     frame: int
@@ -53,7 +53,7 @@ class Moment:
 
 
 @dataclass(frozen=True)
-class Worst:
+class WorstByMetric:
     """The worst frames of a clip, the worst first.
 
     Attributes:
@@ -63,7 +63,7 @@ class Worst:
 
     judge: str | None
     apart: int
-    moments: tuple[Moment, ...]
+    moments: tuple[WorstFrame, ...]
 
 
 class WorstFrames:
@@ -78,17 +78,17 @@ class WorstFrames:
     """
 
     def __init__(self, count: int = 3, room: int = 1 << 20) -> None:
-        self.clips: list[Worst] = []
+        self.clips: list[WorstByMetric] = []
         self._count, self._room = count, room
 
     def begin(self, facts: ClipFacts, metrics: Sequence[Metric]) -> None:
-        self._sign = {metric.name: 1.0 if metric.better == "lower" else -1.0 for metric in metrics}
+        self._sign = {metric.name: -1.0 if metric.higher_is_better else 1.0 for metric in metrics}
         self._apart = max(1, round(min(facts.fps / 2, facts.frames / 8)))
         self._judge: str | None = None
         self._held: list[tuple[float, int, dict[str, float], dict[Side, np.ndarray]]] = []
 
     @torch.inference_mode()
-    def see(self, chunk: Chunk, values: dict[str, Sequence[float]]) -> None:
+    def on_frames(self, chunk: Chunk, values: dict[str, Sequence[float]]) -> None:
         if self._judge is None:
             self._judge = next((name for name in (*JUDGES, *values) if name in values), None)
         for place, value in enumerate(values.get(self._judge, ())):
@@ -99,12 +99,12 @@ class WorstFrames:
     def finish(self) -> None:
         pictures = {(number, side): picture for number, held in enumerate(self._held)
                     for side, picture in held[3].items()}  # fmt: skip
-        made = fitted(pictures, self._room, RUNGS, _inside)
+        made = fitted(pictures, self._room, QUALITY_STEPS, _inside)
         moments = [
-            Moment(frame, values, {side: made[number, side] for side in own})
+            WorstFrame(frame, values, {side: made[number, side] for side in own})
             for number, (_, frame, values, own) in enumerate(self._held)
         ]
-        self.clips.append(Worst(self._judge, self._apart, tuple(moments)))
+        self.clips.append(WorstByMetric(self._judge, self._apart, tuple(moments)))
         self._held = []
 
     def _offer(self, badness: float, chunk: Chunk, place: int, values: dict[str, Sequence[float]]) -> None:

@@ -12,16 +12,16 @@ from typing import Any, Protocol
 
 from vividface_core.errors import Interrupted, InvalidAnswer, InvalidOption
 from vividface_core.mllm.assessment import Assessment
-from vividface_core.mllm.judges.sampling import Sampling, Shown, TimedClip, open_source, sample
+from vividface_core.mllm.judges.sampling import SampledFrames, Sampling, TimedClip, open_source, sample
 from vividface_core.mllm.rubric import RUBRIC, Rubric, parse_assessment
 from vividface_core.video.source import VideoFrames
 
-TRIES = 3
+MAX_ATTEMPTS = 3
 """Answers that a judge may give to one video before it counts as failed."""
 
 
 @dataclass(frozen=True)
-class Refusal:
+class RejectedAnswer:
     """An answer that couldn't be used, and why."""
 
     answer: str
@@ -68,7 +68,7 @@ class Judgement:
     identity: dict[str, Any]
     seconds: float
     times: tuple[float, ...] = ()
-    refused: tuple[Refusal, ...] = ()
+    refused: tuple[RejectedAnswer, ...] = ()
     spread: dict[str, Spread] | None = None
     members: tuple[Judgement, ...] = ()
     failures: tuple[Failure, ...] = ()
@@ -84,7 +84,7 @@ class Judgement:
         return {
             "judge": self.judge, "identity": self.identity, "seconds": round(self.seconds, 3),
             "assessment": self.assessment.to_json(), "frame_seconds": [round(t, 3) for t in self.times],
-            "refused": [asdict(refusal) for refusal in self.refused],
+            "refused": [asdict(rejected) for rejected in self.refused],
             "spread": {key: asdict(spread) for key, spread in (self.spread or {}).items()},
             "members": [member.to_json() for member in self.members],
             "failures": [asdict(failure) for failure in self.failures], "facts": self.facts or {},
@@ -129,7 +129,7 @@ class NoAssessment(InvalidAnswer):
         refused: all of them.
     """
 
-    def __init__(self, message: str, refused: tuple[Refusal, ...]) -> None:
+    def __init__(self, message: str, refused: tuple[RejectedAnswer, ...]) -> None:
         super().__init__(message, raw=refused[-1].answer if refused else "")
         self.refused = refused
 
@@ -156,19 +156,19 @@ class WritingJudge(ABC):
     name = ""
     concurrency = 1
 
-    def __init__(self, sampling: Sampling, rubric: Rubric = RUBRIC, tries: int = TRIES) -> None:
+    def __init__(self, sampling: Sampling, rubric: Rubric = RUBRIC, tries: int = MAX_ATTEMPTS) -> None:
         if tries < 1:
             raise InvalidOption(f"A judge must be allowed at least 1 answer, not {tries}.")
         self.sampling, self.rubric, self.tries = sampling, rubric, tries
         self.stopped = threading.Event()
         self.identity: dict[str, Any] = {"rubric": rubric.version, "frames": asdict(sampling), "tries": tries}
 
-    def look(self, source: VideoFrames) -> Shown:
+    def look(self, source: VideoFrames) -> SampledFrames:
         """The frames that are shown."""
         return sample(source, self.sampling)
 
     @abstractmethod
-    def ask(self, shown: Shown, complaint: str, number: int) -> Reply:
+    def ask(self, shown: SampledFrames, complaint: str, number: int) -> Reply:
         """One answer.
 
         Args:
@@ -184,14 +184,14 @@ class WritingJudge(ABC):
         """See :class:`Judge`."""
         began = time.monotonic()
         shown = self.look(_Stoppable(open_source(video), self.stopped))
-        refused: list[Refusal] = []
+        refused: list[RejectedAnswer] = []
         while len(refused) < self.tries:
-            go_on(self.stopped)
+            raise_if_stopped(self.stopped)
             try:
                 reply = self.ask(shown, _complaint(refused), number)
                 assessment = parse_assessment(reply.text, self.rubric)
             except InvalidAnswer as error:
-                refused.append(Refusal(error.raw, str(error)))
+                refused.append(RejectedAnswer(error.raw, str(error)))
                 continue
             return Judgement(assessment, self.name, self.identity, time.monotonic() - began, shown.times,
                              tuple(refused), facts=reply.facts)  # fmt: skip
@@ -200,7 +200,7 @@ class WritingJudge(ABC):
                            tuple(refused))  # fmt: skip
 
 
-def go_on(stopped: threading.Event) -> None:
+def raise_if_stopped(stopped: threading.Event) -> None:
     """
     Raises:
         Interrupted: it was set.
@@ -220,11 +220,11 @@ class _Stoppable:
 
     def read(self, start: int = 0, end: int | None = None) -> Iterator[Any]:
         for frame in self._source.read(start, end):
-            go_on(self._stopped)
+            raise_if_stopped(self._stopped)
             yield frame
 
 
-def _complaint(refused: list[Refusal]) -> str:
+def _complaint(refused: list[RejectedAnswer]) -> str:
     if not refused:
         return ""
     reason = " ".join(refused[-1].reason.split())[:200]

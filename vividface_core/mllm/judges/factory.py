@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from vividface_core.errors import InvalidOption
-from vividface_core.mllm.judges.base import TRIES, Judge
+from vividface_core.mllm.judges.base import MAX_ATTEMPTS, Judge
 from vividface_core.mllm.judges.panel import Panel
 from vividface_core.mllm.judges.sampling import Sampling
 from vividface_core.mllm.rubric import RUBRIC, Rubric
@@ -34,7 +34,7 @@ class JudgeOptions:
     sampling: Sampling = field(default_factory=Sampling)
     model: str = ""
     passes: int = 1
-    tries: int = TRIES
+    tries: int = MAX_ATTEMPTS
     temperature: float | None = None
     max_tokens: int = 2048
     device: str = "auto"
@@ -47,7 +47,7 @@ class JudgeOptions:
     named_only: bool = False
 
     @property
-    def heat(self) -> float:
+    def effective_temperature(self) -> float:
         """The temperature that holds."""
         return self.temperature if self.temperature is not None else PASSES_TEMPERATURE if self.passes > 1 else 0.0
 
@@ -90,8 +90,15 @@ def _one(name: str, options: JudgeOptions, notices: list[str]) -> Judge:
     if kind == "local" and place:
         from vividface_core.mllm.judges.local import LocalJudge, LocalOptions
 
-        local = LocalOptions(options.device, options.dtype, options.four_bit, options.max_tokens, options.heat,
-                             options.download, options.quiet)  # fmt: skip
+        local = LocalOptions(
+            options.device,
+            options.dtype,
+            options.four_bit,
+            options.max_tokens,
+            options.effective_temperature,
+            options.download,
+            options.quiet,
+        )
         return LocalJudge(place, options.sampling, options.rubric, local, options.tries)
     if kind == "openai" and place:
         return _server(place, options, notices)
@@ -113,4 +120,4 @@ def _server(address: str, options: JudgeOptions, notices: list[str]) -> Judge:
     if settings.key and is_open_network(address):
         notices.append(f"The key for {address} travels unencrypted (http). Use https where the server offers it.")
     return ServerJudge(address, options.model, options.sampling, options.rubric, settings, options.max_tokens,
-                       options.heat, options.tries)  # fmt: skip
+                       options.effective_temperature, options.tries)  # fmt: skip

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
 
 from vividface_core.errors import Interrupted, InvalidOption, JudgeFailed
-from vividface_core.mllm.judges.limits import Pace, back_off, retry_after
+from vividface_core.mllm.judges.limits import RateLimiter, back_off, retry_after
 from vividface_core.mllm.judges.server_settings import ServerSettings
 
 PIECE, LARGEST = 1 << 16, 64 << 20
@@ -34,7 +34,7 @@ class Refused(JudgeFailed):
         self.status = status
 
 
-class _Passing(Exception):
+class RetryableError(Exception):
     """A failure that another attempt may get past; ``wait`` is what the server asks for."""
 
     def __init__(self, reason: str, wait: float | None = None) -> None:
@@ -42,7 +42,7 @@ class _Passing(Exception):
         self.wait = wait
 
 
-class CutOff(_Passing):
+class CutOff(RetryableError):
     """The answer reached the limit of its length."""
 
 
@@ -66,7 +66,7 @@ class Transport:
     def __init__(self, address: str, settings: ServerSettings) -> None:
         self.address = checked_address(address)
         self._settings = settings
-        self._pace = Pace(settings.requests_per_minute, settings.concurrency)
+        self._rate_limiter = RateLimiter(settings.requests_per_minute, settings.concurrency)
         # A proxy can't reach what only this machine can.
         proxies = [ProxyHandler({})] if urlsplit(self.address).hostname in LOOPBACK else []
         self._opener = build_opener(_NoRedirect, *proxies)
@@ -92,11 +92,11 @@ class Transport:
         cut, reason = 0, ""
         for attempt in range(1, attempts + 1):
             try:
-                with self._pace.turn():
+                with self._rate_limiter.turn():
                     if stopped.is_set():
                         raise Interrupted(f"{self.address} isn't asked any more: the judging was stopped.")
                     return self._once(make(cut))
-            except _Passing as error:
+            except RetryableError as error:
                 reason = self._clean(str(error))
                 cut += isinstance(error, CutOff)
                 self._wait(attempt, attempts, error, reason, stopped)
@@ -104,7 +104,7 @@ class Transport:
             f"{self.address} gave no whole answer in {attempts} attempt{'s' * (attempts > 1)}. The last: {reason}"
         )
 
-    def _wait(self, attempt: int, attempts: int, error: _Passing, reason: str, stopped: threading.Event) -> None:
+    def _wait(self, attempt: int, attempts: int, error: RetryableError, reason: str, stopped: threading.Event) -> None:
         if attempt == attempts:
             return
         pause = back_off(attempt, self._settings.back_off)
@@ -115,7 +115,7 @@ class Transport:
                     f"{self._settings.longest_wait:.0f} s that are set (longest_wait). Try again later."
                 ) from None
             pause = max(pause, error.wait)
-            self._pace.hold(error.wait)
+            self._rate_limiter.hold(error.wait)
         stopped.wait(pause)
 
     def _once(self, body: dict[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -141,15 +141,17 @@ class Transport:
             with error:
                 raise self._said_no(error) from None
         except TimeoutError:
-            raise _Passing(f"no answer within {settings.timeout:g} s") from None
+            raise RetryableError(f"no answer within {settings.timeout:g} s") from None
         except URLError as error:
             if isinstance(error.reason, TimeoutError):
-                raise _Passing(f"no answer within {settings.timeout:g} s") from None
-            raise _Passing(f"it can't be reached ({getattr(error.reason, 'strerror', None) or error.reason})") from None
+                raise RetryableError(f"no answer within {settings.timeout:g} s") from None
+            raise RetryableError(
+                f"it can't be reached ({getattr(error.reason, 'strerror', None) or error.reason})"
+            ) from None
         except http.client.IncompleteRead as error:
-            raise _Passing(f"the answer broke off after {len(error.partial)} bytes") from None
+            raise RetryableError(f"the answer broke off after {len(error.partial)} bytes") from None
         except (OSError, http.client.HTTPException) as error:
-            raise _Passing(f"the connection broke ({getattr(error, 'strerror', None) or error})") from None
+            raise RetryableError(f"the connection broke ({getattr(error, 'strerror', None) or error})") from None
         return _streamed(whole) if settings.stream and not whole.lstrip().startswith(b"{") else _plain(whole)
 
     def _read(self, response: http.client.HTTPResponse, deadline: float) -> bytes:
@@ -175,7 +177,7 @@ class Transport:
             text = ""
         told = self._clean(f"HTTP {error.code}" + (f": {text}" if text else ""))
         if error.code in (408, 425, 429) or error.code >= 500 and error.code not in (501, 505):
-            return _Passing(told, retry_after(error.headers.get("Retry-After")))
+            return RetryableError(told, retry_after(error.headers.get("Retry-After")))
         hint = ""
         if error.code in (401, 403, 407):
             hint = " Put a key that it takes into VIVIDFACE_MLLM_KEY, or name the variable with --key-env."
@@ -214,7 +216,7 @@ def _plain(body: bytes) -> tuple[str, dict[str, Any]]:
             raise TypeError
     except (ValueError, KeyError, IndexError, TypeError):
         what = _message(body) or "nothing"
-        raise _Passing(f"what it sent is no whole answer of a chat: {what[:120]}") from None
+        raise RetryableError(f"what it sent is no whole answer of a chat: {what[:120]}") from None
     return _text(message.get("content"), message.get("refusal"), choice.get("finish_reason")), _facts(answer)
 
 
@@ -227,9 +229,9 @@ def _streamed(body: bytes) -> tuple[str, dict[str, Any]]:
         try:
             event = json.loads(data)
         except ValueError:
-            raise _Passing("the stream broke off within an event") from None
+            raise RetryableError("the stream broke off within an event") from None
         if not isinstance(event, dict) or "error" in event:
-            raise _Passing(f"the stream ended with an error: {_message(data.encode())}")
+            raise RetryableError(f"the stream ended with an error: {_message(data.encode())}")
         facts |= _facts(event)
         for choice in event.get("choices") or ():
             delta = choice.get("delta") or {}
@@ -237,7 +239,7 @@ def _streamed(body: bytes) -> tuple[str, dict[str, Any]]:
             refusal += delta.get("refusal") or ""
             reason = choice.get("finish_reason") or reason
     if reason is None:
-        raise _Passing(f"the stream broke off after {len(text)} characters")
+        raise RetryableError(f"the stream broke off after {len(text)} characters")
     return _text(text, refusal, reason), facts
 
 
@@ -248,7 +250,7 @@ def _text(content: Any, refusal: str | None, reason: str | None) -> str:
     if reason == "length":
         raise CutOff(f"the answer was cut off after {len(text)} characters; allow longer ones with --max-tokens")
     if not text.strip() and not refusal:
-        raise _Passing(f"the answer is empty (finish_reason {reason})")
+        raise RetryableError(f"the answer is empty (finish_reason {reason})")
     return text or str(refusal)
 
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import datetime, timezone
 
 
-class Pace:
+class RateLimiter:
     """Shared by all threads that ask one server.
 
     Args:

@@ -22,8 +22,8 @@ from vividface_core.errors import (
 )
 from vividface_core.io.hub import endpoint, is_offline
 from vividface_core.io.tensors import WHOLE_MODELS, read_json, shard_names
-from vividface_core.mllm.judges.base import TRIES, Reply, WritingJudge, go_on
-from vividface_core.mllm.judges.sampling import Sampling, Shown, sample
+from vividface_core.mllm.judges.base import MAX_ATTEMPTS, Reply, WritingJudge, raise_if_stopped
+from vividface_core.mllm.judges.sampling import SampledFrames, Sampling, sample
 from vividface_core.mllm.rubric import RUBRIC, Rubric, render_prompt
 from vividface_core.runtime.devices import pick_device, pick_dtype
 from vividface_core.video.source import VideoFrames
@@ -79,7 +79,7 @@ class LocalJudge(WritingJudge):
     """
 
     def __init__(self, model: str | Path, sampling: Sampling | None = None, rubric: Rubric = RUBRIC,
-                 options: LocalOptions | None = None, tries: int = TRIES,
+                 options: LocalOptions | None = None, tries: int = MAX_ATTEMPTS,
                  loaded: tuple[Any, Any] | None = None) -> None:  # fmt: skip
         super().__init__(sampling or Sampling(), rubric, tries)
         self._options = options or LocalOptions()
@@ -102,11 +102,11 @@ class LocalJudge(WritingJudge):
             "temperature": self._options.temperature,
         }  # fmt: skip
 
-    def look(self, source: VideoFrames) -> Shown:
+    def look(self, source: VideoFrames) -> SampledFrames:
         """Frames whose sides are whole patches, so that the processor has nothing left to resize."""
         return sample(source, self.sampling, self._factor, LEAST_TOKENS * self._factor**2)
 
-    def inputs(self, shown: Shown, complaint: str = "") -> dict[str, Any]:
+    def inputs(self, shown: SampledFrames, complaint: str = "") -> dict[str, Any]:
         """What goes into the model: token ids, patches of the video, its grid ``(t, h, w)`` and its times."""
         content = [{"type": "video"}, {"type": "text", "text": self._prompt(complaint)}]
         text = self._processor.apply_chat_template([{"role": "user", "content": content}], tokenize=False,
@@ -119,13 +119,13 @@ class LocalJudge(WritingJudge):
         return self._processor(text=[text], videos=[shown.pixels], video_metadata=[about], do_sample_frames=False,
                                do_resize=False, return_tensors="pt")  # fmt: skip
 
-    def ask(self, shown: Shown, complaint: str, number: int) -> Reply:
+    def ask(self, shown: SampledFrames, complaint: str, number: int) -> Reply:
         inputs = self.inputs(shown, complaint).to(self._model.device)
         asked = inputs["input_ids"].shape[1]
         with self._out_of_memory(shown), torch.inference_mode(), torch.random.fork_rng(self._generators()):
             torch.manual_seed(number)
             made = self._model.generate(**inputs, **self._decoding(), stopping_criteria=self._criteria())[0, asked:]
-        go_on(self.stopped)
+        raise_if_stopped(self.stopped)
         text = self._processor.tokenizer.decode(made, skip_special_tokens=True)
         if len(made) >= self._options.max_tokens and int(made[-1]) not in self._ends():
             raise InvalidAnswer(
@@ -138,10 +138,10 @@ class LocalJudge(WritingJudge):
         return f"{prompt}\n{complaint}\n" if complaint else prompt
 
     def _decoding(self) -> dict[str, Any]:
-        heat = self._options.temperature
+        temperature = self._options.temperature
         # What a checkpoint's own generation_config says about chance is of no use without it, and warned about.
-        chance = {"temperature": heat} if heat > 0 else dict.fromkeys(("temperature", "top_p", "top_k"))
-        return {"do_sample": heat > 0, "max_new_tokens": self._options.max_tokens, **chance}
+        chance = {"temperature": temperature} if temperature > 0 else dict.fromkeys(("temperature", "top_p", "top_k"))
+        return {"do_sample": temperature > 0, "max_new_tokens": self._options.max_tokens, **chance}
 
     def _ends(self) -> set[int]:
         ends = self._model.generation_config.eos_token_id
@@ -155,7 +155,7 @@ class LocalJudge(WritingJudge):
         return [lambda ids, scores, **_: torch.full((len(ids),), self.stopped.is_set(), device=ids.device)]
 
     @contextmanager
-    def _out_of_memory(self, shown: Shown):
+    def _out_of_memory(self, shown: SampledFrames):
         try:
             yield
         except torch.cuda.OutOfMemoryError as error:

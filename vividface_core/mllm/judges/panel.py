@@ -11,7 +11,7 @@ from typing import Any
 
 from vividface_core.errors import InvalidAnswer, InvalidOption, JudgeFailed
 from vividface_core.mllm.assessment import Adjustment, Assessment
-from vividface_core.mllm.judges.base import Failure, Judge, Judgement, Refusal, Spread
+from vividface_core.mllm.judges.base import Failure, Judge, Judgement, RejectedAnswer, Spread
 from vividface_core.mllm.judges.sampling import TimedClip
 from vividface_core.mllm.rubric import TOTAL, Rubric
 from vividface_core.video.source import VideoFrames
@@ -57,7 +57,7 @@ class Panel:
         began = time.monotonic()
         members: list[Judgement] = []
         failures: list[Failure] = []
-        refused: list[Refusal] = []
+        refused: list[RejectedAnswer] = []
         for member in self._judges:
             for turn in range(self._passes):
                 try:

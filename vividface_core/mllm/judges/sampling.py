@@ -75,7 +75,7 @@ class Sampling:
 
 
 @dataclass(frozen=True)
-class Shown:
+class SampledFrames:
     """Frames of one video.
 
     Attributes:
@@ -149,7 +149,7 @@ def open_source(video: str | Path | VideoFrames | TimedClip) -> VideoFrames | Ti
     return VideoFrames(video) if isinstance(video, (str, Path)) else video
 
 
-def sample(source: VideoFrames | TimedClip, sampling: Sampling, multiple: int = 1, least: int = 0) -> Shown:
+def sample(source: VideoFrames | TimedClip, sampling: Sampling, multiple: int = 1, least: int = 0) -> SampledFrames:
     """Take frames at even distances in time and bring them to size, each as soon as it is decoded.
 
     The video is read twice: what a container says about its length is not always true.
@@ -177,7 +177,7 @@ def sample(source: VideoFrames | TimedClip, sampling: Sampling, multiple: int = 
     indices = chosen if steady else [round(time * fps) for time in shown]
     total = len(times) if steady else max(round(seconds * fps), indices[-1] + 1)
     path = source.path if source.is_whole and source.file.kind == "video" else None
-    return Shown(source.name, pixels, tuple(shown), tuple(indices), fps, total, path)
+    return SampledFrames(source.name, pixels, tuple(shown), tuple(indices), fps, total, path)
 
 
 def _pictures(frames: Iterable[Frame], chosen: list[int], size: tuple[int, int]) -> Tensor:

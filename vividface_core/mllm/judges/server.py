@@ -11,9 +11,9 @@ from typing import Any
 from torch import Tensor
 
 from vividface_core.errors import InvalidOption, MissingDependency
-from vividface_core.mllm.judges.base import TRIES, Reply, WritingJudge
+from vividface_core.mllm.judges.base import MAX_ATTEMPTS, Reply, WritingJudge
 from vividface_core.mllm.judges.http import Refused, Transport
-from vividface_core.mllm.judges.sampling import Sampling, Shown, sample
+from vividface_core.mllm.judges.sampling import SampledFrames, Sampling, sample
 from vividface_core.mllm.judges.server_settings import ServerSettings
 from vividface_core.mllm.rubric import RUBRIC, Rubric, answer_schema, render_prompt
 from vividface_core.video.source import VideoFrames
@@ -39,7 +39,7 @@ class ServerJudge(WritingJudge):
 
     def __init__(self, address: str, model: str, sampling: Sampling | None = None, rubric: Rubric = RUBRIC,
                  settings: ServerSettings | None = None, max_tokens: int = 2048, temperature: float = 0.0,
-                 tries: int = TRIES) -> None:  # fmt: skip
+                 tries: int = MAX_ATTEMPTS) -> None:  # fmt: skip
         super().__init__(sampling or Sampling(), rubric, tries)
         if not model:
             raise InvalidOption("Say which model the server is to use: --model NAME.")
@@ -58,14 +58,14 @@ class ServerJudge(WritingJudge):
             "temperature": temperature,
         }  # fmt: skip
 
-    def look(self, source: VideoFrames) -> Shown:
+    def look(self, source: VideoFrames) -> SampledFrames:
         longest = self._settings.side / max(source.size)
         side = int(source.size[0] * source.size[1] * longest * longest)
         pixels = max(min(self.sampling.frame_pixels, side), 64 * 64)
         return sample(source, Sampling(self.sampling.fps, self.sampling.frames, pixels,
                                        max(self.sampling.total_pixels, pixels)))  # fmt: skip
 
-    def ask(self, shown: Shown, complaint: str, number: int) -> Reply:
+    def ask(self, shown: SampledFrames, complaint: str, number: int) -> Reply:
         pictures = self._pictures(shown)
         structured = self._structured
         try:
@@ -86,7 +86,7 @@ class ServerJudge(WritingJudge):
                 self._structured = False
                 self.notices.append(f"{self.name} takes no answer schema and is asked for text. {error}")
 
-    def _chat(self, pictures: list[dict[str, Any]], shown: Shown, complaint: str, number: int,
+    def _chat(self, pictures: list[dict[str, Any]], shown: SampledFrames, complaint: str, number: int,
               structured: bool) -> Reply:  # fmt: skip
         prompt = render_prompt(self.rubric, form="json" if structured else "text")
         text = "\n".join(filter(None, (self._introduction(shown), prompt, complaint)))
@@ -105,7 +105,7 @@ class ServerJudge(WritingJudge):
         )
         return Reply(answer, {**facts, "structured": structured})
 
-    def _introduction(self, shown: Shown) -> str:
+    def _introduction(self, shown: SampledFrames) -> str:
         if self._settings.send == "video":
             return ""
         times = ", ".join(f"{time:.2f}" for time in shown.times)
@@ -114,7 +114,7 @@ class ServerJudge(WritingJudge):
             "Wherever a video is spoken of, it is this one.\n"
         )
 
-    def _pictures(self, shown: Shown) -> list[dict[str, Any]]:
+    def _pictures(self, shown: SampledFrames) -> list[dict[str, Any]]:
         if self._settings.send == "video":
             return [{"type": "video_url", "video_url": {"url": _file(shown)}}]
         return [
@@ -141,7 +141,7 @@ def jpeg(pixels: Tensor, quality: int) -> bytes:
     return stream.getvalue()
 
 
-def _file(shown: Shown) -> str:
+def _file(shown: SampledFrames) -> str:
     path: Path | None = shown.path
     if path is None or path.suffix.lower() not in KINDS:
         raise InvalidOption(

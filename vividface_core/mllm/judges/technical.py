@@ -7,7 +7,7 @@ import math
 from vividface_core.errors import InvalidOption
 from vividface_core.mllm.judges.base import Reply, WritingJudge
 from vividface_core.mllm.judges.measures import Measures, measure
-from vividface_core.mllm.judges.sampling import Sampling, Shown
+from vividface_core.mllm.judges.sampling import SampledFrames, Sampling
 from vividface_core.mllm.rubric import RUBRIC, Rubric
 
 NAME = "technical (measurements, no MLLM)"
@@ -38,7 +38,7 @@ class TechnicalJudge(WritingJudge):
         self.name = NAME
         self.identity |= {"kind": "technical", "model": None, "measures": 1}
 
-    def ask(self, shown: Shown, complaint: str, number: int) -> Reply:
+    def ask(self, shown: SampledFrames, complaint: str, number: int) -> Reply:
         if min(shown.pixels.shape[2:]) < 16:
             raise InvalidOption(f"{shown.name} is under 16 pixels high or wide: too small to be measured.")
         measures = measure(shown.pixels)

@@ -9,16 +9,16 @@ import torch
 from vividface_core.errors import InvalidOption
 
 
-class Place(NamedTuple):
+class RankInfo(NamedTuple):
     """A process's place among those that work together."""
 
-    meeting: str
+    init_method: str
     """Address of a file through which they find each other."""
     rank: int
-    count: int
+    world_size: int
 
 
-def join(restorer: Any, device: torch.device, place: Place) -> None:
+def init_process_group(restorer: Any, device: torch.device, rank_info: RankInfo) -> None:
     """Within a process: find the others, and share the denoiser's work with them from now on.
 
     Raises:
@@ -26,12 +26,16 @@ def join(restorer: Any, device: torch.device, place: Place) -> None:
     """
     import torch.distributed as dist
 
-    from vividface_core.wan.optimizations.context_parallel import share_window
+    from vividface_core.wan.optimizations.context_parallel import enable_context_parallel
 
     if not (dist.is_available() and hasattr(restorer, "denoiser")):
         raise InvalidOption("One window can't be shared here: that takes a Wan denoiser, and torch with distribution.")
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", init_method=place.meeting, rank=place.rank,
-                            world_size=place.count)  # fmt: skip
-    share_window(restorer.denoiser)
+    dist.init_process_group(
+        "nccl" if device.type == "cuda" else "gloo",
+        init_method=rank_info.init_method,
+        rank=rank_info.rank,
+        world_size=rank_info.world_size,
+    )
+    enable_context_parallel(restorer.denoiser)

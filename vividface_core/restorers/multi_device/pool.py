@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from vividface_core.errors import DeviceLost, InvalidOption
 from vividface_core.restorers.base import Progress, Restorer
-from vividface_core.restorers.multi_device.worker import Job, Load, Worker
-from vividface_core.restorers.multi_device.worker_group import Gang
+from vividface_core.restorers.multi_device.worker import Load, Request, Worker
+from vividface_core.restorers.multi_device.worker_group import WorkerGroup
 
 ATTEMPTS = 3
 """Processes that may die over one clip before it is given up."""
-LOOK_EVERY = 0.2
+POLL_SECONDS = 0.2
 """Seconds between two looks whether the run was stopped."""
 
 
@@ -46,23 +46,23 @@ class DevicePool(Restorer):
         if not devices:
             raise InvalidOption("Name at least one device.")
         self.devices, self._notice = tuple(devices), notice
-        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._requests: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self._closed = threading.Event()
         threads = max(1, torch.get_num_threads() // len(devices))
-        self._workers: list[Worker] | list[Gang] = (
-            [Gang(load, devices, threads, notice)]
+        self._workers: list[Worker] | list[WorkerGroup] = (
+            [WorkerGroup(load, devices, threads, notice)]
             if together
             else [Worker(load, device, threads, notice) for device in devices]
         )
         try:
-            facts = [worker.start() for worker in self._workers][0]
+            properties = [worker.start() for worker in self._workers][0]
         except BaseException:
             self.close()
             raise
-        self._facts = facts
-        self.name = facts["name"]
-        self.frame_multiple, self.size_multiple = facts["frame_multiple"], facts["size_multiple"]
-        self.native_size, self.native_frames = facts["native_size"], facts["native_frames"]
+        self._properties = properties
+        self.name = properties["name"]
+        self.frame_multiple, self.size_multiple = properties["frame_multiple"], properties["size_multiple"]
+        self.native_size, self.native_frames = properties["native_size"], properties["native_frames"]
         self.parallel = 0 if together else len(devices)
         self._threads = [threading.Thread(target=self._serve, args=(worker,), daemon=True) for worker in self._workers]
         for thread in self._threads:
@@ -80,7 +80,7 @@ class DevicePool(Restorer):
         for worker in self._workers:
             worker.stop()
         for _ in self._workers:
-            self._jobs.put(None)
+            self._requests.put(None)
 
     def submit(self, clip: Tensor, progress: Progress | None = None) -> Callable[[], Tensor]:
         return self._ask("restore", (clip.detach().cpu().numpy(), None, 1.0), progress)
@@ -95,46 +95,46 @@ class DevicePool(Restorer):
         return self._ask("memory_for", (frames, height, width))()
 
     def _ask(self, what: str, arguments: tuple, progress: Progress | None = None) -> Callable[[], Any]:
-        job = Job(what, arguments)
-        self._jobs.put(job)
+        request = Request(what, arguments)
+        self._requests.put(request)
 
         def wait() -> Any:
             while True:
                 try:
-                    return job.result.result(timeout=LOOK_EVERY)
+                    return request.result.result(timeout=POLL_SECONDS)
                 except TimeoutError:
                     if self._closed.is_set():
                         raise DeviceLost("The device processes were closed while a clip was at work.") from None
                     if progress is not None:
-                        progress(job.share)  # may raise: the user stopped
+                        progress(request.share)  # may raise: the user stopped
 
         return wait
 
-    def _serve(self, worker: Worker | Gang) -> None:
-        """Hand jobs to one process until the pool is closed."""
-        while (job := self._jobs.get()) is not None and not self._closed.is_set():
+    def _serve(self, worker: Worker | WorkerGroup) -> None:
+        """Hand requests to one process until the pool is closed."""
+        while (request := self._requests.get()) is not None and not self._closed.is_set():
             try:
-                job.result.set_result(worker.run(job))
+                request.result.set_result(worker.run(request))
             except (EOFError, OSError):
                 if not self._closed.is_set():
-                    self._lost(worker, job)
+                    self._lost(worker, request)
             except BaseException as error:
-                job.result.set_exception(error)
+                request.result.set_exception(error)
 
-    def _lost(self, worker: Worker | Gang, job: Job) -> None:
-        """A process died over a job: start another one, and do the job again."""
-        job.deaths += 1
+    def _lost(self, worker: Worker | WorkerGroup, request: Request) -> None:
+        """A process died over a request: start another one, and do the request again."""
+        request.deaths += 1
         told = f"The process on {worker.device} ended ({worker.exit_status()})"
         try:
             worker.start()
         except BaseException as error:
-            job.result.set_exception(error)
+            request.result.set_exception(error)
             return
-        if job.deaths >= ATTEMPTS:
-            job.result.set_exception(DeviceLost(f"{told}, as did {ATTEMPTS - 1} before it over the same clip."))
+        if request.deaths >= ATTEMPTS:
+            request.result.set_exception(DeviceLost(f"{told}, as did {ATTEMPTS - 1} before it over the same clip."))
             return
         self._notice(f"{told}; its clip is done again.")
-        self._jobs.put(job)
+        self._requests.put(request)
 
     @property
     def modules(self) -> dict[str, nn.Module]:
@@ -144,8 +144,8 @@ class DevicePool(Restorer):
         return self
 
     @property
-    def weights(self) -> int:
-        return self._facts["weights"]
+    def weight_bytes(self) -> int:
+        return self._properties["weight_bytes"]
 
     @property
     def device(self) -> torch.device:
@@ -153,4 +153,4 @@ class DevicePool(Restorer):
 
     @property
     def dtype(self) -> torch.dtype:
-        return self._facts["dtype"]
+        return self._properties["dtype"]

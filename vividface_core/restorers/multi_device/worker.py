@@ -15,21 +15,29 @@ import torch
 
 from vividface_core.errors import DeviceLost, VividFaceError
 from vividface_core.restorers.base import Restorer
-from vividface_core.restorers.multi_device.meeting import Place, join
+from vividface_core.restorers.multi_device.meeting import RankInfo, init_process_group
 
-FACTS = ("name", "frame_multiple", "size_multiple", "native_size", "native_frames", "weights", "dtype")
+RESTORER_PROPERTIES = (
+    "name",
+    "frame_multiple",
+    "size_multiple",
+    "native_size",
+    "native_frames",
+    "weight_bytes",
+    "dtype",
+)
 
 Load = Callable[..., Restorer]
 """``load(device=…)`` makes a restorer; it travels to other processes, so it must be importable by name."""
 
 
-class Said(NamedTuple):
+class Response(NamedTuple):
     """A process's answer."""
 
     value: Any
 
 
-class Job:
+class Request:
     """A question to a restorer elsewhere.
 
     Attributes:
@@ -56,43 +64,45 @@ class Worker:
         self.pipe: Connection | None = None
 
     def start(self) -> dict[str, Any]:
-        """Start the process and wait until it is ready; returns its :data:`FACTS`."""
+        """Start the process and wait until it is ready; returns its :data:`RESTORER_PROPERTIES`."""
         self.spawn()
         return self._answer()
 
-    def spawn(self, place: Place | None = None) -> None:
-        """Start the process. What it says first are its :data:`FACTS`.
+    def spawn(self, rank_info: RankInfo | None = None) -> None:
+        """Start the process. What it says first are its :data:`RESTORER_PROPERTIES`.
 
         Args:
-            place: among several that work together, :class:`~vividface_core.restorers.multi_device.meeting.Place`.
+            rank_info: among several that work together,
+            :class:`~vividface_core.restorers.multi_device.meeting.RankInfo`.
         """
         context = multiprocessing.get_context("spawn")  # a fork would share CUDA's state
         self.pipe, theirs = context.Pipe()
         self._starting = True
-        self._process = context.Process(target=_work, args=(self._load, self.device, self._thread_count, theirs, place),
-                                        daemon=True)  # fmt: skip
+        self._process = context.Process(
+            target=_work, args=(self._load, self.device, self._thread_count, theirs, rank_info), daemon=True
+        )
         self._process.start()
         theirs.close()  # so that its end is noticed here
 
-    def run(self, job: Job) -> Any:
-        """Carry out a job there.
+    def run(self, request: Request) -> Any:
+        """Carry out a request there.
 
         Raises:
             EOFError, OSError: the process is gone.
         """
-        self.send(job)
-        return self._answer(job)
+        self.send(request)
+        return self._answer(request)
 
-    def send(self, job: Job) -> None:
-        """Hand over a job without waiting for its result."""
-        self.pipe.send((job.what, job.arguments))
+    def send(self, request: Request) -> None:
+        """Hand over a request without waiting for its result."""
+        self.pipe.send((request.what, request.arguments))
 
-    def _answer(self, job: Job | None = None) -> Any:
-        while (said := self.hear(job)) is None:
+    def _answer(self, request: Request | None = None) -> Any:
+        while (response := self.poll(request)) is None:
             pass
-        return said.value
+        return response.value
 
-    def hear(self, job: Job | None = None) -> Said | None:
+    def poll(self, request: Request | None = None) -> Response | None:
         """Wait for the process's next words; the result, if that is what they are.
 
         Raises:
@@ -107,15 +117,15 @@ class Worker:
                 raise
             how = self.exit_status()
             raise DeviceLost(f"The process on {self.device} ended before it was ready ({how}).") from None
-        if kind == "share" and job is not None:
-            job.share = value
+        if kind == "share" and request is not None:
+            request.share = value
         elif kind == "notice":
             self._notice(value)
         elif kind == "error":
             raise value
         elif kind == "done":
             self._starting = False
-            return Said(torch.from_numpy(value) if isinstance(value, np.ndarray) else value)
+            return Response(torch.from_numpy(value) if isinstance(value, np.ndarray) else value)
         return None
 
     def exit_status(self) -> str:
@@ -129,19 +139,21 @@ class Worker:
             self._process.kill()
 
 
-def _work(load: Load, device: torch.device, threads: int, pipe: Connection, place: Place | None) -> None:
+def _work(load: Load, device: torch.device, threads: int, pipe: Connection, rank_info: RankInfo | None) -> None:
     """The process: restores what comes until the pipe closes."""
-    from vividface_core.restorers.oom_fallback import CarefulRestorer
+    from vividface_core.restorers.oom_fallback import OomFallbackRestorer
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one who started us decides what Ctrl-C means
     torch.set_num_threads(threads)
     try:
         restorer = load(device=device)
-        if place is None:
-            restorer = CarefulRestorer(restorer, lambda text: pipe.send(("notice", text)))
+        if rank_info is None:
+            restorer = OomFallbackRestorer(restorer, lambda text: pipe.send(("notice", text)))
         else:
-            join(restorer, device, place)  # if one went on by smaller steps, the others would wait for it for ever
-        pipe.send(("done", {fact: getattr(restorer, fact) for fact in FACTS}))
+            init_process_group(
+                restorer, device, rank_info
+            )  # if one went on by smaller steps, the others would wait for it for ever
+        pipe.send(("done", {name: getattr(restorer, name) for name in RESTORER_PROPERTIES}))
         while True:
             what, arguments = pipe.recv()
             pipe.send(_carry_out(restorer, what, arguments, pipe))

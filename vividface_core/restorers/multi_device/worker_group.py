@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 
-from vividface_core.restorers.multi_device.meeting import Place
-from vividface_core.restorers.multi_device.worker import Job, Load, Worker
+from vividface_core.restorers.multi_device.meeting import RankInfo
+from vividface_core.restorers.multi_device.worker import Load, Request, Worker
 
 
-class Gang:
+class WorkerGroup:
     """One worker a device; to a pool they are one. What one of them can't do, all of them stop doing.
 
     Args:
@@ -35,18 +35,18 @@ class Gang:
     def start(self) -> dict[str, Any]:
         """Start all processes anew and wait until they have found each other."""
         self.stop()
-        meeting = Path(tempfile.gettempdir()) / f"vividface-{uuid.uuid4().hex}"
+        rendezvous = Path(tempfile.gettempdir()) / f"vividface-{uuid.uuid4().hex}"
         for rank, worker in enumerate(self._workers):
-            worker.spawn(Place(meeting.as_uri(), rank, len(self._workers)))
+            worker.spawn(RankInfo(rendezvous.as_uri(), rank, len(self._workers)))
         try:
-            facts = self._all()
+            properties = self._all()
         finally:
-            meeting.unlink(missing_ok=True)
+            rendezvous.unlink(missing_ok=True)
         self._ready = True
-        return facts
+        return properties
 
-    def run(self, job: Job) -> Any:
-        """Carry out a job, all on the same one; what the first one has to say is the result.
+    def run(self, request: Request) -> Any:
+        """Carry out a request, all on the same one; what the first one has to say is the result.
 
         Raises:
             EOFError, OSError: a process is gone.
@@ -54,21 +54,21 @@ class Gang:
         """
         if not self._ready:
             self.start()
-        return self._all(job)
+        return self._all(request)
 
-    def _all(self, job: Job | None = None) -> Any:
-        """Everybody's answer to a job, or, without one, to having been started."""
+    def _all(self, request: Request | None = None) -> Any:
+        """Everybody's answer to a request, or, without one, to having been started."""
         results: dict[Worker, Any] = {}
         try:
-            for worker in self._workers if job is not None else ():
-                worker.send(job)
+            for worker in self._workers if request is not None else ():
+                worker.send(request)
             while len(results) < len(self._workers):
                 busy = {worker.pipe: worker for worker in self._workers if worker not in results}
                 for pipe in wait(list(busy)):
                     worker = busy[pipe]
                     first = worker is self._workers[0]
-                    if (said := worker.hear(job if first else None)) is not None:
-                        results[worker] = said.value
+                    if (response := worker.poll(request if first else None)) is not None:
+                        results[worker] = response.value
         except BaseException:
             self._ready = False
             self.stop()  # the others wait for the one that gave up

@@ -97,7 +97,7 @@ def _by_winograd(x: Tensor, weight: Tensor, bias: Tensor | None, frames: int, in
     out = x.new_empty(frames, x.shape[1] - 2, x.shape[2], len(weight)) if into is None else into
     done = 0
     for outputs in (4, 2):
-        kernels = winograd.transformed(weight, outputs) if frames - done >= outputs else []
+        kernels = winograd.transform_kernel(weight, outputs) if frames - done >= outputs else []
         while frames - done >= outputs:
             end = done + outputs
             winograd.convolve(x[done : end + 2], kernels, bias, out[done:end], into is not None)
@@ -166,7 +166,7 @@ def downsample(x: Tensor, layer: nn.Module) -> Tensor:
     return _as_frames(torch.cat(out)).contiguous()
 
 
-def faster_time(x: Tensor, layer: nn.Module, memory: Memory) -> Tensor:
+def temporal_upsample(x: Tensor, layer: nn.Module, memory: Memory) -> Tensor:
     """Two frames for each by a causal convolution over time alone: ``[T, H, W, C]`` to ``[2T, H, W, C]``."""
     weight, bias = _weights(layer, x)
     taps = weight.flatten(2).unflatten(0, (2, -1))  # [2, C, C, 3]
@@ -181,7 +181,7 @@ def faster_time(x: Tensor, layer: nn.Module, memory: Memory) -> Tensor:
     return out.flatten(0, 1)
 
 
-def slower_time(x: Tensor, layer: nn.Module, memory: Memory) -> Tensor:
+def temporal_downsample(x: Tensor, layer: nn.Module, memory: Memory) -> Tensor:
     """One frame for two by a causal convolution over time alone; the first frame passes as it is."""
     known = memory.get(layer)
     memory[layer] = x[-1:].clone()
@@ -208,7 +208,7 @@ def _time_sum(frames: dict[int, Tensor], taps: Tensor, bias: Tensor | None, out:
             torch.addmm(bias, lines, weight, out=flat)
 
 
-def attend(x: Tensor, block: nn.Module) -> Tensor:
+def self_attention(x: Tensor, block: nn.Module) -> Tensor:
     """Self-attention with one head within each frame, added to ``x`` in place; a frame at a time."""
     for frame in x:
         tokens = norm(frame, block.norm).flatten(0, 1)

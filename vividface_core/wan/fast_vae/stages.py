@@ -17,7 +17,7 @@ from vividface_core.wan.fast_vae import layers
 from vividface_core.wan.fast_vae.layers import Memory
 from vividface_core.wan.fast_vae.tiles import Region
 
-TOGETHER = 4
+FRAME_BATCH = 4
 """Frames of a large map that are computed together: those of one latent frame."""
 LARGE = 64 << 20
 """Bytes of several frames from which a map is large, on a CPU; elsewhere eight times as much."""
@@ -27,7 +27,7 @@ WIDTH = 64
 """Channels of a map that is large in pixels, at least."""
 
 
-class Step:
+class Stage:
     """Keeps the size of the map unless a subclass says otherwise."""
 
     ring: int = 0
@@ -47,7 +47,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Convolution(Step):
+class Convolution(Stage):
     """Causal 3×3×3 convolution, of the normed and activated input where there is a norm."""
 
     conv: nn.Module
@@ -59,7 +59,7 @@ class Convolution(Step):
 
 
 @dataclass(frozen=True)
-class Residual(Step):
+class Residual(Stage):
     """Twice norm, SiLU and convolution, added to the input."""
 
     block: nn.Module
@@ -74,27 +74,31 @@ class Residual(Step):
 
 
 @dataclass(frozen=True)
-class Attention(Step):
+class Attention(Stage):
     """Looks at all of the frame: not for tiles."""
 
     block: nn.Module
 
     def run(self, x: Tensor, memory: Memory, region: Region) -> Tensor:
-        return layers.attend(x, self.block)
+        return layers.self_attention(x, self.block)
 
     def needs(self, region: Region, height: int, width: int) -> Region:
         return Region(0, height, 0, width)
 
 
 @dataclass(frozen=True)
-class Smaller(Step):
+class Downsample(Stage):
     """Half the size, and half the frames where the module says so."""
 
     resample: nn.Module
 
     def run(self, x: Tensor, memory: Memory, region: Region) -> Tensor:
         x = layers.downsample(x, self.resample.resample[1])
-        return layers.slower_time(x, self.resample.time_conv, memory) if self.resample.mode == "downsample3d" else x
+        return (
+            layers.temporal_downsample(x, self.resample.time_conv, memory)
+            if self.resample.mode == "downsample3d"
+            else x
+        )
 
     def needs(self, region: Region, height: int, width: int) -> Region:
         # Output i sees 2i … 2i + 2; one more makes pairs.
@@ -106,7 +110,7 @@ class Smaller(Step):
 
 
 @dataclass(frozen=True)
-class Larger(Step):
+class Upsample(Stage):
     """Twice the size, and twice the frames where the module says so; the very first frame stays one."""
 
     resample: nn.Module
@@ -114,7 +118,7 @@ class Larger(Step):
     def run(self, x: Tensor, memory: Memory, region: Region) -> Tensor:
         if self.resample.mode == "upsample3d":
             if self.resample in memory:
-                x = layers.faster_time(x, self.resample.time_conv, memory)
+                x = layers.temporal_upsample(x, self.resample.time_conv, memory)
             else:
                 memory[self.resample] = x.new_empty(0)  # the first frame has been; it isn't remembered
         return layers.upsample(x, self.resample.resample[1])
@@ -128,10 +132,10 @@ class Larger(Step):
 
 
 @dataclass(frozen=True)
-class Branch(Step):
+class ResidualBranch(Stage):
     """Steps around which a resized copy of the input is led (Wan 2.2's blocks)."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[Stage, ...]
     shortcut: nn.Module
 
     def run(self, x: Tensor, memory: Memory, region: Region) -> Tensor:
@@ -139,14 +143,14 @@ class Branch(Step):
         inner, at = x.clone(), region
         for step in self.steps:
             inner, at = step.run(inner, memory, at), step.gives(at)
-        if isinstance(last, Larger):
-            _add_larger(inner, x, self.shortcut)
+        if isinstance(last, Upsample):
+            _add_upsampled(inner, x, self.shortcut)
         else:
-            _add_smaller(inner, x, self.shortcut)
+            _add_downsampled(inner, x, self.shortcut)
         return inner
 
     def needs(self, region: Region, height: int, width: int) -> Region:
-        return needed(self.steps, region, height, width)[0]
+        return required_regions(self.steps, region, height, width)[0]
 
     def gives(self, region: Region) -> Region:
         for step in self.steps:
@@ -168,7 +172,7 @@ def normed_convolution(
     return layers.causal(conv, memory, tuple(x.shape), x, fill, into)
 
 
-def _add_larger(x: Tensor, small: Tensor, layer: nn.Module) -> None:
+def _add_upsampled(x: Tensor, small: Tensor, layer: nn.Module) -> None:
     """Add the small map, each value repeated over the cells and frames that it stands for (DupUp3D)."""
     time, side = layer.factor_t, layer.factor_s
     frames, height, width, _ = small.shape
@@ -182,7 +186,7 @@ def _add_larger(x: Tensor, small: Tensor, layer: nn.Module) -> None:
     cells += wide[..., first:, :, :].permute(0, 4, 1, 5, 2, 6, 3)
 
 
-def _add_smaller(x: Tensor, large: Tensor, layer: nn.Module) -> None:
+def _add_downsampled(x: Tensor, large: Tensor, layer: nn.Module) -> None:
     """Add the means of groups of channels, cells and frames (AvgDown3D)."""
     time, side = layer.factor_t, layer.factor_s
     large = F.pad(large, (0, 0, 0, 0, 0, 0, -len(large) % time, 0))
@@ -192,7 +196,7 @@ def _add_smaller(x: Tensor, large: Tensor, layer: nn.Module) -> None:
     x += groups.mean(-1)
 
 
-def needed(steps: Sequence[Step], region: Region, height: int, width: int) -> list[Region]:
+def required_regions(steps: Sequence[Stage], region: Region, height: int, width: int) -> list[Region]:
     """The region before each step, and ``region`` itself last; ``height``×``width`` is the first step's whole input."""
     sizes = [Region(0, height, 0, width)]
     for step in steps:
@@ -203,16 +207,16 @@ def needed(steps: Sequence[Step], region: Region, height: int, width: int) -> li
     return regions
 
 
-def run(steps: Sequence[Step], x: Tensor, memory: Memory, regions: Sequence[Region]) -> Tensor:
-    """All steps, one after the other; ``regions`` are those of :func:`needed`, and ``x`` shows the first.
+def run(steps: Sequence[Stage], x: Tensor, memory: Memory, regions: Sequence[Region]) -> Tensor:
+    """All steps, one after the other; ``regions`` are those of :func:`required_regions`, and ``x`` shows the first.
 
     Many frames pass the small maps together and large ones a few at a time. ``x`` may be written into.
     """
     for at, (step, region, wanted) in enumerate(zip(steps, regions, regions[1:])):
-        if _large(x) and at and _resizes(steps[at - 1], Larger):
-            return torch.cat([run(steps[at:], part, memory, regions[at:]) for part in x.split(TOGETHER)])
-        if at == 0 and _large(x) and (small := _first_smaller(steps)):
-            parts = [run(steps[:small], part, memory, regions[: small + 1]) for part in x.split(TOGETHER)]
+        if _large(x) and at and _resizes(steps[at - 1], Upsample):
+            return torch.cat([run(steps[at:], part, memory, regions[at:]) for part in x.split(FRAME_BATCH)])
+        if at == 0 and _large(x) and (small := _first_downsample(steps)):
+            parts = [run(steps[:small], part, memory, regions[: small + 1]) for part in x.split(FRAME_BATCH)]
             return run(steps[small:], torch.cat(parts), memory, regions[small:])
         x = wanted.of(step.run(x, memory, region), step.gives(region))
     return x
@@ -221,19 +225,19 @@ def run(steps: Sequence[Step], x: Tensor, memory: Memory, regions: Sequence[Regi
 def _large(x: Tensor) -> bool:
     # An encoder's first map is as thin as a picture; the next one is as wide as most.
     size = x[..., :1].numel() * max(x.shape[-1], WIDTH) * x.element_size()
-    return len(x) > TOGETHER and size > (LARGE if x.device.type == "cpu" else 8 * LARGE)
+    return len(x) > FRAME_BATCH and size > (LARGE if x.device.type == "cpu" else 8 * LARGE)
 
 
-def _resizes(step: Step, kind: type[Step]) -> bool:
-    return isinstance(step.steps[-1] if isinstance(step, Branch) else step, kind)
+def _resizes(step: Stage, kind: type[Stage]) -> bool:
+    return isinstance(step.steps[-1] if isinstance(step, ResidualBranch) else step, kind)
 
 
-def _first_smaller(steps: Sequence[Step]) -> int:
+def _first_downsample(steps: Sequence[Stage]) -> int:
     """How many steps there are up to the first that halves the map."""
-    return next((number for number, step in enumerate(steps, start=1) if _resizes(step, Smaller)), 0)
+    return next((number for number, step in enumerate(steps, start=1) if _resizes(step, Downsample)), 0)
 
 
-def encoder_steps(net: nn.Module) -> tuple[list[Step], list[Step]]:
+def encoder_stages(net: nn.Module) -> tuple[list[Stage], list[Stage]]:
     """Of a ``WanEncoder3d``: the large maps, up to a quarter of the size, and the rest, which ends in attention.
 
     Tiles are for the former: deeper down a cell's surroundings are wide, and whole maps are small.
@@ -244,12 +248,12 @@ def encoder_steps(net: nn.Module) -> tuple[list[Step], list[Step]]:
     local = [Convolution(net.conv_in)]
     for block in net.down_blocks:
         local += _block(block, "downsampler")
-    smaller = [number for number, step in enumerate(local, start=1) if _resizes(step, Smaller)]
+    smaller = [number for number, step in enumerate(local, start=1) if _resizes(step, Downsample)]
     at = smaller[:LEVELS][-1] if smaller else 0
     return local[:at], [*local[at:], *_middle(net.mid_block), Convolution(net.conv_out, net.norm_out)]
 
 
-def decoder_steps(net: nn.Module) -> tuple[list[Step], list[Step]]:
+def decoder_stages(net: nn.Module) -> tuple[list[Stage], list[Stage]]:
     """Of a ``WanDecoder3d``: up to the last attention, and what is local."""
     steps = [Convolution(net.conv_in), *_middle(net.mid_block)]
     for block in net.up_blocks:
@@ -259,23 +263,23 @@ def decoder_steps(net: nn.Module) -> tuple[list[Step], list[Step]]:
     return steps[:at], steps[at:]
 
 
-def _middle(block: nn.Module) -> list[Step]:
+def _middle(block: nn.Module) -> list[Stage]:
     steps = [Residual(block.resnets[0])]
     for attention, resnet in zip(block.attentions, block.resnets[1:]):
         steps += [Attention(attention)] * (attention is not None) + [Residual(resnet)]
     return steps
 
 
-def _block(block: nn.Module, resampler: str) -> list[Step]:
+def _block(block: nn.Module, resampler: str) -> list[Stage]:
     kind = type(block).__name__
     if kind == "WanResidualBlock":
         return [Residual(block)]
     if kind == "WanResample" and block.mode.startswith(("downsample", "upsample")):
-        return [Smaller(block) if block.mode.startswith("downsample") else Larger(block)]
+        return [Downsample(block) if block.mode.startswith("downsample") else Upsample(block)]
     if kind == "WanUpBlock":
         return [*map(Residual, block.resnets), *(step for each in block.upsamplers or () for step in _block(each, ""))]
     if kind in ("WanResidualDownBlock", "WanResidualUpBlock"):
         last = getattr(block, resampler)
         steps = (*map(Residual, block.resnets), *(_block(last, "") if last is not None else ()))
-        return [Branch(steps, block.avg_shortcut)] if block.avg_shortcut is not None else list(steps)
+        return [ResidualBranch(steps, block.avg_shortcut)] if block.avg_shortcut is not None else list(steps)
     raise TypeError(f"no fast form of {kind}")

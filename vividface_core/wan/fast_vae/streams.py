@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from vividface_core.wan.fast_vae.stages import LEVELS, Step, decoder_steps, encoder_steps, needed, run
+from vividface_core.wan.fast_vae.stages import LEVELS, Stage, decoder_stages, encoder_stages, required_regions, run
 from vividface_core.wan.fast_vae.tiles import Region, tiles
 from vividface_core.wan.vae import (
     StreamingDecoder,
@@ -26,7 +26,7 @@ from vividface_core.wan.vae import (
     to_patches,
 )
 
-Tell = Callable[[float], None]
+Progress = Callable[[float], None]
 
 
 class _Fast:
@@ -39,7 +39,7 @@ class _Fast:
 
     memory: list[dict[Any, dict[nn.Module, Tensor]]]
 
-    def _prepare(self, before: list[Step], local: list[Step], after: list[Step], side: int | None) -> None:
+    def _prepare(self, before: list[Stage], local: list[Stage], after: list[Stage], side: int | None) -> None:
         self._before, self._local, self._after, self._side = before, local, after, side
         self.memory = []
 
@@ -73,7 +73,7 @@ class _Fast:
         for step in self._local:
             shown = step.gives(shown)
         return [
-            _Place(self._local, tile, shown, needed(self._local, tile, height, width))
+            _Place(self._local, tile, shown, required_regions(self._local, tile, height, width))
             for tile in tiles(shown.height, shown.width, self._side)
         ]
 
@@ -85,7 +85,7 @@ class _Place:
         seen: what of the input they depend on.
     """
 
-    def __init__(self, steps: list[Step], tile: Region, whole: Region, regions: list[Region]) -> None:
+    def __init__(self, steps: list[Stage], tile: Region, whole: Region, regions: list[Region]) -> None:
         self._steps, self.tile, self._whole, self._regions = steps, tile, whole, regions
         self.seen = regions[0]
 
@@ -132,18 +132,20 @@ class FastEncoder(_Fast, StreamingEncoder):
 
     def __init__(self, vae: nn.Module, tile: int | None = None) -> None:
         super().__init__(vae)
-        local, after = encoder_steps(vae.encoder)
+        local, after = encoder_stages(vae.encoder)
         cell = (vae.config.patch_size or 1) * 2 ** min(LEVELS, len(vae.config.dim_mult) - 1)
         self._prepare([], local, after, None if tile is None else max(1, tile // cell))
 
-    def by_tiles(self, read: Read, size: tuple[int, int, int], chunk: int, tell: Tell = lambda share: None) -> Tensor:
+    def by_tiles(
+        self, read: Read, size: tuple[int, int, int], chunk: int, progress: Progress = lambda share: None
+    ) -> Tensor:
         """A whole clip, one tile through all its frames after the other: what is remembered is that of one tile.
 
         Args:
             read: gives the frames.
             size: frames, height and width of the clip, as :meth:`push` wants them.
             chunk: frames that pass together.
-            tell: called with the share done.
+            progress: called with the share done.
 
         Returns:
             ``[1, C, T', h, w]`` fp32, normalised.
@@ -158,7 +160,7 @@ class FastEncoder(_Fast, StreamingEncoder):
                 pixels = read(start, stop, place.seen.times(patch)).to(self.device, self.dtype)
                 pixels = to_patches(pixels, patch)[0].permute(1, 2, 3, 0).contiguous()
                 parts.append(place.run_seen(pixels, memory))
-                tell((number + at / len(spans)) / len(places))
+                progress((number + at / len(spans)) / len(places))
             maps = place.put(torch.cat(parts), maps)
         memory = {}
         latents = [_run(self._after, part, memory) for part in _first_then(maps, chunk)]
@@ -175,7 +177,7 @@ class FastDecoder(_Fast, StreamingDecoder):
 
     def __init__(self, vae: nn.Module, tile: int | None = None) -> None:
         super().__init__(vae)
-        before, local = decoder_steps(vae.decoder)
+        before, local = decoder_stages(vae.decoder)
         self._prepare(before, local, [], None if tile is None else max(1, tile // (vae.config.patch_size or 1)))
 
     def by_tiles(self, latents: Tensor, chunk: int) -> Iterator[Piece]:
@@ -241,7 +243,7 @@ def suits(net: nn.Module) -> bool:
     return isinstance(net.nonlinearity, nn.SiLU)
 
 
-def _run(steps: list[Step], x: Tensor, memory: dict[nn.Module, Tensor]) -> Tensor:
+def _run(steps: list[Stage], x: Tensor, memory: dict[nn.Module, Tensor]) -> Tensor:
     """Steps over a whole map."""
     regions = [Region(0, x.shape[1], 0, x.shape[2])]
     for step in steps:

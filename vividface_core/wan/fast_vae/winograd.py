@@ -55,7 +55,7 @@ def _coefficients(roots: Sequence[float]) -> list[float]:
     return found
 
 
-def transformed(weight: Tensor, outputs: int) -> list[Tensor]:
+def transform_kernel(weight: Tensor, outputs: int) -> list[Tensor]:
     """The m + 2 kernels ``[O, C, 3, 3]`` of a weight ``[O, C, 3, 3, 3]``."""
     kernels = torch.einsum("kt,octhw->kohwc", matrices(outputs)[1].to(weight), weight)
     return [kernel.permute(0, 3, 1, 2) for kernel in kernels]
@@ -66,7 +66,7 @@ def convolve(x: Tensor, kernels: list[Tensor], bias: Tensor | None, out: Tensor,
 
     Args:
         x: ``[m + 2, H + 2, W, C]``; first and last row are the padding.
-        kernels: of :func:`transformed`.
+        kernels: of :func:`transform_kernel`.
         out: ``[m, H, W, O]``.
         add: add to what is in ``out``.
     """

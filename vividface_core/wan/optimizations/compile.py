@@ -42,24 +42,24 @@ class CompiledDenoiser:
         """Whether nothing has failed until now."""
         return self._compiled is not None
 
-    def __call__(self, latent: Tensor, tell: Callable[[int], None] | None = None) -> Tensor:
+    def __call__(self, latent: Tensor, on_block: Callable[[int], None] | None = None) -> Tensor:
         """As :meth:`~vividface_core.wan.folded_transformer.FoldedDenoiser.forward`."""
         if self._compiled is not None:
             try:
-                return self._run(latent, tell)
+                return self._run(latent, on_block)
             except _Failed as failure:
                 self._compiled = None
                 reason = (str(failure.__cause__).strip().splitlines() or [type(failure.__cause__).__name__])[0]
                 log.warning("The denoiser could not be compiled and runs as it is, with the same result: %s", reason)
         # From the start: a block works in place, and some may have run.
-        return self._denoiser(latent, tell)
+        return self._denoiser(latent, on_block)
 
-    def _run(self, latent: Tensor, tell: Callable[[int], None] | None) -> Tensor:
+    def _run(self, latent: Tensor, on_block: Callable[[int], None] | None) -> Tensor:
         size, file = tuple(latent.shape), self._folder / f"{self._key()}.bin"
         new = size not in self._seen
         if new and not self._seen:
             _load(file)
-        velocity = self._denoiser(latent, tell, self._block)
+        velocity = self._denoiser(latent, on_block, self._block)
         if new:
             self._seen.add(size)
             _save(file)

@@ -20,7 +20,7 @@ from vividface_core.wan.attention import Attention
 from vividface_core.wan.folded_transformer import FoldedDenoiser
 
 
-def share_window(denoiser: nn.Module, group: dist.ProcessGroup | None = None) -> None:
+def enable_context_parallel(denoiser: nn.Module, group: dist.ProcessGroup | None = None) -> None:
     """Let a denoiser compute its passes together with those of the other processes, which call it with the same latent.
 
     Args:
@@ -36,9 +36,9 @@ def share_window(denoiser: nn.Module, group: dist.ProcessGroup | None = None) ->
     if heads % size:
         raise InvalidOption(f"{heads} heads of attention can't be dealt out to {size} processes evenly.")
     if isinstance(denoiser, FoldedDenoiser):
-        denoiser.share = TokenShare(group)
+        denoiser.sequence_shard = SequenceShard(group)
         for block in denoiser.blocks:
-            block.attention = SharedAttention(denoiser.attention, denoiser.share)
+            block.attention = UlyssesAttention(denoiser.attention, denoiser.sequence_shard)
         return
     try:
         from diffusers import ContextParallelConfig
@@ -51,7 +51,7 @@ def share_window(denoiser: nn.Module, group: dist.ProcessGroup | None = None) ->
         ) from error
 
 
-class TokenShare:
+class SequenceShard:
     """Each process's part of the tokens: consecutive ones, as even as can be.
 
     Attributes:
@@ -63,7 +63,7 @@ class TokenShare:
         self.rank, self.size = dist.get_rank(group), dist.get_world_size(group)
         self.counts: list[int] = []
 
-    def deal(self, *tensors: Tensor) -> list[Tensor]:
+    def shard(self, *tensors: Tensor) -> list[Tensor]:
         """This process's tokens of each ``[B, T, …]``.
 
         Raises:
@@ -76,12 +76,12 @@ class TokenShare:
         # Contiguous copies: blocks work in place.
         return [x.split(self.counts, 1)[self.rank].contiguous() for x in tensors]
 
-    def whole(self, x: Tensor) -> Tensor:
+    def gather(self, x: Tensor) -> Tensor:
         """All tokens ``[B, T, …]`` on every process, of this one's."""
         shapes = [(x.shape[0], count, *x.shape[2:]) for count in self.counts]
-        return torch.cat(self.exchange([x] * self.size, shapes), 1)
+        return torch.cat(self.all_to_all([x] * self.size, shapes), 1)
 
-    def exchange(self, parts: Sequence[Tensor], shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
+    def all_to_all(self, parts: Sequence[Tensor], shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
         """Sends ``parts[i]`` to process i; returns what each sent here, of these shapes."""
         sent = torch.cat([part.reshape(-1) for part in parts])
         sizes = [math.prod(shape) for shape in shapes]
@@ -90,10 +90,10 @@ class TokenShare:
         return [piece.view(shape) for piece, shape in zip(received.split(sizes), shapes)]
 
 
-class SharedAttention(Attention):
+class UlyssesAttention(Attention):
     """Self-attention over the tokens of all processes."""
 
-    def __init__(self, inner: Attention, share: TokenShare) -> None:
+    def __init__(self, inner: Attention, share: SequenceShard) -> None:
         super().__init__(inner.name)
         self._share = share
 
@@ -101,7 +101,7 @@ class SharedAttention(Attention):
         share, (batch, mine, heads, depth) = self._share, query.shape
         some = heads // share.size
         packed = torch.stack([query, key, value]).split(some, 3)
-        tokens = share.exchange(packed, [(3, batch, count, some, depth) for count in share.counts])
+        tokens = share.all_to_all(packed, [(3, batch, count, some, depth) for count in share.counts])
         mixed = super().__call__(*torch.cat(tokens, 2))
-        back = share.exchange(mixed.split(share.counts, 1), [(batch, mine, some, depth)] * share.size)
+        back = share.all_to_all(mixed.split(share.counts, 1), [(batch, mine, some, depth)] * share.size)
         return torch.cat(back, 2)

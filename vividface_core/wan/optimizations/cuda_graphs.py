@@ -36,24 +36,24 @@ class GraphedDenoiser:
         self._input = self._output = torch.empty(0)
         self._works = True
 
-    def __call__(self, latent: Tensor, tell: Callable[[int], None] | None = None) -> Tensor:
+    def __call__(self, latent: Tensor, on_block: Callable[[int], None] | None = None) -> Tensor:
         """As :meth:`~vividface_core.wan.folded_transformer.FoldedDenoiser.forward`; a replay tells of all blocks at
         once."""
         weight = self._denoiser.patch_embedding.weight
         if not self._works or weight.device.type != "cuda":
-            return self._run(latent, tell)
+            return self._run(latent, on_block)
         key = (*latent.shape, *(t.data_ptr() for t in (*self._denoiser.parameters(), *self._denoiser.buffers())))
         if key != self._key:
             # The first pass of a size chooses kernels and fills tables, which a recording may not do.
             self._key, self._graph, self._input, self._output = key, None, torch.empty(0), torch.empty(0)
-            return self._run(latent, tell)
+            return self._run(latent, on_block)
         latent = latent.to(weight.device, weight.dtype)
         if self._graph is None and not self._record(latent):
-            return self._run(latent, tell)
+            return self._run(latent, on_block)
         self._input.copy_(latent)
         self._graph.replay()
-        if tell is not None:
-            tell(len(self._denoiser.blocks))
+        if on_block is not None:
+            on_block(len(self._denoiser.blocks))
         return self._output.clone()
 
     def _record(self, latent: Tensor) -> bool:

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vividface_core.errors import InvalidOption, first_line
-from vividface_core.io.quantization import QuantisedLinear
+from vividface_core.io.quantization import QuantizedLinear
 from vividface_core.wan.folded_transformer import FoldedDenoiser
 
 LINEARS = ("auto", "fp8-weights", "fp8")
@@ -27,10 +27,10 @@ class Fp8Linear(nn.Module):
         multiply: also round x, with one scale a token, and multiply in 8 bits.
     """
 
-    def __init__(self, linear: nn.Linear | QuantisedLinear, *, multiply: bool) -> None:
+    def __init__(self, linear: nn.Linear | QuantizedLinear, *, multiply: bool) -> None:
         super().__init__()
         self.multiply = multiply
-        weight, scale = narrowed(linear.weight.detach())
+        weight, scale = quantize_rows(linear.weight.detach())
         self.weight = nn.Parameter(weight, requires_grad=False)
         self.register_buffer("scale", scale)
         self.bias = linear.bias
@@ -38,13 +38,13 @@ class Fp8Linear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.multiply:
             return F.linear(x, (self.weight.float() * self.scale).to(x.dtype), self.bias)
-        rows, scale = narrowed(x.flatten(0, -2))
+        rows, scale = quantize_rows(x.flatten(0, -2))
         # Its second factor is wanted by columns, which are the rows of a weight.
         product = torch._scaled_mm(rows, self.weight.t(), scale, self.scale.t(), bias=self.bias, out_dtype=x.dtype)
         return product.unflatten(0, x.shape[:-1])
 
 
-def narrowed(rows: Tensor) -> tuple[Tensor, Tensor]:
+def quantize_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
     """``[n, channels]`` as e4m3 and ``[n, 1]`` fp32: each row's largest value becomes the type's largest."""
     rows = rows.float()
     scale = rows.abs().amax(-1, keepdim=True).clamp_min(TINY) / LARGEST
@@ -54,7 +54,7 @@ def narrowed(rows: Tensor) -> tuple[Tensor, Tensor]:
 def use_linears(denoiser: FoldedDenoiser, kind: str) -> FoldedDenoiser:
     """Replace the matrices of all blocks, one of :data:`LINEARS`."""
     # What is stored in few bits already stays so, unless products need it otherwise.
-    large = {"auto": (), "fp8-weights": (nn.Linear,), "fp8": (nn.Linear, QuantisedLinear)}[kind]
+    large = {"auto": (), "fp8-weights": (nn.Linear,), "fp8": (nn.Linear, QuantizedLinear)}[kind]
     for parent in (part for block in denoiser.blocks for part in (block, block.text)):
         for name, module in list(parent.named_children()):
             if isinstance(module, large):

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from vividface_core.wan.fast_vae.stages import LARGE, LEVELS, TOGETHER
+from vividface_core.wan.fast_vae.stages import FRAME_BATCH, LARGE, LEVELS
 from vividface_core.wan.folded_transformer import TOKENS
 from vividface_core.wan.vae import spatial_ratio, temporal_ratio
 
 SCRATCH = 128 << 20
 """What the libraries of convolution and attention set aside for themselves, whatever the size."""
-CONV_MAPS = 6
+LIVE_MAPS = 6
 """Maps alive in a residual block: shortcut, normed, padded with the remembered frames, result, and scratch."""
 
 
 FAST_MAPS = 3
 """Maps alive in a residual block of the fast path: shortcut, result, and normed behind the remembered frames."""
-AROUND = 64
+TILE_HALO = 64
 """Pixels around a tile that most of its maps show too."""
 
 
@@ -70,7 +70,7 @@ def decoder_bytes(
     return peak + memory + pictures
 
 
-def between_bytes(config: Any, frames: int, height: int, width: int, item: int) -> int:
+def tile_buffer_bytes(config: Any, frames: int, height: int, width: int, item: int) -> int:
     """All frames' maps between the part of the encoder or decoder that runs in tiles and the other."""
     patch, levels = config.patch_size or 1, len(config.dim_mult) - 1
     tiled = min(LEVELS, levels)
@@ -84,14 +84,14 @@ def between_bytes(config: Any, frames: int, height: int, width: int, item: int) 
 def _block(frame: int, frames: int, plain: bool) -> int:
     """Peak of a residual block over maps of ``frame`` bytes a frame."""
     if plain:
-        return CONV_MAPS * (frames + 2) * frame
+        return LIVE_MAPS * (frames + 2) * frame
     # Large maps are computed a few frames at a time, while one map of all of them waits.
-    together = min(frames, TOGETHER) if frames * frame > LARGE else frames
+    together = min(frames, FRAME_BATCH) if frames * frame > LARGE else frames
     return (FAST_MAPS * (together + 1) + (frames if together < frames else 0)) * frame
 
 
 def _seen(height: int, width: int, tile: int | None) -> tuple[int, int]:
-    return (height, width) if tile is None else (min(height, tile + 2 * AROUND), min(width, tile + 2 * AROUND))
+    return (height, width) if tile is None else (min(height, tile + 2 * TILE_HALO), min(width, tile + 2 * TILE_HALO))
 
 
 def denoiser_bytes(

@@ -10,7 +10,7 @@ from torch import nn
 
 
 @contextmanager
-def lent(module: nn.Module, device: torch.device) -> Iterator[None]:
+def onload(module: nn.Module, device: torch.device) -> Iterator[None]:
     """The module's tensors on ``device``; afterwards it has its own again, and nothing was copied back."""
     slots = [(part, name) for sub in module.modules() for part in (sub._parameters, sub._buffers) for name in part]
     own = [part[name] for part, name in slots]

@@ -11,14 +11,29 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from training.curation.detail import luma, sharpness_and_noise
 from training.curation.occlusion import OcclusionDetector, load_occlusion_detector
-from training.curation.pose import angles, nose_symmetry
 from vividface_core.errors import InvalidOption
 from vividface_core.faces.crop import crop_clip
 from vividface_core.faces.face_mesh import PRESENT, FaceMesher, load_mesher
+from vividface_core.mllm.judges.measures import measure
+
+PAIRS = ((33, 263), (133, 362), (61, 291), (50, 280), (127, 356), (234, 454), (172, 397), (54, 284))
+"""Points of the mesh that lie opposite each other: outer and inner corners of the eyes, corners of the mouth, cheeks,
+temples, ears, jaw, forehead."""
+FOREHEAD, CHIN = 10, 152
+"""Points of the midline; in MediaPipe's canonical face one is above the other within a degree."""
+NOSE, LEFT_EYE, RIGHT_EYE = 1, 33, 263
+
+_LUMA = (0.2126, 0.7152, 0.0722)
+_WAYS = ((0, 1), (1, 0), (1, 1), (1, -1))
+"""Steps down and across."""
+_STEP, _BLURRED_STEP = ((-1, -0.5), (1, 0.5)), ((-2, -0.125), (-1, -0.25), (1, 0.25), (2, 0.125))
+"""The difference over two pixels, and the same after a blur with weights 1 2 1: places along the way and weights."""
+_NOISE_SHARE = 0.5 - 0.15625
+"""Of white noise of variance 1, what the blur takes from the squared difference."""
 
 VERSION = 1
 """Of how the figures are measured; records of another one are measured anew."""
@@ -39,12 +54,12 @@ class ClipStats:
     Attributes:
         face_side: shorter side of the face's box, pixels of the source, median.
         sharpness: share of the detail that a slight blur takes away, along the direction in which it is least
-            (see :mod:`training.curation.detail` and ``DETAIL_SIDE``).
+            (see :func:`sharpness_and_noise` and ``DETAIL_SIDE``).
         noise: standard deviation of what is noise, luma.
         brightness, contrast: mean and standard deviation of the face's luma.
         black, white: shares of the face that are cut off at either end.
         yaw, pitch, roll: how far the head is turned either way, 80 % quantile; ``None``: no mesh was found.
-        evenness: nose to eyes, 1: in the middle; see :func:`training.curation.pose.nose_symmetry`; median.
+        evenness: nose to eyes, 1: in the middle; see :func:`training.curation.clip_stats.nose_symmetry`; median.
         mesh: share of the looks in which the face's mesh was found.
         covered: share of the inner face that something seems to cover, mean.
         outside: share of the face's box that is beyond the picture, 80 % quantile.
@@ -201,3 +216,65 @@ def _outside(boxes: np.ndarray, picture: tuple[int, int]) -> np.ndarray:
 def _motion(boxes: np.ndarray, side: float) -> float:
     steps = np.linalg.norm(np.diff((boxes[:, :2] + boxes[:, 2:]) / 2, axis=0), axis=1)
     return float(np.quantile(steps, MOST)) / max(side, 1e-6) if len(steps) else 0.0
+
+
+def luma(picture: Tensor) -> Tensor:
+    """Rec. 709 luma ``[H, W]``, 0…255, of ``[3, H, W]`` uint8."""
+    return sum(share * channel.float() for share, channel in zip(_LUMA, picture))
+
+
+def sharpness_and_noise(picture: Tensor) -> tuple[float, float]:
+    """Of ``[3, H, W]`` uint8, sides of 16 or more.
+
+    Returns:
+        Sharpness 0…1: the share of the squared differences along a line that a slight blur along that line takes away,
+        noise discounted, of the direction in which it is least. A picture that was blurred along one direction only is
+        as blurred as that direction is. And the standard deviation of the noise, in units of luma.
+    """
+    noise = measure(picture[None]).noise
+    values = luma(picture)[None, None]
+    fine, coarse = (F.conv2d(values, _kernels(taps)).square().mean((0, 2, 3)) for taps in (_STEP, _BLURRED_STEP))
+    # Twice the noise is taken off, as it is read where there is least of it.
+    lost = (fine - coarse - 2 * _NOISE_SHARE * noise * noise).clamp(min=0) / fine.clamp(min=1e-6)
+    return lost.min().item(), noise
+
+
+def _kernels(taps: tuple[tuple[int, float], ...]) -> Tensor:
+    kernels = torch.zeros(len(_WAYS), 1, 5, 5)
+    for kernel, (down, across) in zip(kernels, _WAYS):
+        for place, weight in taps:
+            kernel[0, 2 + place * down, 2 + place * across] = weight
+    return kernels
+
+
+def angles(points: np.ndarray) -> np.ndarray:
+    """Yaw, pitch and roll ``[N, 3]`` in degrees of meshes ``[N, 478, 3]`` (x right, y down, z away from the camera).
+
+    The head's right is the mean direction of :data:`PAIRS`, its down that from forehead to chin, made perpendicular;
+    the rotation is R = R_z(roll) R_y(yaw) R_x(pitch). Positive: the nose to the right of the picture, the nose up, the
+    head turned clockwise. The picture is taken for a parallel projection. NaN where the points are.
+    """
+    points = np.asarray(points, np.float64)
+    starts, ends = np.array(PAIRS).T
+    right = _unit((points[:, ends] - points[:, starts]).mean(1))
+    down = points[:, CHIN] - points[:, FOREHEAD]
+    down = _unit(down - (down * right).sum(1, keepdims=True) * right)
+    away = np.cross(right, down)
+    yaw = np.arcsin(np.clip(right[:, 2], -1, 1))
+    pitch = -np.arctan2(down[:, 2], away[:, 2])
+    roll = np.arctan2(right[:, 1], right[:, 0])
+    return np.degrees(np.stack([yaw, pitch, roll], 1))
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+
+
+def nose_symmetry(landmarks: np.ndarray) -> np.ndarray:
+    """``[N]``, 0…1: how nearly the nose is as far from one eye as from the other, by landmarks ``[N, 5, 2]``.
+
+    BFVR-STC's training data leave out faces of less than 0.4 (theirs by the corners of the eyes of 68 landmarks).
+    """
+    points = np.asarray(landmarks, np.float64)
+    away = np.linalg.norm(points[:, :2] - points[:, 2:3], axis=2)
+    return away.min(1) / np.maximum(away.max(1), 1e-9)

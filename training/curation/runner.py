@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any, Protocol
 
-from training.curation.contents import known_content
 from training.curation.dataset import DataSet
 from training.curation.decisions import Findings, Policy, Row, Video, rows_of, screened, to_judge, to_measure
 from training.curation.engines.base import Engine, Item, Result, Worker
 from training.curation.judging import Judging
+from training.curation.record_store import known_content
 from training.curation.stages import Cutting, Measuring, Recipe, measured
 from vividface_core.mllm.scoring import pop_notices
 

@@ -15,12 +15,10 @@ import torch
 from torch import Tensor
 
 from training.curation import clip_stats, duplicates
-from training.curation.clip_files import ENCODING, rate_text, write_clip
-from training.curation.clips import ClipRules, FaceClip, cut_track, iter_clip
-from training.curation.contents import content_at
+from training.curation.clips import ENCODING, ClipRules, FaceClip, cut_track, iter_clip, rate_text, write_clip
 from training.curation.dataset import candidate_path
 from training.curation.engines.base import Item, Result, Worker
-from training.curation.record_store import RecordStore, digest_of
+from training.curation.record_store import RecordStore, content_at, digest_of
 from training.curation.review.previews import save_preview
 from vividface_core.errors import (
     Interrupted,

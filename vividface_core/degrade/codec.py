@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vividface_core.errors import MissingDependency
-from vividface_core.video.x264 import deterministic_x264_params
+from vividface_core.video.presets import deterministic_x264_params
 
 DECODERS = {"libx264": "h264", "mpeg4": "mpeg4"}
 """Encoders that are known here, with their decoders."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
+import torch
+
 from vividface_core.errors import InvalidOption, UnwritableVideo
 from vividface_core.video.info import ColorInfo, VideoInfo
 from vividface_core.video.pixel_formats import Layout, layout
@@ -176,3 +178,12 @@ def _told(preset: Preset, info: VideoInfo, source: Layout, best: Layout) -> list
             "player takes that format."
         )
     return notices
+
+
+def deterministic_x264_params() -> list[str]:
+    """Entries of ``x264-params`` with which the same frames give the same bytes on every run.
+
+    x264's AVX-512 code gives other bytes from run to run (seen with libx264 of PyAV 14 to 18); AVX2's are exact. Told
+    only where the processor has more than AVX2: a set that it lacks would crash.
+    """
+    return ["asm=AVX2"] if torch.backends.cpu.get_cpu_capability() == "AVX512" else []

@@ -18,8 +18,14 @@ from vividface_core.video.colorspace import convert
 from vividface_core.video.frame import Frame
 from vividface_core.video.info import ColorInfo, VideoInfo
 from vividface_core.video.pixel_formats import planes, with_planes
-from vividface_core.video.presets import Coding, Preset, choose_coding, load_preset, part_suffix
-from vividface_core.video.x264 import deterministic_x264_params
+from vividface_core.video.presets import (
+    Coding,
+    Preset,
+    choose_coding,
+    deterministic_x264_params,
+    load_preset,
+    part_suffix,
+)
 
 __all__ = ["PartRecord", "VideoWriter", "part_suffix"]
 

@@ -15,8 +15,8 @@ import torch
 from tests.assets import clip
 from vividface_core.degrade import Degradation, load_preset, preset_names, through_h264
 from vividface_core.degrade.codec import Coder
+from vividface_core.video.presets import deterministic_x264_params
 from vividface_core.video.source import VideoFrames
-from vividface_core.video.x264 import deterministic_x264_params
 
 
 def real(count: int, name: str = "carphone") -> torch.Tensor:

@@ -17,8 +17,8 @@ import torch
 
 from tests.assets import clip, run_ffmpeg
 from tests.core.cli.test_cli import one_sentence, vividface
-from training.curation import contents, decisions
-from training.curation.clip_files import write_clip
+from training.curation import decisions, record_store
+from training.curation.clips import write_clip
 from training.curation.dataset import DataSet, videos_below
 from training.curation.decisions import Findings, Policy, Video, rows_of
 from training.curation.duplicates import clip_hash
@@ -71,15 +71,17 @@ def test_contents_are_read_again_only_where_something_changed(tmp_path, monkeypa
     file = videos / "a.mp4"
     file.write_bytes(b"one")
     os.utime(file, (time.time() - 100,) * 2)
-    first = contents.content_at(store, videos, "a.mp4")
-    assert contents.known_content(store, videos, "a.mp4") is None, "written a moment ago: it may change unseen"
-    monkeypatch.setattr(contents, "YOUNG", -1.0)
-    assert contents.content_at(store, videos, "a.mp4") == first == contents.known_content(store, videos, "a.mp4")
+    first = record_store.content_at(store, videos, "a.mp4")
+    assert record_store.known_content(store, videos, "a.mp4") is None, "written a moment ago: it may change unseen"
+    monkeypatch.setattr(record_store, "YOUNG", -1.0)
+    assert (
+        record_store.content_at(store, videos, "a.mp4") == first == record_store.known_content(store, videos, "a.mp4")
+    )
     before = file.stat()
     file.write_bytes(b"two")
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert contents.known_content(store, videos, "a.mp4") is None, "same size and same time, yet another file"
-    assert contents.content_at(store, videos, "a.mp4") != first
+    assert record_store.known_content(store, videos, "a.mp4") is None, "same size and same time, yet another file"
+    assert record_store.content_at(store, videos, "a.mp4") != first
 
 
 def test_videos_are_found_in_all_folders(tmp_path):
@@ -340,6 +342,6 @@ def test_a_judge_must_be_named(tmp_path, capsys):
 
 
 def test_fractions_of_rates_have_both_parts():
-    from training.curation.clip_files import rate_text
+    from training.curation.clips import rate_text
 
     assert rate_text(Fraction(25)) == "25/1" and rate_text(Fraction(30000, 1001)) == "30000/1001"

@@ -14,11 +14,17 @@ from scipy.spatial.transform import Rotation
 from benchmarks.prefilter_faults import FAULTS, Scene
 from tests.assets import clip, run_ffmpeg
 from training.assets.packages import fetch
-from training.curation.clip_stats import DETAIL_SIDE, ClipStats, Tools, measure_clip
+from training.curation.clip_stats import (
+    DETAIL_SIDE,
+    ClipStats,
+    Tools,
+    angles,
+    measure_clip,
+    nose_symmetry,
+    sharpness_and_noise,
+)
 from training.curation.clips import united_square
-from training.curation.detail import sharpness_and_noise
 from training.curation.duplicates import clip_hash, distances, find_duplicates
-from training.curation.pose import angles, nose_symmetry
 from training.curation.thresholds import CHECKS, Thresholds
 from vividface_core.errors import InvalidOption
 from vividface_core.faces.crop import crop_clip, crop_points

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from typing import Any
@@ -14,24 +15,29 @@ from tqdm import tqdm
 from training.curation import human_labels
 from training.curation.clips import ClipRules
 from training.curation.dataset import DataSet, videos_below
-from training.curation.decisions import Policy, Row
+from training.curation.decisions import Policy, Row, Video
 from training.curation.engines import choose_engine
-from training.curation.judging import release_judge
-from training.curation.jury import JudgeRunner
+from training.curation.engines.base import Engine, LocalEngine
+from training.curation.judging import Judging, ResolveIdentity, judge_stage, release_judge, shared_judge
 from training.curation.manifest import load_pyarrow, read_manifest, write_manifest, write_parquet
+from training.curation.record_store import digest_of
 from training.curation.review.contact_sheet import save_contact_sheet
+from training.curation.review.groups import dropped_groups
 from training.curation.review.page import write_review
-from training.curation.runner import CurationRunner
+from training.curation.runner import CurationCallbacks, CurationRunner
 from training.curation.stages import Recipe
-from training.curation.summary import summary
 from training.curation.thresholds import Thresholds
-from vividface_core.cli.score import printable
+from vividface_core.cli.score import judge_options, printable
 from vividface_core.errors import InvalidOption
 from vividface_core.faces.detect import load_detector
 from vividface_core.mllm.calibration import Calibration
+from vividface_core.mllm.records import judge_id
 from vividface_core.mllm.rubric import RUBRIC, read_rubric
 from vividface_core.mllm.rubric_schema import TOTAL
 from vividface_core.runtime.devices import pick_device
+
+INTRODUCTIONS = "judges"
+"""Records of who a model on this machine turned out to be, by its options."""
 
 
 def run(args: argparse.Namespace) -> int:
@@ -198,3 +204,82 @@ class Console:
         if self._bar is not None:
             self._bar.close()
         self._bar = None
+
+
+class JudgeRunner:
+    """Who judges.
+
+    Args:
+        policy: its rubric and calibration are the judge's too.
+
+    Attributes:
+        stage: where its judgements are kept; known once it is introduced.
+        name: for people.
+    """
+
+    def __init__(self, args: argparse.Namespace, policy: Policy) -> None:
+        self.names, self.options = tuple(args.judge), judge_options(args, policy.rubric)
+        self._engine, self._gpus, self._policy = args.engine, args.judge_gpus, policy
+        self.stage = self.name = ""
+
+    def resolve_identity(self, engine: Engine, data: DataSet, callbacks: CurationCallbacks) -> None:
+        """Find out who it is. A model on this machine is loaded for that once, and never if all clips are judged.
+
+        Raises:
+            VividFaceError: it can't be made, or the calibration is another one's.
+        """
+        models = any(name.startswith("local:") for name in self.names)
+        key = digest_of([self._engine, list(self.names), repr(self.options)])
+        known = data.store.get(INTRODUCTIONS, key) if models else None
+        if known is None and models and self._engine != "local":
+            (_, known), = engine.map(ResolveIdentity(self.names, self.options), [{}], gpus=self.gpus, processes=1)
+        if known is None:
+            judge, notices = shared_judge(self.names, self.options)
+            known = {"judge": judge_id(judge.identity), "name": judge.name, "notices": notices}
+        if models:
+            data.store.put(INTRODUCTIONS, key, {**known, "notices": []})
+        for notice in known["notices"]:
+            callbacks.notice(notice)
+        rubric = self._policy.rubric.version
+        if self._policy.calibration is not None:
+            self._policy.calibration.correct(0.0, rubric=rubric, judge=known["judge"])  # it fits, said before the work
+        self.stage, self.name = judge_stage(known["judge"], rubric), known["name"]
+
+    @property
+    def gpus(self) -> float:
+        """That a process with this judge needs."""
+        models = any(name.startswith("local:") for name in self.names)
+        return self._gpus if self._gpus is not None else float(models and self.options.device != "cpu")
+
+    def judge(self, curation: CurationRunner, keys: Sequence[str]) -> None:
+        """See :meth:`~training.curation.runner.CurationRunner.judge`."""
+        judging = Judging(curation.recipe.work, self.stage, self.names, self.options)
+        servers, models = (any(name.startswith(kind) for name in self.names) for kind in ("openai:", "local:"))
+        if servers and not models:
+            # The key is here, a server's limits hold for a process, and asking is waiting: other machines don't help.
+            concurrency = shared_judge(self.names, self.options)[0].concurrency
+            curation.judge(keys, judging, LocalEngine(), concurrency=concurrency)
+        else:
+            curation.judge(keys, judging, gpus=self.gpus, processes=1 if servers else None)
+
+
+def summary(rows: Sequence[Row], videos: Sequence[Video], data: DataSet, *, dry: bool = False) -> str:
+    """How many clips were kept, what the others were dropped for, and where everything lies."""
+    clips = [row for row in rows if row["first"] is not None]
+    states = Counter(row["state"] for row in clips)
+    groups = dropped_groups(rows)
+    wide = max((len(stage) for stage, _ in groups), default=0)
+    lines = [f"{stage:<{wide}}  {len(found):6d}  {cause}" for (stage, cause), found in groups.items()]
+    person = sum(row["overruled"] == "keep" and row["stage"] == "person" for row in clips)
+    failed = sum(bool(video.error) for video in videos)
+    head = f"{_counted(len(videos), 'video')}, {_counted(len(clips), 'clip')}: {states['kept']} "
+    head += "would go before the judge" if dry else "kept"
+    head += f" ({person} of them by a person)" if person else ""
+    head += f", {states['dropped']} dropped" + (f", {states['failed']} failed" if states["failed"] else "")
+    head += f"; {_counted(failed, 'video')} failed" if failed else ""
+    places = (data.out / "dry-run.html", data.out / "dry-run.jsonl") if dry else (data.review, data.manifest)
+    return "\n".join([*lines, head, *(str(place) for place in places)])
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from training.curation.engines.base import Engine
-from training.curation.engines.local import LocalEngine
+from training.curation.engines.base import Engine, LocalEngine
 from vividface_core.errors import InvalidOption
 
 ENGINES = ("local", "ray")

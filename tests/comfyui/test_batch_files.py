@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from vividface_core.cli.main import main
-from vividface_core.comfy_client.connection import parse_address
 from vividface_core.comfy_client.files import find_videos, result_names
 from vividface_core.comfy_client.history import outputs_of, refusal
 from vividface_core.comfy_client.journal import NAME, Journal
+from vividface_core.comfy_client.server import parse_address
 from vividface_core.comfy_client.watch import Watch
 from vividface_core.comfy_client.workflow import Workflow
 from vividface_core.errors import InvalidOption, WorkflowFailed

@@ -199,7 +199,7 @@ def test_a_rubric_and_a_calibration_of_ones_own(server):
 
     from vividface_core.mllm.calibration import HumanScore, fit_calibration
     from vividface_core.mllm.records import judge_id
-    from vividface_core.mllm.rubric_file import write_rubric
+    from vividface_core.mllm.rubric_schema import write_rubric
 
     own = replace(RUBRIC, name="mine", keep_above=10.0)
     judge = TechnicalJudge(SAMPLING, own)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from vividface_core.mllm import rubric_file
+from vividface_core.mllm import rubric_schema
 from vividface_core.mllm.folder import CSV, JSON, RECORDS
 from vividface_core.mllm.judges.allowed_servers import SERVERS
 from vividface_core.mllm.judges.http import LOOPBACK
@@ -56,7 +56,7 @@ def test_pages_name_what_the_engine_reads(language):
     assert set(re.findall(r"`([a-z_]+)(?: = .*?)?`", line)) <= known
     assert re.findall(r"(?<![\w.])\d\d(?=[、,])", text)[:4] == [str(d.points) for d in RUBRIC.dimensions[:4]]
     assert all(model in text for model in ("Qwen2.5-VL", "Qwen3-VL")) and len(MODELS) == 2
-    assert "vividface_core.mllm.rubric_file.write_rubric" in text and rubric_file.write_rubric
+    assert "vividface_core.mllm.rubric_schema.write_rubric" in text and rubric_schema.write_rubric
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -12,9 +12,9 @@ from typing import Any
 
 from vividface_core.comfy_client import report
 from vividface_core.comfy_client.batch import Batch
-from vividface_core.comfy_client.console import Console
 from vividface_core.comfy_client.files import Item, find_videos
 from vividface_core.comfy_client.journal import Journal
+from vividface_core.comfy_client.report import Console
 from vividface_core.comfy_client.server import Server
 from vividface_core.comfy_client.workflow import Workflow
 from vividface_core.errors import InvalidOption, VividFaceError

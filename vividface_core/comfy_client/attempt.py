@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from vividface_core.comfy_client.console import Console
 from vividface_core.comfy_client.files import Item, result_names
 from vividface_core.comfy_client.history import outputs_of
+from vividface_core.comfy_client.report import Console
 from vividface_core.comfy_client.server import Server
 from vividface_core.comfy_client.watch import Watch
 from vividface_core.comfy_client.workflow import Workflow

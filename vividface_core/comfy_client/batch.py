@@ -13,9 +13,9 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from vividface_core.comfy_client.attempt import Attempt
-from vividface_core.comfy_client.console import Console
 from vividface_core.comfy_client.files import Item
 from vividface_core.comfy_client.journal import Journal
+from vividface_core.comfy_client.report import Console
 from vividface_core.comfy_client.server import Server
 from vividface_core.comfy_client.watch import Watch, listen
 from vividface_core.comfy_client.workflow import Workflow

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
+
+from tqdm import tqdm
 
 from vividface_core.comfy_client.files import Item
 from vividface_core.errors import UnwritableVideo
@@ -80,3 +83,58 @@ def write(path: Path, content: dict[str, Any]) -> None:
 
 def _state(item: Item) -> str:
     return item.state if item.state in ("done", "skipped", "failed") else LEFT
+
+
+class Console:
+    """One bar for the files, and one for the current file of each server.
+
+    Args:
+        total: number of files.
+        servers: addresses.
+        quiet: no bars and no line for a finished file; failures and lost servers are still told.
+    """
+
+    def __init__(self, total: int, servers: list[str], *, quiet: bool = False) -> None:
+        self._quiet, self._count, self._total = quiet, 0, total
+        # Without a terminal, bars would be thousands of lines.
+        off = quiet or not sys.stderr.isatty()
+        self._files = tqdm(total=total, desc="files", unit="file", file=sys.stderr, position=0, disable=off)
+        layout = "{desc} |{bar:20}| {n:3.0f} % {elapsed}"
+        self._bars = {
+            server: tqdm(total=100, desc=f"{server}  idle", file=sys.stderr, position=place, leave=False,
+                         bar_format=layout, disable=off)
+            for place, server in enumerate(servers, 1)
+        }  # fmt: skip
+
+    def share(self, server: str, item: Item, step: str, share: float) -> None:
+        """Show how far the current file of a server is; ``step`` says what happens to it."""
+        self._show(server, f"{server}  {item.name}  {step}", 100 * share)
+
+    def idle(self, server: str, state: str = "idle") -> None:
+        """Show that a server works on nothing."""
+        self._show(server, f"{server}  {state}", 0)
+
+    def _show(self, server: str, text: str, percent: float) -> None:
+        bar = self._bars[server]
+        bar.set_description_str(text, refresh=False)
+        if percent < bar.n:
+            bar.reset()
+        bar.update(percent - bar.n)
+
+    def finished(self, item: Item) -> None:
+        """Count a file that is done, skipped or failed."""
+        self._count += 1
+        self._files.update(1)
+        details = {"done": f"{item.seconds:.1f} s on {item.server}: {', '.join(item.outputs)}",
+                   "skipped": f"is done already: {', '.join(item.outputs)}", "failed": item.reason}  # fmt: skip
+        if not self._quiet or item.state == "failed":
+            self.notice(f"[{self._count}/{self._total}] {item.name} {item.state}: {details[item.state]}")
+
+    def notice(self, text: str) -> None:
+        """A line that stays."""
+        tqdm.write(f"vividface: {text}", file=sys.stderr)
+
+    def close(self) -> None:
+        """End the bars."""
+        for bar in (*self._bars.values(), self._files):
+            bar.close()

@@ -8,8 +8,19 @@ from __future__ import annotations
 from vividface_core.mllm.answers.parse import parse_assessment
 from vividface_core.mllm.paper_rubric import RUBRIC
 from vividface_core.mllm.prompt import answer_schema, render_prompt
-from vividface_core.mllm.rubric_file import read_rubric, rubric_from_json, rubric_to_json, write_rubric
-from vividface_core.mllm.rubric_schema import TOTAL, Band, Dimension, Region, Rubric, Rule, Tier
+from vividface_core.mllm.rubric_schema import (
+    TOTAL,
+    Band,
+    Dimension,
+    Region,
+    Rubric,
+    Rule,
+    Tier,
+    read_rubric,
+    rubric_from_json,
+    rubric_to_json,
+    write_rubric,
+)
 
 __all__ = [
     "RUBRIC", "TOTAL", "Band", "Dimension", "Region", "Rubric", "Rule", "Tier", "answer_schema", "parse_assessment",

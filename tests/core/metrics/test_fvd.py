@@ -16,8 +16,7 @@ from tests.assets import clip
 from vividface_core.degrade import gaussian_blur
 from vividface_core.errors import UnsupportedCheckpoint
 from vividface_core.metrics import fvd
-from vividface_core.metrics.frechet import Moments, frechet_distance, merged
-from vividface_core.metrics.fvd import load_i3d, prepare
+from vividface_core.metrics.fvd import Moments, frechet_distance, load_i3d, merged, prepare
 from vividface_core.metrics.measure import Measurement, measure
 from vividface_core.metrics.metric import Chunk, MetricContext
 from vividface_core.metrics.pairs import pair_up

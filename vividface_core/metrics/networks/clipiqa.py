@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from vividface_core.errors import UnsupportedCheckpoint
 from vividface_core.io.tensors import read_tensors
-from vividface_core.metrics.network_files import fill_known
+from vividface_core.metrics.weights import fill_known
 
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 PROMPTS = {

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vividface_core.io.tensors import read_tensors
-from vividface_core.metrics.network_files import fill_known
+from vividface_core.metrics.weights import fill_known
 
 PATCH, GRID, SIDES = 32, 10, (224, 384)
 CHANNELS, WIDTH, HIDDEN, HEADS, LAYERS = 64, 384, 1152, 6, 14

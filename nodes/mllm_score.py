@@ -8,8 +8,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from vividface_core.mllm.records import judge_id
-from vividface_core.mllm.scoring import pop_notices, with_verdict
+from vividface_core.mllm.scoring import judge_id, pop_notices, with_verdict
 from vividface_core.mllm.tables import dimensions
 
 from .bridge.judge_run import ask, shown

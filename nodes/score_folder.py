@@ -12,9 +12,8 @@ import folder_paths
 from comfy_api.latest import io
 
 from vividface_core.errors import InvalidOption, VividFaceError
-from vividface_core.mllm.folder import score_folder, videos_in
+from vividface_core.mllm.folder import SORTS, score_folder, videos_in
 from vividface_core.mllm.scoring import pop_notices
-from vividface_core.mllm.sorting import SORTS
 from vividface_core.mllm.tables import videos as as_table
 from vividface_core.video.file_names import natural_key
 

@@ -13,8 +13,8 @@ from training.curation.review.previews import find_preview
 from vividface_core.mllm.judges.panel import Panel
 from vividface_core.mllm.judges.sampling import Sampling
 from vividface_core.mllm.judges.technical import TechnicalJudge
-from vividface_core.mllm.records import judge_id
 from vividface_core.mllm.rubric import RUBRIC
+from vividface_core.mllm.scoring import judge_id
 
 FACES = {
     "single_face": (294, 185, 300), "wolfgang": (432, 205, 310), "franck": (198, 150, 240), "cap12": (207, 168, 200),

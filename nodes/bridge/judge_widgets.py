@@ -21,8 +21,8 @@ from vividface_core.mllm.judges.panel import Panel
 from vividface_core.mllm.judges.sampling import Sampling
 from vividface_core.mllm.judges.server_settings import server_settings
 from vividface_core.mllm.judges.technical import NAME as TECHNICAL
-from vividface_core.mllm.records import judge_id
 from vividface_core.mllm.rubric import RUBRIC, Rubric, read_rubric
+from vividface_core.mllm.scoring import judge_id
 
 from .judge_models import ANY, MODEL_CACHE, ROOM, judge_model, judge_models
 from .paths import files_in, fingerprint

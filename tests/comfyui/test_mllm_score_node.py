@@ -198,8 +198,8 @@ def test_a_rubric_and_a_calibration_of_ones_own(server):
     from dataclasses import replace
 
     from vividface_core.mllm.calibration import HumanScore, fit_calibration
-    from vividface_core.mllm.records import judge_id
     from vividface_core.mllm.rubric_schema import write_rubric
+    from vividface_core.mllm.scoring import judge_id
 
     own = replace(RUBRIC, name="mine", keep_above=10.0)
     judge = TechnicalJudge(SAMPLING, own)

@@ -10,14 +10,13 @@ from pathlib import Path
 import pytest
 
 from vividface_core.mllm import rubric_schema
-from vividface_core.mllm.folder import CSV, JSON, RECORDS
+from vividface_core.mllm.folder import CSV, FOLDER, INDEX, JSON, RECORDS, SORTS
 from vividface_core.mllm.judges.allowed_servers import SERVERS
 from vividface_core.mllm.judges.http import LOOPBACK
 from vividface_core.mllm.judges.local import MODELS
 from vividface_core.mllm.judges.server_settings import FILE, KEY, ServerSettings, settings_file
 from vividface_core.mllm.judges.technical import NAME
 from vividface_core.mllm.rubric import RUBRIC
-from vividface_core.mllm.sorting import FOLDER, INDEX, SORTS
 
 ROOT = Path(__file__).parents[2]
 SNAPSHOT = json.loads((ROOT / "tests" / "comfyui" / "schema.json").read_text(encoding="utf-8"))

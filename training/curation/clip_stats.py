@@ -18,7 +18,7 @@ from training.curation.occlusion import OcclusionDetector, load_occlusion_detect
 from vividface_core.errors import InvalidOption
 from vividface_core.faces.crop import crop_clip
 from vividface_core.faces.face_mesh import PRESENT, FaceMesher, load_mesher
-from vividface_core.mllm.judges.measures import measure
+from vividface_core.mllm.judges.technical import measure
 
 PAIRS = ((33, 263), (133, 362), (61, 291), (50, 280), (127, 356), (234, 454), (172, 397), (54, 284))
 """Points of the mesh that lie opposite each other: outer and inner corners of the eyes, corners of the mouth, cheeks,

@@ -16,8 +16,7 @@ from vividface_core.errors import VividFaceError
 from vividface_core.mllm.judges.base import Judge
 from vividface_core.mllm.judges.factory import JudgeOptions, make_judge
 from vividface_core.mllm.judges.http import Refused
-from vividface_core.mllm.records import judge_id
-from vividface_core.mllm.scoring import FATAL_STATUS, pop_notices
+from vividface_core.mllm.scoring import FATAL_STATUS, judge_id, pop_notices
 
 _judges: dict[str, tuple[Judge, list[str]]] = {}
 _lock = threading.Lock()

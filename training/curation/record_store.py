@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vividface_core.errors import UnreadableVideo, UnwritableVideo
-from vividface_core.mllm.records import content_of
+from vividface_core.mllm.scoring import content_of
 
 STAGE = "contents"
 YOUNG = 2.0

@@ -31,9 +31,9 @@ from vividface_core.cli.score import judge_options, printable
 from vividface_core.errors import InvalidOption
 from vividface_core.faces.detect import load_detector
 from vividface_core.mllm.calibration import Calibration
-from vividface_core.mllm.records import judge_id
 from vividface_core.mllm.rubric import RUBRIC, read_rubric
 from vividface_core.mllm.rubric_schema import TOTAL
+from vividface_core.mllm.scoring import judge_id
 from vividface_core.runtime.devices import pick_device
 
 INTRODUCTIONS = "judges"

@@ -17,10 +17,9 @@ from vividface_core.mllm.calibration import Calibration
 from vividface_core.mllm.judges.base import Judge
 from vividface_core.mllm.judges.factory import KINDS, JudgeOptions, make_judge
 from vividface_core.mllm.judges.sampling import Sampling
-from vividface_core.mllm.records import Records, judge_id
 from vividface_core.mllm.rubric import RUBRIC, Rubric, read_rubric
-from vividface_core.mllm.scoring import pop_notices, run_judge, with_verdict
-from vividface_core.mllm.table import as_text
+from vividface_core.mllm.scoring import Records, judge_id, pop_notices, run_judge, with_verdict
+from vividface_core.mllm.tables import as_text
 
 
 def run(args: argparse.Namespace) -> int:

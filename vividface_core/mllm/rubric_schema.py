@@ -201,7 +201,6 @@ _PARTS = {"tuple[Dimension, ...]": Dimension, "tuple[Band, ...]": Band, "tuple[R
 _SAID = {str: "text", int: "a whole number", float: "a number"}
 
 
-
 def rubric_to_json(rubric: Rubric) -> dict[str, Any]:
     """Plain values, which :func:`rubric_from_json` takes back."""
     return json.loads(json.dumps(asdict(rubric)))

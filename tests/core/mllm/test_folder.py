@@ -13,13 +13,12 @@ import torch
 from tests.assets import clip, run_ffmpeg
 from tests.openai_server import KEY, Remote
 from vividface_core.errors import InvalidOption, UnreadableVideo
-from vividface_core.mllm.folder import score_folder, videos_in
+from vividface_core.mllm.folder import score_folder, sort_copies, videos_in
 from vividface_core.mllm.judges.allowed_servers import allowed_server, named_servers
 from vividface_core.mllm.judges.factory import JudgeOptions, make_judge
 from vividface_core.mllm.judges.sampling import Sampling, TimedClip, open_source, sample
 from vividface_core.mllm.judges.technical import TechnicalJudge
 from vividface_core.mllm.rubric import RUBRIC
-from vividface_core.mllm.sorting import sort_copies
 from vividface_core.mllm.tables import Table
 from vividface_core.video.source import VideoFrames
 

@@ -30,7 +30,7 @@ from vividface_core.errors import (
     MissingWeights,
     UnsupportedCheckpoint,
 )
-from vividface_core.mllm.judges import limits
+from vividface_core.mllm.judges import http
 from vividface_core.mllm.judges.base import NoAssessment
 from vividface_core.mllm.judges.factory import JudgeOptions, make_judge
 from vividface_core.mllm.judges.http import Refused
@@ -414,7 +414,7 @@ def test_pace_and_number_of_requests(remote, face):
 
 
 def test_a_servers_pause_holds_for_all_threads():
-    pace = limits.RateLimiter(at_once=3)
+    pace = http.RateLimiter(at_once=3)
     began = time.monotonic()
     pace.hold(0.3)
     with pace.turn(), pace.turn():
@@ -423,11 +423,11 @@ def test_a_servers_pause_holds_for_all_threads():
 
 def test_waits():
     soon = datetime.now(timezone.utc) + timedelta(seconds=30)
-    assert limits.retry_after("1.5") == 1.5 and limits.retry_after("-3") == 0
-    assert 27 < limits.retry_after(format_datetime(soon, usegmt=True)) <= 30
+    assert http.retry_after("1.5") == 1.5 and http.retry_after("-3") == 0
+    assert 27 < http.retry_after(format_datetime(soon, usegmt=True)) <= 30
     for nothing in (None, "", "soon", "nan", "inf"):
-        assert limits.retry_after(nothing) is None
-    drawn = [[limits.back_off(attempt, 1.0) for _ in range(200)] for attempt in (1, 2, 3, 20)]
+        assert http.retry_after(nothing) is None
+    drawn = [[http.back_off(attempt, 1.0) for _ in range(200)] for attempt in (1, 2, 3, 20)]
     for waits, whole in zip(drawn, (1, 2, 4, 60)):
         assert whole / 2 <= min(waits) < 0.6 * whole and 0.9 * whole < max(waits) <= whole
 
@@ -587,7 +587,7 @@ def test_the_measuring_judge_says_what_it_is(face):
 
 
 def test_noise_is_estimated_as_it_is():
-    from vividface_core.mllm.judges.measures import measure
+    from vividface_core.mllm.judges.technical import measure
 
     ramp = torch.linspace(60, 190, 256).expand(3, 256, 256)
     for sigma in (2, 5, 10):

@@ -11,8 +11,19 @@ from dataclasses import replace
 from typing import Any
 
 from vividface_core.mllm.answers import vocabulary
-from vividface_core.mllm.answers.read_items import is_none, items_of, total_of
-from vividface_core.mllm.answers.reading import NUMBER, Item, Reading, any_of, blank, names, number, plain
+from vividface_core.mllm.answers.reading import (
+    NUMBER,
+    Item,
+    Reading,
+    any_of,
+    blank,
+    is_none,
+    items_of,
+    names,
+    number,
+    plain,
+    total_of,
+)
 from vividface_core.mllm.rubric_schema import Rubric
 
 _TRIES = 50

@@ -6,8 +6,17 @@ import re
 from dataclasses import dataclass, field
 
 from vividface_core.mllm.answers import vocabulary
-from vividface_core.mllm.answers.read_items import is_none, items_of, total_of
-from vividface_core.mllm.answers.reading import NUMBER, Item, Reading, any_of, number, plain
+from vividface_core.mllm.answers.reading import (
+    NUMBER,
+    Item,
+    Reading,
+    any_of,
+    is_none,
+    items_of,
+    number,
+    plain,
+    total_of,
+)
 from vividface_core.mllm.answers.scores import Mark, Scores
 from vividface_core.mllm.rubric_schema import TOTAL, Rubric
 

@@ -13,9 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from vividface_core.errors import DeviceLost, VividFaceError
+from vividface_core.errors import DeviceLost, InvalidOption, VividFaceError
 from vividface_core.restorers.base import Restorer
-from vividface_core.restorers.multi_device.meeting import RankInfo, init_process_group
 
 RESTORER_PROPERTIES = (
     "name",
@@ -73,7 +72,7 @@ class Worker:
 
         Args:
             rank_info: among several that work together,
-            :class:`~vividface_core.restorers.multi_device.meeting.RankInfo`.
+            :class:`~vividface_core.restorers.multi_device.worker.RankInfo`.
         """
         context = multiprocessing.get_context("spawn")  # a fork would share CUDA's state
         self.pipe, theirs = context.Pipe()
@@ -180,3 +179,35 @@ def _carry_out(restorer: Restorer, what: str, arguments: tuple, pipe: Connection
         return "done", restorer.restore(clip, mask=mask, strength=strength, progress=progress).cpu().numpy()
     except VividFaceError as error:
         return "error", error
+
+
+class RankInfo(NamedTuple):
+    """A process's place among those that work together."""
+
+    init_method: str
+    """Address of a file through which they find each other."""
+    rank: int
+    world_size: int
+
+
+def init_process_group(restorer: Any, device: torch.device, rank_info: RankInfo) -> None:
+    """Within a process: find the others, and share the denoiser's work with them from now on.
+
+    Raises:
+        InvalidOption: the tokens can't be shared.
+    """
+    import torch.distributed as dist
+
+    from vividface_core.wan.optimizations.context_parallel import enable_context_parallel
+
+    if not (dist.is_available() and hasattr(restorer, "denoiser")):
+        raise InvalidOption("One window can't be shared here: that takes a Wan denoiser, and torch with distribution.")
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group(
+        "nccl" if device.type == "cuda" else "gloo",
+        init_method=rank_info.init_method,
+        rank=rank_info.rank,
+        world_size=rank_info.world_size,
+    )
+    enable_context_parallel(restorer.denoiser)

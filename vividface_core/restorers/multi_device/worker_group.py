@@ -11,8 +11,7 @@ from typing import Any
 
 import torch
 
-from vividface_core.restorers.multi_device.meeting import RankInfo
-from vividface_core.restorers.multi_device.worker import Load, Request, Worker
+from vividface_core.restorers.multi_device.worker import Load, RankInfo, Request, Worker
 
 
 class WorkerGroup:

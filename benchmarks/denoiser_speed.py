@@ -120,9 +120,9 @@ def alone(args: argparse.Namespace) -> dict[str, int]:
     this process nothing else runs."""
     import torch
 
-    from vividface_core.cli.progress import peak_memory
     from vividface_core.restorers.base import module_bytes
     from vividface_core.runtime.devices import pick_dtype
+    from vividface_core.runtime.memory import peak_memory
     from vividface_core.wan.optimizations.memory_estimate import denoiser_bytes
 
     forms, modules = load(args)

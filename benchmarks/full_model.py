@@ -39,8 +39,8 @@ def serve(args: argparse.Namespace) -> None:
     """The process of one of :data:`WHO`: makes the model, then times a clip for each line that comes in."""
     import torch
 
-    from vividface_core.cli.progress import peak_memory
     from vividface_core.runtime.devices import pick_device, pick_dtype
+    from vividface_core.runtime.memory import peak_memory
 
     device, dtype = pick_device(args.device), pick_dtype(args.dtype)
     torch.manual_seed(0)

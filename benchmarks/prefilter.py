@@ -39,7 +39,7 @@ from training.curation.clip_stats import ClipStats, Tools, measure_clip
 from training.curation.duplicates import clip_hash, distances, find_duplicates
 from training.curation.reference_clips import CLIPS, FRAMES
 from training.curation.thresholds import CHECKS, Thresholds
-from vividface_core.io.tensors import write_json
+from vividface_core.io.atomic import write_json
 
 LIMITS = Thresholds(min_face_side=44)
 """The previews are 350 pixels wide and their faces down to 45, so size is judged at 44 here instead of 64."""

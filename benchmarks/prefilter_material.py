@@ -19,7 +19,7 @@ from training.curation.reference_clips import CLIPS, FRAMES, RealClip
 from vividface_core.faces.crop import crop_clip, crop_points
 from vividface_core.faces.detect import FaceDetector
 from vividface_core.faces.track import FaceTrack
-from vividface_core.io.tensors import write_json
+from vividface_core.io.atomic import write_json
 from vividface_core.pipeline.analysis import find_faces
 from vividface_core.video.reader import VideoReader, probe
 from vividface_core.video.shots import Shot

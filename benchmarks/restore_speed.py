@@ -23,8 +23,8 @@ def measure(model: str, size: int, frames: int, runs: int, device: str) -> dict[
     """Seconds a clip, frames a second and peak memory of this process in MiB."""
     import torch
 
-    from vividface_core.cli.progress import peak_memory
     from vividface_core.runtime.devices import pick_device
+    from vividface_core.runtime.memory import peak_memory
     from vividface_core.weights import load_restorer
 
     at = pick_device(device)

@@ -81,7 +81,7 @@ def serve(args: argparse.Namespace) -> None:
     """The process of one way and stage: a run for each line that comes in."""
     import torch
 
-    from vividface_core.cli.progress import peak_memory
+    from vividface_core.runtime.memory import peak_memory
 
     run = prepare(args)
     on_gpu = torch.cuda.is_available() and args.device != "cpu"

@@ -7,7 +7,7 @@ import torch
 from comfy_api.latest import io
 
 from vividface_core.errors import MissingWeights, VividFaceError
-from vividface_core.restorers.one_step import default_dtype
+from vividface_core.runtime.devices import default_dtype
 from vividface_core.weights import load_restorer, where
 
 from .bridge.managed_restorer import ManagedRestorer

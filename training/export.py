@@ -16,11 +16,12 @@ import torch
 from training.command import exit_status
 from training.model_card import ModelCard
 from vividface_core.errors import InvalidOption, MissingWeights, UnsupportedCheckpoint
-from vividface_core.io.tensors import read_json, write_tensors
+from vividface_core.io.atomic import read_json
+from vividface_core.io.tensors import write_tensors
 from vividface_core.restorers.one_step import OneStepRestorer
 from vividface_core.wan.state_dict import original_transformer_names, original_vae_names
 from vividface_core.weights import load_restorer
-from vividface_core.weights.convert import CARD, save_checkpoint_folder
+from vividface_core.weights.folder import CARD, save_checkpoint_folder
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 

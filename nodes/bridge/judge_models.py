@@ -14,7 +14,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import CallbacksMP
 
 from vividface_core.errors import MissingWeights, UnsupportedCheckpoint
-from vividface_core.io.tensors import read_json
+from vividface_core.io.atomic import read_json
 from vividface_core.mllm.judges.local import MODELS, LocalJudge
 
 from .paths import language_model_folders

@@ -21,7 +21,7 @@ from vividface_core.mllm.judges.panel import Panel
 from vividface_core.mllm.judges.sampling import Sampling
 from vividface_core.mllm.judges.server_settings import server_settings
 from vividface_core.mllm.judges.technical import NAME as TECHNICAL
-from vividface_core.mllm.rubric import RUBRIC, Rubric, read_rubric
+from vividface_core.mllm.rubric import RUBRIC, Rubric, read_rubric, rubric_version
 from vividface_core.mllm.scoring import judge_id
 
 from .judge_models import ANY, MODEL_CACHE, ROOM, judge_model, judge_models
@@ -143,7 +143,9 @@ def make(values: dict[str, Any]) -> tuple[Judge, Calibration | None, list[str]]:
         judge, notices = make_judge(["technical"], options)
     calibration = calibration_of(values["calibration"])
     if calibration is not None:
-        calibration.correct(0.0, rubric=rubric.version, judge=judge_id(judge.identity))  # it fits, said before the work
+        calibration.correct(
+            0.0, rubric=rubric_version(rubric), judge=judge_id(judge.identity)
+        )  # it fits, said before the work
     return judge, calibration, notices
 
 
@@ -168,7 +170,7 @@ def external_digest(values: dict[str, Any]) -> str:
     parts: list[Any] = []
     try:
         rubric, calibration = rubric_of(values["rubric"]), calibration_of(values["calibration"])
-        parts += [rubric.version, calibration and calibration.to_json()]
+        parts += [rubric_version(rubric), calibration and calibration.to_json()]
         if values["judge"] == LOCAL:
             parts.append(fingerprint(judge_model(values["model"]), blocks=2))
         if values["judge"] == SERVER:

@@ -10,7 +10,8 @@ import comfy.utils
 import numpy as np
 from PIL import Image
 
-from vividface_core.pipeline.options import Callbacks, Plan
+from vividface_core.pipeline.options import Plan
+from vividface_core.runtime.callbacks import Callbacks
 from vividface_core.video.frame import Frame
 
 SPANS = {"shots": (0, 50), "faces": (50, 250), "restore": (250, 1000), "degrade": (0, 1000)}

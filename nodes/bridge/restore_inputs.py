@@ -14,8 +14,8 @@ from vividface_core.faces.masks import BlendMask
 from vividface_core.faces.parse import load_parser
 from vividface_core.faces.track import FaceTrack
 from vividface_core.pipeline.options import RestoreOptions, Result
+from vividface_core.pipeline.planning import MEMORY_FRACTION
 from vividface_core.restorers.base import Restorer
-from vividface_core.runtime.memory import MEMORY_FRACTION
 
 from .comfy_restorer import ComfyRestorer
 from .managed_restorer import ManagedRestorer

@@ -22,7 +22,7 @@ from tests.openai_server import KEY, Remote, answer
 from tests.tiny_qwen import save_tiny_qwen
 from vividface_core.mllm.judges.sampling import Sampling
 from vividface_core.mllm.judges.technical import NAME, TechnicalJudge
-from vividface_core.mllm.rubric import RUBRIC, render_prompt
+from vividface_core.mllm.rubric import RUBRIC, render_prompt, rubric_version
 
 JUDGE = {"judge": NAME, "model": "auto", "server": "", "server_model": "", "threshold": -1.0, "passes": 1, "fps": 2.0,
          "frames": 4, "frame_pixels": 16_384, "max_tokens": 2048, "precision": "auto", "rubric": "paper",
@@ -207,7 +207,7 @@ def test_a_rubric_and_a_calibration_of_ones_own(server):
         (server.folder / "models" / "vividface" / name).mkdir(parents=True)
     write_rubric(server.folder / "models" / "vividface" / "rubrics" / "mine.json", own)
     people = [HumanScore(str(score), score - 20, score) for score in (30.0, 50.0, 70.0, 80.0, 99.0)]
-    fitted = fit_calibration(people, rubric=own.version, judge=judge_id(judge.identity))
+    fitted = fit_calibration(people, rubric=rubric_version(own), judge=judge_id(judge.identity))
     fitted.write(server.folder / "models" / "vividface" / "calibrations" / "people.json")
     told = texts(server.run(scored(rubric="mine.json", calibration="people.json")))
     final = judge.judge(server.folder / "input" / "face.mp4").assessment.final

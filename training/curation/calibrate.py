@@ -11,6 +11,12 @@ if TYPE_CHECKING:
     from vividface_core.mllm.calibration import Agreement, Calibration, HumanScore
     from vividface_core.mllm.results import Scored
 
+SUMMARY = "correct a judge's scores by those of people"
+DESCRIPTION = (
+    "Fit the correction that brings a judge's scores in line with people's: monotone, for one judge and one version of "
+    "the criteria, from five or more clips that a person scored. Tells the rank correlation before and after."
+)
+KEPT = ""
 MOST_NAMED = 3
 
 
@@ -36,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
         VividFaceError: too few clips, one that the judge didn't score, a file that is something else …
     """
     from training.curation.human_labels import human_csv
-    from vividface_core.metrics.report import write
+    from vividface_core.io.atomic import write_report
     from vividface_core.mllm.calibration import fit_calibration
     from vividface_core.mllm.results import of_one_judge, read_scored
 
@@ -47,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     calibration = fit_calibration(rows, rubric=judged[0].rubric, judge=judged[0].judge)
     calibration.write(args.output)
     if args.csv:
-        write(args.csv, human_csv(rows))
+        write_report(args.csv, human_csv(rows))
     print(as_text(calibration, args.output))
     return 0
 
@@ -97,8 +103,8 @@ def _people(human: Path, scores: Path | None) -> tuple[list[HumanScore], Path]:
 
 
 def _check_targets(args: argparse.Namespace, scores: Path) -> None:
-    from vividface_core.comfy_client.report import check_target
     from vividface_core.errors import InvalidOption
+    from vividface_core.io.atomic import check_target
 
     taken = {path.resolve() for path in (args.human, scores)}
     for target in filter(None, (args.output, args.csv)):

@@ -7,7 +7,15 @@ from dataclasses import fields
 from pathlib import Path
 
 from training.curation.thresholds import CHECKS, Thresholds
-from vividface_core.cli.score_options import add_judge_options
+from vividface_core.mllm.judges.arguments import add_judge_options
+
+SUMMARY = "make a data set of face clips out of a folder of videos"
+DESCRIPTION = (
+    "Cut videos into face clips, measure them, leave out what is technically poor or there already, have a judge "
+    "grade the others, and keep the best: clips, a manifest with every score and every reason, a contact sheet, and a "
+    "page where a person can overrule. The same command goes on where it was stopped; nothing is judged twice."
+)
+KEPT = " Everything that was found out is kept: the same command does the rest."
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

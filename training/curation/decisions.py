@@ -16,7 +16,7 @@ from training.curation.duplicates import find_duplicates
 from training.curation.human_labels import HumanLabel
 from training.curation.thresholds import Thresholds
 from vividface_core.mllm.calibration import Calibration
-from vividface_core.mllm.rubric import RUBRIC, Rubric
+from vividface_core.mllm.rubric import RUBRIC, Rubric, rubric_version
 
 Record = Mapping[str, Any]
 Row = dict[str, Any]
@@ -191,7 +191,7 @@ def _judged(record: Record | None, error: str, policy: Policy) -> Row:
         return {"state": "failed", "stage": "judge", "causes": [error]}
     judgement, final = record["judgement"], record["judgement"]["assessment"]["final"]
     if policy.calibration is not None:
-        final = policy.calibration.correct(final, rubric=policy.rubric.version, judge=record["judge"])
+        final = policy.calibration.correct(final, rubric=rubric_version(policy.rubric), judge=record["judge"])
     kept = final > policy.keep_above
     cause = f"score {final:g} is not above {policy.keep_above:g}"
     return {"judge": record["judge"], "judgement": judgement, "final": final, "tier": policy.rubric.tier(final),

@@ -82,7 +82,7 @@ def write(path: Path, overrules: Mapping[str, HumanLabel]) -> None:
     Raises:
         UnwritableVideo: it can't be written.
     """
-    from vividface_core.io.tensors import write_json
+    from vividface_core.io.atomic import write_json
 
     try:
         write_json(Path(path), to_json(overrules), indent=1)

@@ -27,13 +27,14 @@ from training.curation.review.page import write_review
 from training.curation.runner import CurationCallbacks, CurationRunner
 from training.curation.stages import Recipe
 from training.curation.thresholds import Thresholds
-from vividface_core.cli.score import judge_options, printable
 from vividface_core.errors import InvalidOption
 from vividface_core.faces.detect import load_detector
 from vividface_core.mllm.calibration import Calibration
-from vividface_core.mllm.rubric import RUBRIC, read_rubric
+from vividface_core.mllm.judges.arguments import judge_options
+from vividface_core.mllm.rubric import RUBRIC, read_rubric, rubric_version
 from vividface_core.mllm.rubric_schema import TOTAL
 from vividface_core.mllm.scoring import judge_id
+from vividface_core.runtime.console import printable
 from vividface_core.runtime.devices import pick_device
 
 INTRODUCTIONS = "judges"
@@ -103,10 +104,16 @@ def _settings(args: argparse.Namespace, policy: Policy, recipe: Recipe) -> dict[
     """What decides this run's results, for people and for the next run."""
     rules = {name: value for name, value in asdict(recipe.rules).items() if name not in ("smallest", "score")}
     return {
-        "videos": str(recipe.videos), "clips": rules, "detector": recipe.detector, "limits": asdict(policy.limits),
-        "judges": args.judge, "model": args.model, "rubric": policy.rubric.version, "threshold": policy.keep_above,
+        "videos": str(recipe.videos),
+        "clips": rules,
+        "detector": recipe.detector,
+        "limits": asdict(policy.limits),
+        "judges": args.judge,
+        "model": args.model,
+        "rubric": rubric_version(policy.rubric),
+        "threshold": policy.keep_above,
         "calibration": str(args.calibration) if args.calibration else None,
-    }  # fmt: skip
+    }
 
 
 def _tell_changes(data: DataSet, settings: dict[str, Any], console: Console) -> None:
@@ -240,7 +247,7 @@ class JudgeRunner:
             data.store.put(INTRODUCTIONS, key, {**known, "notices": []})
         for notice in known["notices"]:
             callbacks.notice(notice)
-        rubric = self._policy.rubric.version
+        rubric = rubric_version(self._policy.rubric)
         if self._policy.calibration is not None:
             self._policy.calibration.correct(0.0, rubric=rubric, judge=known["judge"])  # it fits, said before the work
         self.stage, self.name = judge_stage(known["judge"], rubric), known["name"]

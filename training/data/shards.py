@@ -17,7 +17,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from vividface_core.errors import InvalidOption, UnsupportedCheckpoint
-from vividface_core.io.tensors import write_json, write_tensors
+from vividface_core.io.atomic import write_json
+from vividface_core.io.tensors import write_tensors
 
 FORMAT = 1
 INDEX = "index.json"

@@ -20,7 +20,8 @@ from training.data.random_clips import FACES, MASK_SCALE, MASKS, Material
 from vividface_core.faces.crop import square_crop
 from vividface_core.faces.detect import FaceDetection, load_detector
 from vividface_core.faces.parse import load_parser
-from vividface_core.io.tensors import write_json, write_tensors
+from vividface_core.io.atomic import write_json
+from vividface_core.io.tensors import write_tensors
 
 SCORE = 0.95
 

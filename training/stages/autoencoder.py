@@ -20,7 +20,8 @@ from training.losses.perceptual import Perceptual, sample_frames
 from training.stages.base import Batch, Stage
 from training.stages.modules import make_vae
 from training.stages.pca_init import init_from_pca
-from vividface_core.io.tensors import write_json, write_tensors
+from vividface_core.io.atomic import write_json
+from vividface_core.io.tensors import write_tensors
 from vividface_core.wan.vae import WHOLE, StreamingEncoder, after_first, decode
 
 STATISTICS_CLIPS = 96

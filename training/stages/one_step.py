@@ -22,7 +22,7 @@ from vividface_core.faces.masks import latent_mask
 from vividface_core.wan.empty_prompt import EmptyPrompt
 from vividface_core.wan.transformer import one_step_velocity
 from vividface_core.wan.vae import WHOLE, decode, encode, spatial_ratio, temporal_ratio
-from vividface_core.weights.convert import save_checkpoint_folder
+from vividface_core.weights.folder import save_checkpoint_folder
 
 
 class OneStep(nn.Module):

@@ -19,14 +19,14 @@ import torch
 
 from vividface_core.bench.sets import DataSet
 from vividface_core.errors import InvalidOption
-from vividface_core.io.tensors import write_json
+from vividface_core.io.atomic import write_json
 from vividface_core.metrics.measure import FrameObserver, Measurement, measure
 from vividface_core.metrics.metric import Metric, MetricContext
 from vividface_core.metrics.pairs import Pair, pair_up
 from vividface_core.metrics.registry import choose
-from vividface_core.pipeline.options import Callbacks
 from vividface_core.pipeline.restore import RestoreOptions, restore_video
 from vividface_core.restorers.base import Restorer
+from vividface_core.runtime.callbacks import Callbacks
 from vividface_core.runtime.devices import pick_device, pick_dtype
 from vividface_core.video.source import VideoFrames
 from vividface_core.weights import load_restorer, where

@@ -14,9 +14,9 @@ from vividface_core.bench.run import INPUT, BenchCallbacks, BenchRequest, BenchR
 from vividface_core.bench.sets import data_set
 from vividface_core.bench.tables import markdown
 from vividface_core.errors import InvalidOption
-from vividface_core.io.tensors import write_json
+from vividface_core.io.atomic import write_json, write_report
 from vividface_core.metrics.measure import FrameObserver
-from vividface_core.metrics.report import not_measured, write
+from vividface_core.metrics.report import not_measured
 from vividface_core.metrics.reports.html import ReportCollector, page
 
 
@@ -36,9 +36,9 @@ def run(args: argparse.Namespace) -> None:
     for row in rows:
         place = request.folder / "reports" / f"{_file_name(row.name)}.html"
         place.parent.mkdir(parents=True, exist_ok=True)
-        write(place, page(row.measurement, galleries[row.name]))
+        write_report(place, page(row.measurement, galleries[row.name]))
     text = tables(request, rows)
-    write(request.folder / "tables.md", text + "\n")
+    write_report(request.folder / "tables.md", text + "\n")
     write_json(request.folder / "results.json", _results(rows))
     print(text)
 

@@ -10,13 +10,13 @@ from typing import Any
 
 from tqdm import tqdm
 
-from vividface_core.cli.progress import peak_memory
 from vividface_core.degrade.files import CODECS_OUT, DegradeResult, degrade_video
 from vividface_core.degrade.folder import degrade_folder, videos_in
 from vividface_core.degrade.parameters import Range, parse_settings
 from vividface_core.degrade.presets import PRESETS, load_preset, preset_names
 from vividface_core.degrade.sampled import SampledDegradation
-from vividface_core.pipeline.options import Callbacks
+from vividface_core.runtime.callbacks import Callbacks
+from vividface_core.runtime.memory import peak_memory
 
 
 class _ListPresets(argparse.Action):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
 
 from vividface_core.errors import VividFaceError
 from vividface_core.runtime.signals import sigint_flag
@@ -15,10 +17,11 @@ KEPT = {
     "run": " Finished files are kept: the same command does the rest.",
     "bench": " Finished clips are kept: the same command does the rest.",
     "score": " Videos that were judged are kept in the file of --jsonl: the same command does the rest.",
-    "curate": " Everything that was found out is kept: the same command does the rest.",
 }
 """What Ctrl-C leaves behind, by command."""
-
+GROUP = "vividface.commands"
+"""Entry points of this group are commands of other packages. Each names a module with ``add_options`` and ``run``, the
+texts ``SUMMARY`` and ``DESCRIPTION`` for the help, and ``KEPT``: what Ctrl-C leaves behind."""
 
 TOOLS = {
     "restore": (
@@ -55,41 +58,26 @@ TOOLS = {
         "Grade face videos by the paper's criteria: a multimodal model on this machine or behind a server looks at "
         "frames of each and gives five scores, bonuses and penalties. Sums are computed anew.",
     ),
-    "curate": (
-        "training.curation.command",
-        "make a data set of face clips out of a folder of videos",
-        "Cut videos into face clips, measure them, leave out what is technically poor or there already, have a judge "
-        "grade the others, and keep the best: clips, a manifest with every score and every reason, a contact sheet, "
-        "and a page where a person can overrule. The same command goes on where it was stopped; nothing is judged "
-        "twice.",
-    ),
-    "calibrate": (
-        "training.curation.calibrate",
-        "correct a judge's scores by those of people",
-        "Fit the correction that brings a judge's scores in line with people's: monotone, for one judge and one "
-        "version of the criteria, from five or more clips that a person scored. Tells the rank correlation before and "
-        "after.",
-    ),
     "models": (
         "vividface_core.cli.models",
         "list, find, download and convert checkpoints",
         "List, find, download and convert checkpoints.",
     ),
 }
-"""Commands that live in rooms of their own, by name: a module with ``add_options`` and ``run``, a line and a paragraph
-of help."""
+"""The engine's own commands by name: a module with ``add_options`` and ``run``, a line and a paragraph of help."""
 
 
 def build_parser(chosen: str | None = None) -> argparse.ArgumentParser:
     """All commands with their help texts.
 
     Args:
-        chosen: the only one whose room is opened for its options, so that no other room's imports cost time; ``None``:
-            all of them.
+        chosen: the only command whose module is imported, so that the others' imports cost no time; ``None``: all.
     """
     parser = argparse.ArgumentParser(prog="vividface", description="Video face enhancement.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_tools(commands, chosen)
+    if chosen not in TOOLS:
+        _add_other_tools(commands)
     return parser
 
 
@@ -103,6 +91,30 @@ def _add_tools(commands: argparse._SubParsersAction, chosen: str | None) -> None
         tool.set_defaults(run=command.run)
 
 
+def _add_other_tools(commands: argparse._SubParsersAction) -> None:
+    for name, module in other_commands().items():
+        command = import_module(module)
+        tool = commands.add_parser(name, help=command.SUMMARY, description=command.DESCRIPTION)
+        command.add_options(tool)
+        tool.set_defaults(run=command.run, kept=command.KEPT)
+
+
+def other_commands() -> dict[str, str]:
+    """Modules of commands that other packages add, by the command's name.
+
+    A checkout that isn't installed, or was before it had them, says so in its ``pyproject.toml``.
+    """
+    found = {point.name: point.value for point in entry_points(group=GROUP)}
+    checkout = Path(__file__).parents[2] / "pyproject.toml"
+    if sys.version_info >= (3, 11) and checkout.is_file():
+        import tomllib
+
+        project = tomllib.loads(checkout.read_text(encoding="utf-8")).get("project", {})
+        if project.get("name") == "vividface":
+            found |= project.get("entry-points", {}).get(GROUP, {})
+    return found
+
+
 def main(argv: list[str] | None = None) -> int:
     """Entry point. Returns 0, 1 after an error (one line on stderr) or with failed files, or 130 after Ctrl-C."""
     words = sys.argv[1:] if argv is None else argv
@@ -113,7 +125,7 @@ def main(argv: list[str] | None = None) -> int:
             return args.run(args) or 0
         except (Exception, KeyboardInterrupt) as error:
             if interrupted() or isinstance(error, KeyboardInterrupt):
-                print(f"\nvividface: stopped.{KEPT.get(args.command, '')}", file=sys.stderr)
+                print(f"\nvividface: stopped.{getattr(args, 'kept', KEPT.get(args.command, ''))}", file=sys.stderr)
                 return 130
             if isinstance(error, VividFaceError):
                 print(f"vividface: {error}", file=sys.stderr)

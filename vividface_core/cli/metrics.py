@@ -12,15 +12,15 @@ from pathlib import Path
 from tqdm import tqdm
 
 from vividface_core.cli.progress import share_bar
-from vividface_core.comfy_client.report import check_target
 from vividface_core.errors import InvalidOption, VividFaceError
+from vividface_core.io.atomic import check_target, write_report
+from vividface_core.io.pictures import pillow
 from vividface_core.metrics import report
 from vividface_core.metrics.measure import Measurement, measure
 from vividface_core.metrics.metric import Metric, MetricContext
 from vividface_core.metrics.pairs import Pair, pair_up
 from vividface_core.metrics.registry import METRICS, choose
 from vividface_core.metrics.reports import html
-from vividface_core.metrics.reports.worst_frames import pillow
 from vividface_core.metrics.weights import download, missing, weight_folders
 from vividface_core.runtime.devices import pick_device
 
@@ -94,9 +94,9 @@ def _measure(
     makers = ((args.json, report.as_json), (args.csv, report.as_csv), (args.markdown, report.as_markdown))
     for target, make in makers:
         if target:
-            report.write(target, make(measurement))
+            write_report(target, make(measurement))
     if collector:
-        report.write(args.html, html.page(measurement, collector))
+        write_report(args.html, html.page(measurement, collector))
     return measurement
 
 

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 
 from tqdm import tqdm
 
-from vividface_core.pipeline.options import Callbacks, Plan
+from vividface_core.pipeline.options import Plan
+from vividface_core.runtime.callbacks import Callbacks
 
 LABELS = {"shots": "Looking for cuts", "faces": "Following faces", "restore": "Restoring"}
 
@@ -66,21 +67,3 @@ def share_bar(title: str) -> Iterator[Callable[[float], None]]:
 def _duration(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     return f"{minutes} min {seconds} s" if minutes else f"{max(seconds, 1)} s"
-
-
-def peak_memory() -> int:
-    """Highest resident memory of this process so far, in bytes."""
-    try:
-        # Not from getrusage: there a program inherits the peak of the one that started it.
-        with open("/proc/self/status") as table:
-            return next(int(line.split()[1]) * 1024 for line in table if line.startswith("VmHWM"))
-    except (OSError, StopIteration):
-        pass  # not Linux
-    try:
-        import resource
-    except ImportError:  # Windows
-        import psutil
-
-        return psutil.Process().memory_info().peak_wset
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

@@ -79,8 +79,9 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Carry out ``vividface restore``."""
-    from vividface_core.cli.progress import Console, peak_memory
+    from vividface_core.cli.progress import Console
     from vividface_core.pipeline.restore import RestoreOptions, restore_video
+    from vividface_core.runtime.memory import peak_memory
     from vividface_core.video.reader import probe
 
     options = RestoreOptions(

@@ -18,6 +18,7 @@ from vividface_core.comfy_client.report import Console
 from vividface_core.comfy_client.server import Server
 from vividface_core.comfy_client.workflow import Workflow
 from vividface_core.errors import InvalidOption, VividFaceError
+from vividface_core.io.atomic import check_target, write_json_report
 from vividface_core.runtime.signals import restore_sigint_for_asyncio
 
 TOKEN = "VIVIDFACE_SERVER_TOKEN"
@@ -63,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     if output.resolve() == args.input.resolve():
         raise InvalidOption("--output is the input folder: results would replace the videos. Name another folder.")
     if args.report:
-        report.check_target(args.report)
+        check_target(args.report)
     journal = Journal(output)
     console = Console(len(items), [server.address for server in servers], quiet=args.quiet)
     if not args.again:
@@ -103,7 +104,7 @@ def _work(args: argparse.Namespace, workflow: Workflow, servers: list[Server], i
                  **losses.get(server.address, {})}
                 for server in servers
             ]  # fmt: skip
-            report.write(args.report, report.report(
+            write_json_report(args.report, report.report(
                 items, by_server, workflow=args.workflow.name, workflow_hash=workflow.digest,
                 output=str(journal.folder), seconds=round(time.monotonic() - began, 2), error=error,
             ))  # fmt: skip

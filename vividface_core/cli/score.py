@@ -10,16 +10,17 @@ from typing import Any
 
 from tqdm import tqdm
 
-from vividface_core.comfy_client.report import check_target, write
 from vividface_core.errors import InvalidOption
-from vividface_core.metrics.pairs import clips_in
+from vividface_core.io.atomic import check_target, write_json_report
 from vividface_core.mllm.calibration import Calibration
+from vividface_core.mllm.judges.arguments import judge_options
 from vividface_core.mllm.judges.base import Judge
-from vividface_core.mllm.judges.factory import KINDS, JudgeOptions, make_judge
-from vividface_core.mllm.judges.sampling import Sampling
-from vividface_core.mllm.rubric import RUBRIC, Rubric, read_rubric
+from vividface_core.mllm.judges.factory import make_judge
+from vividface_core.mllm.rubric import RUBRIC, read_rubric, rubric_version
 from vividface_core.mllm.scoring import Records, judge_id, pop_notices, run_judge, with_verdict
 from vividface_core.mllm.tables import as_text
+from vividface_core.runtime.console import printable
+from vividface_core.video.file_names import clips_in
 
 
 def run(args: argparse.Namespace) -> int:
@@ -34,7 +35,9 @@ def run(args: argparse.Namespace) -> int:
     calibration = Calibration.read(args.calibration) if args.calibration else None
     judge, notices = make_judge(args.judge, judge_options(args, rubric))
     if calibration is not None:
-        calibration.correct(0.0, rubric=rubric.version, judge=judge_id(judge.identity))  # it fits, said before the work
+        calibration.correct(
+            0.0, rubric=rubric_version(rubric), judge=judge_id(judge.identity)
+        )  # it fits, said before the work
     records = Records(args.jsonl)
     for notice in notices:
         _notice(notice)
@@ -45,31 +48,19 @@ def run(args: argparse.Namespace) -> int:
     finally:
         done = [rows[clip] for clip in clips if clip in rows]
         if args.json and done:
-            write(args.json, {"judge": judge.name, "identity": judge.identity, "rubric": rubric.version,
-                              "calibration": str(args.calibration) if args.calibration else None,
-                              "complete": len(done) == len(clips), "videos": done})  # fmt: skip
+            write_json_report(
+                args.json,
+                {
+                    "judge": judge.name,
+                    "identity": judge.identity,
+                    "rubric": rubric_version(rubric),
+                    "calibration": str(args.calibration) if args.calibration else None,
+                    "complete": len(done) == len(clips),
+                    "videos": done,
+                },
+            )
     print(printable(as_text(done, rubric)))
     return 1 if any(row["state"] == "failed" for row in done) else 0
-
-
-def judge_options(args: argparse.Namespace, rubric: Rubric) -> JudgeOptions:
-    """What :func:`vividface_core.cli.score_options.add_judge_options` was given.
-
-    Raises:
-        InvalidOption: no judge is named, or a value makes no sense.
-    """
-    if not args.judge:
-        raise InvalidOption(f"Name who is to judge with --judge: {KINDS}.")
-    if args.model and not any(name.startswith("openai:") for name in args.judge):
-        raise InvalidOption("--model names a server's model; a judge on this machine is local:PATH.")
-    sampling = Sampling(args.shown_fps, args.shown_frames, args.frame_pixels,
-                        max(Sampling.total_pixels, args.frame_pixels))  # fmt: skip
-    server = {"send": args.send, "requests_per_minute": args.rate, "concurrency": args.concurrency,
-              "timeout": args.timeout, "retries": args.retries}  # fmt: skip
-    return JudgeOptions(
-        rubric, sampling, args.model, args.passes, args.tries, args.temperature, args.max_tokens, args.device,
-        args.dtype, args.four_bit, args.download, args.quiet, args.key_env, server,
-    )  # fmt: skip
 
 
 def _clips(paths: Sequence[Path]) -> list[Path]:
@@ -103,9 +94,3 @@ def _judged(judge: Judge, clips: Sequence[Path], records: Records,
 
 def _notice(text: str) -> None:
     print(f"vividface: {text}", file=sys.stderr)
-
-
-def printable(text: str) -> str:
-    """What the console can show."""
-    encoding = sys.stdout.encoding or "utf-8"
-    return text.encode(encoding, "replace").decode(encoding)

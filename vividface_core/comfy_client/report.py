@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
 import sys
-from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from vividface_core.comfy_client.files import Item
-from vividface_core.errors import UnwritableVideo
 
 LEFT = "not done"
 
@@ -55,30 +51,6 @@ def report(items: list[Item], servers: list[dict[str, Any]], **details: Any) -> 
         for item in items
     ]  # fmt: skip
     return {**details, "counts": counted(items), "files": files, "servers": servers}
-
-
-def check_target(path: Path) -> None:
-    """Say before the work that a report can't be written.
-
-    Raises:
-        UnwritableVideo: its folder is missing, or it is a folder itself.
-    """
-    if not path.parent.is_dir() or path.is_dir():
-        raise UnwritableVideo(f"The report can't be written to {path}. Name a file in a folder that exists.")
-
-
-def write(path: Path, content: dict[str, Any]) -> None:
-    """Write a report, whole or not at all.
-
-    Raises:
-        UnwritableVideo: it can't be written.
-    """
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        os.replace(partial, path)
-    except OSError as error:
-        raise UnwritableVideo(f"The report can't be written to {path}: {error.strerror}.") from error
 
 
 def _state(item: Item) -> str:

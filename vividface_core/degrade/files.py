@@ -17,8 +17,8 @@ import av
 from vividface_core.degrade.presets import Preset, load_preset
 from vividface_core.degrade.sampled import SampledDegradation
 from vividface_core.errors import InvalidOption, UnreadableVideo
-from vividface_core.io.tensors import write_json
-from vividface_core.pipeline.options import Callbacks
+from vividface_core.io.atomic import write_json
+from vividface_core.runtime.callbacks import Callbacks
 from vividface_core.video.colorspace import convert
 from vividface_core.video.frame import Frame
 from vividface_core.video.info import ColorInfo, VideoInfo

@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from vividface_core.errors import MissingWeights, UnsupportedCheckpoint, first_line
+from vividface_core.io.atomic import read_json
 from vividface_core.io.quantization import LAYER, METADATA, Stored
 
 SUFFIXES = {".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".gguf"}
@@ -256,6 +257,12 @@ def find_prefix(keys: Iterable[str], anchor: str, path: Path) -> str | None:
     return found[0] if found else None
 
 
+def unfamiliar(state: Mapping[str, Tensor]) -> str:
+    """The size and the first entries of a state dict that is not recognised, for a message."""
+    sample = ", ".join(f"{key} {list(value.shape)}" for key, value in list(state.items())[:3])
+    return f"{len(state)} unfamiliar tensors ({sample} …)"
+
+
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
     """Write a safetensors file, whole or not at all, that others may read: the library writes for its owner alone."""
     partial = path.with_name(f".{path.name}.partial")
@@ -265,25 +272,3 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
-
-
-def write_json(path: Path, content: object, indent: int | None = None) -> None:
-    """Write JSON at once or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(content, ensure_ascii=False, indent=indent) + "\n", encoding="utf-8")
-    os.replace(partial, path)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """An object out of a JSON file.
-
-    Raises:
-        UnsupportedCheckpoint: it is damaged or holds something else.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UnsupportedCheckpoint(f"{path} is no valid JSON ({error}); fetch the checkpoint again.") from error
-    if not isinstance(content, dict):
-        raise UnsupportedCheckpoint(f"{path} holds no JSON object; fetch the checkpoint again.")
-    return content

@@ -6,16 +6,12 @@ import csv
 import io
 import json
 import math
-import os
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
-from vividface_core.errors import UnwritableVideo
 from vividface_core.metrics.measure import ClipScores, Measurement, Score
 from vividface_core.metrics.metric import Metric
 
@@ -221,21 +217,3 @@ def tool_version() -> str:
         return metadata.version("vividface")
     except metadata.PackageNotFoundError:
         return "(not installed)"
-
-
-def write(path: Path, text: str) -> None:
-    """Write a report, whole or not at all.
-
-    Raises:
-        UnwritableVideo: it can't be written.
-    """
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        # A file's name that is no Unicode has halves of characters, which UTF-8 hasn't.
-        partial.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
-        os.replace(partial, path)
-    except OSError as error:
-        raise UnwritableVideo(f"The report can't be written to {path}: {error.strerror}.") from error
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)

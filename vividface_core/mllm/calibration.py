@@ -109,7 +109,7 @@ class Calibration:
         Raises:
             UnwritableVideo: it can't be written.
         """
-        from vividface_core.io.tensors import write_json
+        from vividface_core.io.atomic import write_json
 
         try:
             write_json(Path(path), self.to_json(), indent=1)

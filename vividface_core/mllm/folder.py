@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from vividface_core.errors import InvalidOption, UnreadableVideo, UnwritableVideo
-from vividface_core.io.tensors import write_json
-from vividface_core.metrics.pairs import VIDEO_SUFFIXES
+from vividface_core.io.atomic import write_json
 from vividface_core.mllm.calibration import Calibration
 from vividface_core.mllm.judges.base import Judge
+from vividface_core.mllm.rubric import rubric_version
 from vividface_core.mllm.scoring import Records, run_judge, with_verdict
 from vividface_core.mllm.tables import as_csv
-from vividface_core.video.file_names import natural_key
+from vividface_core.video.file_names import VIDEO_SUFFIXES, natural_key
 
 BY_TIER, KEEP_AND_DROP, KEPT_ONLY = "by tier", "keep and drop", "kept only"
 SORTS = (BY_TIER, KEEP_AND_DROP, KEPT_ONLY)
@@ -93,7 +93,7 @@ def score_folder(judge: Judge, videos: Mapping[str, Path], target: Path, *, cali
 def _write(target: Path, judge: Judge, rows: list[dict[str, Any]], calibration: Calibration | None,
            threshold: float | None, complete: bool) -> None:  # fmt: skip
     content = {
-        "judge": judge.name, "identity": judge.identity, "rubric": judge.rubric.version,
+        "judge": judge.name, "identity": judge.identity, "rubric": rubric_version(judge.rubric),
         "threshold": judge.rubric.keep_above if threshold is None else threshold,
         "calibration": calibration.to_json() if calibration else None, "complete": complete, "videos": rows,
     }  # fmt: skip

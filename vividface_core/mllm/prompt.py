@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from dataclasses import asdict
+from functools import lru_cache
 from typing import Any, Literal
 
 from vividface_core.mllm.paper_rubric import RUBRIC
@@ -23,6 +27,13 @@ def render_prompt(rubric: Rubric = RUBRIC, form: Form = "text") -> str:
         "# How to grade\n" + "\n".join(f"- {note}" for note in rubric.notes) if rubric.notes else "",
     ]  # fmt: skip
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+@lru_cache
+def rubric_version(rubric: Rubric) -> str:
+    """Name and digest of the content and of the prompt made of it: any edit to what a judge is asked changes it."""
+    content = json.dumps(asdict(rubric), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return f"{rubric.name}@{hashlib.sha256((content + render_prompt(rubric)).encode()).hexdigest()[:12]}"
 
 
 def _criteria(rubric: Rubric) -> str:

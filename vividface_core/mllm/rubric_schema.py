@@ -5,13 +5,11 @@ The paper's own stand in :mod:`~vividface_core.mllm.paper_rubric`.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -116,14 +114,6 @@ class Rubric:
         for fault in _faults(self):
             raise InvalidOption(f"The rubric {self.name!r} can't be used: {fault}.")
 
-    @cached_property
-    def version(self) -> str:
-        """Name and digest of the content and of the prompt made of it: any edit to what a judge is asked changes it."""
-        from vividface_core.mllm.prompt import render_prompt
-
-        content = json.dumps(asdict(self), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-        return f"{self.name}@{hashlib.sha256((content + render_prompt(self)).encode()).hexdigest()[:12]}"
-
     def dimension(self, key: str) -> Dimension:
         return next(dimension for dimension in self.dimensions if dimension.key == key)
 
@@ -212,7 +202,7 @@ def write_rubric(path: Path, rubric: Rubric) -> None:
     Raises:
         UnwritableVideo: it can't be written.
     """
-    from vividface_core.io.tensors import write_json
+    from vividface_core.io.atomic import write_json
 
     try:
         write_json(path, rubric_to_json(rubric), indent=1)

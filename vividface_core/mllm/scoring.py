@@ -15,7 +15,7 @@ from vividface_core.errors import Interrupted, MissingDependency, UnreadableVide
 from vividface_core.mllm.calibration import Calibration
 from vividface_core.mllm.judges.base import Judge
 from vividface_core.mllm.judges.http import Refused
-from vividface_core.mllm.rubric import Rubric
+from vividface_core.mllm.rubric import Rubric, rubric_version
 from vividface_core.runtime.threads import parallel_map
 from vividface_core.video.images import list_images
 
@@ -91,7 +91,7 @@ def with_verdict(record: Mapping[str, Any], rubric: Rubric, calibration: Calibra
         return {**record, "final": None, "tier": None, "keep": False}
     final = record["judgement"]["assessment"]["final"]
     if calibration is not None:
-        final = calibration.correct(final, rubric=rubric.version, judge=record["judge"])
+        final = calibration.correct(final, rubric=rubric_version(rubric), judge=record["judge"])
     keep = rubric.keeps(final) if threshold is None else final > threshold
     return {**record, "final": final, "tier": rubric.tier(final), "keep": keep}
 

@@ -9,7 +9,6 @@ from vividface_core.errors import InvalidOption
 from vividface_core.faces.identity_guard import MODES, THRESHOLD, TrackIdentity
 from vividface_core.faces.track import FaceTrack
 from vividface_core.restorers.windows import Window, plan_windows
-from vividface_core.video.frame import Frame
 from vividface_core.video.info import VideoInfo
 from vividface_core.video.shots import Shot
 
@@ -127,19 +126,3 @@ class Result:
     resumed_shots: int = 0
     notices: list[str] = field(default_factory=list)
     identity: list[TrackIdentity] = field(default_factory=list)
-
-
-class Callbacks:
-    """Receives a run's news; all methods may be overridden and may raise to stop the run."""
-
-    def plan(self, plan: Plan) -> None:
-        """Everything is known, nothing is restored yet."""
-
-    def progress(self, stage: str, done: float, total: float | None) -> None:
-        """``stage`` is ``shots``, ``faces`` or ``restore``; ``done`` of ``total`` frames."""
-
-    def frame(self, frame: Frame) -> None:
-        """A frame is restored and goes out now."""
-
-    def notice(self, text: str) -> None:
-        """Something the user should know."""

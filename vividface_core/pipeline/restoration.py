@@ -25,12 +25,14 @@ from vividface_core.faces.masks import BlendMask
 from vividface_core.faces.parse import FaceParser, load_parser
 from vividface_core.faces.track import FaceTrack
 from vividface_core.pipeline.analysis import choose_faces, find_faces, find_shots
-from vividface_core.pipeline.options import Callbacks, Plan, RestoreOptions
+from vividface_core.pipeline.options import Plan, RestoreOptions
+from vividface_core.pipeline.planning import best_window, choose_window, reduce_memory
 from vividface_core.pipeline.regions import FaceRegion, RegionStream, WholeFrame
 from vividface_core.restorers.base import Restorer
 from vividface_core.restorers.oom_fallback import OomFallbackRestorer
 from vividface_core.restorers.windows import plan_windows
-from vividface_core.runtime.memory import best_window, choose_window, reduce_memory, trim_memory
+from vividface_core.runtime.callbacks import Callbacks
+from vividface_core.runtime.memory import trim_memory
 from vividface_core.runtime.prefetch import prefetch
 from vividface_core.video.frame import Frame
 from vividface_core.video.shots import Shot

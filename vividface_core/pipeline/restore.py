@@ -24,10 +24,11 @@ from vividface_core.faces.masks import BlendMask
 from vividface_core.faces.parse import FaceParser
 from vividface_core.faces.select import check_spec
 from vividface_core.faces.track import FaceTrack
-from vividface_core.pipeline.options import COLORS, Callbacks, Plan, RestoreOptions, Result
+from vividface_core.pipeline.options import COLORS, Plan, RestoreOptions, Result
 from vividface_core.pipeline.restoration import Restoration, check_tracks
 from vividface_core.pipeline.resume import RunState
 from vividface_core.restorers.base import Restorer
+from vividface_core.runtime.callbacks import Callbacks
 from vividface_core.runtime.prefetch import background_writer
 from vividface_core.video.frame import Frame
 from vividface_core.video.mux import check_output, mux

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from vividface_core.errors import InvalidOption, InvalidOutput, UnsupportedCheckpoint
 from vividface_core.restorers.base import Progress, Restorer, module_bytes, translate_oom
+from vividface_core.runtime.devices import default_dtype
 from vividface_core.wan.attention import Attention
 from vividface_core.wan.empty_prompt import EmptyPrompt
 from vividface_core.wan.fast_vae.streams import FastEncoder, decoded, decoder_stream, encoder_stream
@@ -38,18 +39,6 @@ FAST_CHUNK = 8
 
 TILES = (256, 128)
 """Sides in pixels of the autoencoder's tiles where memory is short; smaller ones see more around them than in them."""
-
-
-def default_dtype(device: torch.device | str) -> torch.dtype:
-    """bf16, in which VividFace was released, where the device computes in it; fp32 elsewhere."""
-    device = torch.device(device)
-    if device.type == "cuda":
-        # ROCm has no compute capability of NVIDIA's; all its cards that torch supports do bf16.
-        if torch.version.hip or torch.cuda.get_device_capability(device) >= (8, 0):
-            return torch.bfloat16
-    elif device.type == "xpu" and torch.xpu.is_bf16_supported():
-        return torch.bfloat16
-    return torch.float32
 
 
 class OneStepRestorer(Restorer):

@@ -1,4 +1,4 @@
-"""How much memory there is, the longest window that fits it, and memory that is given back."""
+"""How much memory is free, how much was used at most, and returning freed memory to the system."""
 
 from __future__ import annotations
 
@@ -8,12 +8,6 @@ import sys
 from functools import cache
 
 import torch
-
-from vividface_core.errors import OutOfMemory
-from vividface_core.restorers.base import Restorer
-
-MEMORY_FRACTION = 0.8
-"""Part of the free memory that a window may fill: the rest is for frames that wait and for the host."""
 
 
 def free_memory(device: torch.device) -> int:
@@ -70,50 +64,19 @@ def _container_limit() -> int:
         return 1 << 62  # no container, or "max"
 
 
-def memory_budget(restorer: Restorer) -> int:
-    """Bytes that a restorer may fill, its weights, which are there already, included."""
-    devices = getattr(restorer, "devices", (restorer.device,))
-    each = (int(free_memory(device) * MEMORY_FRACTION) // devices.count(device) for device in devices)
-    return min(each) + restorer.weight_bytes
+def peak_memory() -> int:
+    """Highest resident memory of this process so far, in bytes."""
+    try:
+        # Not from getrusage: there a program inherits the peak of the one that started it.
+        with open("/proc/self/status") as table:
+            return next(int(line.split()[1]) * 1024 for line in table if line.startswith("VmHWM"))
+    except (OSError, StopIteration):
+        pass  # not Linux
+    try:
+        import resource
+    except ImportError:  # Windows
+        import psutil
 
-
-def best_window(restorer: Restorer, longest: int) -> int:
-    """Frames that are restored together if memory is no matter: the model's own, or what covers the longest region."""
-    multiple = restorer.frame_multiple
-    return min(restorer.native_frames, 1 + multiple * -(-(longest - 1) // multiple))
-
-
-def reduce_memory(restorer: Restorer, window: int, shape: tuple[int, int], limit: int | None = None) -> str:
-    """Let the restorer take less memory for the same pictures until the window fits, or there is no way left.
-
-    Returns:
-        The last of the ways in words; empty: it fits as it is.
-    """
-    limit, told = memory_budget(restorer) if limit is None else limit, ""
-    while restorer.memory_for(window, *shape) > limit and (way := restorer.reduce_memory()):
-        told = way
-    return told
-
-
-def choose_window(restorer: Restorer, shape: tuple[int, int], longest: int, limit: int | None = None) -> int:
-    """The longest window (4k + 1 frames) that fits and is worth having.
-
-    Never longer than :func:`best_window`.
-
-    Args:
-        shape: height and width of the frames.
-        limit: bytes, weights included; ``None``: :func:`memory_budget`.
-
-    Raises:
-        OutOfMemory: not even the shortest window fits.
-    """
-    limit = memory_budget(restorer) if limit is None else limit
-    for window in range(best_window(restorer, longest), 0, -restorer.frame_multiple):
-        if restorer.memory_for(window, *shape) <= limit:
-            return window
-    needed = restorer.memory_for(1, *shape)
-    raise OutOfMemory(
-        f"{restorer.name} needs about {needed / 2**30:.1f} GiB for a single {shape[1]}×{shape[0]} frame and "
-        f"{limit / 2**30:.1f} GiB may be used on {restorer.device}. Free memory there, or choose a smaller size, "
-        "a smaller model or another device."
-    )
+        return psutil.Process().memory_info().peak_wset
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

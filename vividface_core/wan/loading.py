@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from vividface_core.errors import InvalidOption, MissingDependency, UnsupportedCheckpoint
+from vividface_core.io.atomic import read_json
 from vividface_core.io.quantization import QuantizedLinear, QuantizedWeight, Stored, attach_scales
-from vividface_core.io.tensors import misfits, read_json, stream_tensors
+from vividface_core.io.tensors import misfits, stream_tensors
 from vividface_core.wan.state_dict import (
     describe,
     find_network,

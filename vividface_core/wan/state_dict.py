@@ -14,7 +14,7 @@ from pathlib import Path
 from torch import Tensor
 
 from vividface_core.errors import UnsupportedCheckpoint
-from vividface_core.io.tensors import find_prefix, read_tensors
+from vividface_core.io.tensors import find_prefix, read_tensors, unfamiliar
 
 KINDS = {
     "wan-dit-original": ("blocks.0.self_attn.q.weight", "patch_embedding.weight", "time_embedding.0.weight"),
@@ -162,8 +162,7 @@ def kind_of(state: Mapping[str, Tensor]) -> str | None:
 
 def describe(state: Mapping[str, Tensor]) -> str:
     """What a state dict is, in a few words for a message."""
-    sample = ", ".join(f"{key} {list(value.shape)}" for key, value in list(state.items())[:3])
-    return f"a {kind_of(state)}" if kind_of(state) else f"{len(state)} unfamiliar tensors ({sample} …)"
+    return f"a {kind_of(state)}" if kind_of(state) else unfamiliar(state)
 
 
 def to_original_transformer_keys(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -4,8 +4,9 @@
 """
 
 from vividface_core.weights.catalog import TABLE
-from vividface_core.weights.convert import convert, convert_denoiser, save_checkpoint_folder
+from vividface_core.weights.convert import convert, convert_denoiser
 from vividface_core.weights.detect import CheckpointInfo, inspect
+from vividface_core.weights.folder import save_checkpoint_folder
 from vividface_core.weights.load import WEIGHTS, load_restorer
 from vividface_core.weights.locate import download, list_checkpoints, model_folders, where
 

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from vividface_core.errors import MissingDependency, UnsupportedCheckpoint, VividFaceError
+from vividface_core.io.atomic import read_json
 from vividface_core.io.quantization import attach_scales, type_names
-from vividface_core.io.tensors import SUFFIXES, container, read_json
+from vividface_core.io.tensors import SUFFIXES, container
 from vividface_core.wan.loading import read_config, transformer_config, vae_config
 from vividface_core.wan.state_dict import describe, kind_of, read_state_dict
-from vividface_core.weights.convert import CARD, DEFAULTS
+from vividface_core.weights.folder import CARD, DEFAULTS
 
 
 @dataclass(frozen=True)

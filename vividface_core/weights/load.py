@@ -15,15 +15,16 @@ from vividface_core.errors import InvalidOption, MissingDependency, MissingWeigh
 from vividface_core.io.quantization import QuantizedWeight, attach_scales
 from vividface_core.io.tensors import SUFFIXES
 from vividface_core.restorers.base import Restorer
-from vividface_core.restorers.one_step import OneStepRestorer, default_dtype
+from vividface_core.restorers.one_step import OneStepRestorer
+from vividface_core.runtime.devices import default_dtype
 from vividface_core.runtime.memory import free_memory
 from vividface_core.wan.empty_prompt import FILE_NAME as PROMPT_FILE
 from vividface_core.wan.empty_prompt import EmptyPrompt, compute_empty_prompt
 from vividface_core.wan.loading import load_transformer, load_vae
 from vividface_core.wan.state_dict import read_state_dict
 from vividface_core.weights.catalog import UMT5, VAE
-from vividface_core.weights.convert import CARD, FORMAT
 from vividface_core.weights.detect import folder_kind, inspect, read_card
+from vividface_core.weights.folder import CARD, FORMAT
 from vividface_core.weights.locate import model_folders, where
 
 WEIGHTS = ("auto", "dense", "compact")

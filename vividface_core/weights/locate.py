@@ -12,8 +12,8 @@ from vividface_core.io.hub import HubFile, fetch
 from vividface_core.io.tensors import SUFFIXES, shard_names
 from vividface_core.wan.empty_prompt import FILE_NAME as PROMPT_FILE
 from vividface_core.weights.catalog import TABLE, UMT5, Entry
-from vividface_core.weights.convert import CARD
 from vividface_core.weights.detect import CheckpointInfo, folder_kind, format_of, local_checkpoints, size_of
+from vividface_core.weights.folder import CARD
 
 ASSETS = Path(__file__).parents[1] / "assets"
 

@@ -344,7 +344,7 @@ def test_memory_does_not_grow_with_the_clip(tmp_path):
                      "--html", report, "--json", report.with_suffix(".json"), "--quiet"]  # fmt: skip
         program = (
             "import sys; from vividface_core.cli.main import main; code = main(sys.argv[1:])\n"
-            "from vividface_core.cli.progress import peak_memory; print(peak_memory()); sys.exit(code)"
+            "from vividface_core.runtime.memory import peak_memory; print(peak_memory()); sys.exit(code)"
         )
         command = [sys.executable, "-c", program, *map(str, arguments)]
         run = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **NOTHING_KEPT})

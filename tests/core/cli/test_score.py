@@ -15,7 +15,7 @@ from tests.openai_server import KEY, ROOT, Remote, answer
 from tests.tiny_qwen import save_tiny_qwen
 from vividface_core.cli.main import main
 from vividface_core.mllm.calibration import HumanScore, fit_calibration
-from vividface_core.mllm.rubric import RUBRIC, render_prompt
+from vividface_core.mllm.rubric import RUBRIC, render_prompt, rubric_version
 
 SMALL = ("--frames", 4, "--frame-pixels", 16384)
 pytestmark = pytest.mark.usefixtures("no_judge_settings")
@@ -58,7 +58,7 @@ def test_a_folder_gets_a_table_and_records(videos, tmp_path, capsys):
     assert table["video"] == ["Clarity", "Stability", "Lighting", "Artifacts", "Occlusion", "adj.", "final", "tier",
                               "keep"]  # fmt: skip
     told = json.loads((tmp_path / "r.json").read_text())
-    assert told["complete"] and "no MLLM" in told["judge"] and told["rubric"] == RUBRIC.version
+    assert told["complete"] and "no MLLM" in told["judge"] and told["rubric"] == rubric_version(RUBRIC)
     finals = {}
     for video in told["videos"]:
         found, cells = video["judgement"]["assessment"], table[video["name"]]
@@ -156,7 +156,7 @@ def test_a_calibration_corrects_and_belongs_to_its_judge(videos, tmp_path, capsy
     judged = lines(records)
     given = (10.0, 40.0, 70.0, 88.0, 92.0)
     people = [HumanScore(str(number), judge + 7, judge) for number, judge in enumerate(given)]
-    fit_calibration(people, rubric=RUBRIC.version, judge=judged[0]["judge"]).write(tmp_path / "c.json")
+    fit_calibration(people, rubric=rubric_version(RUBRIC), judge=judged[0]["judge"]).write(tmp_path / "c.json")
     assert score(videos, "--judge", "technical", "--jsonl", records, "--calibration", tmp_path / "c.json", "--json",
                  tmp_path / "r.json", "--quiet") == 0  # fmt: skip
     for video in json.loads((tmp_path / "r.json").read_text())["videos"]:

@@ -24,7 +24,7 @@ from tests.assets import clip, run_ffmpeg
 from tests.core.video.test_files import turn
 from vividface_core.cli.main import main
 from vividface_core.degrade import degrade_video, load_preset, preset_names, read_record, seed_for, sidecar_of
-from vividface_core.pipeline.options import Callbacks
+from vividface_core.runtime.callbacks import Callbacks
 from vividface_core.video.reader import probe
 from vividface_core.video.source import VideoFrames
 

@@ -17,6 +17,7 @@ from PIL import Image
 from tests.assets import clip, run_ffmpeg
 from tests.measured import Page, coded, lossless, pixels
 from vividface_core.errors import UnwritableVideo
+from vividface_core.io.atomic import write_report
 from vividface_core.metrics import report
 from vividface_core.metrics.measure import ClipScores, Measurement, Score, measure, measure_clip
 from vividface_core.metrics.metric import ClipFacts, Metric, MetricContext
@@ -163,11 +164,11 @@ def test_a_report_takes_the_place_of_an_older_one_at_once(tmp_path):
     target, kept = tmp_path / "report.csv", tmp_path / "kept"
     target.write_text("old")
     kept.hardlink_to(target)
-    report.write(target, "new")
+    write_report(target, "new")
     assert (target.read_text(), kept.read_text()) == ("new", "old"), "another file, not the same one in parts"
     (tmp_path / ".report.csv.partial").mkdir()
     with pytest.raises(UnwritableVideo, match="report.csv"):
-        report.write(target, "newer")
+        write_report(target, "newer")
     assert target.read_text() == "new"
 
 

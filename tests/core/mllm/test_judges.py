@@ -40,7 +40,7 @@ from vividface_core.mllm.judges.sampling import Sampling, open_source, sample
 from vividface_core.mllm.judges.server import ServerJudge
 from vividface_core.mllm.judges.server_settings import Secret, ServerSettings, server_settings
 from vividface_core.mllm.judges.technical import TechnicalJudge
-from vividface_core.mllm.rubric import RUBRIC, answer_schema, render_prompt
+from vividface_core.mllm.rubric import RUBRIC, answer_schema, render_prompt, rubric_version
 from vividface_core.video.source import VideoFrames
 
 ROOT = Path(__file__).parents[3]
@@ -175,7 +175,7 @@ def test_babble_is_refused_and_an_answer_is_read(models, face, family):
     judgement = judge.judge(face)
     assert judgement.assessment.scores == SCORES and judgement.assessment.final == 85
     assert judgement.answer.strip() == answer(structured=False) and not judgement.refused
-    assert judgement.identity["model_type"] == family and judgement.identity["rubric"] == RUBRIC.version
+    assert judgement.identity["model_type"] == family and judgement.identity["rubric"] == rubric_version(RUBRIC)
     json.dumps(judgement.to_json())
 
 

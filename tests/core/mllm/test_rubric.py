@@ -22,6 +22,7 @@ from vividface_core.mllm.rubric import (
     render_prompt,
     rubric_from_json,
     rubric_to_json,
+    rubric_version,
     write_rubric,
 )  # fmt: skip
 from vividface_core.mllm.rubric_schema import Band, Tier
@@ -44,7 +45,7 @@ def test_answers_as_models_write_them(name):
     assert {row.rule: row.points for row in read.adjustments} == adjustments
     assert (read.base, read.final) == (91, final)
     assert bool(read.faults) == mistaken, read.faults
-    assert (read.raw, read.rubric) == (text, RUBRIC.version)
+    assert (read.raw, read.rubric) == (text, rubric_version(RUBRIC))
 
 
 def test_everything_of_the_papers_form_is_read():
@@ -358,10 +359,14 @@ def test_the_schema_is_closed_and_fits_what_is_read():
 def test_edited_criteria_have_a_version_of_their_own(tmp_path):
     write_rubric(tmp_path / "paper.json", RUBRIC)
     same = read_rubric(tmp_path / "paper.json")
-    assert same == RUBRIC and same.version == RUBRIC.version and same.version.startswith("vividface@")
+    assert (
+        same == RUBRIC
+        and rubric_version(same) == rubric_version(RUBRIC)
+        and rubric_version(same).startswith("vividface@")
+    )
     edited = replace(RUBRIC, keep_above=85)
-    assert edited.version != RUBRIC.version
-    assert parse_assessment(PAPER, edited).rubric == edited.version
+    assert rubric_version(edited) != rubric_version(RUBRIC)
+    assert parse_assessment(PAPER, edited).rubric == rubric_version(edited)
     assert not list(tmp_path.glob(".*"))
 
 

@@ -16,13 +16,13 @@ import torch
 from tests.assets import clip, run_ffmpeg
 from tests.tiny import dies, save_tiny_checkpoint
 from vividface_core.errors import DeviceLost, InvalidOption, MissingWeights, OutOfMemory
+from vividface_core.pipeline.planning import choose_window, reduce_memory
 from vividface_core.pipeline.restore import RestoreOptions, restore_frames
 from vividface_core.restorers.base import Restorer, translate_oom
 from vividface_core.restorers.multi_device.pool import DevicePool
 from vividface_core.restorers.oom_fallback import OomFallbackRestorer
 from vividface_core.restorers.windows import CrossFade, plan_windows
 from vividface_core.runtime.devices import pick_devices
-from vividface_core.runtime.memory import choose_window, reduce_memory
 from vividface_core.video.source import VideoFrames
 from vividface_core.wan.optimizations.offload import onload
 from vividface_core.weights import load_restorer

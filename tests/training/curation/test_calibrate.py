@@ -19,7 +19,7 @@ from vividface_core.cli.main import main
 from vividface_core.errors import InvalidOption
 from vividface_core.mllm.calibration import Calibration, read_human_scores
 from vividface_core.mllm.results import Scored, find
-from vividface_core.mllm.rubric import RUBRIC
+from vividface_core.mllm.rubric import RUBRIC, rubric_version
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def test_calibrate_tells_and_stores_what_scipy_finds(scored, tmp_path, capsys, s
                            f"{stats.kendalltau(scores, given).statistic:.3f}",
                            f"{np.mean(np.abs(np.subtract(scores, given))):.2f}")  # fmt: skip
     stored = Calibration.read(target)
-    assert (stored.rows, stored.rubric) == (8, RUBRIC.version) and stored.judge in said
+    assert (stored.rows, stored.rubric) == (8, rubric_version(RUBRIC)) and stored.judge in said
     assert main(["score", str(next(iter(finals))), "--judge", "technical", "--frame-pixels", "30000", "--calibration",
                  str(target), "--quiet"]) == 0, "the judge that it is for takes it"  # fmt: skip
     assert {row.judge for row in read_human_scores(both)} == set(own)

@@ -30,7 +30,7 @@ from vividface_core.cli.main import main
 from vividface_core.errors import InvalidOption, UnwritableVideo
 from vividface_core.faces.crop import crop_clip
 from vividface_core.mllm.calibration import HumanScore, fit_calibration
-from vividface_core.mllm.rubric import RUBRIC
+from vividface_core.mllm.rubric import RUBRIC, rubric_version
 from vividface_core.video.reader import VideoReader, probe, read_frames
 
 
@@ -203,7 +203,7 @@ def test_the_threshold_is_exclusive_and_changes_nothing_else():
 
 def test_a_calibration_decides_too():
     people = [HumanScore(str(n), 60.0 + n, 80.0 + n) for n in range(10)]
-    calibration = fit_calibration(people, rubric=RUBRIC.version, judge="j@1")
+    calibration = fit_calibration(people, rubric=rubric_version(RUBRIC), judge="j@1")
     row = only(rows_of([video(candidate("k"))], found("k", final=88), Policy(9, threshold=70, calibration=calibration)))
     assert row["final"] == pytest.approx(68) and row["state"] == "dropped" and row["tier"] == RUBRIC.tier(68)
     assert row["judgement"]["assessment"]["final"] == 88

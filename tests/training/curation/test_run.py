@@ -317,7 +317,7 @@ def test_memory_does_not_grow_with_the_length_of_a_video(tmp_path):
                    "-preset", "ultrafast", folder / "a.mp4")  # fmt: skip
         program = (
             "import sys\nfrom vividface_core.cli.main import main\n"
-            "from vividface_core.cli.progress import peak_memory\n"
+            "from vividface_core.runtime.memory import peak_memory\n"
             f"main(['curate', {str(folder)!r}, '-o', {str(out)!r}, '--dry-run', '--quiet', '--frames', '9', "
             "'--size', '128', '--detector', 'mtcnn', '--min-face-side', '1000'])\nprint(peak_memory())"
         )

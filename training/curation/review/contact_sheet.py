@@ -11,7 +11,7 @@ from typing import Any
 from training.curation.review.groups import Row, by_score, dropped_groups, score_text
 from training.curation.review.previews import STILLS, find_preview, open_preview, stills_of
 from vividface_core.errors import UnreadableVideo, UnwritableVideo
-from vividface_core.metrics.reports.worst_frames import pillow
+from vividface_core.io.pictures import pillow
 
 COLUMNS, FRAME, GAP, EDGE = 4, 124, 20, 40
 """Clips side by side, side of a frame, pixels between clips and around all of them."""

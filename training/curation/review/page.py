@@ -18,7 +18,7 @@ from training.curation import human_labels
 from training.curation.review import text
 from training.curation.review.clips import clips_for_page
 from training.curation.review.groups import Row
-from vividface_core.metrics.report import write
+from vividface_core.io.atomic import write_report
 from vividface_core.metrics.reports import html
 from vividface_core.mllm.rubric import RUBRIC, Rubric
 
@@ -62,7 +62,7 @@ def write_review(rows: Sequence[Row], out_folder: Path, path: Path, facts: Facts
         InvalidOption: ``overrules.json`` is damaged.
         MissingDependency: Pillow is absent.
     """
-    write(Path(path), page(rows, Path(out_folder), facts))
+    write_report(Path(path), page(rows, Path(out_folder), facts))
 
 
 def page(rows: Sequence[Row], out: Path, facts: Facts) -> str:

@@ -19,7 +19,8 @@ from torch import Tensor
 from training.curation.dataset import candidate_path
 from vividface_core.errors import UnreadableVideo, UnwritableVideo, VividFaceError
 from vividface_core.faces.crop import crop_clip
-from vividface_core.metrics.reports.worst_frames import bytes_of, encoded, pillow
+from vividface_core.io.pictures import bytes_of, pillow
+from vividface_core.metrics.reports.worst_frames import encoded
 from vividface_core.video.reader import VideoReader
 
 TILES, TILE = 8, 128

@@ -18,8 +18,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from vividface_core.errors import UnsupportedCheckpoint
-from vividface_core.io.tensors import find_prefix, read_tensors
-from vividface_core.wan.state_dict import describe
+from vividface_core.io.tensors import find_prefix, read_tensors, unfamiliar
 
 FRAMES, SIDE = 32, 224
 """What the network takes: frames, and pixels a side."""
@@ -254,7 +253,7 @@ def load_fragment_swin(path: Path) -> FragmentSwin:
     prefix = find_prefix(tensors, ANCHOR, path)
     if prefix is None:
         raise UnsupportedCheckpoint(
-            f"{path} is no FasterVQA checkpoint: it lacks {ANCHOR}, and holds {describe(tensors)}."
+            f"{path} is no FasterVQA checkpoint: it lacks {ANCHOR}, and holds {unfamiliar(tensors)}."
         )
     state = {
         name.removeprefix(prefix): tensor

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vividface_core.io.pictures import pillow
 from vividface_core.metrics.measure import Score
 from vividface_core.metrics.metric import Metric
 from vividface_core.metrics.report import figure
 from vividface_core.metrics.reports.charts import Curve, bounds, decimals, frame_ticks, ticks
-from vividface_core.metrics.reports.worst_frames import pillow
 
 CELL, GAP, MARGIN = (440, 220), 24, 24
 """Pixels of a chart with its title; between charts; around all."""

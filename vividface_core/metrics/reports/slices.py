@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vividface_core.io.pictures import bytes_of, pillow
 from vividface_core.metrics.metric import Chunk, ClipFacts, Metric, Side
-from vividface_core.metrics.reports.worst_frames import SIDES, Encoded, bytes_of, encoded, fitted, pillow
+from vividface_core.metrics.reports.worst_frames import SIDES, Encoded, encoded, fitted
 
 MOST_ROWS = 480
 QUALITY_STEPS = ((512, 0), (512, 90), (512, 78), (384, 76), (256, 72), (128, 68))

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vividface_core.errors import MissingDependency
+from vividface_core.io.pictures import bytes_of, pillow
 from vividface_core.metrics.metric import Chunk, ClipFacts, Metric, Side
 
 SIDES: tuple[Side, ...] = ("source", "output", "reference")
@@ -120,11 +120,6 @@ class WorstFrames:
         self._held = sorted([*kept, (badness, frame, figures, pictures)], key=lambda held: (-held[0], held[1]))
 
 
-def bytes_of(frames: Tensor) -> np.ndarray:
-    """``[…, 3, H, W]`` 0…1 → ``[…, H, W, 3]`` uint8."""
-    return frames.mul(255).round().clamp(0, 255).byte().movedim(-3, -1).cpu().numpy()
-
-
 def _small(frame: Tensor) -> np.ndarray:
     height, width = frame.shape[1:]
     if max(height, width) > SIDE:
@@ -132,22 +127,6 @@ def _small(frame: Tensor) -> np.ndarray:
         size = [max(1, round(height * share)), max(1, round(width * share))]
         frame = F.interpolate(frame[None], size=size, mode="bilinear", antialias=True)[0]
     return bytes_of(frame)
-
-
-def pillow() -> Any:
-    """Pillow's ``Image`` module.
-
-    Raises:
-        MissingDependency: it is absent or broken.
-    """
-    try:
-        from PIL import Image
-    except Exception as error:
-        raise MissingDependency(
-            f"Reports with pictures need Pillow, which does not import here ({error}). Install it with: "
-            "pip install -U Pillow."
-        ) from error
-    return Image
 
 
 def fitted(pictures: Mapping[Any, np.ndarray], room: int, rungs: Sequence[tuple[int, int]],

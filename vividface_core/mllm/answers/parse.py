@@ -15,6 +15,7 @@ from vividface_core.mllm.answers.reading import Item, Reading, any_of, small, wi
 from vividface_core.mllm.answers.text_answer import read_text
 from vividface_core.mllm.assessment import Adjustment, Assessment
 from vividface_core.mllm.paper_rubric import RUBRIC
+from vividface_core.mllm.prompt import rubric_version
 from vividface_core.mllm.rubric_schema import TOTAL, Rubric, Rule
 
 _ROUNDING = 0.051
@@ -93,7 +94,7 @@ def _settled(reading: Reading, faults: list[str], rubric: Rubric, raw: str) -> A
     return Assessment(
         scores=scores, reasons={key: reading.reasons.get(key, "") for key in scores}, adjustments=tuple(adjustments),
         base=base, final=final, tier=tier, critical_issues=reading.issues or (), motion_blur=reading.blur or "",
-        faults=tuple(faults), rubric=rubric.version, raw=raw,
+        faults=tuple(faults), rubric=rubric_version(rubric), raw=raw,
     )  # fmt: skip
 
 

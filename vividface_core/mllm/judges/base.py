@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from vividface_core.errors import Interrupted, InvalidAnswer, InvalidOption
 from vividface_core.mllm.assessment import Assessment
 from vividface_core.mllm.judges.sampling import SampledFrames, Sampling, TimedClip, open_source, sample
-from vividface_core.mllm.rubric import RUBRIC, Rubric, parse_assessment
+from vividface_core.mllm.rubric import RUBRIC, Rubric, parse_assessment, rubric_version
 from vividface_core.video.source import VideoFrames
 
 MAX_ATTEMPTS = 3
@@ -161,7 +161,7 @@ class WritingJudge(ABC):
             raise InvalidOption(f"A judge must be allowed at least 1 answer, not {tries}.")
         self.sampling, self.rubric, self.tries = sampling, rubric, tries
         self.stopped = threading.Event()
-        self.identity: dict[str, Any] = {"rubric": rubric.version, "frames": asdict(sampling), "tries": tries}
+        self.identity: dict[str, Any] = {"rubric": rubric_version(rubric), "frames": asdict(sampling), "tries": tries}
 
     def look(self, source: VideoFrames) -> SampledFrames:
         """The frames that are shown."""

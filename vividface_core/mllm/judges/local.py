@@ -20,8 +20,9 @@ from vividface_core.errors import (
     UnsupportedCheckpoint,
     first_line,
 )
+from vividface_core.io.atomic import read_json
 from vividface_core.io.hub import endpoint, is_offline
-from vividface_core.io.tensors import WHOLE_MODELS, read_json, shard_names
+from vividface_core.io.tensors import WHOLE_MODELS, shard_names
 from vividface_core.mllm.judges.base import MAX_ATTEMPTS, Reply, WritingJudge, raise_if_stopped
 from vividface_core.mllm.judges.sampling import SampledFrames, Sampling, sample
 from vividface_core.mllm.rubric import RUBRIC, Rubric, render_prompt

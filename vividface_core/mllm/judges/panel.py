@@ -13,7 +13,7 @@ from vividface_core.errors import InvalidAnswer, InvalidOption, JudgeFailed
 from vividface_core.mllm.assessment import Adjustment, Assessment
 from vividface_core.mllm.judges.base import Failure, Judge, Judgement, RejectedAnswer, Spread
 from vividface_core.mllm.judges.sampling import TimedClip
-from vividface_core.mllm.rubric import TOTAL, Rubric
+from vividface_core.mllm.rubric import TOTAL, Rubric, rubric_version
 from vividface_core.video.source import VideoFrames
 
 
@@ -34,7 +34,7 @@ class Panel:
     def __init__(self, judges: Sequence[Judge], passes: int = 1) -> None:
         if not judges or passes < 1:
             raise InvalidOption("A panel needs at least one judge and one pass.")
-        if len({judge.rubric.version for judge in judges}) > 1:
+        if len({rubric_version(judge.rubric) for judge in judges}) > 1:
             raise InvalidOption("The judges of a panel must go by the same rubric.")
         self._judges, self._passes = list(judges), passes
         self.rubric = judges[0].rubric
@@ -92,7 +92,7 @@ def averaged(assessments: Sequence[Assessment], rubric: Rubric) -> Assessment:
         motion_blur=spokesman.motion_blur,
         faults=tuple(f"answer {number}: {fault}" if many else fault
                      for number, assessment in enumerate(assessments, 1) for fault in assessment.faults),
-        rubric=rubric.version, raw="\n\n".join(assessment.raw for assessment in assessments),
+        rubric=rubric_version(rubric), raw="\n\n".join(assessment.raw for assessment in assessments),
     )  # fmt: skip
 
 

@@ -15,7 +15,6 @@ import argparse
 import json
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
 from pathlib import Path
@@ -33,6 +32,7 @@ from benchmarks.prefilter_material import (
     read_track,
     samples,
 )
+from benchmarks.prefilter_sheet import Outcome
 from training.curation import clip_stats
 from training.curation import duplicates as hashing
 from training.curation.clip_stats import ClipStats, Tools, measure_clip
@@ -45,21 +45,6 @@ LIMITS = Thresholds(min_face_side=44)
 """The previews are 350 pixels wide and their faces down to 45, so size is judged at 44 here instead of 64."""
 LOST = "lost"
 SIDES = (24, 32, 48, 64, 96)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a file. ``causes``: why it is dropped; ``figures`` and ``hash`` only of whole clips."""
-
-    sample: Sample
-    causes: tuple[str, ...]
-    figures: ClipStats | None = None
-    hash: str = ""
-
-    @property
-    def named(self) -> set[str]:
-        """The faults that are told, without their figures."""
-        return {cause.partition(":")[0] for cause in self.causes}
 
 
 def work(folder: Path, jobs: int, number: int) -> None:

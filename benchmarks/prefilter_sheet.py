@@ -16,7 +16,13 @@ from benchmarks.prefilter_material import UNTOUCHED, face_region, read_track
 from vividface_core.video.reader import VideoReader
 
 if TYPE_CHECKING:
-    from benchmarks.prefilter import Outcome
+    pass
+from dataclasses import dataclass
+
+from benchmarks.prefilter_material import (
+    Sample,
+)
+from training.curation.clip_stats import ClipStats
 
 TILE, GAP, TEXT, HEAD, COLUMNS = 120, 6, 44, 20, 10
 KEPT, DROPPED, WRONG = (46, 125, 50), (198, 40, 40), (230, 140, 0)
@@ -106,3 +112,18 @@ def _font(size: int):
     from PIL import ImageFont
 
     return ImageFont.load_default(size)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a file. ``causes``: why it is dropped; ``figures`` and ``hash`` only of whole clips."""
+
+    sample: Sample
+    causes: tuple[str, ...]
+    figures: ClipStats | None = None
+    hash: str = ""
+
+    @property
+    def named(self) -> set[str]:
+        """The faults that are told, without their figures."""
+        return {cause.partition(":")[0] for cause in self.causes}

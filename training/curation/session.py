@@ -214,13 +214,13 @@ class Console:
 
 
 class JudgeRunner:
-    """Who judges.
+    """Makes the judge, finds out its identity, and runs it over the clips.
 
     Args:
         policy: its rubric and calibration are the judge's too.
 
     Attributes:
-        stage: where its judgements are kept; known once it is introduced.
+        stage: of the record store that holds its judgements; set by :meth:`resolve_identity`.
         name: for people.
     """
 
@@ -230,10 +230,10 @@ class JudgeRunner:
         self.stage = self.name = ""
 
     def resolve_identity(self, engine: Engine, data: DataSet, callbacks: CurationCallbacks) -> None:
-        """Find out who it is. A model on this machine is loaded for that once, and never if all clips are judged.
+        """Find out the judge's identity. A local model is loaded once for that; later runs read it from the store.
 
         Raises:
-            VividFaceError: it can't be made, or the calibration is another one's.
+            VividFaceError: the judge can't be made, or the calibration belongs to another one.
         """
         models = any(name.startswith("local:") for name in self.names)
         key = digest_of([self._engine, list(self.names), repr(self.options)])
@@ -254,7 +254,7 @@ class JudgeRunner:
 
     @property
     def gpus(self) -> float:
-        """That a process with this judge needs."""
+        """GPUs that each process with this judge needs."""
         models = any(name.startswith("local:") for name in self.names)
         return self._gpus if self._gpus is not None else float(models and self.options.device != "cpu")
 

@@ -1,4 +1,4 @@
-"""Many videos before one judge: each once, several at a time where the judge can, stopped when asked."""
+"""Scoring many videos with one judge: each once, concurrently if the judge supports it, and stoppable."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from vividface_core.runtime.threads import parallel_map
 from vividface_core.video.images import list_images
 
 FATAL_STATUS = (401, 403, 404, 407)
-"""HTTP refusals that every other video would get too."""
+"""HTTP status codes that every further request would get too."""
 ABORT_GRACE = 0.5
-"""Seconds that judges get to let go of their files when they are stopped."""
+"""Seconds that a stopped judge has to close its files."""
 
 
 def run_judge(judge: Judge, clips: Sequence[Path], records: Records, names: Mapping[Path, str] | None = None,
            on_poll: Callable[[], None] | None = None) -> Iterator[tuple[Path, dict[str, Any]]]:  # fmt: skip
-    """Each clip with its record, in the order in which they are done.
+    """Yield each clip with its record as it is finished, as many at once as the judge supports.
 
-    As many at once as the judge can. After an error those under way are finished and kept; Ctrl-C waits for none.
+    After an error the running ones are finished and kept; Ctrl-C waits for none.
 
     Args:
         names: of clips in records; without one it is their file's.
@@ -47,7 +47,7 @@ def run_judge(judge: Judge, clips: Sequence[Path], records: Records, names: Mapp
 
 
 def abort_judge(judge: Judge, threads: Sequence[threading.Thread]) -> None:
-    """Make a judge give up, and wait a moment for its threads. An answer that is on its way already may still come."""
+    """Stop a judge and wait shortly for its threads. An answer that has been sent already may still arrive."""
     judge.stopped.set()
     for thread in threads:
         thread.join(ABORT_GRACE / len(threads))
@@ -82,7 +82,7 @@ def _one(judge: Judge, clip: Path, records: Records, name: str | None) -> dict[s
 
 def with_verdict(record: Mapping[str, Any], rubric: Rubric, calibration: Calibration | None = None,
              threshold: float | None = None) -> dict[str, Any]:  # fmt: skip
-    """A record with its verdict, which calibration and thresholds decide and which is therefore not kept.
+    """A record with its final score, tier and verdict; these depend on calibration and threshold and are not stored.
 
     Args:
         threshold: clips above it are kept; ``None``: the rubric's own.
@@ -97,7 +97,7 @@ def with_verdict(record: Mapping[str, Any], rubric: Rubric, calibration: Calibra
 
 
 def pop_notices(judge: Any) -> list[str]:
-    """What a judge has to say to the user since the last time."""
+    """Remove and return the judge's pending notices for the user."""
     notices, told = getattr(judge, "notices", []), []
     while notices:
         told.append(notices.pop(0))

@@ -1,4 +1,4 @@
-"""What a run is asked for, what it will do, what it did, and who is told."""
+"""Options, plan and result of a restoration."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COLORS = ("auto", "wavelet", "lab", "adain", "none")
 
 @dataclass(frozen=True)
 class RestoreOptions:
-    """What the user may choose. Everything here decides the result; nothing else does.
+    """The options that decide the result of a restoration.
 
     Attributes:
         preset: how to encode: ``h264``, ``h265``, ``prores``, ``ffv1`` or ``png``.
@@ -77,7 +77,7 @@ class RestoreOptions:
 
 @dataclass
 class Plan:
-    """What a run will do, told before it starts.
+    """What a run is going to do, known before it starts.
 
     Attributes:
         info: ``None`` for frames that come from no file.
@@ -114,8 +114,8 @@ class Plan:
 
 @dataclass
 class Result:
-    """What a run did. ``output`` is ``None`` for frames that go to no file; ``identity`` tells of every face track how
-    like its input it is, those of resumed shots included."""
+    """The result of a run. ``output`` is ``None`` if no file was written; ``identity`` holds the similarity of every
+    face track to its input, including those of resumed shots."""
 
     output: Path | None
     frames: int = 0

@@ -1,4 +1,4 @@
-"""One region of a shot (a followed face, or the whole frame) on its way through the restorer.
+"""A region of a shot (a tracked face, or the whole frame) restored in overlapping windows.
 
 Frames are fed in order; crops wait until a window is full, the window is restored, and finished crops come out as
 soon as no later window touches them. At most one window (one more for each that a restorer works on beside it) and
@@ -25,7 +25,7 @@ from vividface_core.restorers.windows import CrossFade, Window
 
 
 class Region(Protocol):
-    """What is restored as one temporal clip."""
+    """A region of a shot that is restored as one temporal clip."""
 
     start: int
     stop: int
@@ -34,16 +34,17 @@ class Region(Protocol):
         """The crop ``[3, S, S]`` of frame ``index`` out of ``rgb`` ``[3, H, W]``."""
 
     def mask(self, start: int, restored: Tensor) -> Tensor | None:
-        """Where the result may show: ``[T, 1, S, S]`` for frames ``start`` …, or ``None`` for everywhere."""
+        """Blending mask ``[T, 1, S, S]`` for the frames from ``start``; ``None``: everywhere."""
 
     def put(
         self, index: int, rgb: Tensor, restored: Tensor, mask: Tensor | None, share: float
     ) -> tuple[Tensor, Tensor | None]:
-        """The frame with ``share`` (0…1) of the restoration in it, and which pixels changed (``None``: all)."""
+        """Blend ``share`` (0…1) of the restored crop into the frame; returns it and a mask of changed pixels (``None``:
+        all)."""
 
 
 class FaceRegion:
-    """A followed face: a smooth square crop in, a feathered and colour-matched patch back."""
+    """A tracked face: a smooth square crop in, a feathered and colour-matched patch back."""
 
     def __init__(self, track: FaceTrack, size: int, parser: FaceParser, color: str, strength: float) -> None:
         self.track, self.size, self.parser, self.color, self.strength = track, size, parser, color, strength
@@ -119,13 +120,13 @@ class RegionStream:
         return self.region.start <= index < self.region.stop
 
     def is_ready(self, index: int) -> bool:
-        """Whether the frame can be composed, as far as this region is concerned."""
+        """Whether this region's part of frame ``index`` is restored."""
         if not self.covers(index):
             return True
         return index in self._ready and (self.guard is None or self.guard.knows(index - self.region.start))
 
     def feed(self, index: int, rgb: Tensor) -> None:
-        """Hand over the next frame; restores a window when it is full."""
+        """Add the next frame; a full window is restored."""
         at = index - self.region.start
         # Half precision keeps more than the 8 or 10 bits that the frame had and halves what waits.
         self._waiting[at] = self.region.cut(index, rgb).half()
@@ -152,7 +153,7 @@ class RegionStream:
             self._ready[first + offset] = (crop, None if masks is None else masks[offset])
 
     def apply(self, index: int, rgb: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Put the finished crop of frame ``index`` into ``rgb`` and forget it."""
+        """Compose the restored crop of frame ``index`` into ``rgb`` and drop it."""
         restored, mask = self._ready.pop(index)
         share = 1.0 if self.guard is None else self.guard.take(index - self.region.start)
         return self.region.put(index, rgb, restored, mask, share)

@@ -1,8 +1,7 @@
-"""The steps from frames to restored frames, whether they come from a file or from memory.
+"""The steps of a restoration, for frames of a file or in memory.
 
-Three forward passes, each in constant memory: where the shots are; which faces move through them; restore, one shot
-at a time. What a pass finds is small, and may be kept on disk by the caller (``cached``), so that it isn't looked
-for again after an interruption.
+Three forward passes, each in constant memory: shot detection, face tracking, restoration shot by shot. The results of
+the first two are small and may be stored by the caller (``cached``), so that a resumed run doesn't repeat them.
 """
 
 from __future__ import annotations
@@ -87,12 +86,12 @@ class Restoration:
         return "none (whole frame)" if self.options.whole_frame else self.parser.name
 
     def notice(self, text: str) -> None:
-        """Tell the user, and keep it for the report."""
+        """Report a notice to the user and keep it for the result."""
         self.notices.append(text)
         self.callbacks.notice(text)
 
     def finish(self) -> list[TrackIdentity]:
-        """After the last shot: how like its input each restored face is; those that are too unlike are told."""
+        """After the last shot: the similarity of each restored face to its input. Reports those below the threshold."""
         figures = [figure for shot in sorted(self.identity) for figure in self.identity[shot]]
         options = self.options
         for line in warnings(figures, options.identity_threshold, options.identity_guard == "blend"):
@@ -100,7 +99,7 @@ class Restoration:
         return figures
 
     def plan(self) -> Plan:
-        """Look for shots and faces, choose windows, tell the callbacks.
+        """Detect shots, track faces, choose the window length, and report the plan.
 
         Raises:
             UnreadableVideo: no frame decodes.

@@ -1,4 +1,4 @@
-"""The main job: a video goes in, the same video with its faces restored comes out.
+"""Restore the faces of a video file, or of frames in memory.
 
 Memory stays constant: frames pass through, and only numbers are kept, on disk (:mod:`vividface_core.pipeline.resume`),
 so a run that was killed goes on at its first unfinished shot. The same steps over frames in memory:

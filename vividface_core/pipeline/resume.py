@@ -1,4 +1,4 @@
-"""The work folder of one run: what is finished stays finished, and nothing half-done carries the final name.
+"""The state of a run on disk: finished shots and records, so that an interrupted run can be resumed.
 
 Beside an output ``face.mp4`` lies ``.face.mp4.vividface/`` while the run is under way. It holds ``job.json`` (what
 was asked for), the analysis, and one part a shot. A part that is being written has another name than a finished one,
@@ -58,24 +58,24 @@ class RunState:
             )
 
     def read_json(self, name: str) -> Any | None:
-        """A stored record, or ``None``."""
+        """A stored record; ``None`` if there is none."""
         path = self.folder / name
         return json.loads(path.read_text()) if path.exists() else None
 
     def write_json(self, name: str, value: Any) -> None:
-        """Store a record; a reader sees the old one or the new one, never half."""
+        """Store a record atomically."""
         scratch = self.folder / f"{name}.partial"
         scratch.write_text(json.dumps(value))
         scratch.replace(self.folder / name)
 
     def part(self, number: int, suffix: str) -> Path:
-        """Where the finished part of shot ``number`` lies."""
+        """Path of the finished part of shot ``number``."""
         return self.folder / f"part-{number:05d}{suffix}"
 
     def has_parts(self) -> bool:
-        """Whether any shot is finished, so that a resume would save work."""
+        """Whether any shot is finished."""
         return any(self.folder.glob("part-*"))
 
     def remove(self) -> None:
-        """Clear the work folder after the output has its final name."""
+        """Delete the work folder."""
         shutil.rmtree(self.folder, ignore_errors=True)

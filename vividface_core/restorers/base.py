@@ -1,4 +1,4 @@
-"""What every restorer promises: a clip goes in, a clip of the same size comes out."""
+"""The contract of a restorer: a clip in, a restored clip of the same size out."""
 
 from __future__ import annotations
 
@@ -60,28 +60,32 @@ class Restorer(ABC):
         """
 
     def submit(self, clip: Tensor, progress: Progress | None = None) -> Callable[[], Tensor]:
-        """Begin to restore a clip from wherever it lies; what is returned waits for the result.
+        """Start restoring a clip on any device; the returned function waits for the result.
 
-        Here the work is done before this returns.
+        This default restores the clip before it returns.
         """
         restored = self.restore(clip.to(self.device), progress=progress)
         return lambda: restored
 
     def reduce_memory(self) -> str:
-        """Need less memory from now on for the same result. Returns in words how; empty: there is no way left."""
+        """Need less memory from now on, with the same result.
+
+        Returns:
+            A description for the user; empty if nothing more can be reduced.
+        """
         return ""
 
     def restore_defaults(self) -> None:
-        """Take back what :meth:`reduce_memory` did."""
+        """Undo :meth:`reduce_memory`."""
         return None
 
     def close(self) -> None:
-        """Let go of what it holds beside memory. Nothing can be restored any more."""
+        """Release processes and other resources. The restorer can't be used afterwards."""
         return None
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of all that the sub-modules hold."""
+        """Bytes of all parameters and buffers of the sub-modules."""
         return sum(map(module_bytes, self.modules.values()))
 
     @abstractmethod
@@ -109,7 +113,7 @@ class Restorer(ABC):
 
 
 OOM_MESSAGES = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc")
-"""How torch's allocators and libraries say it where they have no exception of their own for it."""
+"""Messages of allocators and libraries that have no exception type for out-of-memory errors."""
 
 
 def module_bytes(module: nn.Module) -> int:
@@ -119,7 +123,7 @@ def module_bytes(module: nn.Module) -> int:
 
 @contextmanager
 def translate_oom(clip: Tensor, device: torch.device) -> Iterator[None]:
-    """Turns torch's many ways to say that memory ran out into :class:`~vividface_core.errors.OutOfMemory`."""
+    """Translate torch's out-of-memory errors into :class:`~vividface_core.errors.OutOfMemory`."""
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:

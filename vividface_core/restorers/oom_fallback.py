@@ -1,4 +1,4 @@
-"""A restorer that takes less at a time where memory runs out, instead of losing the run."""
+"""A restorer that falls back to smaller steps when memory runs out, so that the run goes on."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ OVERLAP = 8
 
 
 class OomFallbackRestorer(Restorer):
-    """Passes clips on to another restorer; what doesn't fit goes one step smaller, and so does all that follows.
+    """Wraps a restorer. After an out-of-memory error it takes the next smaller step, for this clip and all later ones.
 
-    First come the restorer's own ways to need less for the same result (:meth:`Restorer.reduce_memory`), then windows
-    of two thirds the length, cross-faded.
+    First come the restorer's own ways to need less memory for the same result (:meth:`Restorer.reduce_memory`), then
+    windows of two thirds the length, cross-faded.
 
     Args:
-        inner: does the work.
+        inner: the wrapped restorer.
         notice: called with a sentence for each step.
     """
 
@@ -32,7 +32,7 @@ class OomFallbackRestorer(Restorer):
 
     def __init__(self, inner: Restorer, notice: Callable[[str], None]) -> None:
         self._inner, self._notice = inner, notice
-        self.name = inner.name  # what messages and reports tell
+        self.name = inner.name  # shown in messages and reports
         self.frame_multiple, self.size_multiple = inner.frame_multiple, inner.size_multiple
         self.native_size, self.native_frames = inner.native_size, inner.native_frames
         self.longest: int | None = None
@@ -66,7 +66,7 @@ class OomFallbackRestorer(Restorer):
         return output
 
     def _step_down(self, frames: int) -> bool:
-        """Whether there was a smaller step."""
+        """Take the next smaller step; ``False`` if there is none."""
         if way := self._inner.reduce_memory():
             self._notice(f"Memory ran out; going on with {way}, which gives the same pictures and takes longer.")
             return True

@@ -22,7 +22,7 @@ def free_memory(device: torch.device) -> int:
 
 
 def trim_memory() -> None:
-    """Return freed memory to the system, where the C library holds on to it (glibc).
+    """Return freed memory to the system where the C library keeps it (glibc).
 
     Its pools keep what was freed between pieces that are still in use, a little more with every window; in a server
     that lives for days that looks like a leak.

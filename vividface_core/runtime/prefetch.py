@@ -1,6 +1,6 @@
-"""Reading and writing beside the work: a thread each, and no more than so much on its way.
+"""Prefetching and background writing: one thread each, with a bounded queue.
 
-Decoders, encoders and devices wait for each other otherwise; all of them let other threads run meanwhile.
+Decoding, encoding and the device's work overlap this way: each releases the interpreter lock while it works.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ MAX_BYTES = 192 << 20
 MAX_ITEMS = 81
 """Items that may wait, however small: a long window's frames."""
 JOIN_TIMEOUT = 5.0
-"""Seconds that somebody who gives up waits for the other side to notice; then it is left to itself."""
+"""Seconds to wait for the thread after the consumer has stopped; then it is left to end by itself."""
 
 
 class _BoundedQueue(Generic[T]):
-    """Items on their way from one thread to another, in order. At least one may wait, however large."""
+    """A FIFO queue between two threads, bounded in bytes and items. One item always fits, however large."""
 
     def __init__(self, cost: Callable[[T], int], max_bytes: int, max_items: int) -> None:
         self._cost, self._max_bytes, self._max_items, self._used = cost, max_bytes, max_items, 0
@@ -32,7 +32,7 @@ class _BoundedQueue(Generic[T]):
         self._changed = threading.Condition()
 
     def put(self, item: T) -> bool:
-        """Wait for room; false: nobody takes anything any more."""
+        """Wait for room and append; ``False``: the queue was ended, nothing was appended."""
         cost = self._cost(item)
         with self._changed:
             self._wait(lambda: self._ended or not self._items or self._has_room(cost))
@@ -47,7 +47,7 @@ class _BoundedQueue(Generic[T]):
         return self._used + cost <= self._max_bytes and len(self._items) < self._max_items
 
     def end(self, error: BaseException | None = None, *, drop: bool = False) -> None:
-        """Nothing more comes. ``error`` is raised at the other side, after what came before, unless that is dropped."""
+        """End the queue. The consumer gets the waiting items first, unless they are dropped, then ``error``."""
         with self._changed:
             self._ended, self._error = True, self._error or error
             if drop:
@@ -79,7 +79,7 @@ class _BoundedQueue(Generic[T]):
 def prefetch(
     items: Iterable[T], cost: Callable[[T], int], max_bytes: int = MAX_BYTES, max_items: int = MAX_ITEMS
 ) -> Iterator[T]:
-    """The same items, fetched in a thread before they are asked for.
+    """Iterate over ``items`` with a background thread that fetches ahead.
 
     Args:
         cost: bytes of an item.
@@ -87,7 +87,7 @@ def prefetch(
         max_items: how many items may wait.
 
     Raises:
-        Exception: what fetching raised, in its place among the items.
+        Exception: raised by ``items``, after the items before it.
     """
     queue: _BoundedQueue[T] = _BoundedQueue(cost, max_bytes, max_items)
 
@@ -117,9 +117,10 @@ def prefetch(
 def background_writer(
     take: Callable[[T], None], cost: Callable[[T], int], max_bytes: int = MAX_BYTES, max_items: int = MAX_ITEMS
 ) -> Iterator[Callable[[T], None]]:
-    """Yields a function that hands an item to ``take``, which is called in a thread, in order.
+    """Context manager that yields a function which queues an item for ``take``, called in a background thread, in
+    order.
 
-    At the end everything has been taken; after an error of the caller's own what waits is dropped.
+    On a normal exit all queued items have been taken; after an error of the caller the waiting ones are dropped.
 
     Args:
         cost: bytes of an item.
@@ -127,7 +128,7 @@ def background_writer(
         max_items: how many items may wait.
 
     Raises:
-        Exception: what ``take`` raised, at the next item or at the end.
+        Exception: raised by ``take``; re-raised at the next item or on exit.
     """
     queue: _BoundedQueue[T] = _BoundedQueue(cost, max_bytes, max_items)
 

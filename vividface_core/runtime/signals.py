@@ -16,7 +16,7 @@ from typing import Any
 
 
 class _SigintFlag:
-    """A handler that does what Python's own does, and keeps in mind that it has."""
+    """A SIGINT handler that raises KeyboardInterrupt as Python's own does, and records that it was called."""
 
     def __init__(self) -> None:
         self.pressed = threading.Event()
@@ -28,7 +28,7 @@ class _SigintFlag:
 
 @contextmanager
 def sigint_flag() -> Iterator[Callable[[], bool]]:
-    """Within it, Ctrl-C raises KeyboardInterrupt as ever; what it yields tells whether that has happened.
+    """Install the handler; yields a function that tells whether Ctrl-C was pressed.
 
     Where Ctrl-C means something else (ignored by a shell, another handler, another thread) nothing is changed.
     """
@@ -39,13 +39,13 @@ def sigint_flag() -> Iterator[Callable[[], bool]]:
 
 @contextmanager
 def restore_sigint_for_asyncio() -> Iterator[None]:
-    """Within :func:`sigint_flag`: asyncio may take Ctrl-C over, as it does from Python's own handler alone."""
+    """Within :func:`sigint_flag`: restore Python's own handler, the only one that asyncio replaces by its own."""
     with _handled(signal.default_int_handler, instead=isinstance(_handler(), _SigintFlag)):
         yield
 
 
 def _handler() -> Any:
-    """Who handles Ctrl-C; ``None`` where that can't be changed."""
+    """The current SIGINT handler; ``None`` where it can't be changed (not the main thread)."""
     return signal.getsignal(signal.SIGINT) if threading.current_thread() is threading.main_thread() else None
 
 

@@ -1,4 +1,4 @@
-"""Work in threads, for what waits more than it computes."""
+"""A parallel map over threads, for work that waits more than it computes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 R = TypeVar("R")
 POLL_SECONDS = 0.1
-"""Seconds between two looks at whether to stop."""
+"""Seconds between two checks whether to stop."""
 
 
 def parallel_map(
@@ -20,7 +20,7 @@ def parallel_map(
     on_poll: Callable[[], None] | None = None,
     on_abort: Callable[[Sequence[threading.Thread]], None] = lambda threads: None,
 ) -> Iterator[tuple[T, R]]:
-    """Each item with its result, as they are done.
+    """Yield each item with its result as they are finished, in any order.
 
     After an error those under way are finished; Ctrl-C waits for none.
 

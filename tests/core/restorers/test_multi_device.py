@@ -144,14 +144,14 @@ class Small(Restorer):
 
 def test_a_clip_that_does_not_fit_goes_in_shorter_windows(frames):
     told, small = [], Small(10)
-    careful = OomFallbackRestorer(small, told.append)
+    fallback = OomFallbackRestorer(small, told.append)
     clip = frames[:33]
-    torch.testing.assert_close(careful.restore(clip), clip + 0.1)
+    torch.testing.assert_close(fallback.restore(clip), clip + 0.1)
     assert small.seen[:4] == [33, 21, 13, 9] and set(small.seen[3:]) == {9}
     assert len(told) == 3 and "21" in told[0] and "9" in told[-1]
     count = len(small.seen)
-    careful.restore(clip[:9])
-    careful.restore(clip)
+    fallback.restore(clip[:9])
+    fallback.restore(clip)
     assert set(small.seen[count:]) == {9} and len(told) == 3  # it is not tried again
 
 
@@ -173,9 +173,9 @@ def test_windows_are_faded_into_one_another(frames):
             return clip * 0 + len(self.seen) / 10
 
     drifting = Drifting(9)
-    careful = OomFallbackRestorer(drifting, lambda text: None)
-    careful.longest = 9
-    got = careful.restore(frames[:16])[:, 0, 0, 0]
+    fallback = OomFallbackRestorer(drifting, lambda text: None)
+    fallback.longest = 9
+    got = fallback.restore(frames[:16])[:, 0, 0, 0]
     fade = CrossFade(plan_windows(16, 9, 2))
     parts = [fade.push(torch.full((9, 3, 1, 1), value))[1] for value in (0.1, 0.2)]
     torch.testing.assert_close(got, torch.cat(parts)[:, 0, 0, 0])
@@ -223,10 +223,10 @@ LIMITED = """
 import resource, sys
 import torch
 from vividface_core.pipeline.restore import RestoreOptions, restore_frames
-from vividface_core.pipeline.options import Listener
+from vividface_core.pipeline.options import Callbacks
 from vividface_core.weights import load_restorer
 
-class Told(Listener):
+class Told(Callbacks):
     def plan(self, plan):
         used = int(next(line for line in open("/proc/self/status") if line.startswith("VmSize")).split()[1]) * 1024
         resource.setrlimit(resource.RLIMIT_AS, (used + int(sys.argv[2]), resource.RLIM_INFINITY))
@@ -268,42 +268,42 @@ def test_whole_frames_may_keep_their_size(load, frames):
 
 
 @pytest.fixture(scope="module")
-def gang(load):
+def group(load):
     told = []
-    with DevicePool(load, [CPU, CPU], told.append, together=True) as gang:
-        gang.told = told
-        yield gang
+    with DevicePool(load, [CPU, CPU], told.append, together=True) as group:
+        group.told = told
+        yield group
 
 
-def test_two_processes_share_one_clip(gang, load, frames):
+def test_two_processes_share_one_clip(group, load, frames):
     single, shares = load(device=CPU), []
-    assert gang.parallel == 0 and gang.memory_for(17, 64, 64) == single.memory_for(17, 64, 64)
-    together = gang.restore(frames[:17], progress=shares.append)
+    assert group.parallel == 0 and group.memory_for(17, 64, 64) == single.memory_for(17, 64, 64)
+    together = group.restore(frames[:17], progress=shares.append)
     wanted = single.restore(frames[:17])
     assert (together - wanted).abs().max() < 1e-5 and (wanted - frames[:17]).abs().mean() > 0.01
-    both, _ = restore_frames(frames, gang, WHOLE)
+    both, _ = restore_frames(frames, group, WHOLE)
     assert (both - restore_frames(frames, single, WHOLE)[0]).abs().max() < 1e-5
-    assert not gang.told
+    assert not group.told
 
 
 @pytest.mark.parametrize("who", [0, 1])
-def test_when_one_of_them_is_killed_all_start_anew(gang, frames, who):
-    wanted, told = gang.restore(frames[:9]), len(gang.told)
-    before = [worker._process.pid for worker in gang._workers[0]._workers]
+def test_when_one_of_them_is_killed_all_start_anew(group, frames, who):
+    wanted, told = group.restore(frames[:9]), len(group.told)
+    before = [worker._process.pid for worker in group._workers[0]._workers]
     victim = before[who]
     os.kill(victim, signal.SIGSTOP)  # so that the other one waits for it
     killer = threading.Timer(1.0, os.kill, (victim, signal.SIGKILL))
     killer.start()
-    assert (gang.restore(frames[:9]) - wanted).abs().max() < 1e-5
-    assert len(gang.told) == told + 1 and "signal 9" in gang.told[-1]
-    assert not set(before) & {worker._process.pid for worker in gang._workers[0]._workers}
+    assert (group.restore(frames[:9]) - wanted).abs().max() < 1e-5
+    assert len(group.told) == told + 1 and "signal 9" in group.told[-1]
+    assert not set(before) & {worker._process.pid for worker in group._workers[0]._workers}
 
 
-def test_what_one_of_them_refuses_is_told_and_the_next_clip_goes_well(gang, frames):
-    wanted = gang.restore(frames[:5])
+def test_what_one_of_them_refuses_is_told_and_the_next_clip_goes_well(group, frames):
+    wanted = group.restore(frames[:5])
     with pytest.raises(InvalidOption, match="mask"):
-        gang.restore(frames[:5], mask=torch.rand(3, 1, 8, 8))
-    assert (gang.restore(frames[:5]) - wanted).abs().max() < 1e-5
+        group.restore(frames[:5], mask=torch.rand(3, 1, 8, 8))
+    assert (group.restore(frames[:5]) - wanted).abs().max() < 1e-5
 
 
 def test_heads_that_do_not_share_out_are_told_at_the_start(load):

@@ -1,4 +1,4 @@
-"""What runs the stages of a curation: the same work on this machine or on a cluster, with the same results."""
+"""Engines run the stages of a curation on this machine or on a cluster, with the same results."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any, Protocol
 from vividface_core.runtime.threads import parallel_map
 
 Item = dict[str, Any]
-"""What a worker is given: JSON values."""
+"""Input of a worker: JSON values."""
 Result = dict[str, Any]
-"""What it makes of it: JSON values."""
+"""Output of a worker: JSON values."""
 Worker = Callable[[Item], Result]
 """Does one item. It turns a fault of the item into a result; an exception means that no other item can be done either.
 It looks into the store first and writes its record before it returns, so that an item which is given out again after a
@@ -18,7 +18,7 @@ crash isn't done twice."""
 
 
 class Engine(Protocol):
-    """Gives items to workers.
+    """Distributes items to workers.
 
     Attributes:
         name: for messages.

@@ -1,4 +1,4 @@
-"""What every judge does: look at a video, answer by the rubric, and be asked again if the answer can't be used."""
+"""The base of judges: sample a video, answer by the rubric, and retry when the answer can't be parsed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAX_ATTEMPTS = 3
 
 @dataclass(frozen=True)
 class RejectedAnswer:
-    """An answer that couldn't be used, and why."""
+    """An answer that couldn't be parsed, and the reason."""
 
     answer: str
     reason: str
@@ -123,7 +123,7 @@ class Judge(Protocol):
 
 
 class NoAssessment(InvalidAnswer):
-    """Every answer of a judge had to be refused.
+    """Every answer of a judge was rejected.
 
     Attributes:
         refused: all of them.

@@ -142,7 +142,7 @@ class Transport:
                 whole = self._read(response, deadline)
         except HTTPError as error:
             with error:
-                raise self._said_no(error) from None
+                raise self._error_of(error) from None
         except TimeoutError:
             raise RetryableError(f"no answer within {settings.timeout:g} s") from None
         except URLError as error:
@@ -173,7 +173,7 @@ class Transport:
             raise http.client.IncompleteRead(b"".join(pieces), whole - size)
         return b"".join(pieces)
 
-    def _said_no(self, error: HTTPError) -> Exception:
+    def _error_of(self, error: HTTPError) -> Exception:
         try:
             text = _message(error.read(LARGEST))
         except (OSError, http.client.HTTPException):

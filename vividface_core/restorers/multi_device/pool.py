@@ -1,4 +1,4 @@
-"""One restorer a device, each in a process of its own: the windows of a video are shared among them."""
+"""One restorer per device, each in its own process; the windows of a video are distributed among them."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from vividface_core.restorers.multi_device.worker import Load, Request, Worker
 from vividface_core.restorers.multi_device.worker_group import WorkerGroup
 
 ATTEMPTS = 3
-"""Processes that may die over one clip before it is given up."""
+"""Attempts for a clip whose worker process dies."""
 POLL_SECONDS = 0.2
-"""Seconds between two looks whether the run was stopped."""
+"""Seconds between two checks whether the run was stopped."""
 
 
 class DevicePool(Restorer):
     """Restores clips on several devices at once. Close it, or use it in a ``with`` block.
 
-    A process that dies is started anew, and its clip is done again.
+    A process that dies is restarted, and its clip is restored again.
 
     Args:
         load: makes the restorer of one device.
         devices: one process each; the same one may be named several times.
-        notice: called with what the processes have to tell.
-        together: they share each clip instead of taking one each: for a window that would take one device too long.
+        notice: called with messages of the processes.
+        together: all devices work on each clip (context parallelism) instead of one clip each.
 
     Raises:
         VividFaceError: what ``load`` raised.
@@ -75,7 +75,7 @@ class DevicePool(Restorer):
         self.close()
 
     def close(self) -> None:
-        """End all processes, at once."""
+        """Kill all processes."""
         self._closed.set()
         for worker in self._workers:
             worker.stop()
@@ -111,7 +111,7 @@ class DevicePool(Restorer):
         return wait
 
     def _serve(self, worker: Worker | WorkerGroup) -> None:
-        """Hand requests to one process until the pool is closed."""
+        """Send requests to one worker until the pool is closed."""
         while (request := self._requests.get()) is not None and not self._closed.is_set():
             try:
                 request.result.set_result(worker.run(request))
@@ -122,7 +122,7 @@ class DevicePool(Restorer):
                 request.result.set_exception(error)
 
     def _lost(self, worker: Worker | WorkerGroup, request: Request) -> None:
-        """A process died over a request: start another one, and do the request again."""
+        """A worker died while it handled a request: restart it and repeat the request."""
         request.deaths += 1
         told = f"The process on {worker.device} ended ({worker.exit_status()})"
         try:
@@ -138,7 +138,7 @@ class DevicePool(Restorer):
 
     @property
     def modules(self) -> dict[str, nn.Module]:
-        return {}  # they are elsewhere
+        return {}  # they live in the worker processes
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> DevicePool:
         return self

@@ -1,4 +1,4 @@
-"""A process with a restorer of its own, and what is said between it and the one that started it."""
+"""A worker process with its own restorer, and the messages between it and the process that started it."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ Load = Callable[..., Restorer]
 
 
 class Response(NamedTuple):
-    """A process's answer."""
+    """The result that a worker process returned."""
 
     value: Any
 
 
 class Request:
-    """A question to a restorer elsewhere.
+    """A call of a restorer in a worker process.
 
     Attributes:
         what: ``restore`` or ``memory_for``.
-        arguments: of it; clips and masks as arrays.
-        result: for whoever waits.
-        share: done so far.
-        deaths: processes that ended over it.
+        arguments: of that method; clips and masks as NumPy arrays.
+        result: resolved when the worker has answered.
+        share: of the work done so far, 0…1.
+        deaths: worker processes that died while they handled this request.
     """
 
     def __init__(self, what: str, arguments: tuple) -> None:
@@ -54,7 +54,7 @@ class Request:
 
 
 class Worker:
-    """A process with a restorer, seen from here."""
+    """The parent's handle of a worker process."""
 
     def __init__(self, load: Load, device: torch.device, threads: int, notice: Callable[[str], None]) -> None:
         self._load, self.device, self._thread_count, self._notice = load, device, threads, notice
@@ -68,11 +68,10 @@ class Worker:
         return self._answer()
 
     def spawn(self, rank_info: RankInfo | None = None) -> None:
-        """Start the process. What it says first are its :data:`RESTORER_PROPERTIES`.
+        """Start the process. Its first response holds its :data:`RESTORER_PROPERTIES`.
 
         Args:
-            rank_info: among several that work together,
-            :class:`~vividface_core.restorers.multi_device.worker.RankInfo`.
+            rank_info: rank in a group of processes that share each clip; ``None``: the process works alone.
         """
         context = multiprocessing.get_context("spawn")  # a fork would share CUDA's state
         self.pipe, theirs = context.Pipe()
@@ -84,16 +83,16 @@ class Worker:
         theirs.close()  # so that its end is noticed here
 
     def run(self, request: Request) -> Any:
-        """Carry out a request there.
+        """Send a request and wait for its result.
 
         Raises:
-            EOFError, OSError: the process is gone.
+            EOFError, OSError: the process has ended.
         """
         self.send(request)
         return self._answer(request)
 
     def send(self, request: Request) -> None:
-        """Hand over a request without waiting for its result."""
+        """Send a request without waiting for its result."""
         self.pipe.send((request.what, request.arguments))
 
     def _answer(self, request: Request | None = None) -> Any:
@@ -102,12 +101,12 @@ class Worker:
         return response.value
 
     def poll(self, request: Request | None = None) -> Response | None:
-        """Wait for the process's next words; the result, if that is what they are.
+        """Wait for the next message of the process; return the result if it is one, else ``None``.
 
         Raises:
-            EOFError, OSError: the process is gone.
-            DeviceLost: it is gone before it was ready.
-            VividFaceError: it could not do it.
+            EOFError, OSError: the process has ended.
+            DeviceLost: the process ended before it was ready.
+            VividFaceError: raised by the restorer in the process.
         """
         try:
             kind, value = self.pipe.recv()
@@ -128,7 +127,7 @@ class Worker:
         return None
 
     def exit_status(self) -> str:
-        """How the process ended, in words."""
+        """How the process ended, for a message."""
         self._process.join(5)
         code = self._process.exitcode
         return f"signal {-code}" if code is not None and code < 0 else f"exit status {code}"
@@ -139,19 +138,18 @@ class Worker:
 
 
 def _work(load: Load, device: torch.device, threads: int, pipe: Connection, rank_info: RankInfo | None) -> None:
-    """The process: restores what comes until the pipe closes."""
+    """The worker process: handles requests until the pipe closes."""
     from vividface_core.restorers.oom_fallback import OomFallbackRestorer
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one who started us decides what Ctrl-C means
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process handles Ctrl-C
     torch.set_num_threads(threads)
     try:
         restorer = load(device=device)
         if rank_info is None:
             restorer = OomFallbackRestorer(restorer, lambda text: pipe.send(("notice", text)))
         else:
-            init_process_group(
-                restorer, device, rank_info
-            )  # if one went on by smaller steps, the others would wait for it for ever
+            # No OOM fallback here: if one rank went on in smaller windows, the others would wait for it forever.
+            init_process_group(restorer, device, rank_info)
         pipe.send(("done", {name: getattr(restorer, name) for name in RESTORER_PROPERTIES}))
         while True:
             what, arguments = pipe.recv()
@@ -159,7 +157,7 @@ def _work(load: Load, device: torch.device, threads: int, pipe: Connection, rank
     except VividFaceError as error:
         pipe.send(("error", error))
     except (EOFError, OSError):
-        pass  # nobody is interested any more
+        pass  # the parent has closed the pipe
 
 
 def _carry_out(restorer: Restorer, what: str, arguments: tuple, pipe: Connection) -> tuple[str, Any]:
@@ -182,19 +180,19 @@ def _carry_out(restorer: Restorer, what: str, arguments: tuple, pipe: Connection
 
 
 class RankInfo(NamedTuple):
-    """A process's place among those that work together."""
+    """The rank of a process in a group (``torch.distributed``)."""
 
     init_method: str
-    """Address of a file through which they find each other."""
+    """``file://`` address through which the processes of the group find each other."""
     rank: int
     world_size: int
 
 
 def init_process_group(restorer: Any, device: torch.device, rank_info: RankInfo) -> None:
-    """Within a process: find the others, and share the denoiser's work with them from now on.
+    """Join the process group, and let the restorer's denoiser run context-parallel in it from now on.
 
     Raises:
-        InvalidOption: the tokens can't be shared.
+        InvalidOption: the restorer has no Wan denoiser, or torch has no distribution.
     """
     import torch.distributed as dist
 

@@ -1,4 +1,4 @@
-"""Several processes that work on one clip together: each has all weights and a share of the denoiser's tokens."""
+"""Processes that restore each clip together: each holds all weights and a shard of the denoiser's tokens."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from vividface_core.restorers.multi_device.worker import Load, RankInfo, Request
 
 
 class WorkerGroup:
-    """One worker a device; to a pool they are one. What one of them can't do, all of them stop doing.
+    """One worker per device; a pool treats the group as one worker. When one of them fails, all are stopped.
 
     Args:
         load: makes the restorer of one device.
         devices: one process each.
         threads: for each process.
-        notice: called with what the processes have to tell.
+        notice: called with messages of the processes.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class WorkerGroup:
         self._ready = False
 
     def start(self) -> dict[str, Any]:
-        """Start all processes anew and wait until they have found each other."""
+        """Restart all processes and wait until the process group is complete."""
         self.stop()
         rendezvous = Path(tempfile.gettempdir()) / f"vividface-{uuid.uuid4().hex}"
         for rank, worker in enumerate(self._workers):
@@ -45,18 +45,18 @@ class WorkerGroup:
         return properties
 
     def run(self, request: Request) -> Any:
-        """Carry out a request, all on the same one; what the first one has to say is the result.
+        """Handle a request on all ranks; the result is that of rank 0.
 
         Raises:
-            EOFError, OSError: a process is gone.
-            VividFaceError: what one of them could not do.
+            EOFError, OSError: a process has ended.
+            VividFaceError: raised by any rank.
         """
         if not self._ready:
             self.start()
         return self._all(request)
 
     def _all(self, request: Request | None = None) -> Any:
-        """Everybody's answer to a request, or, without one, to having been started."""
+        """Wait for the response of every rank to a request; without one, for their start."""
         results: dict[Worker, Any] = {}
         try:
             for worker in self._workers if request is not None else ():
@@ -70,12 +70,12 @@ class WorkerGroup:
                         results[worker] = response.value
         except BaseException:
             self._ready = False
-            self.stop()  # the others wait for the one that gave up
+            self.stop()  # the other ranks would wait forever
             raise
         return results[self._workers[0]]
 
     def exit_status(self) -> str:
-        """How the processes ended, in words."""
+        """How the processes ended, for a message."""
         return ", ".join(worker.exit_status() for worker in self._workers)
 
     def stop(self) -> None:

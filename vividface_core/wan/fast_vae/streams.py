@@ -227,11 +227,12 @@ def decoded(stream: StreamingDecoder, latents: Tensor, chunk: int = 1, by_tiles:
 
 
 DEVICES = ("cpu", "cuda")
-"""Elsewhere convolutions over frames with channels last are too young to be trusted."""
+"""Channels-last 3D convolutions are reliable on these device types."""
 
 
 def suits(net: nn.Module) -> bool:
-    """Whether an encoder or decoder may run by its weights alone: nobody has put himself between its modules."""
+    """Whether the fast path may replace an encoder's or decoder's forward: no hooks, no gradients, no unknown
+    layers."""
     if next(net.parameters()).device.type not in DEVICES:
         return False
     if torch.is_grad_enabled() and any(parameter.requires_grad for parameter in net.parameters()):

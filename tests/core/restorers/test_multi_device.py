@@ -223,7 +223,7 @@ LIMITED = """
 import resource, sys
 import torch
 from vividface_core.pipeline.restore import RestoreOptions, restore_frames
-from vividface_core.pipeline.options import Callbacks
+from vividface_core.runtime.callbacks import Callbacks
 from vividface_core.weights import load_restorer
 
 class Told(Callbacks):

@@ -201,7 +201,7 @@ from vividface_core.metrics.measure import measure
 from vividface_core.metrics.metric import MetricContext
 from vividface_core.metrics.pairs import pair_up
 from vividface_core.metrics.registry import choose
-from vividface_core.cli.progress import peak_memory
+from vividface_core.runtime.memory import peak_memory
 result = measure(pair_up([Path(sys.argv[1])], Path(sys.argv[2])), choose(None, True), MetricContext())
 measured = [name for name, score in result.scores.items() if score.value is not None]
 frames = {len(clip.scores[name].frames) for clip in result.clips for name in ("psnr", "ssim")}

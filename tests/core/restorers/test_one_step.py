@@ -100,7 +100,7 @@ def test_nan_names_its_stage(stage, parameter):
 
 MEASURE = """
 import torch
-from vividface_core.cli.progress import peak_memory
+from vividface_core.runtime.memory import peak_memory
 from vividface_core.weights import load_restorer
 restorer = load_restorer("vividface-nano")
 restorer.restore(torch.rand(1, 3, 32, 32))

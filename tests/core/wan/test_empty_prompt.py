@@ -121,7 +121,7 @@ def test_encoders_that_cannot_be_used(encoder, tmp_path):
 
 MEASURE = """
 import sys
-from vividface_core.cli.progress import peak_memory
+from vividface_core.runtime.memory import peak_memory
 from vividface_core.wan.empty_prompt import compute_empty_prompt
 before = peak_memory()
 compute_empty_prompt(sys.argv[1])

@@ -52,7 +52,7 @@ MEASURE = """
 import sys, torch
 from tests.tiny import tiny_modules
 from training.losses.decode_with_gradient import decode_with_gradient
-from vividface_core.cli.progress import peak_memory
+from vividface_core.runtime.memory import peak_memory
 from vividface_core.wan.vae import decode
 vae = tiny_modules()[0].requires_grad_(False)
 way = {"plain": decode, "bounded": decode_with_gradient}[sys.argv[1]]

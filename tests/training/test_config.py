@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from training.config import Config, Optimizer, load_config
+from training.config import Config, Optimizer, load_config, published
 from vividface_core.errors import InvalidOption
 
 CONFIGS = Path(__file__).parents[2] / "training" / "configs"
@@ -82,3 +82,17 @@ def test_accelerate_reads_its_configurations(path):
         from diffusers import WanTransformer3DModel
 
         assert config.fsdp_config["fsdp_transformer_layer_cls_to_wrap"] in WanTransformer3DModel._no_split_modules
+
+
+def test_older_keys_are_read_and_stand_in_a_models_card(tmp_path):
+    old = {"rate": 2e-4, "muon_rate": 3.0, "vae_rate": 0.5, "batch": 6, "micro_batch": 2, "final": 0.1, "max_norm": 2.0}
+    path = tmp_path / "old.toml"
+    path.write_text(GOOD + "[optimizer]\n" + "".join(f"{key} = {value}\n" for key, value in old.items()))
+    config = load_config(path)
+    optimizer = config.optimizer
+    assert (optimizer.lr, optimizer.muon_lr_scale, optimizer.vae_lr_scale) == (2e-4, 3.0, 0.5)
+    assert (optimizer.global_batch_size, optimizer.micro_batch_size) == (6, 2)
+    assert (optimizer.min_lr_ratio, optimizer.max_grad_norm) == (0.1, 2.0)
+    assert old.items() <= published(config)["optimizer"].items()
+    with pytest.raises(InvalidOption, match="optimizer"):
+        load_config(path, ("optimizer.lr=1e-4",))  # both names at once

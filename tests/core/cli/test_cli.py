@@ -139,3 +139,26 @@ def test_help_comes_without_torch(words):
     )
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert said.rstrip().endswith("False 0") and "usage: vividface" in said
+
+
+TOY = '''
+SUMMARY, DESCRIPTION, KEPT = "greet", "Greet somebody.", ""
+
+def add_options(parser):
+    parser.add_argument("name")
+
+def run(args):
+    print(f"hello {args.name}")
+'''
+
+
+def test_another_package_adds_a_command(tmp_path):
+    (tmp_path / "toy_command.py").write_text(TOY)
+    about = tmp_path / "toy-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: toy\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[vividface.commands]\ngreet = toy_command\n")
+    path = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))
+    assert vividface("greet", "you", PYTHONPATH=path).stdout == "hello you\n"
+    listed = vividface("--help", PYTHONPATH=path).stdout
+    assert all(f"\n    {name}" in listed for name in ("restore", "curate", "calibrate", "greet"))

@@ -197,7 +197,7 @@ def _check_answer(place: str, answer: dict[str, Any], unseen: Path | None) -> No
 def _probe() -> Any:
     """A function without a home: a worker that lacks the package can still run it."""
 
-    def witness(module: str, path: str, folder: str) -> dict[str, Any]:
+    def probe(module: str, path: str, folder: str) -> dict[str, Any]:
         import os
         import sys
 
@@ -216,8 +216,8 @@ def _probe() -> Any:
             pass
         return told
 
-    witness.__module__ = "__main__"
-    return witness
+    probe.__module__ = "__main__"
+    return probe
 
 
 def installed_version() -> str:

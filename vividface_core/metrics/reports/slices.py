@@ -49,7 +49,7 @@ class Slice:
 
 
 class Slices:
-    """Witness that keeps a :class:`Slice` of each clip.
+    """Observer that keeps a :class:`Slice` of each clip.
 
     Args:
         row: which line; ``None``: through the eyes of the measured face, in the first frame that has one among the

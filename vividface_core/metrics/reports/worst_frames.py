@@ -67,7 +67,7 @@ class WorstByMetric:
 
 
 class WorstFrames:
-    """Witness that keeps the worst frames of each clip, no two of them from one moment.
+    """Observer that keeps the worst frames of each clip, no two of them from one moment.
 
     Args:
         count: how many.

@@ -8,7 +8,7 @@ from comfy_api.latest import io
 
 from vividface_core.pipeline.restore import restore_frames
 
-from .bridge.images import to_frames, to_images
+from .bridge.images import to_frames, to_images, with_alpha_of
 from .bridge.progress import NodeCallbacks
 from .bridge.restore_inputs import blend_mask, face_models, report_of, restorer_of, tracks_of
 from .bridge.restore_widgets import appended_inputs, check, common_inputs, optional_inputs, restore_options
@@ -58,4 +58,4 @@ class OneStepRestoreImages(io.ComfyNode):
                 callbacks=callbacks,
                 **face_models(engine, restorer, options, tracks),
             )
-        return io.NodeOutput(to_images(restored), report_of(result, callbacks, tracks))
+        return io.NodeOutput(with_alpha_of(to_images(restored), images), report_of(result, callbacks, tracks))

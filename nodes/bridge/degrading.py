@@ -13,7 +13,7 @@ from vividface_core.degrade.files import record_of
 from vividface_core.degrade.parameters import parse_settings
 from vividface_core.errors import InvalidOption, VividFaceError
 
-from .images import to_frames, to_images
+from .images import to_frames, to_images, with_alpha_of
 from .progress import NodeCallbacks
 from .schema import advanced
 
@@ -79,7 +79,7 @@ def degrade_images(images: Tensor, preset: Preset, seed: int, callbacks: NodeCal
         callbacks.notice(line)
     frames = to_frames(images)
     degraded = drawn(frames, lambda done, total: callbacks.progress("degrade", done, total))
-    return to_images(degraded), to_json(record_of(preset, drawn, frames=len(frames)))
+    return with_alpha_of(to_images(degraded), images), to_json(record_of(preset, drawn, frames=len(frames)))
 
 
 def to_json(record: dict[str, Any]) -> str:

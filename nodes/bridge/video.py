@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from comfy_api.latest import Input, InputImpl, Types
 
+from vividface_core.video.opening import open_media
 from vividface_core.video.source import ClipFrames, VideoFrames
 
 from .images import to_frames, to_images
@@ -39,7 +40,7 @@ class VideoPart(Video):
     def _audio(self, first: Fraction, last: Fraction) -> dict[str, Any] | None:
         import av
 
-        with av.open(self.path) as container:
+        with open_media(self.path) as container:
             if not container.streams.audio:
                 return None
             stream = container.streams.audio[0]

@@ -115,8 +115,16 @@ def other_commands() -> dict[str, str]:
     return found
 
 
+def print_what_can_be_printed() -> None:
+    """A console of an older code page gets escapes for the signs that it lacks, rather than an error after the work."""
+    for stream in (sys.stdout, sys.stderr):
+        if getattr(stream, "errors", None) == "strict" and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Entry point. Returns 0, 1 after an error (one line on stderr) or with failed files, or 130 after Ctrl-C."""
+    print_what_can_be_printed()
     words = sys.argv[1:] if argv is None else argv
     args = build_parser(words[0] if words else "").parse_args(argv)
     args.words = list(words)

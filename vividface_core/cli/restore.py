@@ -43,6 +43,11 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
         help="with --whole-frame: restore at the video's own size, as far as memory goes")
     add("--resume", action="store_true", help="go on with an interrupted run at its first unfinished shot")
     add("--side-by-side", type=Path, metavar="FILE", help="also write input and output next to each other")
+    add("--deinterlace", default="auto", metavar="HOW",
+        help="auto (default): interlaced frames are made into whole ones where their fields show different moments and "
+        "a face is restored; off: fields stay")
+    add("--allow-playlist", action="store_true",
+        help="follow a list of other files (ffconcat, M3U8, DASH), which could name any file that you can read")
     add("--quiet", action="store_true", help="no progress, notices only")
     add("--identity-guard", default="warn", metavar="MODE",
         help="warn (default): say so where a restored face looks like somebody else; blend: also blend it back towards "
@@ -82,22 +87,24 @@ def run(args: argparse.Namespace) -> None:
     from vividface_core.cli.progress import Console
     from vividface_core.pipeline.restore import RestoreOptions, restore_video
     from vividface_core.runtime.memory import peak_memory
-    from vividface_core.video.reader import probe
+    from vividface_core.video.source import VideoFrames
 
     options = RestoreOptions(
         preset=args.preset, whole_frame=args.whole_frame, faces=args.faces, min_face=args.min_face,
         strength=args.strength, color=args.color, window=args.window, overlap=args.overlap,
         detector=args.detector, size=args.size,
         identity_guard=args.identity_guard, identity_threshold=args.identity_threshold, keep_size=args.keep_size,
+        deinterlace=args.deinterlace,
     )
-    probe(args.input)  # an unreadable input is said before a model is loaded
+    # An unreadable input is said before a model is loaded.
+    source = VideoFrames(args.input, deinterlace=args.deinterlace, playlist=args.allow_playlist)
     console = Console(quiet=args.quiet)
     restorer, model_id = _restorer(args, console.notice)
     if args.model == "vividface-nano":
         console.notice("vividface-nano is the small embedded model; 'vividface models list' shows the full ones.")
     began = time.monotonic()
     try:
-        result = restore_video(args.input, args.output, restorer, options, resume=args.resume, callbacks=console,
+        result = restore_video(source, args.output, restorer, options, resume=args.resume, callbacks=console,
                                model_id=model_id)
     finally:
         console.close()  # an error's line stands alone

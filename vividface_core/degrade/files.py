@@ -20,11 +20,14 @@ from vividface_core.errors import InvalidOption, UnreadableVideo
 from vividface_core.io.atomic import write_json
 from vividface_core.runtime.callbacks import Callbacks
 from vividface_core.video.colorspace import convert
+from vividface_core.video.file_names import beside, scratch_prefix
 from vividface_core.video.frame import Frame
 from vividface_core.video.info import ColorInfo, VideoInfo
 from vividface_core.video.mux import check_output, mux
+from vividface_core.video.opening import open_media
 from vividface_core.video.pixel_formats import layout
 from vividface_core.video.presets import part_suffix
+from vividface_core.video.rehearsal import rehearse
 from vividface_core.video.source import VideoFrames
 from vividface_core.video.writer import VideoWriter
 
@@ -61,7 +64,7 @@ def seed_for(seed: int, name: str) -> int:
 def sidecar_of(output: str | Path) -> Path:
     """Where the record of an output lies: beside it, as ``face.mp4.degradation.json``."""
     output = Path(output)
-    return output.with_name(f"{output.name}.degradation.json")
+    return beside(output, after=".degradation.json")
 
 
 def record_of(preset: Preset, drawn: SampledDegradation, **others: Any) -> dict[str, Any]:
@@ -75,9 +78,9 @@ def read_record(path: str | Path) -> dict[str, Any] | None:
     texts = []
     if path.is_file():
         try:
-            with av.open(str(path), metadata_errors="replace") as container:
+            with open_media(path) as container:
                 texts = [text for key, text in container.metadata.items() if key.lower() == "comment"]
-        except (av.FFmpegError, OSError, ValueError):
+        except (UnreadableVideo, av.FFmpegError, OSError, ValueError):
             texts = []  # no video, so it tells nothing
     if sidecar_of(path).is_file():
         texts.append(sidecar_of(path).read_text(encoding="utf-8"))
@@ -121,9 +124,11 @@ def degrade_video(
     result = DegradeResult(output, sidecar_of(output), 0, drawn, {}, drawn.notices)
     for line in result.notices:
         callbacks.notice(line)
-    with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as folder:
+    canvas = _Canvas(source.info, codec_out)
+    for frame in source.read(0, 1):
+        rehearse(canvas.put(canvas.keep(frame), frame.rgb()), canvas.info, output, codec_out, source=source.info)
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=scratch_prefix(output)) as folder:
         part = Path(folder) / f"part{part_suffix(codec_out)}"
-        canvas = _Canvas(source.info, codec_out)
         with VideoWriter(part, canvas.info, codec_out) as writer:
             for frame in _degraded(source, drawn, canvas, callbacks):
                 writer.write(frame)
@@ -173,7 +178,7 @@ class _Canvas:
             native.time_base = Fraction(info.time_base)
         else:
             native = convert(native, self._source.color, info.pix_fmt, info.color)
-        empty = Frame(waiting.index, waiting.pts, waiting.duration, native, info.color, info.rotation)
+        empty = Frame(waiting.index, waiting.pts, waiting.duration, native, info.color, info.rotation, info.mirrored)
         return empty.with_rgb(rgb, None)
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import av
 import numpy as np
-import torch
 from torch import Tensor
 
-from vividface_core.errors import InvalidOption, NoFaceFound
+from vividface_core.errors import InvalidOption, NoFaceFound, UnreadableVideo
 from vividface_core.faces.track import FaceTrack
+from vividface_core.video.frame import Frame
+from vividface_core.video.images import decode_image
 
 SAME_PERSON = 0.28
 """Cosine similarity from which a track shows the person of the reference picture. A little below the tracker's own
@@ -110,9 +110,7 @@ def read_picture(path: Path) -> Tensor:
         InvalidOption: the file is no picture.
     """
     try:
-        with av.open(str(path)) as container:
-            frame = next(container.decode(video=0))
-    except (av.FFmpegError, IndexError, StopIteration) as error:
+        decoded = decode_image(path)
+    except UnreadableVideo as error:
         raise InvalidOption(f"The reference {path} isn't a readable picture ({error}); give a JPEG or PNG.") from error
-    picture = torch.from_numpy(frame.to_ndarray(format="rgb24")).permute(2, 0, 1).float() / 255
-    return torch.rot90(picture, round(frame.rotation / 90) % 4, (1, 2)).contiguous()
+    return Frame(0, 0, 0, decoded.native, decoded.color, decoded.rotation, decoded.mirrored).rgb().contiguous()

@@ -35,6 +35,8 @@ class RestoreOptions:
             towards the input as far as needed; ``off``. Whole frames have no landmarks and aren't looked at.
         identity_threshold: least cosine similarity of a restored face to its input, 0…1.
         keep_size: whole frames are restored at their own size; otherwise they pass through the model's square.
+        deinterlace: ``auto``: interlaced frames whose fields show different moments are made into whole ones before
+            faces are looked for; ``off``: never. Where no face is restored, fields stay as they are.
     """
 
     preset: str = "h264"
@@ -50,12 +52,15 @@ class RestoreOptions:
     identity_guard: str = "warn"
     identity_threshold: float = THRESHOLD
     keep_size: bool = False
+    deinterlace: str = "auto"
 
     def __post_init__(self) -> None:
         if not 0 <= self.strength <= 1:
             raise InvalidOption(f"strength is {self.strength}; it goes from 0 (source) to 1 (fully restored).")
         if self.color not in COLORS:
             raise InvalidOption(f"color is {self.color!r}; choose one of {', '.join(COLORS)}.")
+        if self.deinterlace not in ("auto", "off"):
+            raise InvalidOption(f"deinterlace is {self.deinterlace!r}; choose one of auto, off.")
         if self.window is not None and (self.window < 1 or self.window % 4 != 1):
             raise InvalidOption(f"window is {self.window}; it must be 4k + 1 frames: 5, 9, 13 … 81.")
         if self.size is not None and (self.size < 32 or self.size % 16):

@@ -33,6 +33,7 @@ from vividface_core.restorers.windows import plan_windows
 from vividface_core.runtime.callbacks import Callbacks
 from vividface_core.runtime.memory import trim_memory
 from vividface_core.runtime.prefetch import prefetch
+from vividface_core.video.colorspace import without_color
 from vividface_core.video.frame import Frame
 from vividface_core.video.shots import Shot
 from vividface_core.video.source import FrameSource
@@ -247,6 +248,8 @@ def _compose(frame: Frame, streams: list[RegionStream], mask: BlendMask | None) 
         shown = mask.at(frame.index, *source.shape[-2:])
         rgb = source.lerp(rgb, shown)
         changed = (shown > VISIBLE) if changed is None else changed & (shown > VISIBLE)
+    if frame.is_neutral():
+        rgb = without_color(rgb, frame.color.matrix)  # models tint what has no colour
     return frame.with_rgb(rgb, changed)
 
 

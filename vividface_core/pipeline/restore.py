@@ -33,6 +33,7 @@ from vividface_core.runtime.prefetch import background_writer
 from vividface_core.video.frame import Frame
 from vividface_core.video.mux import check_output, mux
 from vividface_core.video.presets import part_suffix
+from vividface_core.video.rehearsal import rehearse
 from vividface_core.video.source import ClipFrames, VideoFrames
 from vividface_core.video.writer import VideoWriter
 
@@ -76,7 +77,7 @@ def restore_video(
     """
     options, callbacks = options or RestoreOptions(), callbacks or Callbacks()
     began, output = time.monotonic(), Path(output)
-    source = source if isinstance(source, VideoFrames) else VideoFrames(source)
+    source = source if isinstance(source, VideoFrames) else VideoFrames(source, deinterlace=options.deinterlace)
     if source.path.resolve() == output.resolve():
         raise InvalidOption(f"The output {output} is the input itself; choose another name.")
     check_output(output, options.preset, source.file)
@@ -87,6 +88,7 @@ def restore_video(
         request["tracks"] = [track.to_json() for track in tracks]
     if mask is not None:
         request["mask"] = mask.fingerprint()
+    _rehearse(source, output, options.preset)
     state = RunState(output, request, resume=resume)
     work = Restoration(source, restorer, options, callbacks, tracks=tracks, mask=mask, detector=detector,
                        parser=parser, memory_limit=memory_limit, cached=_cached_steps(state))  # fmt: skip
@@ -138,6 +140,12 @@ def restore_frames(
     return output, result
 
 
+def _rehearse(source: VideoFrames, output: Path, preset: str) -> None:
+    """Write the first frame into the real output, and take it away again."""
+    for frame in source.read(0, 1):
+        rehearse(frame, source.file, output, preset)
+
+
 def _identity(source: VideoFrames) -> dict[str, object]:
     path = source.path
     files = sorted(path.iterdir()) if path.is_dir() else [path]
@@ -168,16 +176,26 @@ def _result(work: Restoration, plan: Plan, output: Path | None) -> Result:
 
 def _to_file(work: Restoration, output: Path, state: RunState) -> Result:
     plan = work.plan()
+    if not plan.window_count and work.source.deinterlaces:
+        work.source = work.source.as_stored()  # nothing is touched, so fields stay fields
+        plan.info = work.source.info
+    told = _tell(work, [])
     result = _result(work, plan, output)
     if not plan.window_count and _copy_unchanged(work, output, state):
         return result
     parts = [_part(work, number, plan, state, result) for number in range(len(plan.shots))]
-    for line in work.source.warnings:
-        work.notice(line)
+    _tell(work, told)
     for line in mux(parts, plan.info, output, work.options.preset).notices:
         work.notice(line)
     result.identity = work.finish()
     return result
+
+
+def _tell(work: Restoration, told: list[str]) -> list[str]:
+    """What was found to be wrong with the source while it was read, once."""
+    for line in [line for line in work.source.warnings if line not in told]:
+        work.notice(line)
+    return list(work.source.warnings)
 
 
 def _copy_unchanged(work: Restoration, output: Path, state: RunState) -> bool:

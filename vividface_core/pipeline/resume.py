@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vividface_core.errors import InvalidOption, UnwritableVideo
+from vividface_core.video.file_names import beside
 
 FORMAT = 1
 
@@ -31,7 +32,7 @@ class RunState:
     """
 
     def __init__(self, output: Path, request: dict[str, Any], *, resume: bool = False) -> None:
-        self.folder = output.parent / f".{output.name}.vividface"
+        self.folder = beside(output, before=".", after=".vividface")
         self.resumed = False
         request = json.loads(json.dumps({"format": FORMAT, **request}))
         record = self.folder / "job.json"

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import math
+import struct
 
 import av
 
 from vividface_core.video.info import ColorInfo
+from vividface_core.video.orientation import is_mirrored, matrix_of, rotation_of
 from vividface_core.video.pixel_formats import layout
 
 UNSPECIFIED = 2
 MATRICES = {
     0: "gbr", 1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "ycgco", 9: "bt2020nc",
     10: "bt2020c", 11: "smpte2085", 12: "chroma-derived-nc", 13: "chroma-derived-c", 14: "ictcp",
+    15: "ipt-c2", 16: "ycgco-re", 17: "ycgco-ro",
 }  # fmt: skip
 PRIMARIES = {
     1: "bt709", 4: "bt470m", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "film", 9: "bt2020", 10: "smpte428",
@@ -62,30 +64,18 @@ def color_of(decoded: av.VideoFrame, codec: str, context: av.VideoCodecContext |
     )
 
 
-def display_matrix_of(decoded: av.VideoFrame) -> tuple[int, ...] | None:
-    """The nine fixed-point numbers of the frame's rotation, or ``None`` where there is none.
+def display_matrix_of(decoded: av.VideoFrame, side_data: dict[str, bytes] | None = None) -> tuple[int, ...] | None:
+    """The nine fixed-point numbers that bring the frame upright, or ``None`` where there are none.
 
-    Made from the angle: the binding's own list of side data ends the process when it meets a kind that it has no
-    name for (EXIF, say). A mirrored picture is thus read as not mirrored.
+    Args:
+        side_data: of the frame, see :func:`vividface_core.video.hdr.side_data_of`; without the matrix in it, it is made
+            from the angle.
     """
-    angle = round(decoded.rotation / 90) * 90 % 360
-    return turned(angle, decoded.width, decoded.height) if angle else None
-
-
-def turned(degrees: int, width: int, height: int) -> tuple[int, ...]:
-    """The display matrix of a rotation by a multiple of 90 degrees, counter-clockwise, of a picture of this size."""
-    one = 1 << 16
-    a, b = {0: (one, 0), 90: (0, -one), 180: (-one, 0), 270: (0, one)}[degrees % 360]
-    x = width * one if degrees % 360 == 180 else height * one if degrees % 360 == 270 else 0
-    y = height * one if degrees % 360 == 180 else width * one if degrees % 360 == 90 else 0
-    return a, b, 0, -b, a, 0, x, y, 1 << 30
-
-
-def rotation_of(matrix: tuple[int, ...] | None) -> int:
-    """Degrees, counter-clockwise, to the nearest multiple of 90."""
-    if matrix is None:
-        return 0
-    return round(-math.degrees(math.atan2(matrix[1], matrix[0])) / 90) * 90 % 360
+    whole = (side_data or {}).get("DISPLAYMATRIX")
+    if whole is not None and len(whole) >= 36:
+        matrix = struct.unpack("=9i", whole[:36])
+        return matrix if is_mirrored(matrix) or rotation_of(matrix) else None
+    return matrix_of(False, round(decoded.rotation / 90) * 90, decoded.width, decoded.height)
 
 
 def bit_depth_of(format: str) -> int:

@@ -13,7 +13,7 @@ import av
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn.functional import adaptive_avg_pool2d, pad
 
 from vividface_core.errors import UnreadableVideo
 from vividface_core.video.info import ColorInfo
@@ -30,6 +30,9 @@ _LUMA_WEIGHTS = {  # (red, blue) share of luma, as the standards define them
 }
 _KEYS_A = -0.6
 """Sharpness of the bicubic kernel; swscale's default."""
+
+_NEUTRAL = 2
+"""Levels (of 256) of chroma that lossy coding leaves in black-and-white pictures."""
 
 FILTER_REACH = 8
 """A chroma sample depends on luma positions at most this far away (for subsampling by two)."""
@@ -73,14 +76,57 @@ def _yuv_to_rgb(luma: Tensor, chroma: Tensor, shape: Layout, color: ColorInfo) -
     _, _, zero, span = _quantization(shape.depth, color.range)
     height, width = luma.shape
     chroma = _upsample(chroma.sub_(zero).div_(span), shape, color.siting)[:, :height, :width]
+    return _matrixed(luma, *chroma, color)
+
+
+def _matrixed(luma: Tensor, cb: Tensor, cr: Tensor, color: ColorInfo) -> Tensor:
     red, green, blue = luma_weights(color.matrix)
-    cb, cr = chroma
-    out = torch.empty(3, height, width)
+    out = torch.empty(3, *luma.shape)
     torch.add(luma, cr, alpha=2 * (1 - red), out=out[0])
     torch.add(luma, cb, alpha=-2 * blue * (1 - blue) / green, out=out[1])
     out[1].add_(cr, alpha=-2 * red * (1 - red) / green)
     torch.add(luma, cb, alpha=2 * (1 - blue), out=out[2])
     return out.clamp_(0, 1)
+
+
+def thumbnail(native: av.VideoFrame, color: ColorInfo, width: int, height: int) -> Tensor:
+    """A planar frame made smaller by averaging, then converted: ``[3, height, width]``, 0…1, as :func:`to_rgb`.
+
+    Chroma is averaged over the same area as luma, so its siting doesn't matter.
+    """
+    shape = layout(native.format.name)
+    small = [
+        adaptive_avg_pool2d(torch.from_numpy(plane.astype(np.float32))[None], (height, width))[0]
+        for plane in planes(native)[: shape.color_planes]
+    ]
+    if shape.family == "rgb":
+        green, blue, red = small
+        return torch.stack((red, green, blue)).div_(shape.peak)
+    zero, span, chroma_zero, chroma_span = _quantization(shape.depth, color.range)
+    luma = small[0].sub_(zero).div_(span)
+    if shape.family == "gray":
+        return luma.clamp_(0, 1).expand(3, -1, -1).contiguous()
+    return _matrixed(luma, *((plane - chroma_zero) / chroma_span for plane in small[1:]), color)
+
+
+def is_neutral(native: av.VideoFrame) -> bool:
+    """Whether a planar frame has no colour: its chroma, or the difference of its channels, is zero but for coding."""
+    shape = layout(native.format.name)
+    samples = planes(native)[: shape.color_planes]
+    most = _NEUTRAL << (shape.depth - 8)
+    if shape.family == "gray":
+        return True
+    if shape.family == "yuv":
+        zero = 128 << (shape.depth - 8)
+        return all(int(plane.max()) - zero <= most and zero - int(plane.min()) <= most for plane in samples[1:])
+    first = samples[0].astype(np.int32)
+    return all(int(np.abs(plane - first).max()) <= most for plane in samples[1:])
+
+
+def without_color(rgb: Tensor, matrix: str) -> Tensor:
+    """``[3, H, W]`` in grey, of the same luma by a matrix (any that is known; else bt709's)."""
+    red, green, blue = luma_weights(matrix if matrix in _LUMA_WEIGHTS else "bt709")
+    return (red * rgb[0] + green * rgb[1] + blue * rgb[2]).expand(3, -1, -1).contiguous()
 
 
 def from_rgb(rgb: Tensor, shape: Layout, color: ColorInfo) -> list[np.ndarray]:

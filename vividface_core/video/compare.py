@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from vividface_core.errors import InvalidOption, MissingDependency
+from vividface_core.video.file_names import scratch_prefix
 from vividface_core.video.frame import from_tensor
 from vividface_core.video.info import ColorInfo, VideoInfo
 from vividface_core.video.mux import MuxReport, check_output, mux
@@ -35,7 +36,7 @@ def side_by_side(
         MissingDependency: labels are wanted and Pillow is missing; ``labels=("", "")`` does without.
     """
     output = Path(output)
-    with VideoReader(left) as first, VideoReader(right) as second:
+    with VideoReader(left, deinterlace="auto") as first, VideoReader(right, deinterlace="auto") as second:
         a, b = first.info, second.info
         if a.upright_size != b.upright_size:
             sizes = [f"{width}x{height}" for width, height in (a.upright_size, b.upright_size)]
@@ -45,7 +46,7 @@ def side_by_side(
         check_output(output, _PRESET)
         canvas = _canvas_info(a)
         stamps = [_label(text, a.upright_size[1]) for text in labels]
-        with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as folder:
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=scratch_prefix(output)) as folder:
             part = Path(folder) / f"both{part_suffix(_PRESET)}"
             with VideoWriter(part, canvas, _PRESET) as writer:
                 for one, other in zip_longest(first, second):
@@ -61,7 +62,8 @@ def _canvas_info(info: VideoInfo) -> VideoInfo:
     width, height = info.upright_size
     aspect = info.sample_aspect_ratio
     return replace(
-        info, width=2 * width + _DIVIDER, height=height + height % 2, rotation=0, display_matrix=None,
+        info, width=2 * width + _DIVIDER, height=height + height % 2, rotation=0, mirrored=False, display_matrix=None,
+        fields=None, combed=False, hdr=None, dynamic_hdr=(), names=(),
         sample_aspect_ratio=1 / aspect if aspect and info.rotation % 180 else aspect,
         bit_depth=8, pix_fmt="gbrp", has_alpha=False, color=ColorInfo("gbr", "pc"),
     )  # fmt: skip

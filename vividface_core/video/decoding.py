@@ -6,7 +6,7 @@ import re
 import threading
 from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,10 +15,21 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from vividface_core.errors import UnreadableVideo
-from vividface_core.video.color_tags import color_of, display_matrix_of, rotation_of
+from vividface_core.video.color_tags import color_of, display_matrix_of
+from vividface_core.video.colorspace import luma_weights
+from vividface_core.video.completeness import is_cut
+from vividface_core.video.hdr import dynamic_hdr_of, side_data_of, static_hdr_of
 from vividface_core.video.info import StreamInfo, VideoInfo
-from vividface_core.video.pixel_formats import canonical_name, layout
+from vividface_core.video.interlace import field_order, is_combed
+from vividface_core.video.opening import open_media
+from vividface_core.video.orientation import is_mirrored, rotation_of
+from vividface_core.video.pixel_formats import canonical, canonical_name, layout
 
+_PLACES, _LOOK = 5, 10
+"""Where and at how many frames combs are looked for."""
+_MUCH_FASTER = Fraction(3, 2)
+_FASTEST = 1000
+"""Frames a second that no clip for viewing has, but the clock of some containers."""
 _ONE_FRAME_A_PACKET = {"h264", "hevc", "ffv1", "prores", "mjpeg", "png", "mpeg2video"}
 
 
@@ -37,6 +48,7 @@ class SeekTable:
     times: array = field(default_factory=lambda: array("q"))
     usable: bool = True  # False: times are missing or out of order, so that a frame can't be found by its time
     damaged: bool = False
+    combed: bool | None = None  # None: not looked at yet
 
     def learn(self, index: int, pts: int, *, genuine: bool) -> None:
         self.usable &= genuine
@@ -61,14 +73,18 @@ def seek_table(path: Path) -> SeekTable:
     return table
 
 
-def open_video(path: Path) -> tuple[InputContainer, VideoStream]:
-    """Open a file and choose its video stream (cover art is none).
+def open_video(path: Path, *, playlist: bool = False) -> tuple[InputContainer, VideoStream]:
+    """Open a file and choose its video stream: the one that is marked as the default, else the first. Cover art is
+    none.
+
+    Args:
+        playlist: a list of other files may be followed.
 
     Raises:
         UnreadableVideo: not a media file, unfinished, or without video.
     """
     try:
-        container = av.open(str(path), metadata_errors="replace")
+        container = open_media(path, playlist=playlist)
     except (av.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise UnreadableVideo(
@@ -82,7 +98,7 @@ def open_video(path: Path) -> tuple[InputContainer, VideoStream]:
         raise UnreadableVideo(
             f"{path} has no video stream (it holds {', '.join(kinds)}). Choose a file with a picture."
         )
-    return container, real[0]
+    return container, next((stream for stream in real if _is_default(stream)), real[0])
 
 
 def codec_name(stream: av.stream.Stream) -> str:
@@ -91,6 +107,10 @@ def codec_name(stream: av.stream.Stream) -> str:
     if context is None:
         return getattr(stream, "name", None) or "unknown"
     return getattr(context.codec, "canonical_name", None) or context.name
+
+
+def _is_default(stream: VideoStream) -> bool:
+    return bool(stream.disposition & av.stream.Disposition.default)
 
 
 def is_cover(stream: VideoStream) -> bool:
@@ -102,28 +122,28 @@ class DecodePass:
     """Decode a file once, from its start or from a keyframe.
 
     Attributes:
-        packets: video packets read so far; together with ``declared`` it tells a file that was cut off.
+        packets: video packets read so far.
+        declared: frames that the file's index lists; 0: it has none.
+        cut_off: the index lists frames whose data isn't there.
         problems: one sentence for each thing that went wrong (single-threaded passes only).
     """
 
-    def __init__(self, path: Path, *, threaded: bool, seek_to: int | None = None) -> None:
+    def __init__(
+        self, path: Path, *, threaded: bool, seek_to: int | None = None, playlist: bool = False
+    ) -> None:
         self.path, self.threaded = path, threaded
-        self.container, self.stream = open_video(path)
-        self.stream.thread_type = "AUTO" if threaded else "NONE"
+        self.container, self.stream = open_video(path, playlist=playlist)
+        self.decoder = _decoder(self.stream)
+        self.decoder.thread_type = "AUTO" if threaded else "NONE"
         self.packets = self.decoded = 0
         self.problems: list[str] = []
-        self.declared = self.stream.frames if "mov" in self.container.format.name.split(",") else 0
+        self.declared, self.cut_off = _promised(self.container, self.stream, path) if seek_to is None else (0, False)
         self.whole = seek_to is None
         if seek_to is not None:
             self.container.seek(seek_to, stream=self.stream, backward=True)
 
     def close(self) -> None:
         self.container.close()
-
-    @property
-    def cut_off(self) -> bool:
-        """The container lists frames whose data isn't there."""
-        return self.whole and self.packets < self.declared
 
     def frames(self) -> Iterator[av.VideoFrame]:
         """All frames in the order of display.
@@ -152,7 +172,7 @@ class DecodePass:
 
     def _decode(self, packet: av.Packet | None) -> list[av.VideoFrame]:
         try:
-            return self.stream.codec_context.decode(packet if packet is not None and packet.size else None)
+            return self.decoder.decode(packet if packet is not None and packet.size else None)
         except av.error.EOFError:
             return []
         except av.FFmpegError as error:
@@ -166,13 +186,63 @@ class DecodePass:
         self.problems.append(f"{self.path.name}: {text}.")
 
 
-def read_info(path: Path) -> VideoInfo:
+_WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+"""Decoders that see transparency, which a second stream of packets carries; ffmpeg's own ones don't."""
+
+
+def has_hidden_alpha(stream: VideoStream) -> bool:
+    """Whether a WebM stream says that it carries transparency."""
+    marks = {key.lower(): value for key, value in stream.metadata.items()}
+    return marks.get("alpha_mode") == "1" and codec_name(stream) in _WITH_ALPHA
+
+
+def _decoder(stream: VideoStream) -> av.VideoCodecContext:
+    if not has_hidden_alpha(stream):
+        return stream.codec_context
+    try:
+        decoder = av.CodecContext.create(_WITH_ALPHA[codec_name(stream)], "r")
+    except (av.FFmpegError, ValueError):
+        return stream.codec_context
+    decoder.extradata = stream.codec_context.extradata
+    return decoder
+
+
+def _promised(container: InputContainer, stream: VideoStream, path: Path) -> tuple[int, bool]:
+    """Frames that the index of an mp4 or mov lists as shown, and whether data of them is missing."""
+    if "mov" not in container.format.name.split(",") or not path.is_file():
+        return 0, False
+    size, entries = path.stat().st_size, _index(stream)
+    known = hasattr(stream, "index_entries")
+    missing = any(entry.pos + entry.size > size for entry in entries) or is_cut(path, "mov" if known else "boxes")
+    return sum(not entry.is_discard for entry in entries) if known else stream.frames, missing
+
+
+def _index(stream: VideoStream) -> list:
+    """The entries of a stream's index, those that an edit list hides marked as such."""
+    return list(getattr(stream, "index_entries", ()))  # PyAV from 17 on
+
+
+def lost_sound(container: InputContainer, path: Path) -> bool:
+    """Whether the index of an mp4 or mov lists sound whose data isn't there."""
+    size = path.stat().st_size
+    return "mov" in container.format.name.split(",") and any(
+        entry.pos + entry.size > size for stream in container.streams.audio for entry in _index(stream)
+    )
+
+
+def _count(container: InputContainer, stream: VideoStream) -> int | None:
+    """Frames that are shown, as far as the container says."""
+    entries = _index(stream) if "mov" in container.format.name.split(",") and stream.frames else []
+    return sum(not entry.is_discard for entry in entries) or stream.frames or None
+
+
+def read_info(path: Path, *, playlist: bool = False) -> VideoInfo:
     """Facts of a video file; decodes its first frame, because only that tells the pixel format and rotation.
 
     Raises:
         UnreadableVideo: see :func:`open_video`; also if no frame decodes or its pixel format can't be handled.
     """
-    reading = DecodePass(path, threaded=False)
+    reading = DecodePass(path, threaded=False, playlist=playlist)
     try:
         first = next(reading.frames(), None)
         if first is None:
@@ -180,9 +250,34 @@ def read_info(path: Path) -> VideoInfo:
                 f"{path} holds no frame that can be decoded (video codec {reading.stream.codec_context.name}). "
                 "Choose another file."
             )
-        return _describe(path, reading.container, reading.stream, first)
+        info = _describe(path, reading.container, reading.stream, first)
+        order = field_order(first)
+        if order is None:
+            return replace(info, playlist=playlist)
+        table = seek_table(path)
+        if table.combed is None:
+            table.combed = _shows_combs(reading.container, reading.stream)
+        return replace(info, playlist=playlist, fields=order, combed=table.combed)
     finally:
         reading.close()
+
+
+def _shows_combs(container: InputContainer, stream: VideoStream) -> bool:
+    """Look for combs at a few places: material that is marked as interlaced may be of whole frames all the same."""
+    begin, length = stream.start_time or 0, stream.duration or 0
+    for place in range(_PLACES if length else 1):
+        try:
+            if place:
+                container.seek(begin + length * place // _PLACES, stream=stream)
+            for number, decoded in enumerate(container.decode(stream)):
+                native = canonical(decoded) if decoded.interlaced_frame else None
+                if native is not None and is_combed(native):
+                    return True
+                if number + 1 == _LOOK:
+                    break
+        except av.FFmpegError:
+            continue  # damage is told by whoever reads that place
+    return False
 
 
 def _describe(path: Path, container: InputContainer, stream: VideoStream, first: av.VideoFrame) -> VideoInfo:
@@ -192,17 +287,39 @@ def _describe(path: Path, container: InputContainer, stream: VideoStream, first:
             f"{path} has the pixel format {first.format.name}, which can't be restored. Convert it first, for "
             "example with ffmpeg -pix_fmt yuv444p12le."
         )
-    codec, shape, matrix = codec_name(stream), layout(name), display_matrix_of(first)
+    codec, shape, side_data = codec_name(stream), layout(name), side_data_of(first)
+    matrix, color = display_matrix_of(first, side_data), color_of(first, codec, stream.codec_context)
+    if shape.family == "yuv":
+        luma_weights(color.matrix)  # before any work
+    remarks = []
+    if has_hidden_alpha(stream) and not shape.alpha:
+        remarks.append("The transparency isn't read, because this installation of PyAV has no libvpx; the wheel has.")
     aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
     return VideoInfo(
         path=path, width=first.width, height=first.height,
-        fps=stream.average_rate or stream.guessed_rate or Fraction(25), time_base=stream.time_base,
-        frame_count=stream.frames or None, duration=_duration(container, stream), rotation=rotation_of(matrix),
+        fps=_rate(stream), time_base=stream.time_base,
+        frame_count=_count(container, stream), duration=_duration(container, stream), rotation=rotation_of(matrix),
         bit_depth=shape.depth, pix_fmt=name, codec=codec, has_alpha=shape.alpha,
         sample_aspect_ratio=aspect if aspect and aspect != 1 else None,
-        color=color_of(first, codec, stream.codec_context),
-        streams=tuple(_companions(container, stream)), display_matrix=matrix, origin=_origin(container),
+        color=color, mirrored=is_mirrored(matrix), hdr=static_hdr_of(side_data), dynamic_hdr=dynamic_hdr_of(side_data),
+        remarks=tuple(remarks), streams=tuple(_companions(container, stream)), display_matrix=matrix,
+        origin=_origin(container),
     )  # fmt: skip
+
+
+def _rate(stream: VideoStream) -> Fraction:
+    """Frames a second on average.
+
+    ffmpeg's average of a few packets may be their clock's rate instead (60000 for DV); a guess that also weighs what
+    the codec says is then better. Where the rate varies, the guess is the larger one of the two.
+    """
+    average, guessed = stream.average_rate, stream.guessed_rate
+    if average and guessed and average > _MUCH_FASTER * guessed:
+        average = guessed
+    for rate in (average, guessed):
+        if rate and rate < min(_FASTEST, 1 / stream.time_base if stream.time_base else _FASTEST):
+            return rate
+    return average if average and average < _FASTEST else Fraction(25)
 
 
 def _duration(container: InputContainer, stream: VideoStream) -> Fraction | None:

@@ -1,4 +1,4 @@
-"""The one thing that can't be set through the muxing library: a stream's rotation."""
+"""What can't be set through the muxing library: a stream's rotation, fields and static HDR metadata."""
 
 from __future__ import annotations
 
@@ -10,11 +10,18 @@ from typing import BinaryIO
 
 import av
 
+from vividface_core.video.opening import media_name
+
 _AFTER_MATRIX = 8
 """Bytes of a track header behind its matrix: width and height."""
 
 _CODES = {"h264": b"avc1", "hevc": b"hvc1", "prores": b"apch", "ffv1": b"FFV1"}
 """Codec names in a QuickTime header."""
+
+
+def field_box(order: str) -> bytes:
+    """The box of a sample entry that says how frames are interlaced: ``tff`` or ``bff``."""
+    return struct.pack(">I4s2B", 10, b"fiel", 2, {"tff": 1, "bff": 6}[order])
 
 
 def set_display_matrix(path: Path, matrix: tuple[int, ...]) -> None:
@@ -55,21 +62,41 @@ def _boxes(file: BinaryIO, begin: int, end: int) -> Iterator[tuple[str, int, int
         begin += size
 
 
-@contextmanager
-def rotated_stream(template: av.VideoStream, matrix: tuple[int, ...], folder: Path) -> Iterator[av.VideoStream]:
-    """A stream like ``template`` that carries a rotation, to be the template of an output stream.
+def _add_to_sample_entry(path: Path, boxes: bytes) -> None:
+    """Append boxes to the first track's sample entry; the index lies at the file's end, so no data moves."""
+    names = ("moov", "trak", "mdia", "minf", "stbl", "stsd")
+    data = bytearray(path.read_bytes())
+    with path.open("rb") as file:
+        begins = [_find(file, *names[: depth + 1])[0] for depth in range(len(names))]
+    entry = begins[-1] + 8  # version and number of entries
+    end = entry + struct.unpack(">I", data[entry : entry + 4])[0]
+    for begin in (*(begin - 8 for begin in begins), entry):
+        size = struct.unpack(">I", data[begin : begin + 4])[0]
+        data[begin : begin + 4] = struct.pack(">I", size + len(boxes))
+    data[end:end] = boxes
+    path.write_bytes(bytes(data))
 
-    The library can't attach a rotation to a stream, but reads it from a file; so a file with one black picture is
-    made, the rotation and the codec's name are written into its header, and it is read again. Only the header counts.
+
+@contextmanager
+def described_stream(
+    template: av.VideoStream, matrix: tuple[int, ...] | None, boxes: bytes, folder: Path
+) -> Iterator[av.VideoStream]:
+    """A stream like ``template`` that carries a rotation and HDR metadata, to be the template of an output stream.
+
+    The library can't attach them to a stream, but reads them from a file; so a file with one black picture is made,
+    they and the codec's name are written into its header, and it is read again. Only the header counts.
     """
-    path = folder / "rotated.mov"
-    with av.open(str(path), "w", format="mov") as container:
+    path = folder / "described.mov"
+    with av.open(media_name(path), "w", format="mov") as container:
         stream = container.add_stream("png", rate=25)
         stream.width, stream.height, stream.pix_fmt = template.width, template.height, "rgb24"
         frame = av.VideoFrame(template.width, template.height, "rgb24")
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
-    set_display_matrix(path, matrix)
+    if matrix is not None:
+        set_display_matrix(path, matrix)
     _rename_codec(path, _CODES[template.codec_context.name])
-    with av.open(str(path)) as container:
+    if boxes:
+        _add_to_sample_entry(path, boxes)
+    with av.open(media_name(path)) as container:
         yield container.streams.video[0]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,3 +63,50 @@ def clips_in(path: Path) -> list[Path]:
 
 def _is_clip(entry: Path) -> bool:
     return bool(list_images(entry)) if entry.is_dir() else entry.suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES
+
+
+def missing_numbers(stems: Sequence[str]) -> int:
+    """How many numbers are left out in a row of names that end in numbers; 0 where they aren't such a row."""
+    found = [re.fullmatch(r"(.*?)(\d+)", stem) for stem in stems]
+    if len(found) < 2 or not all(found) or len({match[1] for match in found}) > 1:
+        return 0
+    numbers = [int(match[2]) for match in found]
+    return max(0, numbers[-1] - numbers[0] + 1 - len(numbers))
+
+
+NAME_BYTES = 255
+"""Most bytes of a file's name, where the file system doesn't say."""
+
+
+def longest_name(folder: Path) -> int:
+    """Most bytes that a name in this folder may have."""
+    try:
+        return os.pathconf(folder, "PC_NAME_MAX")
+    except (AttributeError, OSError, ValueError):  # Windows has no pathconf
+        return NAME_BYTES
+
+
+def beside(path: Path, *, before: str = "", after: str = "") -> Path:
+    """A path in the same folder, called ``before`` + the name + ``after``.
+
+    Where that would be longer than names may be, the name's beginning and a hash of it stand for the name: the same
+    one for the same name.
+    """
+    most = longest_name(path.parent)
+    name = f"{before}{path.name}{after}"
+    if len(os.fsencode(name)) > most:
+        told = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
+        room = most - len(os.fsencode(f"{before}~{told}{after}"))
+        kept = os.fsencode(path.name)[: max(0, room)].decode("utf-8", "ignore")
+        name = f"{before}{kept}~{told}{after}"
+    return path.with_name(name)
+
+
+def scratch_prefix(path: Path) -> str:
+    """How the name of a temporary folder beside a path begins; eight signs more follow."""
+    return beside(path, before=".", after=".12345678").name[:-8]
+
+
+def is_too_long(path: Path) -> bool:
+    """Whether the file system has no room for this name."""
+    return len(os.fsencode(path.name)) > longest_name(path.parent)

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vividface_core.video.colorspace import FILTER_REACH, from_rgb, to_rgb
+from vividface_core.video.colorspace import FILTER_REACH, from_rgb, is_neutral, to_rgb
 from vividface_core.video.info import ColorInfo
+from vividface_core.video.orientation import stored, upright
 from vividface_core.video.pixel_formats import layout, planes, with_planes
 
 
@@ -26,6 +27,8 @@ class Frame:
         native: the samples as decoded (8 to 16 bit, YUV, RGB or grey; planar). Never changed in place.
         color: how to read those samples.
         rotation: degrees, counter-clockwise, that bring the samples upright; a multiple of 90.
+        mirrored: the samples are mirrored, left and right, before they are turned.
+        interlaced: the file marks it as made of two fields.
     """
 
     index: int
@@ -34,6 +37,8 @@ class Frame:
     native: av.VideoFrame
     color: ColorInfo
     rotation: int = 0
+    mirrored: bool = False
+    interlaced: bool = False
 
     @property
     def width(self) -> int:
@@ -53,7 +58,11 @@ class Frame:
 
         Converted anew at each call (a frame holds its samples once).
         """
-        return _turned(to_rgb(self.native, self.color), self.rotation)
+        return upright(to_rgb(self.native, self.color), self.mirrored, self.rotation, *_TORCH)
+
+    def is_neutral(self) -> bool:
+        """Whether the picture is black and white: no sample is farther from grey than coding leaves it."""
+        return is_neutral(self.native)
 
     def with_rgb(self, rgb: Tensor, changed: Tensor | None) -> Frame:
         """A frame with other colours where ``changed``; all other samples stay the source's own, bit for bit.
@@ -63,8 +72,8 @@ class Frame:
             changed: ``[H, W]`` bool; ``None`` = everywhere. A chroma sample changes with any of the pixels that it
                 covers. Alpha never changes.
         """
-        rgb = _turned(rgb, -self.rotation)
-        changed = None if changed is None else _turned(changed, -self.rotation)
+        rgb = stored(rgb, self.mirrored, self.rotation, *_TORCH)
+        changed = None if changed is None else stored(changed, self.mirrored, self.rotation, *_TORCH)
         size = (3, self.height, self.width)
         if tuple(rgb.shape) != size or (changed is not None and tuple(changed.shape) != size[1:]):
             given = None if changed is None else tuple(changed.shape)
@@ -93,8 +102,15 @@ class Frame:
             np.copyto(target[y : y + height, x : x + width], source, where=where)
 
 
-def _turned(picture: Tensor, degrees: int) -> Tensor:
-    return torch.rot90(picture, degrees // 90, (-2, -1)) if degrees % 360 else picture
+def _flip(picture: Tensor, axis: int) -> Tensor:
+    return picture.flip(axis)
+
+
+def _turn(picture: Tensor, quarters: int) -> Tensor:
+    return torch.rot90(picture, quarters, (-2, -1))
+
+
+_TORCH = (_flip, _turn)
 
 
 def _grown(span: tuple[int, int], cell: int, limit: int) -> tuple[int, int]:

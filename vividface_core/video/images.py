@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import av
+import numpy as np
 
 from vividface_core.errors import UnreadableVideo
-from vividface_core.video.color_tags import color_of, display_matrix_of, rotation_of
+from vividface_core.video.color_tags import color_of
 from vividface_core.video.colorspace import convert
+from vividface_core.video.file_names import distinct_stems
 from vividface_core.video.frame import Frame
 from vividface_core.video.info import ColorInfo, VideoInfo
+from vividface_core.video.opening import open_stream
+from vividface_core.video.orientation import exif_orientation, is_mirrored, matrix_of, rotation_of, upright
 from vividface_core.video.pixel_formats import canonical, layout, planes, with_planes
 
 IMAGE_SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".jxl"))
@@ -32,29 +37,59 @@ def _natural_key(file: Path) -> list[tuple[int, int, str]]:
     return [(0, int(piece), "") if piece.isdecimal() else (1, 0, piece.lower()) for piece in pieces]
 
 
-def decode_image(path: Path) -> tuple[av.VideoFrame, av.VideoFrame, str]:
-    """Decode one picture.
+@dataclass(frozen=True)
+class Decoded:
+    """One picture.
 
-    Returns:
-        The frame in a planar format, the frame as decoded, and the codec's name.
+    Attributes:
+        native: in a planar format.
+        color: what its samples mean.
+        mirrored, rotation: what brings it upright, see :class:`~vividface_core.video.frame.Frame`.
+    """
+
+    native: av.VideoFrame
+    color: ColorInfo
+    codec: str
+    mirrored: bool
+    rotation: int
+
+
+def decode_image(path: Path) -> Decoded:
+    """Decode one picture.
 
     Raises:
         UnreadableVideo: no picture, or one that can't be decoded.
     """
     try:
         # An open file rather than a name: the content decides the format, and a % in the name is no pattern.
-        with path.open("rb") as file, av.open(file) as container:
+        with path.open("rb") as file, open_stream(file) as container:
             decoded = next(container.decode(video=0), None)
             codec = container.streams.video[0].codec_context.name
+        data = path.read_bytes()
     except (av.FFmpegError, OSError, IndexError, ValueError) as error:
-        raise UnreadableVideo(f"{path} can't be read as a picture ({error}). Check the file.") from error
+        raise UnreadableVideo(f"{path} can't be read as a picture ({_why(path, error)}). Check the file.") from error
     if decoded is None:
         raise UnreadableVideo(f"{path} holds no picture that can be decoded. Check the file.")
     planar = canonical(decoded)
     if planar is None:
         # Float pictures: 16 bits hold what the engine's 0…1 can show of them.
         planar = decoded.reformat(format="gbrp16le")
-    return _without_idle_alpha(planar, decoded.format.name), decoded, codec
+    mirrored, rotation = exif_orientation(data)
+    if not mirrored and not rotation:
+        rotation = round(decoded.rotation / 90) * 90 % 360
+    planar = _without_idle_alpha(planar, decoded.format.name)
+    return Decoded(planar, color_of(decoded, codec), codec, mirrored, rotation)
+
+
+def _why(path: Path, error: Exception) -> str:
+    try:
+        with path.open("rb") as file:
+            head = file.read(21)
+    except OSError:
+        return str(error)
+    if head[8:16] == b"WEBPVP8X" and head[20] & 2:
+        return "it is an animated WebP, which is read by itself, but not in a folder"
+    return str(error)
 
 
 def _without_idle_alpha(frame: av.VideoFrame, decoded_format: str) -> av.VideoFrame:
@@ -74,22 +109,28 @@ class ImageSequence:
             raise UnreadableVideo(
                 f"The folder {path} holds no picture ({kinds}). Choose a folder of numbered pictures."
             )
-        first, decoded, codec = decode_image(self.files[0])
-        shape, matrix = layout(first.format.name), display_matrix_of(decoded)
+        first = decode_image(self.files[0])
+        shape, whole = layout(first.native.format.name), path.is_dir()
+        # A folder's pictures may lie in different ways, so each is brought upright by itself.
+        native = _upright(first) if whole else first.native
+        matrix = None if whole else matrix_of(first.mirrored, first.rotation, native.width, native.height)
         self.warnings: list[str] = []
         self.info = VideoInfo(
-            path=path, width=first.width, height=first.height, fps=FOLDER_FPS, time_base=1 / FOLDER_FPS,
+            path=path, width=native.width, height=native.height, fps=FOLDER_FPS, time_base=1 / FOLDER_FPS,
             frame_count=len(self.files), duration=len(self.files) / FOLDER_FPS, rotation=rotation_of(matrix),
-            bit_depth=shape.depth, pix_fmt=shape.name, codec=codec, has_alpha=shape.alpha,
-            color=color_of(decoded, codec), kind="folder" if path.is_dir() else "image", display_matrix=matrix,
+            bit_depth=shape.depth, pix_fmt=native.format.name, codec=first.codec, has_alpha=shape.alpha,
+            color=first.color, kind="folder" if whole else "image", display_matrix=matrix,
+            mirrored=is_mirrored(matrix), names=tuple(distinct_stems(self.files)) if whole else (),
         )  # fmt: skip
 
     def frames(self, start: int, end: int | None) -> Iterator[Frame]:
         """Frames ``start`` to ``end`` (exclusive)."""
+        info = self.info
         for index, file in list(enumerate(self.files))[start:end]:
-            native, decoded, codec = decode_image(file)
-            native = self._fit(native, color_of(decoded, codec), file)
-            yield Frame(index, index, 1, native, self.info.color, self.info.rotation)
+            decoded = decode_image(file)
+            native = _upright(decoded) if info.kind == "folder" else decoded.native
+            native = self._fit(native, decoded.color, file)
+            yield Frame(index, index, 1, native, info.color, info.rotation, info.mirrored)
 
     def _fit(self, native: av.VideoFrame, color: ColorInfo, file: Path) -> av.VideoFrame:
         info = self.info
@@ -103,3 +144,16 @@ class ImageSequence:
             return native
         self.warnings.append(f"{file.name} is {native.format.name}; read as {info.pix_fmt} like the first picture.")
         return convert(native, color, info.pix_fmt, info.color)
+
+
+def _upright(picture: Decoded) -> av.VideoFrame:
+    """The samples of a picture, brought upright; without a loss, but for chroma of half width that is turned."""
+    native = picture.native
+    shape = layout(native.format.name)
+    if picture.rotation % 180 and shape.log2_w != shape.log2_h:
+        depth = "" if shape.depth == 8 else f"{shape.depth}le"
+        native = convert(native, picture.color, f"yuv{'a' * shape.alpha}444p{depth}", picture.color)
+    if not picture.mirrored and not picture.rotation:
+        return native
+    turned = [upright(plane, picture.mirrored, picture.rotation, np.flip, np.rot90) for plane in planes(native)]
+    return with_planes(native, native.format.name, turned)

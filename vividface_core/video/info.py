@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
+from vividface_core.video.hdr import StaticHdr
+
 
 @dataclass(frozen=True)
 class ColorInfo:
@@ -58,7 +60,7 @@ class VideoInfo:
     sample_aspect_ratio: Fraction | None = None
     color: ColorInfo = field(default_factory=lambda: ColorInfo("bt709", "tv"))
     streams: tuple[StreamInfo, ...] = ()
-    kind: str = "video"  # "video", "folder" (of images) or "image"
+    kind: str = "video"  # "video", "animation" (pictures of one file), "folder" (of images) or "image"
     display_matrix: tuple[int, ...] | None = None
     """The nine numbers behind ``rotation`` (16.16 and 2.30 fixed point, row by row)."""
     origin: Fraction = Fraction(0)
@@ -66,6 +68,22 @@ class VideoInfo:
     as MPEG transport streams do, and where a part of the source is taken."""
     span: tuple[Fraction, Fraction] | None = None
     """First and last second (exclusive) of the source that are taken; ``None``: all of it."""
+
+    mirrored: bool = False
+    """Samples are mirrored, left and right, before ``rotation`` brings them upright."""
+    fields: str | None = None
+    """Which field of interlaced frames comes first: ``tff`` or ``bff``; ``None``: whole frames."""
+    combed: bool = False
+    """The fields show different moments, so that frames have combs where something moves."""
+    hdr: StaticHdr | None = None
+    dynamic_hdr: tuple[str, ...] = ()
+    """Names of metadata that changes from frame to frame, which is left out."""
+    names: tuple[str, ...] = ()
+    """Of the pictures of a folder, without their suffixes."""
+    remarks: tuple[str, ...] = ()
+    """What was lost in reading already."""
+    playlist: bool = False
+    """The file is a list of others, and may be followed."""
 
     @property
     def upright_size(self) -> tuple[int, int]:

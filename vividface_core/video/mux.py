@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import heapq
 import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -18,15 +19,21 @@ import av
 from vividface_core.errors import InvalidOption, UnwritableVideo
 from vividface_core.video.colorspace import convert
 from vividface_core.video.decoding import open_video
-from vividface_core.video.display_matrix import rotated_stream
+from vividface_core.video.display_matrix import described_stream, field_box
+from vividface_core.video.file_names import beside, is_too_long, missing_numbers
 from vividface_core.video.info import ColorInfo, VideoInfo
-from vividface_core.video.passthrough import StreamCopier, TimedPacket
+from vividface_core.video.kept import not_kept
+from vividface_core.video.matroska import reserve_aspect, set_aspect
+from vividface_core.video.opening import media_name, open_output
+from vividface_core.video.passthrough import CompanionFailed, StreamCopier, TimedPacket
 from vividface_core.video.pixel_formats import canonical
-from vividface_core.video.presets import Preset, container_for, load_preset
+from vividface_core.video.presets import Preset, container_for, keeps_fields, load_preset
 from vividface_core.video.timeline import Timeline
 from vividface_core.video.writer import flush_to_disk, set_color_tags, unwritable
 
 _LARGEST_TIMESCALE = 2**31 - 1
+_UNEVEN = 0.26
+"""Frames by which a time may miss an even rate: containers round their times to milliseconds."""
 _JPEG = (".jpg", ".jpeg")
 
 
@@ -55,6 +62,8 @@ def check_output(output: str | Path, preset: str, info: VideoInfo | None = None)
         UnwritableVideo: folder missing or write-protected, or a folder of pictures that isn't empty.
     """
     output, rules = Path(output), load_preset(preset)
+    if is_too_long(output):
+        raise UnwritableVideo(f"The name {output.name} is too long for this file system. Choose a shorter one.")
     if not output.parent.is_dir():
         raise UnwritableVideo(f"The folder {output.parent} does not exist. Make it, or choose another output.")
     if not os.access(output.parent, os.W_OK):
@@ -79,6 +88,7 @@ def mux(
     preset: str,
     *,
     tags: Mapping[str, str] | None = None,
+    rehearsal: float | None = None,
 ) -> MuxReport:
     """Join parts, in order, into one output with the source's audio, subtitles, chapters, tags and times.
 
@@ -89,6 +99,7 @@ def mux(
         parts: written by :class:`~vividface_core.video.writer.VideoWriter` with this preset.
         source: where audio and the like come from; ``None``: video only.
         tags: of the file, in place of the source's of the same name; pictures have none.
+        rehearsal: write so many seconds of the other streams, and take everything away again.
 
     Raises:
         InvalidOption, UnwritableVideo: see :func:`check_output`; also parts that don't fit together, and a full disk.
@@ -97,13 +108,15 @@ def mux(
     check_output(output, preset, source)
     timeline = Timeline.read([Path(part) for part in parts])
     report = MuxReport(output, len(timeline), notices=list(dict.fromkeys(timeline.records[0].notices)))
-    scratch = output.with_name(f".{output.name}.partial{output.suffix}")
+    scratch = beside(output, before=".", after=f".partial{output.suffix}")
     _clear(scratch)
     try:
         if rules.name == "png":
             _write_pictures(timeline, source, scratch, report)
         else:
-            _write_video(timeline, source, scratch, rules, report, tags or {})
+            _write_video(timeline, source, scratch, rules, report, tags or {}, rehearsal)
+        if rehearsal is not None:
+            return report
         if output.is_dir():
             output.rmdir()
         os.replace(scratch, output)
@@ -122,38 +135,91 @@ def _clear(path: Path) -> None:
 
 def _write_video(
     timeline: Timeline, source: VideoInfo | None, scratch: Path, rules: Preset, report: MuxReport,
-    tags: Mapping[str, str],
+    tags: Mapping[str, str], seconds: float | None = None,
 ) -> None:  # fmt: skip
+    """Join, and once more without the streams beside the picture that turn out not to go into this output."""
+    without: set[int] = set()
+    convert: set[int] = set()
+    while True:
+        attempt = MuxReport(report.output, report.frames)
+        try:
+            _join(timeline, source, scratch, rules, attempt, tags, without, convert, seconds)
+            break
+        except CompanionFailed as failed:
+            without |= failed.streams & convert  # converting didn't help either
+            convert |= failed.streams
+            _clear(scratch)
+    if source is not None and (missing := missing_numbers(source.names)):
+        report.notices.append(
+            f"{missing} number{'s are' if missing > 1 else ' is'} missing among the pictures; in a video they follow "
+            "each other."
+        )
+    report.copied = attempt.copied
+    report.notices += attempt.notices
+    flush_to_disk(scratch)
+
+
+def _join(
+    timeline: Timeline, source: VideoInfo | None, scratch: Path, rules: Preset, report: MuxReport,
+    tags: Mapping[str, str], without: Collection[int], convert: Collection[int], seconds: float | None,
+) -> None:  # fmt: skip
+    """Write everything into one file.
+
+    Args:
+        without: numbers of the source's streams that are left out.
+        convert: numbers of those that aren't copied, even if the container should take them.
+        seconds: of the streams beside the picture; ``None``: all.
+
+    Raises:
+        CompanionFailed: some of the other streams are at fault, or may be.
+    """
     holds = container_for(scratch, rules)
-    options = {**holds.options}
+    options, companions = {**holds.options}, None
     with ExitStack() as stack:
         other, video_index = None, -1
         if source is not None and source.kind == "video":
-            other, stream = open_video(source.path)
+            other, stream = open_video(source.path, playlist=source.playlist)
             stack.callback(other.close)
             video_index = stream.index
         if holds.format in ("mp4", "mov"):
             options |= _timescales(timeline, other)
-        target = stack.enter_context(av.open(str(scratch), "w", format=holds.format, container_options=options))
-        video = _add_video(target, timeline, source, rules, scratch.suffix.lower())
-        streams: list[Iterator] = [_timed(timeline, source, video)]
-        if other is not None:
-            companions = StreamCopier(other, video_index, target, holds, source.origin,
-                                    chapters=source.span is None)  # fmt: skip
-            streams.append(_within(companions.packets(), source))
-            report.copied = companions.copied
-            report.notices += companions.notices
-            if source.origin and source.span is None:
-                report.notices.append(
-                    f"The source's clock began at {float(source.origin):.3f} s; the output's begins at 0."
-                )
-        _set_tags(target, tags, report)
-        for _, packet in heapq.merge(*streams, key=lambda timed: timed[0]):
+        try:
+            with open_output(scratch, holds.format, options) as target:
+                video = _add_video(target, timeline, source, rules, scratch.suffix.lower())
+                streams: list[Iterator] = [_timed(timeline, source, video, report)]
+                if other is not None:
+                    companions = StreamCopier(other, video_index, target, holds, source.origin,
+                                            chapters=source.span is None, without=without, convert=convert)  # fmt: skip
+                    streams.append(_within(companions.packets(seconds), source))
+                _set_tags(target, tags, report)
+                _mux(target, streams, companions)
+        except (av.FFmpegError, OSError, ValueError) as error:
+            full = getattr(error, "errno", None) == errno.ENOSPC
+            if full or companions is None or not companions.taken:
+                raise
+            # The header, the trailer, or the picture behind packets that waited for it: any of them may be at fault.
+            raise CompanionFailed(companions.taken, str(error)) from error
+    if source is not None and source.sample_aspect_ratio and holds.format == "matroska":
+        set_aspect(scratch, source.width, source.height, source.sample_aspect_ratio)
+    if companions is not None:
+        report.copied = companions.copied
+        report.notices += companions.notices
+        if source.origin and source.span is None:
+            report.notices.append(
+                f"The source's clock began at {float(source.origin):.3f} s; the output's begins at 0."
+            )
+    report.notices += not_kept(scratch, source, rules, holds.format)
+
+
+def _mux(target: av.container.OutputContainer, streams: list[Iterator], companions: StreamCopier | None) -> None:
+    for _, packet in heapq.merge(*streams, key=lambda timed: timed[0]):
+        number = None if companions is None else companions.source_of(packet)
+        try:
             target.mux(packet)
-    if source is not None and source.sample_aspect_ratio and not _keeps_aspect(scratch, source.sample_aspect_ratio):
-        shape = str(source.sample_aspect_ratio).replace("/", ":")
-        report.notices.append(f"The pixels' shape ({shape}) can't be recorded for {rules.codec} in {holds.format}.")
-    flush_to_disk(scratch)
+        except (av.FFmpegError, ValueError) as error:
+            if number is None or getattr(error, "errno", None) == errno.ENOSPC:
+                raise
+            raise CompanionFailed([number], str(error)) from error
 
 
 def _set_tags(target: av.container.OutputContainer, tags: Mapping[str, str], report: MuxReport) -> None:
@@ -170,12 +236,6 @@ def _within(packets: Iterator[TimedPacket], source: VideoInfo) -> Iterator[Timed
     return packets if length is None else (timed for timed in packets if 0 <= timed[0] < length)
 
 
-def _keeps_aspect(path: Path, aspect: Fraction) -> bool:
-    container, stream = open_video(path)
-    with container:
-        return stream.sample_aspect_ratio == aspect
-
-
 def _timescales(timeline: Timeline, other: av.container.InputContainer | None) -> dict[str, str]:
     """Units in which every frame time and every stream's start is a whole number."""
     video = timeline.time_base.denominator
@@ -189,33 +249,63 @@ def _timescales(timeline: Timeline, other: av.container.InputContainer | None) -
 def _add_video(
     target: av.container.OutputContainer, timeline: Timeline, source: VideoInfo | None, rules: Preset, suffix: str
 ) -> av.VideoStream:
-    with av.open(str(timeline.parts[0])) as part, tempfile.TemporaryDirectory() as folder:
+    with av.open(media_name(timeline.parts[0])) as part, tempfile.TemporaryDirectory() as folder:
         template = part.streams.video[0]
         context = template.codec_context
-        if source is None or source.display_matrix is None:
+        boxes = source.hdr.boxes() if source is not None and source.hdr else b""
+        if source is not None and keeps_fields(rules, source):
+            boxes += field_box(source.fields)
+        if source is None or not (source.display_matrix or boxes):
             video = target.add_stream_from_template(template, opaque=True)
         else:
-            with rotated_stream(template, source.display_matrix, Path(folder)) as rotated:
-                video = target.add_stream_from_template(rotated, opaque=True)
+            with described_stream(template, source.display_matrix, boxes, Path(folder)) as described:
+                video = target.add_stream_from_template(described, opaque=True)
         out = video.codec_context
         out.extradata, out.pix_fmt = context.extradata, context.pix_fmt
         out.profile = context.profile if context.profile else out.profile
         out.width, out.height = template.width, template.height
         out.codec_tag = rules.tags.get(suffix) or (context.codec_tag if rules.part == "mov" else out.codec_tag)
     set_color_tags(out, ColorInfo(**timeline.records[0].color))
-    video.time_base = timeline.time_base
+    video.time_base = 1 / source.fps if source is not None and suffix == ".avi" else timeline.time_base
     if source is not None:
         out.framerate = source.fps
         if source.sample_aspect_ratio:
             out.sample_aspect_ratio = source.sample_aspect_ratio
+            if suffix == ".mkv":
+                reserve_aspect(video)
     return video
 
 
-def _timed(timeline: Timeline, source: VideoInfo | None, video: av.VideoStream) -> Iterator[tuple[float, av.Packet]]:
+def _timed(
+    timeline: Timeline, source: VideoInfo | None, video: av.VideoStream, report: MuxReport
+) -> Iterator[TimedPacket]:
     shift = round(source.origin / timeline.time_base) if source else 0
+    even = _Even(timeline, source, report) if video.time_base != timeline.time_base else None
     for packet in timeline.packets(_last_duration(timeline, source)):
         packet.pts, packet.dts, packet.stream = packet.pts - shift, packet.dts - shift, video
+        if even is not None:
+            even.place(packet)
         yield float(packet.dts * packet.time_base), packet
+
+
+class _Even:
+    """Times for a container that has one frame rate: AVI. A frame's place is its time in frames, rounded."""
+
+    def __init__(self, timeline: Timeline, source: VideoInfo, report: MuxReport) -> None:
+        self._base, self._next = 1 / source.fps, None
+        steps = [(pts - timeline.sorted[0]) * timeline.time_base / self._base for pts in timeline.sorted]
+        if any(abs(step - round(step)) > _UNEVEN for step in steps):
+            report.notices.append(
+                f"The source's frame rate varies; AVI has one rate, so times are rounded to {float(source.fps):.3f}."
+            )
+
+    def place(self, packet: av.Packet) -> None:
+        number = round(packet.pts * packet.time_base / self._base)
+        number = number if self._next is None else max(number, self._next)
+        self._next = number + 1
+        packet.time_base = self._base
+        packet.pts = packet.dts = number
+        packet.duration = 1
 
 
 def _last_duration(timeline: Timeline, source: VideoInfo | None) -> int:
@@ -244,9 +334,11 @@ def _write_pictures(timeline: Timeline, source: VideoInfo | None, scratch: Path,
         flush_to_disk(scratch)
         return
     scratch.mkdir()
+    names = source.names if source is not None else ()
     for number, packet in enumerate(timeline.packets(1)):
-        (scratch / f"{number:06d}.png").write_bytes(bytes(packet))
-    if source is None or source.kind != "video":
+        name = names[number] if number < len(names) else f"{number:06d}"
+        (scratch / f"{name}.png").write_bytes(bytes(packet))
+    if source is None or source.kind not in ("video", "animation"):
         return
     left_out = sorted({stream.kind for stream in source.streams if stream.kind in ("audio", "subtitle")})
     if left_out:

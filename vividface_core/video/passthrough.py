@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from fractions import Fraction
 
 import av
@@ -11,12 +11,26 @@ from av.stream import Stream
 
 from vividface_core.video.decoding import codec_name, is_cover
 from vividface_core.video.presets import Container
+from vividface_core.video.sound import SoundConverter
 
 TimedPacket = tuple[float, av.Packet]
 _CONTAINER_OWN = {"major_brand", "minor_version", "compatible_brands", "encoder"}
 _TRACK_OWN = {"encoder", "rotate", "vendor_id", "DURATION", "duration"}
-_LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
+_COVERS = {"mjpeg": (".jpg", "image/jpeg"), "png": (".png", "image/png")}
+"""Kinds of attached pictures that every container with covers takes."""
 _TEXT_SUBTITLES = {"mov_text", "subrip", "ass", "ssa", "webvtt", "text"}
+
+
+class CompanionFailed(Exception):
+    """Streams beside the picture can't be written; the picture may be, without them.
+
+    Attributes:
+        streams: their numbers in the source.
+    """
+
+    def __init__(self, streams: Iterable[int], reason: str) -> None:
+        super().__init__(reason)
+        self.streams = frozenset(streams)
 
 
 class StreamCopier:
@@ -27,75 +41,164 @@ class StreamCopier:
         video_index: of the source's video stream, which is not copied.
         origin: seconds to take off every time.
         chapters: take them along too.
+        without: numbers of streams that turned out not to go into this output.
+        convert: numbers of streams that turned out not to go into it as they are.
 
     Attributes:
-        notices: what could not be taken along as it was.
+        notices: what could not be taken along as it was. More may come while the packets are read.
     """
 
     def __init__(
         self, source: InputContainer, video_index: int, target: OutputContainer, holds: Container, origin: Fraction,
-        *, chapters: bool = True,
+        *, chapters: bool = True, without: Collection[int] = (), convert: Collection[int] = (),
     ) -> None:  # fmt: skip
         self._source, self._target, self._holds, self._origin = source, target, holds, origin
+        self._convert = convert
+        self._covers: list[str] = []
         self._ways: dict[int, Callable[[av.Packet], list[av.Packet]]] = {}
-        self._ends: list[Callable[[], list[av.Packet]]] = []
+        self._ends: dict[int, Callable[[], list[av.Packet]]] = {}
+        self._sources: dict[int, int] = {}
+        self._written: dict[int, int] = {}
+        self._equal_times = bool(int(target.format.flags) & av.format.Flags.ts_nonstrict.value)
         self.notices: list[str] = []
         self.copied = 0
         for stream in source.streams:
-            if stream.index != video_index:
-                self._take(stream)
+            if stream.index in without:
+                self._leave(f"The {_named(stream)} is left out: it can't be written into {holds.format}.")
+            elif stream.index != video_index:
+                try:
+                    self._take(stream)
+                except (av.FFmpegError, ValueError) as error:
+                    raise CompanionFailed([stream.index], str(error)) from error
+        if self._covers:
+            several = len(self._covers) > 1
+            self._leave(
+                f"{len(self._covers)} attached pictures ({', '.join(self._covers)}) are left out." if several
+                else f"The cover picture ({self._covers[0]}) is left out."
+            )  # fmt: skip
         self._metadata(chapters)
 
-    def packets(self) -> Iterator[TimedPacket]:
-        """Packets in the order of the source, each with its time in seconds."""
-        streams = [self._source.streams[index] for index in self._ways]
-        if not streams:
-            return
-        for packet in self._source.demux(*streams):
-            if packet.dts is None:  # end of one stream
-                continue
-            for out in self._ways[packet.stream.index](packet):
-                yield self._timed(out)
-        for end in self._ends:
-            for out in end():
-                yield self._timed(out)
+    @property
+    def taken(self) -> frozenset[int]:
+        """Numbers, in the source, of the streams that are taken along."""
+        return frozenset(self._sources.values())
 
-    def _timed(self, packet: av.Packet) -> TimedPacket:
-        shift = round(self._origin / packet.time_base)
-        packet.dts -= shift
-        if packet.pts is not None:
-            packet.pts -= shift
-        return float(packet.dts * packet.time_base), packet
+    def source_of(self, packet: av.Packet) -> int | None:
+        """Number, in the source, of the stream that a packet of the output belongs to; ``None``: of no companion."""
+        return self._sources.get(packet.stream.index)
+
+    def packets(self, until: float | None = None) -> Iterator[TimedPacket]:
+        """Packets in the order of the source, each with its time in seconds.
+
+        Args:
+            until: second of the source behind which nothing is read.
+
+        Raises:
+            CompanionFailed: a stream can't be converted.
+        """
+        streams = [self._source.streams[index] for index in self._ways]
+        last: dict[int, int] = {}
+        for packet in self._demuxed(streams, until) if streams else ():
+            number = packet.stream.index
+            if not packet.size:  # end of one stream
+                continue
+            if packet.dts is None:
+                # Some containers keep times of display only, or none at all for packets that follow another.
+                packet.dts = packet.pts if packet.pts is not None else last.get(number, 0)
+            last[number] = packet.dts + (packet.duration or 1)
+            yield from self._timed(number, lambda number=number, packet=packet: self._ways[number](packet))
+        for number, end in self._ends.items():
+            yield from self._timed(number, end)
+
+    def _demuxed(self, streams: list[Stream], until: float | None) -> Iterator[av.Packet]:
+        # A stream may be silent for long, so it is the picture's packets that tell where the end is.
+        wanted = {stream.index for stream in streams}
+        try:
+            for packet in self._source.demux(*(streams if until is None else self._source.streams)):
+                if until is not None and packet.dts is not None and packet.time_base:
+                    if float(packet.dts * packet.time_base - self._origin) > until:
+                        return
+                if packet.stream.index in wanted:
+                    yield packet
+        except av.FFmpegError as error:
+            self._leave(f"Sound and subtitles end early: the file can't be read on ({error.strerror}).")
+
+    def _timed(self, number: int, work: Callable[[], list[av.Packet]]) -> Iterator[TimedPacket]:
+        try:
+            made = work()
+        except (av.FFmpegError, ValueError) as error:
+            raise CompanionFailed([number], str(error)) from error
+        for packet in made:
+            shift = round(self._origin / packet.time_base)
+            packet.dts = self._later((packet.pts if packet.dts is None else packet.dts) - shift, packet.stream.index)
+            if packet.pts is not None:
+                packet.pts = max(packet.pts - shift, packet.dts)
+            yield float(packet.dts * packet.time_base), packet
+
+    def _later(self, dts: int, stream: int) -> int:
+        """The time itself, or the next one that a muxer takes: damage may turn the clock back."""
+        last = self._written.get(stream)
+        if last is not None:
+            dts = max(dts, last if self._equal_times else last + 1)
+        self._written[stream] = dts
+        return dts
+
+    def _take_over(
+        self, number: int, out: Stream, way: Callable[[av.Packet], list[av.Packet]],
+        end: Callable[[], list[av.Packet]] | None = None,
+    ) -> None:  # fmt: skip
+        self._ways[number] = way
+        self._sources[out.index] = number
+        if end is not None:
+            self._ends[number] = end
 
     def _take(self, stream: Stream) -> None:
-        codec, holds = codec_name(stream), self._holds
-        what = f"{stream.type} stream {stream.index} ({codec})"
+        codec, holds, what = codec_name(stream), self._holds, _named(stream)
         if stream.type == "audio" and stream.codec_context is not None:
-            if codec in holds.audio:
-                self._copy(stream)
-            else:
+            if not (codec in holds.audio and self._copies(stream)):
                 self._transcode_audio(stream, what)
         elif stream.type == "subtitle" and stream.codec_context is not None:
-            if codec in holds.subtitle:
-                self._copy(stream)
+            if codec in holds.subtitle and self._copies(stream):
+                pass
             elif codec in _TEXT_SUBTITLES and holds.subtitle_fallback:
                 self._transcode_text(stream, what)
             else:
                 self._leave(f"The {what} is left out: {holds.format} can't hold it.")
         elif stream.type == "attachment" and holds.attachments:
-            self._target.add_stream_from_template(stream)
+            self._sources[self._target.add_stream_from_template(stream).index] = stream.index
         elif codec == "bin_data" and self._has_chapters():
             pass  # QuickTime's own track of chapter titles; chapters are taken along as chapters
         elif stream.type == "video" and is_cover(stream):
-            self._leave(f"The cover picture ({codec}) is left out.")
+            self._take_cover(stream, codec)
         else:
             self._leave(f"The {what} is left out.")
+
+    def _take_cover(self, stream: Stream, codec: str) -> None:
+        """Take a picture that is attached to the file along in the container's own way, if it has one."""
+        if self._holds.covers == "stream" and codec in _COVERS and self._copies(stream):
+            self.copied -= 1
+        elif self._holds.covers == "attachment" and codec in _COVERS and hasattr(self._target, "add_attachment"):
+            number = sum(1 for one in self._target.streams if one.type == "attachment")
+            suffix, kind = _COVERS[codec]
+            data = next((bytes(packet) for packet in self._source.demux(stream) if packet.size), b"")
+            self._source.seek(0)
+            given = stream.metadata.get("filename") or f"cover{number or ''}{suffix}"
+            out = self._target.add_attachment(given, kind, data)
+            self._sources[out.index] = stream.index
+        else:
+            self._covers.append(codec)
 
     def _leave(self, notice: str) -> None:
         self.notices.append(notice)
 
-    def _copy(self, stream: Stream) -> None:
-        out = self._target.add_stream_from_template(stream, opaque=True)
+    def _copies(self, stream: Stream) -> bool:
+        """Take a stream along as it is; false where the container doesn't take it."""
+        if stream.index in self._convert:
+            return False
+        try:
+            out = self._target.add_stream_from_template(stream, opaque=True)
+        except (av.FFmpegError, ValueError):
+            return False
         self._describe(out, stream)
         self.copied += 1
 
@@ -103,35 +206,29 @@ class StreamCopier:
             packet.stream = out
             return [packet]
 
-        self._ways[stream.index] = way
+        self._take_over(stream.index, out, way)
+        return True
 
     def _describe(self, out: Stream, stream: Stream) -> None:
         out.metadata.update({key: value for key, value in stream.metadata.items() if key not in _TRACK_OWN})
         out.disposition = stream.disposition.value  # PyAV before 17 takes a number only
 
     def _transcode_audio(self, stream: Stream, what: str) -> None:
-        fallback, context = self._holds.audio_fallback, stream.codec_context
-        out = self._target.add_stream(fallback, rate=_encodable_rate(fallback, context.sample_rate))
-        out.codec_context.layout = _LAYOUTS.get(context.layout.nb_channels, "stereo")
-        if fallback == "aac":
-            out.codec_context.bit_rate = 128_000 * max(1, (context.layout.nb_channels + 1) // 2)
-        self._describe(out, stream)
-        self._leave(f"The {what} was converted to {fallback}: {self._holds.format} can't hold it.")
-
-        def way(packet: av.Packet) -> list[av.Packet]:
-            return [made for frame in packet.decode() for made in self._own(out, out.codec_context.encode(frame))]
+        sound = SoundConverter(stream, self._target, self._holds.audio_fallback)
+        self._describe(sound.out, stream)
+        self._leave(f"The {what} was converted to {self._holds.audio_fallback}: {self._holds.format} can't hold it "
+                    "as it is.")  # fmt: skip
 
         def end() -> list[av.Packet]:
-            rest = [made for frame in context.decode(None) for made in self._own(out, out.codec_context.encode(frame))]
-            return rest + self._own(out, out.codec_context.encode(None))
+            rest = sound.end()
+            if sound.lost:
+                self._leave(
+                    f"{sound.lost} damaged packet{'s' * (sound.lost != 1)} of the {what} can't be decoded; silence "
+                    "stands for them."
+                )
+            return rest
 
-        self._ways[stream.index] = way
-        self._ends.append(end)
-
-    def _own(self, out: Stream, packets: list[av.Packet]) -> list[av.Packet]:
-        for packet in packets:
-            packet.stream = out
-        return packets
+        self._take_over(stream.index, sound.out, sound.feed, end)
 
     def _transcode_text(self, stream: Stream, what: str) -> None:
         fallback, reading = self._holds.subtitle_fallback, stream.codec_context
@@ -151,10 +248,10 @@ class StreamCopier:
                 return []
             made = out.codec_context.encode_subtitle(text)
             made.pts = made.dts = packet.pts
-            made.duration, made.time_base = packet.duration, packet.time_base
-            return self._own(out, [made])
+            made.duration, made.time_base, made.stream = packet.duration, packet.time_base, out
+            return [made]
 
-        self._ways[stream.index] = way
+        self._take_over(stream.index, out, way)
 
     def _has_chapters(self) -> bool:
         return bool(getattr(self._source, "chapters", list)())
@@ -175,8 +272,5 @@ class StreamCopier:
         self._target.set_chapters(chapters)
 
 
-def _encodable_rate(codec: str, rate: int) -> int:
-    if codec != "aac":
-        return rate
-    known = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
-    return min(known, key=lambda candidate: abs(candidate - rate))
+def _named(stream: Stream) -> str:
+    return f"{stream.type} stream {stream.index} ({codec_name(stream)})"

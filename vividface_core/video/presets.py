@@ -13,6 +13,8 @@ from vividface_core.errors import InvalidOption, UnwritableVideo
 from vividface_core.video.info import ColorInfo, VideoInfo
 from vividface_core.video.pixel_formats import Layout, layout
 
+_HDR_TRANSFERS = {"smpte2084": "PQ", "arib-std-b67": "HLG"}
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -26,6 +28,9 @@ class Preset:
         subsample_rgb: RGB pictures become 4:2:0, because players expect it.
         range: the only sample range the codec has, or ``None``.
         upright: the file has no rotation tag, so pictures are turned when written.
+        fields: how the codec keeps interlaced frames as such: ``parameter`` (the encoder is told the order) or
+            ``mark`` (it heeds each frame's mark); ``None``: it doesn't.
+        parameters: name of the option that holds the encoder's own parameters.
         part: container of the work files; it must keep times exactly.
         tags: codec tag by file suffix.
         suffixes: of the outputs, the first one being the usual.
@@ -43,6 +48,8 @@ class Preset:
     subsample_rgb: bool = False
     range: str | None = None
     upright: bool = False
+    fields: str | None = None
+    parameters: str | None = None
     part: str = "nut"
     tags: dict[str, str] = field(default_factory=dict)
 
@@ -58,6 +65,8 @@ class Container:
     options: dict[str, str]
     subtitle_fallback: str | None = None
     attachments: bool = False
+    covers: str | None = None
+    """How attached pictures are held: as a ``stream``, as an ``attachment``, or not."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +142,11 @@ def choose_coding(preset: Preset, info: VideoInfo) -> Coding:
     return Coding(best, preset.pix_fmts[best.name], color, tuple(_told(preset, info, source, best) + notices))
 
 
+def keeps_fields(preset: Preset, info: VideoInfo) -> bool:
+    """Whether interlaced frames stay marked as such; x264 wants whole macroblock rows in each field's chroma."""
+    return bool(info.fields and preset.fields) and not (preset.fields == "parameter" and info.height % 4)
+
+
 def _fits(preset: Preset, shape: Layout, info: VideoInfo) -> bool:
     whole = info.width % (1 << shape.log2_w) == 0 and info.height % (1 << shape.log2_h) == 0
     return whole or not preset.whole_chroma_cells
@@ -164,6 +178,15 @@ def _target_color(preset: Preset, color: ColorInfo, source: Layout, best: Layout
 
 def _told(preset: Preset, info: VideoInfo, source: Layout, best: Layout) -> list[str]:
     notices = []
+    if info.fields and not keeps_fields(preset, info):
+        notices.append(
+            f"The source is interlaced, and {preset.name} has whole frames only here: lines stay where they are, but "
+            "players don't know of the fields."
+        )
+    if info.dynamic_hdr:
+        notices.append(f"Metadata that changes from frame to frame is left out: {', '.join(info.dynamic_hdr)}.")
+    if preset.upright and info.color.transfer in _HDR_TRANSFERS:
+        notices.append(f"PNG doesn't tell that these are HDR pictures ({_HDR_TRANSFERS[info.color.transfer]}).")
     if source.alpha and not best.alpha:
         notices.append(f"Transparency is left out: {preset.name} has none (ffv1, png and prores keep it).")
     if source.depth > best.depth:

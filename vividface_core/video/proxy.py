@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from vividface_core.video.file_names import scratch_prefix
 from vividface_core.video.info import VideoInfo
 from vividface_core.video.mux import mux
 from vividface_core.video.presets import part_suffix
@@ -33,7 +34,7 @@ def write_proxy(source: VideoFrames, output: Path, report: Callable[[int, int | 
     Raises:
         UnreadableVideo, UnwritableVideo: as reader and writer.
     """
-    with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as folder:
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=scratch_prefix(output)) as folder:
         part = Path(folder) / f"part{part_suffix(_PRESET)}"
         plain = replace(source.info, pix_fmt="yuv420p", bit_depth=8)
         with VideoWriter(part, plain, _PRESET) as writer:

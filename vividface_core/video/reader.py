@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -13,14 +14,21 @@ import av
 from vividface_core.errors import InvalidOption, UnreadableVideo
 from vividface_core.video.color_tags import color_of
 from vividface_core.video.colorspace import convert
-from vividface_core.video.decoding import Damaged, DecodePass, SeekTable, read_info, seek_table
+from vividface_core.video.completeness import is_cut
+from vividface_core.video.decoding import Damaged, DecodePass, SeekTable, lost_sound, read_info, seek_table
 from vividface_core.video.frame import Frame, iter_chunks
-from vividface_core.video.images import IMAGE_SUFFIXES, ImageSequence
+from vividface_core.video.images import ImageSequence
 from vividface_core.video.info import VideoInfo
+from vividface_core.video.interlace import Deinterlacer
+from vividface_core.video.opening import open_media
+from vividface_core.video.pictures import PictureFile, is_picture, open_pictures
 from vividface_core.video.pixel_formats import canonical
 
 __all__ = ["VideoReader", "iter_chunks", "probe"]
 
+DEINTERLACE = ("auto", "off")
+_SHORT = Fraction(1, 10)
+"""Seconds that a file may lack of its header's promise without a word about seconds."""
 _SEEK_BACK = (0, 16, 64, 256, 1024)
 """How many frames before the wanted one a keyframe is looked for, in turn."""
 
@@ -47,26 +55,38 @@ class VideoReader:
         path: any container that ffmpeg reads, a folder of pictures (natural order), or one picture.
         start_frame: number of the first frame to hand out.
         end_frame: number of the frame to stop before; ``None``: to the end.
+        deinterlace: ``auto`` makes whole frames of fields where they show different moments; ``off`` never does.
+        playlist: a list of other files may be followed.
 
     Raises:
         UnreadableVideo: missing, no video, or no frame decodes.
         InvalidOption: a negative or reversed range.
     """
 
-    def __init__(self, path: str | Path, *, start_frame: int = 0, end_frame: int | None = None) -> None:
+    def __init__(self, path: str | Path, *, start_frame: int = 0, end_frame: int | None = None,
+                 deinterlace: str = "off", playlist: bool = False) -> None:  # fmt: skip
         self.path = Path(path)
+        if deinterlace not in DEINTERLACE:
+            raise InvalidOption(f"deinterlace is {deinterlace!r}; choose one of {', '.join(DEINTERLACE)}.")
         if start_frame < 0 or (end_frame is not None and end_frame < start_frame):
             raise InvalidOption(f"Frames {start_frame} to {end_frame} are no range; give 0 ≤ start ≤ end.")
-        if not self.path.exists():
+        try:
+            there = self.path.exists()
+        except OSError as error:  # a name longer than any, say
+            raise UnreadableVideo(f"{self.path} can't be looked up ({error.strerror}). Check the name.") from error
+        if not there:
             raise UnreadableVideo(f"{self.path} does not exist. Check the name and the folder.")
         self.start, self.end = start_frame, end_frame
-        self._images: ImageSequence | None = None
+        self._images: ImageSequence | PictureFile | None = None
         self.warnings: list[str] = []
-        if self.path.is_dir() or self.path.suffix.lower() in IMAGE_SUFFIXES:
-            self._images = ImageSequence(self.path)
+        if self.path.is_dir() or is_picture(self.path):
+            self._images = open_pictures(self.path)
             self.info, self.warnings = self._images.info, self._images.warnings
         else:
-            self.info = read_info(self.path)
+            self.info = read_info(self.path, playlist=playlist)
+        self.deinterlaces = deinterlace == "auto" and self.info.combed
+        if self.deinterlaces:
+            self.info = replace(self.info, fields=None, combed=False)
 
     def __enter__(self) -> VideoReader:
         return self
@@ -85,8 +105,32 @@ class VideoReader:
         """
         if self._images is not None:
             yield from self._images.frames(self.start, self.end)
+        elif self.deinterlaces:
+            yield from self._whole_frames()
         elif self.end is None or self.end > self.start:
             yield from self._video_frames()
+
+    def _whole_frames(self) -> Iterator[Frame]:
+        """Frames made of fields; each leans on the ones before and after it."""
+        reader = VideoReader(self.path, start_frame=max(0, self.start - 1), playlist=self.info.playlist,
+                             end_frame=None if self.end is None else self.end + 1)  # fmt: skip
+        whole = Deinterlacer(reader.info.fields).frames(self._until_needed(reader))
+        for frame in whole:
+            if frame.index >= self.start and (self.end is None or frame.index < self.end):
+                yield frame
+        for line in reader.warnings:
+            self._warn(line)
+
+    def _until_needed(self, reader: VideoReader) -> Iterator[Frame]:
+        got = 0
+        try:
+            for frame in reader:
+                got = frame.index + 1
+                yield frame
+        except UnreadableVideo:
+            if self.end is None or got < self.end:
+                raise
+            # The file is cut off behind the last frame that is wanted, which then has no neighbour.
 
     def _video_frames(self) -> Iterator[Frame]:
         table = seek_table(self.path)
@@ -96,6 +140,8 @@ class VideoReader:
                 for position, frame in self._threaded(table, numbering):
                     yield frame
                     position += 1
+                if position != self.end:
+                    self._judge_end(numbering)
                 return
             except Damaged:
                 table.damaged = True
@@ -104,7 +150,7 @@ class VideoReader:
     def _threaded(self, table: SeekTable, numbering: _Numbering) -> Iterator[tuple[int, Frame]]:
         reading = self._seek(table) if self.start and table.usable and self.start < len(table.times) else None
         index = self.start if reading else 0
-        reading = reading or _Started(DecodePass(self.path, threaded=True), None)
+        reading = reading or _Started(DecodePass(self.path, threaded=True, playlist=self.info.playlist), None)
         with closing(reading.source):
             for native in reading.frames():
                 if index == self.end:
@@ -118,7 +164,8 @@ class VideoReader:
 
     def _single_threaded(self, first: int, table: SeekTable) -> Iterator[Frame]:
         """One thread, from the start of the file: each bad packet costs its own frame only."""
-        source, numbering, index = DecodePass(self.path, threaded=False), _Numbering(self.info, table), 0
+        source = DecodePass(self.path, threaded=False, playlist=self.info.playlist)
+        numbering, index = _Numbering(self.info, table), 0
         with closing(source):
             for native in source.frames():
                 if index == self.end:
@@ -137,10 +184,31 @@ class VideoReader:
                         break
             self.warnings += [line for line in source.problems if line not in self.warnings]
             if source.cut_off and index != self.end:
+                promised = f"it should have {source.declared} frames, but " if source.declared > index else ""
                 raise UnreadableVideo(
-                    f"{self.path} is cut off: it should have {source.declared} frames, but its data ends after frame "
-                    f"{index - 1}. Get the whole file, or cut it there first: ffmpeg -i IN -frames:v {index} OUT."
+                    f"{self.path} is cut off: {promised}its data ends after frame {index - 1}. Get the whole file, or "
+                    f"cut it there first: ffmpeg -i IN -frames:v {index} OUT."
                 )
+        if index != self.end:
+            self._judge_end(numbering)
+
+    def _judge_end(self, numbering: _Numbering) -> None:
+        """Warn of a file that was read to its end and isn't all there."""
+        with open_media(self.path, playlist=self.info.playlist) as container:
+            cut, silent = is_cut(self.path, container.format.name), lost_sound(container, self.path)
+        if cut:
+            length, end = self.info.duration, numbering.end
+            promised = f"its header promises {float(length):.2f} s, " if length and length > end + _SHORT else ""
+            self._warn(
+                f"{self.path.name} is cut off: {promised}its data ends at {float(end):.2f} s, in the middle of the "
+                "file's structure. What is there is taken."
+            )
+        elif silent:
+            self._warn(f"{self.path.name} is cut off: its sound ends before its picture.")
+
+    def _warn(self, line: str) -> None:
+        if line not in self.warnings:
+            self.warnings.append(line)
 
     def _seek(self, table: SeekTable) -> _Started | None:
         """Start at a keyframe from which the wanted frame decodes exactly; ``None`` if there is no such place."""
@@ -149,7 +217,8 @@ class VideoReader:
             if back > self.start:
                 return None
             try:
-                source = DecodePass(self.path, threaded=True, seek_to=table.times[self.start - back])
+                source = DecodePass(self.path, threaded=True, seek_to=table.times[self.start - back],
+                              playlist=self.info.playlist)  # fmt: skip
             except av.FFmpegError:
                 return None
             frames = source.frames()
@@ -178,7 +247,7 @@ class VideoReader:
                 )
             native = convert(native, color, info.pix_fmt, info.color)
         pts, duration = numbering.time(index, decoded)
-        return Frame(index, pts, duration, native, info.color, info.rotation)
+        return Frame(index, pts, duration, native, info.color, info.rotation, info.mirrored, decoded.interlaced_frame)
 
 
 class _Started:
@@ -210,6 +279,11 @@ class _Numbering:
         self._step = max(1, round(1 / (info.fps * info.time_base))) if info.fps else 1
         self._table, self._last, self._duration = table, None, 0
         self._time_base: Fraction = info.time_base
+
+    @property
+    def end(self) -> Fraction:
+        """Seconds at which the last frame ends."""
+        return ((self._last or 0) + (self._duration or self._step)) * self._time_base
 
     def is_late(self, decoded: av.VideoFrame) -> bool:
         """Is a later frame out already?"""

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from vividface_core.errors import MissingDependency
+from vividface_core.video.colorspace import thumbnail
 from vividface_core.video.frame import Frame
 
 _LOOK_WIDTH = 256
@@ -79,4 +80,5 @@ def _number(cut: Any) -> int:
 def _thumbnail(frame: Frame) -> np.ndarray:
     width = min(_LOOK_WIDTH, frame.width)
     height = max(1, round(frame.height * width / frame.width))
-    return frame.native.reformat(width=width, height=height, format="bgr24", interpolation="AREA").to_ndarray()
+    rgb = thumbnail(frame.native, frame.color, width, height)
+    return (rgb.flip(0) * 255).round().byte().permute(1, 2, 0).contiguous().numpy()

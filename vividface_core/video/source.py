@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vividface_core.errors import InvalidOption, UnreadableVideo
 from vividface_core.video.frame import Frame, from_tensor
-from vividface_core.video.info import VideoInfo
+from vividface_core.video.info import ColorInfo, VideoInfo
 from vividface_core.video.reader import VideoReader
 
 
@@ -45,20 +45,40 @@ class VideoFrames:
     Args:
         start, end: take only frames ``start`` … ``end`` − 1 of the file (``None``: to its end); they count from 0.
         step: take every so many-th of them. Times stay as they were, so the playing time does too.
+        deinterlace, playlist: see :class:`~vividface_core.video.reader.VideoReader`.
+
+    Attributes:
+        deinterlaces: fields are made into whole frames; :meth:`as_stored` is the same source with its fields.
 
     Raises:
         UnreadableVideo: see :class:`vividface_core.video.reader.VideoReader`; also a range without a frame.
         InvalidOption: a range that can't be.
     """
 
-    def __init__(self, path: str | Path, start: int = 0, end: int | None = None, step: int = 1) -> None:
+    def __init__(
+        self, path: str | Path, start: int = 0, end: int | None = None, step: int = 1, *, deinterlace: str = "auto",
+        playlist: bool = False,
+    ) -> None:  # fmt: skip
         if step < 1:
             raise InvalidOption(f"Every {step}-th frame can't be taken; give 1 or more.")
         self.path, self.name = Path(path), str(path)
         self.first, self.end, self.step = start, end, step
-        self._info, self.warnings = VideoReader(path, start_frame=start, end_frame=end).info, []
+        self._reading = {"deinterlace": deinterlace, "playlist": playlist}
+        reader = VideoReader(path, start_frame=start, end_frame=end, **self._reading)
+        self._info, self.deinterlaces = reader.info, reader.deinterlaces
+        self.warnings = list(reader.info.remarks)
+        if self.deinterlaces:
+            self.warnings.append(
+                f"{self.path.name} is interlaced: whole frames are made of its fields (--deinterlace off keeps them)."
+            )
         self._times: tuple[Fraction, Fraction] | None = None
         self.size, self.count = self._info.upright_size, self._count()
+
+    def as_stored(self) -> VideoFrames:
+        """The same frames with their fields as they are."""
+        if not self.deinterlaces:
+            return self
+        return VideoFrames(self.path, self.first, self.end, self.step, **{**self._reading, "deinterlace": "off"})
 
     @property
     def is_whole(self) -> bool:
@@ -85,14 +105,15 @@ class VideoFrames:
         if self._times is None:
             raise UnreadableVideo(f"{self.name} has no frame from number {self.first} on.")
         length = self._times[1] - self._times[0]
-        return replace(self._info, frame_count=self.count, fps=self.fps, origin=self._times[0], duration=length,
-                       span=self._times)  # fmt: skip
+        names = self._info.names[self.first : self.end : self.step]
+        return replace(self._info, names=names, frame_count=self.count, fps=self.fps, origin=self._times[0],
+                       duration=length, span=self._times)  # fmt: skip
 
     def read(self, start: int = 0, end: int | None = None) -> Iterator[Frame]:
         last = self.end if end is None else self.first + (end - 1) * self.step + 1
         first = self.first + start * self.step
         begin = frame = None
-        with VideoReader(self.path, start_frame=first, end_frame=last) as reader:
+        with VideoReader(self.path, start_frame=first, end_frame=last, **self._reading) as reader:
             for frame in reader:
                 begin = frame if begin is None else begin
                 number, left = divmod(frame.index - self.first, self.step)
@@ -153,6 +174,14 @@ class Picture:
     @property
     def height(self) -> int:
         return self.pixels.shape[1]
+
+    @property
+    def color(self) -> ColorInfo:
+        return ColorInfo("gbr", "pc")
+
+    def is_neutral(self) -> bool:
+        """Whether the picture is black and white, up to one level of 256."""
+        return bool((self.pixels.float().amax(0) - self.pixels.float().amin(0)).max() <= 1.5 / 255)
 
     @property
     def native(self) -> av.VideoFrame:

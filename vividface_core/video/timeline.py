@@ -12,6 +12,7 @@ from pathlib import Path
 import av
 
 from vividface_core.errors import UnwritableVideo
+from vividface_core.video.opening import media_name
 from vividface_core.video.writer import PartRecord, time_base_of
 
 
@@ -104,7 +105,7 @@ class Timeline:
 
 def _open(path: Path) -> av.container.InputContainer:
     try:
-        return av.open(str(path))
+        return av.open(media_name(path))
     except (av.FFmpegError, OSError) as error:
         raise UnwritableVideo(f"The part {path} can't be read ({error}). Run again without --resume.") from error
 

@@ -15,14 +15,19 @@ import numpy as np
 from vividface_core.errors import UnwritableVideo
 from vividface_core.video.color_tags import MATRICES, PRIMARIES, RANGES, TRANSFERS, UNSPECIFIED, number_of
 from vividface_core.video.colorspace import convert
+from vividface_core.video.file_names import beside
 from vividface_core.video.frame import Frame
 from vividface_core.video.info import ColorInfo, VideoInfo
+from vividface_core.video.interlace import FieldMarker
+from vividface_core.video.opening import open_output
+from vividface_core.video.orientation import upright
 from vividface_core.video.pixel_formats import planes, with_planes
 from vividface_core.video.presets import (
     Coding,
     Preset,
     choose_coding,
     deterministic_x264_params,
+    keeps_fields,
     load_preset,
     part_suffix,
 )
@@ -74,8 +79,9 @@ class VideoWriter:
             info = replace(info, width=size[0], height=size[1])
         self.coding = choose_coding(self.preset, info)
         self.info, self.frames = info, 0
+        self._marker = FieldMarker(info.fields) if keeps_fields(self.preset, info) else None
         self._first = self._last_pts = 0
-        self._scratch = self.path.with_name(f".{self.path.name}.writing")
+        self._scratch = beside(self.path, before=".", after=".writing")
         self._container = self._stream = None
         if not self.path.parent.is_dir():
             raise UnwritableVideo(f"The folder {self.path.parent} does not exist. Make it, or choose another output.")
@@ -151,12 +157,12 @@ class VideoWriter:
             )
         coding = self.coding
         native = convert(frame.native, frame.color, coding.layout.name, coding.color)
-        if self.preset.upright and self.info.rotation:
-            turns = self.info.rotation // 90
-            native = with_planes(native, coding.layout.name, [np.rot90(plane, turns) for plane in planes(native)])
+        if self.preset.upright and (self.info.rotation or self.info.mirrored):
+            way = (self.info.mirrored, self.info.rotation, np.flip, np.rot90)
+            native = with_planes(native, coding.layout.name, [upright(plane, *way) for plane in planes(native)])
         if coding.encoder_format != coding.layout.name:
             native = native.reformat(format=coding.encoder_format)  # same samples, packed
-        return native
+        return self._marker.mark(native, frame.interlaced) if self._marker else native
 
     def _open(self, picture: av.VideoFrame) -> None:
         def work() -> None:
@@ -164,7 +170,7 @@ class VideoWriter:
             exact = {"avoid_negative_ts": "disabled"}
             if self.preset.part == "mov":
                 exact["video_track_timescale"] = str(self.info.time_base.denominator)
-            self._container = av.open(str(self._scratch), "w", format=self.preset.part, container_options=exact)
+            self._container = open_output(self._scratch, self.preset.part, exact)
             color, time_base = asdict(self.coding.color), str(self.info.time_base)
             self._container.metadata["comment"] = PartRecord(self._first, time_base, color, list(self.notices)).dump()
             self._stream = self._container.add_stream(self.preset.codec, rate=self.info.fps)
@@ -199,11 +205,23 @@ def _configure(stream: av.VideoStream, picture: av.VideoFrame, info: VideoInfo, 
         turned = preset.upright and info.rotation % 180
         context.sample_aspect_ratio = 1 / info.sample_aspect_ratio if turned else info.sample_aspect_ratio
     set_color_tags(context, coding.color)
+    kept = _codec_parameters(info, preset)
     tiny = preset.tiny_options if min(context.width, context.height) < 16 else {}
     options = {**preset.options, **preset.format_options.get(coding.layout.name, {}), **tiny}
-    if preset.codec == "libx264":
-        options["x264-params"] = ":".join([options["x264-params"], *deterministic_x264_params()])
+    if name := preset.parameters:
+        options[name] = ":".join(
+            [options[name], *kept, *(deterministic_x264_params() if preset.codec == "libx264" else ())]
+        )
+    if keeps_fields(preset, info):
+        context.flags |= av.codec.context.Flags.interlaced_dct.value | av.codec.context.Flags.interlaced_me.value
     context.options = options
+
+
+def _codec_parameters(info: VideoInfo, preset: Preset) -> list[str]:
+    """What an encoder is told of fields and HDR in its own words."""
+    told = info.hdr.encoder_parameters(preset.codec) if info.hdr else []
+    by_parameter = keeps_fields(preset, info) and preset.fields == "parameter"
+    return [*told, f"{info.fields}=1"] if by_parameter else told
 
 
 def set_color_tags(context: av.VideoCodecContext | av.VideoFrame, color: ColorInfo) -> None:

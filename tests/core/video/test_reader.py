@@ -79,7 +79,7 @@ def test_edit_list_hides_the_same_frames_everywhere(tmp_path: Path) -> None:
     ffmpeg("-ss", "0.5", "-i", whole, "-c", "copy", path)  # the copy begins at a keyframe and hides 12 frames of it
     frames = _prints(VideoReader(path))
     assert [frame[3] for frame in frames] == _ffmpeg_prints(path, 999)
-    assert len(frames) < probe(path).frame_count
+    assert len(frames) == probe(path).frame_count < len(_prints(VideoReader(whole)))
     assert _prints(VideoReader(path, start_frame=20)) == frames[20:]
 
 

@@ -20,7 +20,7 @@ from vividface_core.mllm.rubric import RUBRIC, read_rubric, rubric_version
 from vividface_core.mllm.scoring import Records, judge_id, pop_notices, run_judge, with_verdict
 from vividface_core.mllm.tables import as_text
 from vividface_core.runtime.console import printable
-from vividface_core.video.file_names import clips_in
+from vividface_core.video.clips import clips_in
 
 
 def run(args: argparse.Namespace) -> int:

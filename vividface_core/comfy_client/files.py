@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from vividface_core.errors import InvalidOption
-from vividface_core.video.file_names import SUFFIXES, distinct_stems, natural_key
+from vividface_core.video.clips import SUFFIXES
+from vividface_core.video.file_names import distinct_stems, natural_key
 
 
 @dataclass(eq=False)

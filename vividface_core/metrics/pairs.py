@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vividface_core.errors import InvalidOption
-from vividface_core.video.file_names import clips_in
+from vividface_core.video.clips import clips_in
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Names of video files: which suffixes they have, their natural order, what results are called."""
+"""Names of video files: their natural order, what results are called, how long they may be."""
 
 from __future__ import annotations
 
@@ -9,13 +9,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
-
-from vividface_core.errors import UnreadableVideo
-from vividface_core.video.images import IMAGE_SUFFIXES, list_images
-
-VIDEO_SUFFIXES = frozenset((".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".mxf", ".gif"))
-
-SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"}
 
 
 def natural_key(name: str) -> list[Any]:
@@ -43,26 +36,6 @@ def distinct_stems(files: Iterable[Path]) -> list[str]:
             taken.add(stem.casefold())
         stems.append(stem)
     return stems
-
-
-def clips_in(path: Path) -> list[Path]:
-    """The clips that a path stands for: itself, or those of a folder (videos, and folders of pictures), by name.
-
-    Raises:
-        UnreadableVideo: nothing there.
-    """
-    if not path.exists():
-        raise UnreadableVideo(f"{path} does not exist. Check the name and the folder.")
-    if not path.is_dir() or list_images(path):
-        return [path]
-    found = sorted(entry for entry in path.iterdir() if entry.name[0] != "." and _is_clip(entry))
-    if not found:
-        raise UnreadableVideo(f"The folder {path} holds no video and no pictures.")
-    return found
-
-
-def _is_clip(entry: Path) -> bool:
-    return bool(list_images(entry)) if entry.is_dir() else entry.suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES
 
 
 def missing_numbers(stems: Sequence[str]) -> int:

@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from vividface_core.errors import OutOfMemory
+from vividface_core.errors import InvalidOption, InvalidOutput, OutOfMemory
 
 Progress = Callable[[float], None]
 """Called with the share done of the current clip (0…1). May raise to stop the run."""
@@ -135,3 +135,24 @@ def translate_oom(clip: Tensor, device: torch.device) -> Iterator[None]:
             f"{frames} frames of {width}×{height} do not fit the memory of {device}. Take a shorter window or a "
             "smaller size, or another device."
         ) from error
+
+
+def check_request(clip: Tensor, mask: Tensor | None, strength: float) -> None:
+    """Raises InvalidOption unless these are a clip, a mask for it and a strength; see :meth:`Restorer.restore`."""
+    if clip.ndim != 4 or clip.shape[1] != 3 or not clip.numel():
+        raise InvalidOption(f"A clip is [frames, 3, height, width], at least one frame; this is {list(clip.shape)}.")
+    if not 0 <= strength <= 1:
+        raise InvalidOption(f"strength is {strength}; it goes from 0 (source) to 1 (fully restored).")
+    wanted = (clip.shape[0], 1, *clip.shape[2:])
+    if mask is not None and tuple(mask.shape) != wanted:
+        raise InvalidOption(f"The mask is {list(mask.shape)}; this clip needs {list(wanted)}.")
+
+
+def check_finite(x: Tensor, stage: str) -> Tensor:
+    """Returns ``x``; raises InvalidOutput if what ``stage`` made holds NaN or infinite values."""
+    if not torch.isfinite(x).all():
+        raise InvalidOutput(
+            f"The {stage} made NaN or infinite values, so nothing is written. The input may hold NaN, the checkpoint "
+            "may be damaged (fetch it again), or the number type may be too narrow (try fp32)."
+        )
+    return x

@@ -1,0 +1,75 @@
+"""The quantizer: a spatial and a temporal codebook, whose entries are added."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from vividface_core.bfvr_stc.layers import TemporalAttention, frame_residual
+
+ROWS = 8192
+"""Vectors whose distances to all codes are in memory at a time."""
+
+
+class Quantized(NamedTuple):
+    """Attributes:
+    z_q: S[i] + T[j], ``[B, C, t, h, w]``; its gradient reaches the codebooks, not the encoder.
+    z_t: what the temporal codebook was asked for, TA(z) + R(z), ``[B, C, t, h, w]``.
+    indices_s, indices_t: codes, int64 ``[B·t, h·w]``, sample by sample, frame by frame, row by row.
+    """
+
+    z_q: Tensor
+    z_t: Tensor
+    indices_s: Tensor
+    indices_t: Tensor
+
+
+class SpatialTemporalQuantizer(nn.Module):
+    """Two codebooks of ``codebook_size`` × ``channels`` values; ``SA`` is the temporal attention TA."""
+
+    def __init__(self, codebook_size: int, channels: int) -> None:
+        super().__init__()
+        self.embedding_s = nn.Embedding(codebook_size, channels)
+        self.embedding_t = nn.Embedding(codebook_size, channels)
+        self.SA = TemporalAttention(channels)
+        for embedding in (self.embedding_s, self.embedding_t):
+            nn.init.uniform_(embedding.weight, -1 / codebook_size, 1 / codebook_size)
+
+    def forward(self, z: Tensor) -> Quantized:
+        """Codes of a latent ``[B, C, t, h, w]``."""
+        z_t = self.SA(z) + frame_residual(z)
+        indices_s = nearest_codes(rows_of(z), self.embedding_s.weight)
+        indices_t = nearest_codes(rows_of(z_t), self.embedding_t.weight)
+        batch, _, frames, height, width = z.shape
+        places = (batch * frames, height * width)
+        indices_s, indices_t = indices_s.view(places), indices_t.view(places)
+        return Quantized(self.vectors(indices_s, indices_t, z.shape), z_t, indices_s, indices_t)
+
+    def vectors(self, indices_s: Tensor, indices_t: Tensor, shape: torch.Size) -> Tensor:
+        """S[i] + T[j] for codes ``[B·t, h·w]`` as a latent of ``shape`` ``[B, C, t, h, w]``."""
+        batch, channels, frames, height, width = shape
+        summed = self.embedding_s(indices_s) + self.embedding_t(indices_t)
+        return summed.view(batch, frames, height, width, channels).permute(0, 4, 1, 2, 3).contiguous()
+
+
+def rows_of(z: Tensor) -> Tensor:
+    """``[B, C, t, h, w]`` as ``[B·t·h·w, C]``."""
+    return z.permute(0, 2, 3, 4, 1).reshape(-1, z.shape[1])
+
+
+@torch.no_grad()
+def nearest_codes(rows: Tensor, codebook: Tensor) -> Tensor:
+    """The nearest of ``codebook [K, C]`` for each of ``rows [N, C]``, int64 ``[N]``.
+
+    Compares ½‖e‖² − z·e: the share of ‖z‖², which is common to all codes, would only take digits away. Computed in
+    double precision where the device has it: codes lie close together.
+    """
+    precision = torch.float32 if rows.device.type == "mps" else torch.float64
+    codes = codebook.to(precision)
+    half_squares = codes.square().sum(1) / 2
+    with torch.autocast(rows.device.type, enabled=False):
+        return torch.cat(
+            [torch.addmm(half_squares, part.to(precision), codes.T, alpha=-1).argmin(1) for part in rows.split(ROWS)]
+        )

@@ -8,6 +8,7 @@ from importlib import import_module
 
 from vividface_core.errors import VividFaceError
 from vividface_core.runtime.signals import sigint_flag
+from vividface_core.runtime.threads import wait_asleep
 
 KEPT = {
     "restore": " Finished shots are kept: run again with --resume.",
@@ -105,6 +106,7 @@ def _add_tools(commands: argparse._SubParsersAction, chosen: str | None) -> None
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point. Returns 0, 1 after an error (one line on stderr) or with failed files, or 130 after Ctrl-C."""
+    wait_asleep()
     words = sys.argv[1:] if argv is None else argv
     args = build_parser(words[0] if words else "").parse_args(argv)
     args.words = list(words)

@@ -81,7 +81,7 @@ def test_validation_clips_are_never_trained_on(material):
 
 
 def test_an_unprepared_folder_says_what_to_do(tmp_path):
-    with pytest.raises(MissingWeights, match=r"training\.prepare_nano"):
+    with pytest.raises(MissingWeights, match=r"training\.nano\.prepare"):
         RandomClips(config(tmp_path))
 
 

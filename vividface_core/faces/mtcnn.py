@@ -7,6 +7,7 @@ Needs no torchvision and no compiled operator, and its weights (2 MB) come with 
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,7 @@ CENTRINGS = 2
 _CELL, _STRIDE = 12, 2
 _FRAMES_AT_ONCE = 8
 _WINDOWS_AT_ONCE = 1024
+_THREADS = 2
 
 
 def _convolution(inputs: int, outputs: int, kernel: int) -> list[nn.Module]:
@@ -145,17 +147,21 @@ class Mtcnn(nn.Module):
             Per frame, most probable face first: boxes [N,4] as x0 y0 x1 y1, landmarks [N,5,2] and scores [N],
             in pixels of the given frames (0 is the left or upper edge of the first pixel).
         """
-        device = self.proposal.face.weight.device
-        found = []
-        for chunk in frames.split(_FRAMES_AT_ONCE):
-            picture = _shrink(chunk.to(device, torch.float32))
-            per_pixel = np.array([frames.shape[-1] / picture.shape[-1], frames.shape[-2] / picture.shape[-2]])
-            index, boxes, landmarks, scores = self._cascade((picture * 255 - 127.5) / 128)
-            boxes, landmarks = boxes * np.tile(per_pixel, 2), landmarks * per_pixel
-            for t in range(len(chunk)):
-                mine = index == t
-                found.append(tuple(part[mine].astype(np.float32) for part in (boxes, landmarks, scores)))
-        return found
+        chunks = frames.split(_FRAMES_AT_ONCE)
+        if self.proposal.face.weight.device.type != "cpu" or min(len(chunks), torch.get_num_threads()) < _THREADS:
+            return [found for chunk in chunks for found in self._look(chunk)]
+        # Layers this small keep one core busy; another one looks at the next frames.
+        with ThreadPoolExecutor(_THREADS) as pool:
+            return [found for part in pool.map(self._look, chunks) for found in part]
+
+    @torch.inference_mode()
+    def _look(self, frames: Tensor) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        picture = _shrink(frames.to(self.proposal.face.weight.device, torch.float32))
+        per_pixel = np.array([frames.shape[-1] / picture.shape[-1], frames.shape[-2] / picture.shape[-2]])
+        index, boxes, landmarks, scores = self._cascade((picture * 255 - 127.5) / 128)
+        boxes, landmarks = boxes * np.tile(per_pixel, 2), landmarks * per_pixel
+        of_frames = (index == t for t in range(len(frames)))
+        return [tuple(part[mine].astype(np.float32) for part in (boxes, landmarks, scores)) for mine in of_frames]
 
     def _cascade(self, picture: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         index, boxes = self._propose(picture)

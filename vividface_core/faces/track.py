@@ -241,8 +241,12 @@ class Tracker:
                 cost[row, column] = place
             elif away <= LOST_AFTER or alike >= STRANGER:
                 cost[row, column] = place + 1.5 * (1 - alike)
-        rows, columns = _assign(cost)
-        return [(row, column) for row, column in zip(rows, columns) if cost[row, column] < _FORBIDDEN]
+        allowed = cost < _FORBIDDEN
+        if max(allowed.sum(0).max(), allowed.sum(1).max()) > 1:
+            rows, columns = _assign(cost)
+        else:  # nothing to choose between
+            rows, columns = np.nonzero(allowed)
+        return [(row, column) for row, column in zip(rows, columns) if allowed[row, column]]
 
     def _begin(self, frame: int, detections: list[FaceDetection], taken: set[int], looks: _Looks) -> None:
         followed = [np.asarray(detections[column].box) for column in taken]

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -40,8 +41,16 @@ from vividface_core.video.source import FrameSource
 
 TRIM_EVERY = 64
 """Frames between two returns of freed memory to the system."""
+TIMED = 5
+"""Frames of the clip that is timed."""
+WORTH_TIMING = 10
+"""How many times as much work there must be for a clip to be timed."""
 CachedStep = Callable[[str, Callable[[], Any]], Any]
 """``cached(name, make)`` returns what ``make()`` returned, now or in an earlier run; JSON values only."""
+
+
+_timings: WeakKeyDictionary[Restorer, dict[tuple, float]] = WeakKeyDictionary()
+"""Seconds a frame by shape, device and type: the same restorer isn't timed twice."""
 
 
 class Restoration:
@@ -74,6 +83,7 @@ class Restoration:
     ) -> None:
         self.source, self.options, self.callbacks = source, options, callbacks
         self.restorer = restorer if restorer.parallel else OomFallbackRestorer(restorer, self.notice)
+        self._timed_for = restorer
         self.parser = parser or load_parser("auto", device=restorer.device)
         self._given, self._mask, self._limit, self._detector = tracks, mask, memory_limit, detector
         self._cached = cached
@@ -118,13 +128,16 @@ class Restoration:
         shot, total = plan.shots[number], plan.shots[-1].end
         streams = [self._stream(track, plan, shot) for track in plan.tracks[number]]
         frames = self.source.read(shot.start, shot.end)
-        with closing(prefetch(frames, Frame.nbytes, max_items=plan.window)) as source:
-            for frame in composed(source, streams, self._mask):
-                self.callbacks.frame(frame)
-                yield frame
-                if frame.index % TRIM_EVERY == 0:
-                    trim_memory()
-                self.callbacks.progress("restore", frame.index + 1, total)
+        try:
+            with closing(prefetch(frames, Frame.nbytes, max_items=plan.window)) as source:
+                for frame in composed(source, streams, self._mask):
+                    self.callbacks.frame(frame)
+                    yield frame
+                    if frame.index % TRIM_EVERY == 0:
+                        trim_memory()
+                    self.callbacks.progress("restore", frame.index + 1, total)
+        finally:
+            self.restorer.drop()
         figures = (stream.guard.figures(number) for stream in streams if stream.guard is not None)
         self.identity[number] = [figure for figure in figures if figure is not None]
 
@@ -188,13 +201,23 @@ class Restoration:
         return side, side
 
     def _expected_seconds(self, plan: Plan) -> float | None:
-        """Time one short clip on this device; cheaper than the window it stands for, and honest about the machine."""
+        """By one short clip on this device, where that is little beside the work itself; ``None``: it wouldn't be."""
         if not plan.window_count:
             return 0.0
-        clip = torch.full((5, 3, *plan.shape), 0.5, device=self.restorer.device)
+        if plan.window_count == 1 or plan.crop_frames < WORTH_TIMING * TIMED:
+            return None
+        seconds = _timings.setdefault(self._timed_for, {})
+        at = (*plan.shape, self.restorer.device, self.restorer.dtype)
+        if at not in seconds:
+            seconds[at] = self._time(plan.shape)
+        return seconds[at] * plan.crop_frames / max(1, self._timed_for.parallel)
+
+    def _time(self, shape: tuple[int, int]) -> float:
+        """Seconds a frame takes in a clip that is shorter than the windows it stands for."""
+        clip = torch.full((TIMED, 3, *shape), 0.5, device=self.restorer.device)
         began = time.monotonic()
         self.restorer.restore(clip, progress=lambda share: self.callbacks.progress("timing", share, 1.0))
-        return (time.monotonic() - began) / len(clip) * plan.crop_frames / max(1, self.restorer.parallel)
+        return (time.monotonic() - began) / len(clip)
 
     def _stream(self, track: FaceTrack, plan: Plan, shot: Shot) -> RegionStream:
         options, windows = self.options, plan.windows(track.last - track.first)

@@ -67,6 +67,10 @@ class Restorer(ABC):
         restored = self.restore(clip.to(self.device), progress=progress)
         return lambda: restored
 
+    def drop(self) -> None:
+        """Let go of clips that were submitted and that nobody will ask for."""
+        return None
+
     def reduce_memory(self) -> str:
         """Need less memory from now on, with the same result.
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from vividface_core.errors import OutOfMemory
 from vividface_core.restorers.base import Progress, Restorer
+from vividface_core.restorers.beside import Beside
 from vividface_core.restorers.windows import CrossFade, plan_windows
 from vividface_core.runtime.memory import trim_memory
 
@@ -22,6 +23,8 @@ class OomFallbackRestorer(Restorer):
 
     First come the restorer's own ways to need less memory for the same result (:meth:`Restorer.reduce_memory`), then
     windows of two thirds the length, cross-faded.
+
+    On a CPU a submitted clip is restored beside the sender's own work, which leaves cores idle in turn.
 
     Args:
         inner: the wrapped restorer.
@@ -37,6 +40,31 @@ class OomFallbackRestorer(Restorer):
         self.native_size, self.native_frames = inner.native_size, inner.native_frames
         self.longest: int | None = None
         """Frames of the longest window since memory ran out; ``None``: it hasn't."""
+        self._beside: Beside | None = None
+        self._told: list[str] = []
+
+    @property
+    def parallel(self) -> int:
+        return 1 if self.device.type == "cpu" else 0
+
+    def submit(self, clip: Tensor, progress: Progress | None = None) -> Callable[[], Tensor]:
+        if not self.parallel:
+            return super().submit(clip, progress)
+        self._beside = self._beside or Beside()
+        wait = self._beside.submit(lambda tell: self.restore(clip, progress=tell), progress)
+
+        def result() -> Tensor:
+            try:
+                return wait()
+            finally:
+                self._say()
+
+        return result
+
+    def drop(self) -> None:
+        if self._beside is not None:
+            self._beside.end()
+        self._beside = None
 
     def restore(
         self, clip: Tensor, *, mask: Tensor | None = None, strength: float = 1.0, progress: Progress | None = None
@@ -68,18 +96,28 @@ class OomFallbackRestorer(Restorer):
     def _step_down(self, frames: int) -> bool:
         """Take the next smaller step; ``False`` if there is none."""
         if way := self._inner.reduce_memory():
-            self._notice(f"Memory ran out; going on with {way}, which gives the same pictures and takes longer.")
+            self._tell(f"Memory ran out; going on with {way}, which gives the same pictures and takes longer.")
             return True
         multiple = self.frame_multiple
         shorter = 1 + multiple * ((2 * (frames - 1) // 3) // multiple)
         if shorter >= frames:
             return False
         self.longest = shorter
-        self._notice(
+        self._tell(
             f"{frames} frames at once ran out of memory on {self.device}; going on with {shorter}. Shorter windows "
             "see less of the motion: a smaller size, or more memory, gives longer ones."
         )
         return True
+
+    def _tell(self, sentence: str) -> None:
+        self._told.append(sentence)
+        if self._beside is None:
+            self._say()
+
+    def _say(self) -> None:
+        """Pass on what was told, in the thread of whoever listens."""
+        while self._told:
+            self._notice(self._told.pop(0))
 
     def reduce_memory(self) -> str:
         return self._inner.reduce_memory()

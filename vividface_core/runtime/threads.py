@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import queue
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
@@ -11,6 +13,20 @@ T = TypeVar("T")
 R = TypeVar("R")
 POLL_SECONDS = 0.1
 """Seconds between two checks whether to stop."""
+
+WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+"""What tells OpenMP how its threads wait for each other."""
+
+
+def wait_asleep() -> None:
+    """Have torch's threads sleep while they wait for each other, unless the user has said how they shall wait.
+
+    By default they turn in circles. That saves microseconds on an idle machine; beside another busy program, which
+    holds up one of them, the others burn many times the work's own time on it. For programs, not for a library: it
+    sets the environment, and only counts before torch is imported.
+    """
+    if "torch" not in sys.modules and not any(name in os.environ for name in WAITING):
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
 
 def parallel_map(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
@@ -12,8 +14,9 @@ import torch
 from torch import Tensor
 
 from vividface_core.errors import InvalidOption, MissingDependency
+from vividface_core.runtime.prefetch import prefetch
 from vividface_core.video.file_names import scratch_prefix
-from vividface_core.video.frame import from_tensor
+from vividface_core.video.frame import Frame, from_tensor
 from vividface_core.video.info import ColorInfo, VideoInfo
 from vividface_core.video.mux import MuxReport, check_output, mux
 from vividface_core.video.reader import VideoReader
@@ -46,14 +49,19 @@ def side_by_side(
         check_output(output, _PRESET)
         canvas = _canvas_info(a)
         stamps = [_label(text, a.upright_size[1]) for text in labels]
-    with tempfile.TemporaryDirectory(dir=output.parent, prefix=scratch_prefix(output)) as folder:
+        with tempfile.TemporaryDirectory(dir=output.parent, prefix=scratch_prefix(output)) as folder:
             part = Path(folder) / f"both{part_suffix(_PRESET)}"
-            with VideoWriter(part, canvas, _PRESET) as writer:
+
+            def pairs() -> Iterator[Frame]:
                 for one, other in zip_longest(first, second):
                     if one is None or other is None:
                         break
                     both = _join(_stamped(one.rgb(), stamps[0]), _stamped(other.rgb(), stamps[1]), canvas)
-                    writer.write(from_tensor(both, index=one.index, pts=one.pts, duration=one.duration))
+                    yield from_tensor(both, index=one.index, pts=one.pts, duration=one.duration)
+
+            with VideoWriter(part, canvas, _PRESET) as writer, closing(prefetch(pairs(), Frame.nbytes)) as frames:
+                for frame in frames:
+                    writer.write(frame)
             return mux([part], replace(canvas, path=a.path, kind=a.kind), output, _PRESET)
 
 

@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vividface_core.errors import InvalidOption, MissingDependency, UnsupportedCheckpoint
+from vividface_core.errors import InvalidOption, UnsupportedCheckpoint
 from vividface_core.io.atomic import read_json
 from vividface_core.io.quantization import QuantizedLinear, QuantizedWeight, Stored, attach_scales
 from vividface_core.io.tensors import misfits, stream_tensors
+from vividface_core.wan.holders import diffusers_class
 from vividface_core.wan.state_dict import (
     describe,
     find_network,
@@ -23,6 +24,8 @@ from vividface_core.wan.state_dict import (
     original_vae_names,
 )
 from vividface_core.wan.transformer import weight_type
+from vividface_core.wan.transformer_weights import WanTransformer3DModel
+from vividface_core.wan.vae_weights import AutoencoderKLWan
 
 HEAD_DIM = 128
 """Channels of an attention head in every Wan of the original scheme; shapes alone do not tell it."""
@@ -38,6 +41,7 @@ def load_transformer(
     dtype: torch.dtype | None = None,
     device: torch.device | str = "cpu",
     compact: bool = False,
+    light: bool = False,
 ) -> nn.Module:
     """The denoiser of a file or folder, in evaluation mode; a whole pipeline stands for its ``transformer``.
 
@@ -50,20 +54,26 @@ def load_transformer(
         device: where the weights go.
         compact: quantized weights of linear layers stay as they are in the file, as
             :class:`~vividface_core.io.quantization.QuantizedLinear`; they take less memory and more time.
+        light: a module that only holds the weights, which is all that inference needs, and without diffusers;
+            otherwise diffusers' own.
 
     Raises:
         MissingWeights, MissingDependency: see :func:`~vividface_core.io.tensors.read_tensors`.
         UnsupportedCheckpoint: no Wan denoiser, names or shapes that don't fit (the message lists the first few), an
             unknown quantization, or weights too large for ``dtype``.
     """
-    return _load(Path(path), "transformer", "wan-dit", _empty_transformer, dtype, device, compact)
+    return _load(Path(path), "transformer", "wan-dit", _empty_transformer, dtype, device, compact, light)
 
 
 def load_vae(
-    path: str | Path, *, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"
+    path: str | Path,
+    *,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str = "cpu",
+    light: bool = False,
 ) -> nn.Module:
     """The autoencoder of a file or folder; a whole pipeline stands for its ``vae``. See :func:`load_transformer`."""
-    return _load(Path(path), "vae", "wan-vae", _empty_vae, dtype, device, False)
+    return _load(Path(path), "vae", "wan-vae", _empty_vae, dtype, device, False, light)
 
 
 def _load(
@@ -74,6 +84,7 @@ def _load(
     dtype: torch.dtype | None,
     device: torch.device | str,
     compact: bool,
+    light: bool,
 ) -> nn.Module:
     path = path / folder if (path / folder).is_dir() else path
     state, prefix = find_network(path, part)
@@ -83,7 +94,7 @@ def _load(
             f"{path} is not quantized, so nothing in it can be kept compact. Load it dense, or make a quantized file "
             "with: vividface models convert --dtype fp8"
         )
-    model, names = empty(state, read_config(path), path)
+    model, names = empty(state, read_config(path), path, light)
     check_fit(model, {key: state.get(name) for key, name in names.items()}, set(state) - set(names.values()), path)
     ours = {prefix + name: key for key, name in names.items()}
     sizes = {prefix + name: value.nbytes for name, value in state.items()}
@@ -95,17 +106,11 @@ def _load(
     return _filled(model, _converted(model, stored, dtype, device, compact, path), device)
 
 
-def _diffusers(name: str) -> type[nn.Module]:
-    """A class of diffusers, imported late: it takes seconds, and a broken one must not break what needs none."""
-    try:
-        import diffusers
-
-        return getattr(diffusers, name)
-    except (ImportError, RuntimeError, AttributeError) as error:
-        raise MissingDependency(
-            f"Wan's modules need diffusers 0.36 or newer, which does not import here ({error}). "
-            "Install it with: pip install -U diffusers"
-        ) from error
+def _model(name: str, light: bool) -> type[nn.Module]:
+    """diffusers' class of that name, or the project's own that only holds its weights."""
+    if not light:
+        return diffusers_class(name)
+    return AutoencoderKLWan if name == "AutoencoderKLWan" else WanTransformer3DModel
 
 
 def read_config(path: Path) -> dict[str, Any] | None:
@@ -155,33 +160,33 @@ def _around(model: nn.Module, names: Mapping[str, str], state: Mapping[str, Stor
 
 
 def _empty_transformer(
-    state: Mapping[str, Stored], config: Mapping[str, Any] | None, source: str | Path
+    state: Mapping[str, Stored], config: Mapping[str, Any] | None, source: str | Path, light: bool = False
 ) -> tuple[nn.Module, dict[str, str]]:
     """The denoiser without memory, and ``{its name: name among the tensors}``."""
     kind = kind_of(state)
     if kind not in ("wan-dit-original", "wan-dit-diffusers"):
         raise UnsupportedCheckpoint(f"{source} holds no Wan denoiser, but {describe(state)}.")
     if kind == "wan-dit-original":
-        model = _on_meta(_diffusers("WanTransformer3DModel"), transformer_config(state, source), source)
+        model = _on_meta(_model("WanTransformer3DModel", light), transformer_config(state, source), source)
         return model, original_transformer_names(model.state_dict())
     config = config or transformer_config(_renamed(state, original_transformer_names, source), source)
-    model = _on_meta(_diffusers("WanTransformer3DModel"), config, source)
+    model = _on_meta(_model("WanTransformer3DModel", light), config, source)
     return model, {key: key for key in model.state_dict()}
 
 
 def _empty_vae(
-    state: Mapping[str, Stored], config: Mapping[str, Any] | None, source: str | Path
+    state: Mapping[str, Stored], config: Mapping[str, Any] | None, source: str | Path, light: bool = False
 ) -> tuple[nn.Module, dict[str, str]]:
     """The autoencoder without memory, and ``{its name: name among the tensors}``."""
     kind = kind_of(state)
     if kind not in ("wan-vae-original", "wan-vae-diffusers"):
         raise UnsupportedCheckpoint(f"{source} holds no Wan autoencoder, but {describe(state)}.")
     if kind == "wan-vae-original":
-        model = _on_meta(_diffusers("AutoencoderKLWan"), vae_config(state, source), source)
+        model = _on_meta(_model("AutoencoderKLWan", light), vae_config(state, source), source)
         return model, original_vae_names(model.state_dict(), model.config.num_res_blocks)
     blocks = _Shapes(state, source).last(r"decoder\.up_blocks\.0\.resnets\.(\d+)\.")
     config = config or vae_config(_renamed(state, lambda keys: original_vae_names(keys, blocks), source), source)
-    model = _on_meta(_diffusers("AutoencoderKLWan"), config, source)
+    model = _on_meta(_model("AutoencoderKLWan", light), config, source)
     return model, {key: key for key in model.state_dict()}
 
 

@@ -64,7 +64,7 @@ def load_restorer(
     if weights not in WEIGHTS:
         raise InvalidOption(f"weights is {weights!r}; choose {', '.join(WEIGHTS)}.")
     place = torch.device("cpu" if options.get("offload") else device)
-    how = _How(place, dtype or default_dtype(device), weights)
+    how = _How(place, dtype or default_dtype(device), weights, plain)
     folders, options = list(folders or ()), {"device": device, "dtype": how.dtype, "plain": plain, **options}
     path = where(name_or_path, folders)
     if folder_kind(path):
@@ -74,18 +74,20 @@ def load_restorer(
 
 @dataclass(frozen=True)
 class _How:
-    """Where a restorer computes, in which type, and how it keeps quantized weights."""
+    """Where a restorer computes, in which type, how it keeps quantized weights, and whether by diffusers' modules."""
 
     device: torch.device
     dtype: torch.dtype
     weights: str
+    plain: bool
 
     def denoiser(self, path: Path) -> nn.Module:
         path = path / "transformer" if (path / "transformer").is_dir() else path
-        return load_transformer(path, dtype=self.dtype, device=self.device, compact=self._compact(path))
+        return load_transformer(path, dtype=self.dtype, device=self.device, compact=self._compact(path),
+                                light=not self.plain)  # fmt: skip
 
     def autoencoder(self, path: Path) -> nn.Module:
-        return load_vae(path, dtype=self.dtype, device=self.device)
+        return load_vae(path, dtype=self.dtype, device=self.device, light=not self.plain)
 
     def _compact(self, path: Path) -> bool:
         if self.weights != "auto" or self.device.type == "cpu":

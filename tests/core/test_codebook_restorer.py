@@ -14,9 +14,9 @@ from tests.core.bfvr_stc.drawn import narrow_autoencoder, narrow_codeformer
 from tests.memory import NOTHING_KEPT
 from vividface_core.bfvr_stc.checkpoint import save
 from vividface_core.errors import InvalidOption, InvalidOutput, UnsupportedCheckpoint
+from vividface_core.pipeline.planning import best_window, choose_window
 from vividface_core.restorers.codebook import SCRATCH, CodebookRestorer, load_codebook_restorer
 from vividface_core.restorers.oom_fallback import OomFallbackRestorer
-from vividface_core.runtime.memory import best_window, choose_window
 
 
 def make(residual: str = "frames", **options) -> CodebookRestorer:
@@ -164,7 +164,7 @@ def test_loading(tmp_path):
 MEASURE = """
 import torch
 from vividface_core.bfvr_stc import CodeFormer3D
-from vividface_core.cli.progress import peak_memory
+from vividface_core.runtime.memory import peak_memory
 from vividface_core.restorers.codebook import CodebookRestorer
 torch.set_num_threads(1)
 restorer = CodebookRestorer(CodeFormer3D(32, (1, 1, 1, 2), 64, 64, n_layers=2, img_size=64))

@@ -24,7 +24,8 @@ from vividface_core.bfvr_stc.autoencoder import VQAutoEncoder3D
 from vividface_core.bfvr_stc.codeformer import RESIDUALS, CodeFormer3D
 from vividface_core.bfvr_stc.state_dict import drop_unused, find_weights, is_stage_two, network_arguments
 from vividface_core.errors import InvalidOption, UnsupportedCheckpoint, VividFaceError
-from vividface_core.io.tensors import misfits, read_json, read_tensors, write_json, write_tensors
+from vividface_core.io.atomic import read_json, write_json
+from vividface_core.io.tensors import misfits, read_tensors, write_tensors
 
 SYSTEM = "bfvr_stc"
 CARD, CONFIG, WEIGHTS = "vividface.json", "config.json", "model.safetensors"

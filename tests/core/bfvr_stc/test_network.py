@@ -88,7 +88,7 @@ def test_attention_makes_no_map_of_tokens_by_tokens():
     program = """
 import torch
 from vividface_core.bfvr_stc.layers import ClipAttention
-from vividface_core.cli.progress import peak_memory
+from vividface_core.runtime.memory import peak_memory
 torch.set_num_threads(1)
 block, x = ClipAttention(32), torch.randn(1, 32, 2, 64, 64)
 with torch.no_grad():

@@ -58,10 +58,25 @@ class Model(Section):
             that they would have to agree with.
         train_vae: pixel stage: train the decoder, or all of the autoencoder, along. For small models, whose
             autoencoder is the bottleneck; the paper's stays frozen.
+        decoder: a conditional decoder (:mod:`vividface_core.wan.conditional_decoder`): the arguments of its
+            ``DecoderConfig``, without those that the autoencoder decides, for random first weights; empty: that of
+            ``base``, if it has one. Stages ``decoder`` and ``pixel``.
+        encoder: the same for a tiny encoder (:mod:`vividface_core.wan.tiny_encoder`), stage ``encoder``.
+        control: arguments of the image restorer of stage ``control`` (:class:`training.evaluation.nafnet.NafNet`).
+        frozen: type of the weights that aren't trained. Released weights are bf16 anyway, and take half the memory
+            so; needs ``run.precision = "bf16"``.
+        learn_skip: learn a share A of the degraded latent that is left out, a number a channel:
+            ẑ = (1 − A) ⊙ z_l − s·DiT(z_l). With A near 1 the denoiser predicts the clean latent itself, which a narrow
+            one can, while noise in all channels of wide tokens is more than it can hold (arXiv 2511.13720).
         native_size, native_frames: written into the checkpoint: what it is to be used at.
     """
 
     base: str = ""
+    decoder: dict[str, Any] | None = None
+    encoder: dict[str, Any] | None = None
+    control: dict[str, Any] | None = None
+    frozen: Literal["fp32", "bf16"] = "fp32"
+    learn_skip: bool = False
     vae: str | dict[str, Any] | None = None
     transformer: str | dict[str, Any] | None = None
     principal_start: bool = False
@@ -87,6 +102,10 @@ class Data(Section):
         canvas: ``clips``: side of the whole face of which a window of ``size`` is cut.
         faces: ``clips``: share of samples around a face. zoom: side of another cut over the picture's short side.
         still_warp: ``clips``: strength of the synthetic motion that turns a still into a clip.
+        smallest_face: ``clips``: faces whose crop is narrower, in pixels of the material, are not cut around.
+        degradation: ``clips``: the preset that degrades them: ``vividface``, the paper's ranges, or ``real_world``.
+        manifest: ``clips``: a manifest of ``vividface curate`` over the material's videos
+            (``training.material_videos``); clips that it rejects aren't trained on. Validation keeps all of its own.
         workers: processes that prepare samples, for each training process.
     """
 
@@ -99,6 +118,9 @@ class Data(Section):
     faces: float = Field(0.7, ge=0, le=1)
     zoom: tuple[float, float] = (0.2, 0.6)
     still_warp: float = Field(1.0, ge=0)
+    smallest_face: float = Field(0.0, ge=0)
+    degradation: Literal["vividface", "real_world"] = "vividface"
+    manifest: Path | None = None
     workers: int = Field(4, ge=0)
 
 
@@ -106,12 +128,18 @@ class Loss(Section):
     """Weights of the losses; see :mod:`training.losses.face_focused`.
 
     Attributes:
-        face_probability: p of Eq. 6.
+        face_probability: p of Eq. 6. latent_face_probability: that of the latent loss, where it isn't the same.
         normalisation: of the face term; the paper doesn't say, ``literal`` is the equation as it stands.
         channels: of the latent stage. Latents are normalised, so ``equal``, as in the paper, lets channels that
             barely show in the picture count as much as those that make it; ``decoded`` weighs each channel by the
             pixel error that an error in it makes (mean weight 1), which spares a small model much of the pixel stage.
         dists: λ of Eq. 8 (pixel stage). lpips: the same for LPIPS; not in the paper.
+        error: of the switched squared error itself (Eq. 8: 1).
+        latent: of Eq. 7 beside Eq. 8, where both latents are at hand. motion: L1 of frame differences.
+        clean_latents: ``decoder`` stage: share of samples that are decoded from the clean latent.
+        teacher, teacher_lpips: ``decoder`` stage: of the squared error and of LPIPS against what the frozen
+            autoencoder's own decoder makes of the same latent.
+        input_dropout: share of samples whose conditional decoder sees no input, so that it can decode without.
         perceptual_frames: frames of a clip, drawn at random, that DISTS and LPIPS see; 0: all.
         absolute, edges: weights of L1 on pixels and on their differences (autoencoder; in the pixel stage extra to
             Eq. 8 and 0 in the paper).
@@ -120,15 +148,29 @@ class Loss(Section):
     """
 
     face_probability: float = Field(0.5, ge=0, le=1)
+    latent_face_probability: float | None = Field(None, ge=0, le=1)
     normalisation: Literal["literal", "mask"] = "literal"
     channels: Literal["equal", "decoded"] = "equal"
     dists: float = Field(0.1, ge=0)
     lpips: float = Field(0.0, ge=0)
+    error: float = Field(1.0, ge=0)
+    latent: float = Field(0.0, ge=0)
+    motion: float = Field(0.0, ge=0)
+    clean_latents: float = Field(0.5, ge=0, le=1)
+    input_dropout: float = Field(0.1, ge=0, le=1)
+    teacher: float = Field(0.0, ge=0)
+    teacher_lpips: float = Field(0.0, ge=0)
     perceptual_frames: int = Field(0, ge=0)
     absolute: float = Field(0.0, ge=0)
     edges: float = Field(0.0, ge=0)
     adversarial: float = Field(0.0, ge=0)
     kl: float = Field(1e-6, ge=0)
+
+    @property
+    def latent_probability(self) -> float:
+        """p of Eq. 6 in the latent loss."""
+        own = self.latent_face_probability
+        return self.face_probability if own is None else own
 
 
 class Optimizer(Section):
@@ -136,7 +178,8 @@ class Optimizer(Section):
 
     Attributes:
         name: ``adamw``, or ``muon`` for matrices and kernels with AdamW for the rest (not under FSDP or DeepSpeed).
-        muon_lr_scale: Muon's learning rate over ``lr``. vae_lr_scale: that of an autoencoder that is trained along.
+        muon_rate: Muon's rate over ``rate``. vae_rate, decoder_rate: those of an
+            autoencoder or a conditional decoder that are trained along.
         global_batch_size: samples of a step over all processes. micro_batch_size: samples that a process holds at
             once; what is between them is accumulated.
         schedule: after ``warmup`` steps; ``cosine`` ends at ``min_lr_ratio`` times ``lr``.
@@ -147,6 +190,7 @@ class Optimizer(Section):
     lr: float = _renamed("lr", "rate", 1e-4, gt=0)
     muon_lr_scale: float = _renamed("muon_lr_scale", "muon_rate", 20.0, gt=0)
     vae_lr_scale: float = _renamed("vae_lr_scale", "vae_rate", 0.25, gt=0)
+    decoder_rate: float = Field(1.0, gt=0)
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = Field(0.01, ge=0)
     global_batch_size: int = _renamed("global_batch_size", "batch", 32, ge=1)
@@ -186,9 +230,10 @@ class Run(Section):
 
 
 class Config(Section):
-    """A whole training run of one stage: ``autoencoder``, ``latent`` (Eq. 7) or ``pixel`` (Eq. 8)."""
+    """A whole training run of one stage: ``autoencoder``, ``latent`` (Eq. 7), ``encoder``, ``decoder``, ``pixel``
+    (Eq. 8), or ``control``, an image restorer to compare with."""
 
-    stage: Literal["autoencoder", "latent", "pixel"]
+    stage: Literal["autoencoder", "latent", "encoder", "decoder", "pixel", "control"]
     run: Run
     model: Model
     data: Data
@@ -197,12 +242,20 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _fits(self) -> Config:
-        if not self.model.base and self.model.vae is None:
+        if (self.stage == "control") != (self.model.control is not None):
+            raise ValueError("model.control is what stage control trains, and no other stage")
+        if self.stage != "control" and not self.model.base and self.model.vae is None:
             raise ValueError("model needs a base, or a vae (and a transformer, but for the autoencoder stage)")
         if self.stage == "autoencoder" and self.data.kind != "clips":
             raise ValueError("the autoencoder stage trains on data of kind 'clips'")
         if self.model.train_vae != "none" and (self.stage != "pixel" or self.model.gradient_checkpointing):
             raise ValueError("model.train_vae is for the pixel stage, with gradient_checkpointing = false")
+        if self.model.frozen == "bf16" and (self.run.precision != "bf16" or self.model.train_vae != "none"):
+            raise ValueError("model.frozen = bf16 needs run.precision = bf16 and model.train_vae = none")
+        if self.stage != "decoder" and (self.loss.teacher or self.loss.teacher_lpips):
+            raise ValueError("loss.teacher and loss.teacher_lpips are for the decoder stage")
+        if self.data.manifest is not None and self.data.kind != "clips":
+            raise ValueError("data.manifest is for data of kind 'clips'; of shards prepare the kept clips alone")
         if self.data.kind == "clips" and self.data.frames is None:
             raise ValueError("data of kind 'clips' needs frames")
         return self
@@ -211,7 +264,7 @@ class Config(Section):
 def published(config: Config) -> dict[str, Any]:
     """What a model's card tells of its training: everything but places on this machine."""
     loss, optimizer = config.loss.model_dump(mode="json"), config.optimizer.model_dump(mode="json", by_alias=True)
-    data = config.data.model_dump(mode="json", exclude={"path", "validation", "workers"})
+    data = config.data.model_dump(mode="json", exclude={"path", "validation", "manifest", "workers"})
     return {"stage": config.stage, "seed": config.run.seed, "precision": config.run.precision, "data": data,
             "loss": loss, "optimizer": optimizer}  # fmt: skip
 

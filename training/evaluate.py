@@ -88,8 +88,11 @@ def material(clips: list[HeldOut], frames: int, size: int, detector: FaceDetecto
     return rows
 
 
-def evaluate(name: str, frames: int, measured: int, with_peers: bool, clips: list[HeldOut]) -> tuple[list[dict], dict]:
-    """One entry a clip, and settings of the peers. ``measured`` frames in the middle count."""
+def evaluate(
+    name: str, frames: int, measured: int, with_peers: bool, clips: list[HeldOut], control: Path | None = None
+) -> tuple[list[dict], dict]:
+    """One entry a clip, and settings of the peers. ``measured`` frames in the middle count; ``control``: see
+    :func:`training.evaluation.peers.networks`."""
     torch.manual_seed(0)
     restorer, detector = load_restorer(name), load_detector("mtcnn")
     rows = material(clips, frames, restorer.native_size, detector)
@@ -100,7 +103,7 @@ def evaluate(name: str, frames: int, measured: int, with_peers: bool, clips: lis
         pairs = [(low[window], truth[window]) for _, _, low, truth in rows]
         for peer, candidates in peers.filter_candidates().items():
             settings[peer], methods[peer] = peers.tuned(candidates, pairs, _psnr)
-        methods |= peers.networks()
+        methods |= peers.networks(control)
     entries = []
     for clip, degradation, low, truth in rows:
         scores, outputs = {}, {}
@@ -138,11 +141,12 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=17)
     parser.add_argument("--measured", type=int, default=0, help="frames in the middle that count; 0: all")
     parser.add_argument("--peers", action="store_true", help="also ffmpeg, OpenCV and Real-ESRGAN")
+    parser.add_argument("--control", type=Path, help="with --peers: also the image restorer of a run of stage control")
     parser.add_argument("--table", type=Path, help="replace what stands between the markers of this Markdown file")
     parser.add_argument("--pictures", type=Path)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    entries, settings = evaluate(args.model, args.frames, args.measured or args.frames, args.peers, CLIPS)
+    entries, settings = evaluate(args.model, args.frames, args.measured or args.frames, args.peers, CLIPS, args.control)
     if args.pictures:
         save_pictures(entries, args.pictures)
     text = table(entries, args.model, settings)

@@ -39,7 +39,10 @@ def export(model: Path, output: Path, card: ModelCard, dtype: torch.dtype = torc
     restorer = load_restorer(str(model), dtype=torch.float32, plain=True)
     known = read_json(Path(model) / CARD)
     meta = {**known, **card.entries()}
-    save_checkpoint_folder(output, restorer.vae, restorer.transformer, restorer.prompt, meta, dtype)
+    save_checkpoint_folder(
+        output, restorer.vae, restorer.transformer, restorer.prompt, meta, dtype, decoder=restorer.decoder,
+        encoder=restorer.encoder,
+    )  # fmt: skip
     (output / "README.md").write_text(card.text(meta), encoding="utf-8")
     return output
 

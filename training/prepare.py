@@ -3,8 +3,9 @@ clips that ``vividface curate`` kept: ``python -m training.prepare --manifest da
 
 Face clips are cut (:mod:`training.curation.clips`), parsed, degraded ``--variants`` times with fixed seeds and
 encoded. A sample holds the clean latent ``high``, the degraded latents ``low.0`` …, the face mask on the latent grid
-``mask``, and, with ``--pixels``, the clean clip and its mask for the pixel stage. A run that was interrupted goes on
-where it was; another recipe is refused. ``contact_sheet.jpg`` shows what was kept and what was left out, and why.
+``mask``, and, with ``--pixels``, the clean clip and its mask for the pixel stage; with ``--inputs`` also the degraded
+clips ``input.0`` …, which a conditional decoder and a tiny encoder see. A run that was interrupted goes on where it
+was; another recipe is refused. ``contact_sheet.jpg`` shows what was kept and what was left out, and why.
 """
 
 from __future__ import annotations
@@ -66,18 +67,20 @@ class SampleMaker:
         variants: degraded versions of each clip.
         pixels: whether the clean clip and its mask are kept as well.
         seed: of the degradations, with the clip's file name, place and person.
+        inputs: whether the degraded clips are kept as well.
     """
 
     def __init__(
         self, restorer: OneStepRestorer, parser: FaceParser, ranges: DegradationRanges, variants: int, pixels: bool,
-        seed: int,
+        seed: int, inputs: bool = False,
     ) -> None:  # fmt: skip
         self._vae, self._parser, self._ranges = restorer.vae, parser, ranges
-        self._variants, self._pixels, self._seed = variants, pixels, seed
+        self._variants, self._pixels, self._seed, self._inputs = variants, pixels, seed, inputs
 
     @torch.inference_mode()
     def __call__(self, clip: FaceClip, frames: Tensor) -> dict[str, Tensor]:
-        """Tensors by name; latents ``[C, T', h, w]`` fp16 and normalised, masks ``[1, T, H, W]`` uint8."""
+        """Tensors by name; latents ``[C, T', h, w]`` fp16 and normalised, clips ``[3, T, H, W]`` and masks
+        ``[1, T, H, W]`` uint8."""
         mask = (self._parser.parse(frames, clip.landmarks) > 0.5).to(torch.uint8).transpose(0, 1)
         config = self._vae.config
         cells = latent_mask(mask[None], spatial_ratio(config), temporal_ratio(config))[0]
@@ -85,8 +88,10 @@ class SampleMaker:
         for number in range(self._variants):
             degraded = self._ranges.sample(self._seed_of(clip, number))(frames)
             sample[f"low.{number}"] = self._encode(degraded)
+            if self._inputs:
+                sample[f"input.{number}"] = _bytes(degraded)
         if self._pixels:
-            sample["pixels"] = (frames * 255).round().to(torch.uint8).transpose(0, 1)
+            sample["pixels"] = _bytes(frames)
             sample["pixel_mask"] = mask
         return sample
 
@@ -97,6 +102,11 @@ class SampleMaker:
         # Not by the key, which holds the folder too: elsewhere the same videos must give the same samples.
         words = [self._seed, number, clip.first, clip.track, *clip.video.name.encode()]
         return int(np.random.SeedSequence(words).generate_state(1)[0])
+
+
+def _bytes(frames: Tensor) -> Tensor:
+    """``[T, 3, H, W]``, 0…1, as ``[3, T, H, W]`` uint8."""
+    return (frames.clamp(0, 1) * 255).round().to(torch.uint8).transpose(0, 1)
 
 
 class ContactSheet:
@@ -194,6 +204,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--stride", type=int, help="frames between two clips; default: no overlap")
     add("--variants", type=int, default=1, help="degraded versions of each clip")
     add("--pixels", action="store_true", help="keep the clean clip and its mask, for the pixel stage")
+    add("--inputs", action="store_true", help="with --pixels: keep the degraded clips too, for the decoder stage")
     add("--detector", default="auto")
     add("--parser", default="auto", help="auto, bisenet, parsenet or landmark-hull")
     add("--seed", type=int, default=0)
@@ -215,17 +226,21 @@ def run(args: argparse.Namespace) -> None:
     rules = ClipRules(args.frames, args.size, args.margin, *least, args.stride)
     if bool(args.videos) == bool(args.manifest):
         raise InvalidOption("Name videos, or a manifest with --manifest; one of the two.")
+    if args.inputs and not args.pixels:
+        raise InvalidOption("--inputs keeps the degraded clips beside the clean ones; give --pixels as well.")
     videos = kept_clips(args.manifest) if args.manifest else find_videos(args.videos)
     device = pick_device(args.device)
     parser, ranges = load_parser(args.parser, device=device), DegradationRanges()
     recipe = {
         "model": args.model, "clips": asdict(rules), "degradation": asdict(ranges), "variants": args.variants,
         "pixels": args.pixels, "mask": parser.name, "detector": args.detector, "seed": args.seed,
-        **({"whole_clips": True} if args.manifest else {}),
+        # Said only where it holds: data prepared before there was a choice keeps its recipe.
+        **({"inputs": True} if args.inputs else {}), **({"whole_clips": True} if args.manifest else {}),
     }  # fmt: skip
     with ShardWriter(args.out, recipe) as writer:
         restorer = load_restorer(args.model, device=device, dtype=pick_dtype(args.dtype))
-        make, sheet = SampleMaker(restorer, parser, ranges, args.variants, args.pixels, args.seed), ContactSheet()
+        make = SampleMaker(restorer, parser, ranges, args.variants, args.pixels, args.seed, args.inputs)
+        sheet = ContactSheet()
         counts = prepare(videos, writer, rules, make, sheet, args.detector, device, bool(args.manifest))
     if not sheet.empty:
         sheet.save(args.out / "contact_sheet.jpg")

@@ -24,6 +24,10 @@ path = "{data}"
 frames = 5
 size = 64
 """
+DECODER = "[model.decoder]\nwidths = [8, 12, 16]\ndown_blocks = [2, 2, 2]\nup_blocks = [2, 2, 2]\nhead = 8\n"
+ENCODER = "[model.encoder]\nwidths = [8, 12, 16]\nblocks = [3, 3, 3]\nlatent_width = 16\nlatent_blocks = 3\n"
+CONTROL = "[model.control]\nwidth = 8\nencoder = [2, 1]\nmiddle = 1\ndecoder = [1, 1]\n"
+TAUGHT = "[loss]\nteacher = 1.0\n"
 
 
 def gradients(config, batch: dict[str, Tensor], device: torch.device) -> tuple[float, list[Tensor]]:
@@ -39,13 +43,16 @@ def gradients(config, batch: dict[str, Tensor], device: torch.device) -> tuple[f
 
 
 @pytest.mark.parametrize(
-    "stage, trained, checkpointing",
-    [("latent", "none", "false"), ("latent", "none", "true"), ("pixel", "none", "true"), ("pixel", "all", "false"),
-     ("autoencoder", "none", "false")],
+    "stage, trained, checkpointing, tables",
+    [("latent", "none", "false", ""), ("latent", "none", "true", ""), ("pixel", "none", "true", ""),
+     ("pixel", "all", "false", ""), ("autoencoder", "none", "false", ""),
+     ("decoder", "none", "false", DECODER + TAUGHT), ("pixel", "none", "false", DECODER),
+     ("encoder", "none", "false", ENCODER), ("control", "none", "false", CONTROL)],
 )  # fmt: skip
-def test_losses_and_gradients_on_a_device(stage, trained, checkpointing, material, tmp_path):
+def test_losses_and_gradients_on_a_device(stage, trained, checkpointing, tables, material, tmp_path):
     path = tmp_path / "config.toml"
-    path.write_text(CONFIG.format(stage=stage, trained=trained, checkpointing=checkpointing, data=material))
+    text = CONFIG.format(stage=stage, trained=trained, checkpointing=checkpointing, data=material)
+    path.write_text(text + tables)
     config = load_config(path)
     batch = {name: torch.rand(1, 3, 5, 64, 64) * 2 - 1 for name in ("clean", "degraded")}
     batch |= {"pixel_mask": (torch.rand(1, 1, 5, 64, 64) > 0.5).to(torch.uint8), "uniform": torch.rand(1, 4)}

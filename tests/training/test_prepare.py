@@ -10,15 +10,19 @@ import torch
 from PIL import Image
 
 from tests.assets import clip, run_ffmpeg
+from training.config import Data
 from training.curation.clips import ClipRules, united_square
-from training.data.shards import ShardReader
+from training.data.shards import ShardReader, ShardWriter
+from training.data.sources import PreparedClips
 from training.prepare import SampleMaker, main
 from vividface_core.degrade import DegradationRanges
-from vividface_core.errors import InvalidOption
+from vividface_core.errors import InvalidOption, UnsupportedCheckpoint
 from vividface_core.faces.parse import load_parser
+from vividface_core.wan.vae import encode
 from vividface_core.weights import load_restorer
 
-FAST = ["--frames", "9", "--size", "64", "--variants", "2", "--pixels", "--device", "cpu", "--detector", "mtcnn"]
+FAST = ["--frames", "9", "--size", "64", "--variants", "2", "--pixels", "--inputs", "--device", "cpu",
+        "--detector", "mtcnn"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +48,10 @@ def test_samples_hold_what_training_needs(prepared):
     reader = ShardReader(prepared[0])
     assert len(reader) == 3, "thirty frames are three clips of nine"
     for place, sample in enumerate(reader):
-        assert sample.keys() == {"high", "low.0", "low.1", "mask", "pixels", "pixel_mask"}
+        assert sample.keys() == {"high", "low.0", "low.1", "input.0", "input.1", "mask", "pixels", "pixel_mask"}
         assert sample["high"].shape == sample["low.0"].shape == (8, 3, 8, 8)
         assert sample["mask"].shape == (1, 3, 8, 8) and sample["pixels"].shape == (3, 9, 64, 64)
+        assert sample["input.1"].shape == (3, 9, 64, 64) and sample["input.1"].dtype == torch.uint8
         assert not torch.equal(sample["low.0"], sample["low.1"])
         assert 0.1 < sample["pixel_mask"].float().mean() < 0.9
         assert reader.notes[reader.keys[place]]["first"] == 9 * place
@@ -61,6 +66,45 @@ def test_latents_are_those_of_diffusers_own_encoder(prepared, tiny_checkpoint):
     wanted = (mode - 0.1) / 0.9
     # The clip was encoded before it was rounded to 8 bits.
     assert (sample["high"].float() - wanted).abs().mean() < 0.02 * wanted.abs().mean() + 0.005
+
+
+@torch.inference_mode()
+def test_each_degraded_clip_goes_with_its_own_latent(prepared, tiny_checkpoint):
+    vae, sample = load_restorer(str(tiny_checkpoint)).vae, ShardReader(prepared[0])[0]
+    encoded = [encode(vae, sample[f"input.{n}"].float()[None] / 127.5 - 1)[0] for n in range(2)]
+    for n in range(2):
+        own, other = ((encoded[n] - sample[f"low.{m}"].float()).abs().mean() for m in (n, 1 - n))
+        assert own < 0.01 and own < 0.2 * other
+
+
+def test_a_source_gives_the_degraded_frames_of_the_latent_it_drew(prepared):
+    source = PreparedClips(Data(path=prepared[0], validation=prepared[0], frames=5), validation=False, pixels=True,
+                           seed=0, temporal_ratio=4, inputs=True)  # fmt: skip
+    stored = {name: value for name, value in ShardReader(prepared[0])[source._order[0]].items()}
+    drawn = set()
+    for seed in range(8):
+        sample = source.sample(0, np.random.default_rng(seed))
+        variant = next(n for n in range(2) if torch.equal(sample["low"], stored[f"low.{n}"][:, :2].float()))
+        assert torch.equal(sample["degraded"], stored[f"input.{variant}"][:, :5].float() / 127.5 - 1)
+        drawn.add(variant)
+    assert drawn == {0, 1}
+
+
+@pytest.mark.parametrize("kept, named", [(("pixels",), "without --inputs.*--pixels --inputs"),
+                                         ((), "without --pixels")])  # fmt: skip
+def test_what_is_missing_for_a_stage_is_named_with_its_flag(kept, named, tmp_path):
+    recipe = {"clips": {"frames": 5}, **dict.fromkeys(kept, True)}
+    with ShardWriter(tmp_path, recipe) as writer:
+        writer.add("a", {"high": torch.zeros(1)})
+    with pytest.raises(UnsupportedCheckpoint, match=named):
+        PreparedClips(Data(path=tmp_path, validation=tmp_path), validation=False, pixels=True, seed=0,
+                      temporal_ratio=4, inputs=True)  # fmt: skip
+
+
+def test_inputs_alone_are_refused(tmp_path, capsys):
+    assert main([str(tmp_path), "--out", str(tmp_path / "out"), "--inputs"]) == 1
+    assert "--pixels as well" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_is_left_out_has_a_reason(prepared):

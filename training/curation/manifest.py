@@ -64,6 +64,17 @@ def kept_clips(path: Path) -> list[Path]:
     return clips
 
 
+def rejected_videos(path: Path) -> set[str]:
+    """Names without suffix of the videos of which a manifest has clips and keeps none.
+
+    Raises:
+        InvalidOption: it is no manifest.
+    """
+    rows = read_manifest(path)
+    names = {Path(row["video"]).stem for row in rows}
+    return names - {Path(row["video"]).stem for row in rows if row["state"] == "kept"}
+
+
 def load_pyarrow() -> Any:
     """pyarrow with its Parquet module.
 

@@ -11,15 +11,17 @@ from safetensors import safe_open
 from torch import Tensor
 
 from training.config import Data
+from training.curation.manifest import rejected_videos
+from training.data.people import held_back
 from training.data.synthetic_motion import Move, cut
-from vividface_core.degrade import DegradationRanges
+from vividface_core.degrade import load_preset
 from vividface_core.errors import MissingWeights
 
-CLIPS, ORIGINS, FACES, MASKS = "clips.safetensors", "clips.json", "faces.json", "masks.safetensors"
+CLIPS, ORIGINS, FACES, MASKS, PEOPLE = (
+    "clips.safetensors", "clips.json", "faces.json", "masks.safetensors", "people.json"
+)  # fmt: skip
 MASK_SCALE = 4
 """Stored masks are smaller than the pictures by this."""
-VALIDATION_SHARE = 25
-"""Every so many-th clip is kept from training."""
 
 
 class Material:
@@ -35,14 +37,21 @@ class Material:
             raise MissingWeights(f"{folder} holds no {CLIPS}; make it with: python -m training.nano.prepare {folder}")
         self.origin = json.loads((self.folder / ORIGINS).read_text())
         self.keys = sorted(self.origin)
-        known = (self.folder / FACES).is_file() and (self.folder / MASKS).is_file()
+        known = all((self.folder / file).is_file() for file in (FACES, MASKS, PEOPLE))
         self.faces: dict[str, list] = json.loads((self.folder / FACES).read_text()) if known else {}
+        groups = json.loads((self.folder / PEOPLE).read_text()) if known else {key: key for key in self.keys}
         self._clips = safe_open(self.folder / CLIPS, "pt")
+        moving = {key for key in self.faces if self._clips.get_slice(key).get_shape()[0] > 1}
+        self.held_back = held_back(groups, self.faces, moving)
         self._masks = safe_open(self.folder / MASKS, "pt") if known else None
 
     def clip(self, key: str) -> Tensor:
         """``[T, H, W, 3]`` uint8."""
         return self._clips.get_tensor(key)
+
+    def length(self, key: str) -> int:
+        """Frames of a clip."""
+        return self._clips.get_slice(key).get_shape()[0]
 
     def mask(self, key: str) -> Tensor | None:
         """``[T, H / 4, W / 4]`` uint8, 0 or 1; ``None`` where no face was found."""
@@ -68,12 +77,20 @@ class RandomClips:
     def __init__(self, config: Data, *, validation: bool = False, degrade: bool = True) -> None:
         self._config, self._degrade = config, degrade
         self._material = Material(config.validation if validation and config.validation else config.path)
-        self._ranges = DegradationRanges()
+        self._degradations = load_preset(config.degradation)
         keys = self._material.keys
         if not config.validation:
-            keys = [key for place, key in enumerate(keys) if (place % VALIDATION_SHARE == 0) == validation]
+            keys = [key for key in keys if (key in self._material.held_back) == validation]
+        # The clips that a manifest rejects aren't trained on; those that it doesn't know stay.
+        if config.manifest is not None and not validation:
+            out = rejected_videos(config.manifest)
+            keys = [key for key in keys if key not in out]
         self._keys = keys
-        self._faces = [key for key in keys if key in self._material.faces]
+        self._boxes = {
+            key: [box for box in boxes if box[2] >= config.smallest_face]
+            for key, boxes in self._material.faces.items()
+        }
+        self._faces = [key for key in keys if self._boxes.get(key)]
 
     def sample(self, number: int, rng: np.random.Generator) -> dict[str, Tensor]:
         """See the class; ``number`` only counts."""
@@ -82,12 +99,15 @@ class RandomClips:
         clean, mask = self._moving_square(key, at_face, rng)
         clean, mask = _mirror(clean, mask, rng)
         clean = _colour(clean, rng)
-        sample = {"clean": clean.transpose(0, 1) * 2 - 1}
-        if self._degrade:
-            degradation = self._ranges.sample(int(rng.integers(2**31)))
-            sample["degraded"] = degradation(clean).transpose(0, 1) * 2 - 1
-            sample["pixel_mask"] = mask.transpose(0, 1)
-        return sample
+        if not self._degrade:
+            return {"clean": clean.transpose(0, 1) * 2 - 1}
+        degradation = self._degradations.sample(int(rng.integers(2**31)))
+        clean = degradation.truth(clean)
+        return {
+            "clean": clean.transpose(0, 1) * 2 - 1,
+            "degraded": degradation(clean).transpose(0, 1) * 2 - 1,
+            "pixel_mask": mask.transpose(0, 1),
+        }
 
     def _moving_square(self, key: str, at_face: bool, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         config, clip, mask = self._config, self._material.clip(key), self._material.mask(key)
@@ -97,8 +117,8 @@ class RandomClips:
         strength = config.still_warp if still else 0.3 * config.still_warp * (rng.random() < 0.3)
         move = Move.sample(len(chosen), centre, side, strength, rng)
         grid = move.grid(config.size, height, width)
-        pictures = (clip if still else clip[chosen]).permute(0, 3, 1, 2).float() / 255
-        clean = cut(pictures, grid, side).clamp(0, 1)
+        pictures, near = _around(clip if still else clip[chosen], grid, side)
+        clean = cut(pictures, near, side).clamp(0, 1)
         if mask is None:
             return clean, torch.ones(len(clean), 1, config.size, config.size, dtype=torch.uint8)
         masks = (mask if still else mask[chosen])[:, None].float()
@@ -120,12 +140,30 @@ class RandomClips:
         return np.array([rng.uniform(side / 2, length - side / 2) for length in (width, height)]), side
 
     def _face_square(self, key: str, rng: np.random.Generator) -> tuple[np.ndarray, float]:
-        boxes = self._material.faces[key]
+        boxes = self._boxes[key]
         x, y, whole = boxes[rng.integers(len(boxes))]
         whole *= rng.uniform(0.9, 1.15)
         side = whole * self._config.size / max(self._config.canvas, self._config.size)
         centre = np.array([x, y]) + rng.normal(0, 0.04, 2) * whole
         return centre + rng.uniform(-0.5, 0.5, 2) * (whole - side), side
+
+
+def _around(clip: Tensor, grid: Tensor, side: float) -> tuple[Tensor, Tensor]:
+    """The part of ``clip [T, H, W, 3]`` that ``grid`` looks at, ``[T, 3, h, w]`` in 0…1, and the grid within it.
+
+    A large picture is mostly outside of the square; to convert and shrink all of it takes most of a sample's time.
+    """
+    margin, edges = 8 + side / 8, []
+    for axis, length in enumerate((clip.shape[2], clip.shape[1])):
+        places = (grid[..., axis] + 1) * length / 2
+        first = int(max(0, places.min() - margin))
+        edges.append((first, int(min(length, places.max() + margin)) or 1, length))
+    (left, right, width), (top, bottom, height) = edges
+    if right - left < 2 or bottom - top < 2:
+        left, right, top, bottom = 0, width, 0, height
+    part = clip[:, top:bottom, left:right].permute(0, 3, 1, 2).float() / 255
+    full, start, size = (torch.tensor(pair) for pair in ((width, height), (left, top), (right - left, bottom - top)))
+    return part, ((grid + 1) * full / 2 - start) / size * 2 - 1
 
 
 def _mirror(clean: Tensor, mask: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:

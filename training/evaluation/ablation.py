@@ -1,10 +1,19 @@
-"""The ablation of Table 4: p of Eq. 6 at 0 (whole frame), 0.5 (switched) and 1 (face alone), all else equal.
+"""The paper's ablations at a small size, one command a table, all else equal.
 
-``python -m training.evaluation.ablation training/configs/nano-ablation.toml --out docs/ablation [table.key=value …]``
+``python -m training.evaluation.ablation p|stages|curated [CONFIG] --out docs/ablation [table.key=value …]``
 
-Trains the three one after the other with the same seed and samples, measures each on the same validation clips, and
-writes ``ablation.md``, ``ablation.json`` and ``ablation.png``. A run that is finished is not repeated. Errors are mean
-squared errors of 0…1 values, of the whole frame and of the face (its mask).
+- ``p``, Table 4: p of Eq. 6 at 0 (whole frame), 0.5 (switched) and 1 (face alone). This is also what a call without a
+  table's name runs.
+- ``stages``, Table 5: the face-focused loss in neither term, in the latent one (Eq. 7), in the latent and the pixel one
+  (Eq. 8).
+- ``curated``, Table 6: all of the material, or what ``vividface curate`` keeps of it, for the same number of steps:
+  ``--manifest dataset/manifest.jsonl`` of the material's videos (``training.material_videos``), or ``--curated FOLDER``
+  of ``training.prepare --manifest``.
+
+The runs of a table have the same seed and, but for Table 6, the same samples, and are measured on the same validation
+clips. A run that is finished is not repeated, also where two tables share it. Written are ``<table>.md``, ``.json`` and
+``.png`` (of ``p``: ``ablation.md`` …). Errors are mean squared errors of 0…1 values, of the whole frame and of the face
+(its mask).
 """
 
 from __future__ import annotations
@@ -12,53 +21,123 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from training.command import exit_status
-from training.config import load_config
+from training.config import Config, load_config
 from training.train import train
 from training.trainer.log import read_curve
+from vividface_core.errors import InvalidOption
+from vividface_core.io.atomic import write_json
 
-PROBABILITIES = (0.0, 0.5, 1.0)
-PAPER = {0.0: (0.1229, 0.9073), 0.5: (0.1112, 0.9128), 1.0: (0.1309, 0.9025)}
-"""LPIPS and IDS of Table 4, of the 1.3B model."""
+DEFAULT = Path(__file__).parent / "configs" / "nano-ablation.toml"
+Entries = list[dict[str, Any]]
 
 
-def run(config: Path, changes: tuple[str, ...]) -> dict[float, list[dict[str, Any]]]:
-    """The validation entries of each p, by step."""
-    found = {}
-    for p in PROBABILITIES:
-        base = load_config(config, changes)
-        output = base.run.output / f"p{p:g}"
-        done = load_config(config, (*changes, f"run.output={output}", f"loss.face_probability={p}"))
-        entries = _validations(output)
+@dataclass(frozen=True)
+class Variant:
+    """A row of a table.
+
+    Attributes:
+        folder: of its run, below the configuration's ``run.output``.
+        changes: what it changes in the configuration.
+        paper: LPIPS and IDS there, of the 1.3B model.
+    """
+
+    label: str
+    folder: str
+    changes: tuple[str, ...]
+    paper: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Table:
+    """What is compared, and the name of its files."""
+
+    title: str
+    file: str
+    variants: tuple[Variant, ...]
+
+
+def _p(value: str, paper: tuple[float, float], label: str = "") -> Variant:
+    return Variant(label or value, f"p{value}", (f"loss.face_probability={value}",), paper)
+
+
+_NONE, _BOTH = (0.1229, 0.9073), (0.1112, 0.9128)
+P = Table("p", "ablation", (_p("0", _NONE), _p("0.5", _BOTH), _p("1", (0.1309, 0.9025))))
+"""Table 4."""
+STAGES = Table("face-focused", "stages", (
+    _p("0", _NONE, "nowhere"),
+    Variant("latent", "latent", ("loss.face_probability=0", "loss.latent_face_probability=0.5"), (0.1261, 0.9050)),
+    _p("0.5", _BOTH, "latent and pixel"),
+))  # fmt: skip
+"""Table 5; its first and last row are runs of Table 4."""
+
+
+def curated_table(manifest: Path | None, folder: Path | None) -> Table:
+    """Table 6; its first row is a run of Table 4.
+
+    Raises:
+        InvalidOption: neither or both of the two ways to name the curated set.
+    """
+    if (manifest is None) == (folder is None):
+        raise InvalidOption("Name the curated set: --manifest of vividface curate, or --curated with prepared data.")
+    change = f"data.manifest={json.dumps(str(manifest))}" if manifest else f"data.path={json.dumps(str(folder))}"
+    kept = Variant("curated", "curated", ("loss.face_probability=0.5", change), _BOTH)
+    return Table("data", "curated", (_p("0.5", (0.1285, 0.9046), "all"), kept))
+
+
+def run(table: Table, config: Path, changes: tuple[str, ...]) -> dict[str, Entries]:
+    """The validation entries of each variant, by step.
+
+    Raises:
+        InvalidOption: a folder holds a run of another configuration, or the variants' validation clips differ.
+    """
+    output, found = load_config(config, changes).run.output, {}
+    runs = {variant: load_config(config, (*changes, f"run.output={json.dumps(str(output / variant.folder))}",
+                                          *variant.changes)) for variant in table.variants}  # fmt: skip
+    if len({done.data.validation or done.data.path for done in runs.values()}) > 1:
+        raise InvalidOption("Two sets of data need one validation set: give data.validation=FOLDER.")
+    for variant, done in runs.items():
+        _claim(done)
+        entries = _validations(done.run.output)
         if not entries or entries[-1]["step"] < done.optimizer.steps:
             train(done)
-            entries = _validations(output)
-        found[p] = entries
+            entries = _validations(done.run.output)
+        found[variant.label] = entries
     return found
 
 
-def _validations(output: Path) -> list[dict[str, Any]]:
+def _claim(config: Config) -> None:
+    """Note what is run in this folder, so that another configuration's result isn't taken for it."""
+    path, ours = config.run.output / "settings.json", config.model_dump(mode="json")
+    if path.is_file() and json.loads(path.read_text()) != ours:
+        raise InvalidOption(f"{config.run.output} holds a run of another configuration; choose another run.output.")
+    config.run.output.mkdir(parents=True, exist_ok=True)
+    write_json(path, ours)
+
+
+def _validations(output: Path) -> Entries:
     return [entry for entry in read_curve(output / "log.jsonl") if "face_error" in entry]
 
 
-def table(found: dict[float, list[dict[str, Any]]]) -> str:
-    """The last figures of each p, beside the paper's own."""
+def text_of(table: Table, found: dict[str, Entries]) -> str:
+    """The last figures of each variant, beside the paper's own."""
     lines = [
-        "| p | whole-frame error ×10³ | face error ×10³ | PSNR | paper: LPIPS ↓ | paper: IDS ↑ |",
+        f"| {table.title} | whole-frame error ×10³ | face error ×10³ | PSNR | paper: LPIPS ↓ | paper: IDS ↑ |",
         "|" + "---|" * 6,
     ]
-    for p, entries in found.items():
-        last, (lpips, ids) = entries[-1], PAPER[p]
-        lines.append(f"| {p:g} | {1000 * last['error']:.3f} | {1000 * last['face_error']:.3f} | {last['psnr']:.2f} "
-                     f"| {lpips:.4f} | {ids:.4f} |")  # fmt: skip
-    lines.append(f"\nAfter {next(iter(found.values()))[-1]['step']} steps each; input {last['psnr_input']:.2f} dB.")
+    for variant in table.variants:
+        last, (lpips, ids) = found[variant.label][-1], variant.paper
+        lines.append(f"| {variant.label} | {1000 * last['error']:.3f} | {1000 * last['face_error']:.3f} "
+                     f"| {last['psnr']:.2f} | {lpips:.4f} | {ids:.4f} |")  # fmt: skip
+    lines.append(f"\nAfter {last['step']} steps each; input {last['psnr_input']:.2f} dB.")
     return "\n".join(lines)
 
 
-def plot(found: dict[float, list[dict[str, Any]]], path: Path) -> None:
+def plot(table: Table, found: dict[str, Entries], path: Path) -> None:
     """Both errors over the steps."""
     import matplotlib
 
@@ -67,9 +146,9 @@ def plot(found: dict[float, list[dict[str, Any]]], path: Path) -> None:
 
     figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.6), constrained_layout=True)
     for axis, key, title in zip(axes, ("error", "face_error"), ("whole frame", "face")):
-        for p, entries in found.items():
+        for label, entries in found.items():
             steps, errors = [e["step"] for e in entries], [1000 * e[key] for e in entries]
-            axis.plot(steps, errors, marker="o", label=f"p = {p:g}")
+            axis.plot(steps, errors, marker="o", label=f"{table.title} = {label}" if table is P else label)
         axis.set(title=title, xlabel="step", ylabel="mean squared error × 10³")
         axis.grid(alpha=0.3)
     axes[0].legend()
@@ -80,19 +159,30 @@ def plot(found: dict[float, list[dict[str, Any]]], path: Path) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Entry point: 0, 1 after an error, 130 after an interruption of a run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", type=Path)
-    parser.add_argument("changes", nargs="*", metavar="table.key=value")
+    parser.add_argument("words", nargs="+", metavar="WORD", help="p, stages or curated; CONFIG; table.key=value …")
     parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args(argv)
-    return exit_status(lambda: _report(run(args.config, tuple(args.changes)), args.out))
+    parser.add_argument("--manifest", type=Path, help="curated: of vividface curate over the material's videos")
+    parser.add_argument("--curated", type=Path, help="curated: prepared data of the curated set")
+    args = parser.parse_intermixed_args(argv)
+
+    def work() -> None:
+        words = list(args.words)
+        name = words.pop(0) if words[0] in ("p", "stages", "curated") else "p"
+        config = Path(words.pop(0)) if words and "=" not in words[0] else DEFAULT
+        if name != "curated" and (args.manifest or args.curated):
+            raise InvalidOption("--manifest and --curated are for the table 'curated'.")
+        table = {"p": P, "stages": STAGES}.get(name) or curated_table(args.manifest, args.curated)
+        _report(table, run(table, config, tuple(words)), args.out)
+
+    return exit_status(work)
 
 
-def _report(found: dict[float, list[dict[str, Any]]], out: Path) -> None:
+def _report(table: Table, found: dict[str, Entries], out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    text = table(found)
-    (out / "ablation.md").write_text(text + "\n")
-    (out / "ablation.json").write_text(json.dumps({str(p): e for p, e in found.items()}, indent=1) + "\n")
-    plot(found, out / "ablation.png")
+    text = text_of(table, found)
+    (out / f"{table.file}.md").write_text(text + "\n")
+    (out / f"{table.file}.json").write_text(json.dumps(found, indent=1) + "\n")
+    plot(table, found, out / f"{table.file}.png")
     print(text)
 
 

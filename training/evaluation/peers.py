@@ -8,6 +8,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from training.assets.packages import fetch
+from training.evaluation.nafnet import ImageRestorer
 from vividface_core.errors import MissingDependency
 
 Method = Callable[[Tensor], Tensor]
@@ -109,9 +111,13 @@ def filter_candidates() -> dict[str, dict[str, Method]]:
     }
 
 
-def networks() -> dict[str, Method]:
-    """Real-ESRGAN's two models."""
+CONTROL = "NAFNet, as long on the same data"
+
+
+def networks(control: Path | None = None) -> dict[str, Method]:
+    """Real-ESRGAN's two models, and the image restorer of a run of stage ``control``, where its folder is named."""
     return {
+        **({CONTROL: ImageRestorer(control)} if control else {}),
         "Real-ESRGAN x4plus": RealEsrgan("realesrgan-x4plus", 0.5),
         "Real-ESRGAN animevideo v3": RealEsrgan("realesr-animevideov3-x2", 1.0),
     }

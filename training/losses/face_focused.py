@@ -64,6 +64,14 @@ def edge_error(output: Tensor, target: Tensor) -> Tensor:
     return sum(absolute_error(output.diff(dim=axis), target.diff(dim=axis)) for axis in (-1, -2)) / 2
 
 
+def motion_error(output: Tensor, target: Tensor) -> Tensor:
+    """L1 between the differences of neighbouring frames of ``[B, C, T, H, W]``; 0 for a single frame."""
+    output, target = output.float(), target.float()
+    if output.shape[2] < 2:
+        return output.new_zeros(())
+    return absolute_error(output.diff(dim=2), target.diff(dim=2))
+
+
 def gaussian_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
     """Kullback-Leibler divergence of N(mean, exp(log_variance)) from N(0, 1), nats an element."""
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -9,15 +11,24 @@ from training.config import Loss
 
 
 class Perceptual:
-    """The perceptual distances that a configuration gives a weight; none is loaded that has none."""
+    """The perceptual distances that a configuration gives a weight; none is loaded that has none.
 
-    def __init__(self, config: Loss) -> None:
+    Args:
+        load: makes a network by its name; ``None``: from its weights.
+    """
+
+    def __init__(self, config: Loss, load: Callable[[str], nn.Module] | None = None) -> None:
         self._frames = config.perceptual_frames
-        self._nets: dict[str, nn.Module] = {}
-        if config.dists or config.lpips:
+        self._names = [name for name in ("dists", "lpips") if getattr(config, name)]
+        wanted = list(dict.fromkeys([*self._names, *(["lpips"] if config.teacher_lpips else [])]))
+        if wanted and load is None:
             from training.losses.perceptual_weights import load
+        self._nets: dict[str, nn.Module] = {name: load(name) for name in wanted}
 
-            self._nets = {name: load(name) for name in ("dists", "lpips") if getattr(config, name)}
+    @property
+    def nets(self) -> list[nn.Module]:
+        """The networks."""
+        return list(self._nets.values())
 
     def to(self, device: torch.device) -> None:
         for net in self._nets.values():
@@ -25,10 +36,14 @@ class Perceptual:
 
     def __call__(self, output: Tensor, target: Tensor, uniform: Tensor) -> dict[str, Tensor]:
         """The mean distance of ``[B, 3, T, H, W]`` clips in −1…1 by name; ``uniform [B]`` in 0…1 chooses the frames."""
-        if not self._nets:
+        if not self._names:
             return {}
         pair = [sample_frames(clip, self._frames, uniform) for clip in (output, target)]
-        return {name: net(*pair).mean() for name, net in self._nets.items()}
+        return {name: self._nets[name](*pair).mean() for name in self._names}
+
+    def distance(self, name: str, output: Tensor, target: Tensor, uniform: Tensor) -> Tensor:
+        """One of them, whatever its weight is against the truth."""
+        return self._nets[name](*(sample_frames(clip, self._frames, uniform) for clip in (output, target))).mean()
 
 
 def sample_frames(clip: Tensor, wanted: int, uniform: Tensor) -> Tensor:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from training.config import Model
 from vividface_core.errors import InvalidOption
+from vividface_core.wan.conditional_decoder import ConditionalDecoder, DecoderConfig
 from vividface_core.wan.empty_prompt import FILE_NAME, EmptyPrompt
 from vividface_core.wan.loading import load_transformer, load_vae
+from vividface_core.wan.tiny_encoder import EncoderConfig, TinyEncoder
+from vividface_core.wan.transformer import weight_type
+from vividface_core.wan.vae import temporal_ratio
 from vividface_core.weights import load_restorer
 
 
@@ -47,11 +53,58 @@ def make_vae(model: Model) -> nn.Module:
     """The autoencoder of ``model``; in training mode only if it is made anew."""
     if isinstance(model.vae, dict):
         return new_vae(model.vae)
-    return load_vae(Path(model.vae)) if model.vae else load_restorer(model.base, dtype=torch.float32, plain=True).vae
+    if model.vae:
+        return load_vae(Path(model.vae), dtype=torch.float32)
+    return load_restorer(model.base, dtype=torch.float32, plain=True).vae
 
 
-def make_modules(model: Model) -> tuple[nn.Module, nn.Module, EmptyPrompt]:
-    """Autoencoder, denoiser and the embedding of "", in fp32.
+@dataclass(frozen=True)
+class Parts:
+    """What a stage begins with.
+
+    Attributes:
+        decoder, encoder, latent_skip: of the base, where it has them.
+        load_perceptual: makes a network of the perceptual losses; ``None``: from its weights.
+    """
+
+    vae: nn.Module
+    transformer: nn.Module
+    prompt: EmptyPrompt
+    decoder: ConditionalDecoder | None = None
+    latent_skip: Tensor | None = None
+    encoder: TinyEncoder | None = None
+    load_perceptual: Callable[[str], nn.Module] | None = None
+
+
+def new_decoder(arguments: dict[str, Any], vae: nn.Module) -> ConditionalDecoder:
+    """A conditional decoder for this autoencoder's latents; it starts by returning its input."""
+    return _fitting(ConditionalDecoder, DecoderConfig, arguments, vae, "model.decoder")
+
+
+def new_encoder(arguments: dict[str, Any], vae: nn.Module) -> TinyEncoder:
+    """A tiny encoder into this autoencoder's latents."""
+    return _fitting(TinyEncoder, EncoderConfig, arguments, vae, "model.encoder")
+
+
+def _fitting(net: type[nn.Module], kind: Any, arguments: dict[str, Any], vae: nn.Module, entry: str) -> Any:
+    shape = {"latent_channels": vae.config.z_dim, "temporal_ratio": temporal_ratio(vae.config)}
+    config = kind.from_dict({**shape, **arguments}, entry)
+    config.check_fits(vae.config)
+    return net(config)
+
+
+@torch.no_grad()
+def narrow_frozen(module: nn.Module, model: Model) -> None:
+    """Give the weights that aren't trained the type that ``model.frozen`` says, but for those that Wan needs wide."""
+    if model.frozen == "fp32":
+        return
+    for name, parameter in module.named_parameters():
+        if not parameter.requires_grad:
+            parameter.data = parameter.data.to(weight_type(module, name, torch.bfloat16))
+
+
+def make_modules(model: Model) -> Parts:
+    """Autoencoder, denoiser, the embedding of "" and what the base has besides, in fp32.
 
     Raises:
         InvalidOption: no denoiser is named, or a loaded one has no prompt to go with it.
@@ -61,16 +114,16 @@ def make_modules(model: Model) -> tuple[nn.Module, nn.Module, EmptyPrompt]:
     if isinstance(model.transformer, dict):
         transformer = new_transformer({**model.transformer, "in_channels": vae.config.z_dim,
                                        "out_channels": vae.config.z_dim})  # fmt: skip
-        return vae, transformer, base.prompt if base else _new_prompt(transformer.config.text_dim)
+        return Parts(vae, transformer, base.prompt if base else _new_prompt(transformer.config.text_dim))
     if model.transformer:
         path = Path(model.transformer)
         found = next((p / FILE_NAME for p in (path, path.parent) if (p / FILE_NAME).is_file()), None)
         if base is None and found is None:
             raise InvalidOption(f"No {FILE_NAME} lies beside {path}; make it with 'vividface models convert'.")
-        return vae, load_transformer(path), base.prompt if base else EmptyPrompt.load(found)
+        return Parts(vae, load_transformer(path, dtype=torch.float32), base.prompt if base else EmptyPrompt.load(found))
     if base is None:
         raise InvalidOption("The model has neither a base nor a transformer.")
-    return vae, base.transformer, base.prompt
+    return Parts(vae, base.transformer, base.prompt, base.decoder, base.latent_skip, base.encoder)
 
 
 def _new_prompt(width: int) -> EmptyPrompt:

@@ -4,34 +4,41 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from training.config import Config, published
+from training.config import Config, Loss, published
 from training.data.batches import Source
 from training.data.masks import enlarged
 from training.data.sources import make_source
 from training.losses.decode_with_gradient import decode_with_gradient
-from training.losses.face_focused import absolute_error, edge_error, switch_of, switched_error
+from training.losses.face_focused import absolute_error, edge_error, motion_error, switch_of, switched_error
 from training.losses.perceptual import Perceptual
 from training.stages.base import Batch, Stage
-from training.stages.modules import make_modules
+from training.stages.modules import Parts, make_modules, narrow_frozen
+from vividface_core.errors import InvalidOption
 from vividface_core.faces.masks import latent_mask
+from vividface_core.wan.conditional_decoder import ConditionalDecoder
 from vividface_core.wan.empty_prompt import EmptyPrompt
+from vividface_core.wan.tiny_encoder import TinyEncoder
 from vividface_core.wan.transformer import one_step_velocity
 from vividface_core.wan.vae import WHOLE, decode, encode, spatial_ratio, temporal_ratio
 from vividface_core.weights.folder import save_checkpoint_folder
 
 
 class OneStep(nn.Module):
-    """ẑ_h = z_l − s·DiT(z_l, t*, "") (Eq. 3, in Wan's direction), with the embedding of "" along."""
+    """ẑ_h = (1 − A) ⊙ z_l − s·DiT(z_l, t*, "") (Eq. 3, in Wan's direction; A = 0 there), with the embedding of ""."""
 
-    def __init__(self, transformer: nn.Module, prompt: EmptyPrompt, config: Any) -> None:
+    def __init__(
+        self, transformer: nn.Module, prompt: EmptyPrompt, config: Any, skip: Tensor | None = None
+    ) -> None:
         super().__init__()
         self.transformer = transformer
         self.rows = nn.Parameter(prompt.rows.clone(), requires_grad=config.learn_prompt)
+        skip = torch.zeros(transformer.config.in_channels) if skip is None else skip.flatten()
+        self.skip = nn.Parameter(skip.clone(), requires_grad=config.learn_skip)
         self._length, self._t_star, self._scale = prompt.length, config.t_star, config.velocity_scale
 
     @property
@@ -42,7 +49,13 @@ class OneStep(nn.Module):
     def forward(self, low: Tensor) -> Tensor:
         """``[B, C, T', h, w]`` normalised latents, degraded to restored; fp32."""
         padded = nn.functional.pad(self.rows, (0, 0, 0, self._length - len(self.rows)))[None]
-        return low - self._scale * one_step_velocity(self.transformer, low, padded, self._t_star)
+        velocity = one_step_velocity(self.transformer, low, padded, self._t_star)
+        return low * (1 - self.skip.view(1, -1, 1, 1, 1)) - self._scale * velocity
+
+    def card(self) -> dict[str, Any]:
+        """What the checkpoint's card has to say about the step."""
+        skip = self.skip.detach().float().cpu()
+        return {"latent_skip": skip.tolist()} if skip.any() else {}
 
 
 @torch.no_grad()
@@ -64,6 +77,21 @@ def decoder_gains(vae: nn.Module, side: int = 8, step: float = 0.1) -> Tensor:
     return gains / gains.mean()
 
 
+def pixel_parts(restored: Tensor, clean: Tensor) -> dict[str, Tensor]:
+    """The losses beside Eq. 8's own, of ``[B, 3, T, H, W]``."""
+    return {
+        "absolute": absolute_error(restored, clean),
+        "edges": edge_error(restored, clean),
+        "motion": motion_error(restored, clean),
+    }
+
+
+def weighted(parts: dict[str, Tensor], weights: Loss) -> dict[str, Tensor]:
+    """``loss``, the sum of the parts by the weights of their names, and the parts themselves."""
+    scale = {name: getattr(weights, name) for name in parts}
+    return {"loss": sum(scale[name] * value for name, value in parts.items() if scale[name]), **parts}
+
+
 class Joint(nn.Module):
     """The whole restorer as one net, where the autoencoder is trained along."""
 
@@ -83,37 +111,60 @@ class Joint(nn.Module):
         return decode(self.vae, self.one_step(low), WHOLE)
 
 
+class Saved(NamedTuple):
+    """The parts of a checkpoint."""
+
+    one_step: OneStep
+    vae: nn.Module
+    decoder: ConditionalDecoder | None
+    encoder: TinyEncoder | None
+
+
 class LatentStage(Stage):
     """Eq. 7: L(z_h, ẑ_h, M_l). The autoencoder only makes latents, and none where they are cached."""
 
-    pixels = False
+    pixels = inputs = False
+    """Whether clean frames and degraded ones are needed where latents are cached."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, parts: Parts | None = None) -> None:
         super().__init__(config)
-        self.vae, transformer, prompt = make_modules(config.model)
+        parts = parts or make_modules(config.model)
+        self.vae, transformer, prompt = parts.vae, parts.transformer, parts.prompt
+        self._base_decoder, self._encoder = parts.decoder, parts.encoder
+        for net in (self._base_decoder, self._encoder):
+            if net is not None:
+                net.eval().requires_grad_(False)
+        self._load_perceptual = parts.load_perceptual
         self.vae.eval().requires_grad_(False)
         transformer.train().requires_grad_(config.model.lora is None)
         if config.model.lora is not None:
             _add_lora(transformer, config)
+        for module in (self.vae, transformer):
+            narrow_frozen(module, config.model)
         if config.model.gradient_checkpointing:
             transformer.enable_gradient_checkpointing()
-        self.net: nn.Module = OneStep(transformer, prompt, config.model)
+        self.net: nn.Module = OneStep(transformer, prompt, config.model, parts.latent_skip)
         self._one_step = self.net
         gains = decoder_gains(self.vae) if config.loss.channels == "decoded" else torch.ones(1)
         # Of the difference, which the loss squares: [1, C, 1, 1, 1].
         self._channel_weight = gains.sqrt().view(1, -1, 1, 1, 1)
 
     def source(self, validation: bool) -> Source:
-        return make_source(self.config.data, validation=validation, pixels=self.pixels, seed=self.config.run.seed,
-                           temporal_ratio=temporal_ratio(self.vae.config))  # fmt: skip
+        # Cached latents are the autoencoder's own; a base with a tiny encoder restores those of that one.
+        inputs = self.inputs or self._encoder is not None
+        return make_source(self.config.data, validation=validation, pixels=self.pixels or inputs,
+                           seed=self.config.run.seed, temporal_ratio=temporal_ratio(self.vae.config),
+                           inputs=inputs)  # fmt: skip
 
     def to(self, device: torch.device) -> None:
         self.vae.to(device)
+        if self._encoder is not None:
+            self._encoder.to(device)
 
     def loss(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
         low, high, mask = self._latents(batch)
         loss = self.config.loss
-        switch = switch_of(batch["uniform"][:, 0], loss.face_probability)
+        switch = switch_of(batch["uniform"][:, 0], loss.latent_probability)
         weight = self._channel_weight.to(high)
         error, before = (
             switched_error(weight * latent, weight * high, mask, switch, loss.normalisation)
@@ -125,10 +176,20 @@ class LatentStage(Stage):
     def _latents(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Degraded and clean latents, and the mask on their grid."""
         if "low" in batch:
-            return batch["low"], batch["high"], batch["mask"]
-        both = encode(self.vae, torch.cat([batch["degraded"], batch["clean"]]), WHOLE)
+            return self._low(batch), batch["high"], batch["mask"]
+        if self._encoder is None:
+            low, high = encode(self.vae, torch.cat([batch["degraded"], batch["clean"]]), WHOLE).chunk(2)
+        else:
+            low, high = self._low(batch), encode(self.vae, batch["clean"], WHOLE)
         config = self.vae.config
-        return (*both.chunk(2), latent_mask(batch["pixel_mask"], spatial_ratio(config), temporal_ratio(config)))
+        return low, high, latent_mask(batch["pixel_mask"], spatial_ratio(config), temporal_ratio(config))
+
+    @torch.no_grad()
+    def _low(self, batch: Batch) -> Tensor:
+        """Degraded latents, of whatever makes them when the model is used."""
+        if self._encoder is not None:
+            return self._encoder(batch["degraded"])
+        return batch["low"] if "low" in batch else encode(self.vae, batch["degraded"], WHOLE)
 
     @torch.no_grad()
     def show(self, batch: Batch) -> dict[str, Tensor]:
@@ -149,17 +210,26 @@ class LatentStage(Stage):
 
     def save(self, folder: Path, net: nn.Module, notes: dict[str, Any]) -> None:
         """A checkpoint folder that the engine loads; adapters are merged into it and also kept on their own."""
-        net, vae = (net.one_step, net.vae) if isinstance(net, Joint) else (net, self.vae)
+        parts = self._parts_to_save(net)
+        net, vae = parts.one_step, parts.vae
         model, transformer = self.config.model, net.transformer
         merged = nullcontext(transformer) if model.lora is None else _Merged(transformer, folder)
         meta = {
             "name": self.config.run.output.name, "t_star": model.t_star, "velocity_scale": model.velocity_scale,
             "native_size": model.native_size, "native_frames": model.native_frames,
-            "training": {**published(self.config), **notes},
+            "training": {**published(self.config), **notes}, **net.card(),
         }  # fmt: skip
         with merged as whole:
             folder.parent.mkdir(parents=True, exist_ok=True)
-            save_checkpoint_folder(folder, vae, whole, net.prompt, meta, dtype=torch.float32)
+            # Frozen weights in bf16 stay so: in fp32 they would only be larger.
+            dtype = torch.float32 if model.frozen == "fp32" else None
+            save_checkpoint_folder(folder, vae, whole, net.prompt, meta, dtype, parts.decoder, parts.encoder)
+
+    def _parts_to_save(self, net: nn.Module) -> Saved:
+        """What a checkpoint holds, out of the trained net; what the base has besides stays."""
+        if isinstance(net, Joint):
+            return Saved(net.one_step, net.vae, None, self._encoder)
+        return Saved(net, self.vae, self._base_decoder, self._encoder)
 
 
 class PixelStage(LatentStage):
@@ -167,10 +237,12 @@ class PixelStage(LatentStage):
 
     pixels = True
 
-    def __init__(self, config: Config) -> None:
-        super().__init__(config)
-        self._perceptual = Perceptual(config.loss)
+    def __init__(self, config: Config, parts: Parts | None = None) -> None:
+        super().__init__(config, parts)
+        self._perceptual = Perceptual(config.loss, self._load_perceptual)
         if config.model.train_vae != "none":
+            if self._encoder is not None:
+                raise InvalidOption("model.train_vae trains the autoencoder, which the base's tiny encoder replaces.")
             self.net = Joint(self._one_step, self.vae, encoder=config.model.train_vae == "all")
 
     def groups(self) -> list[tuple[list[nn.Parameter], float]]:
@@ -185,24 +257,16 @@ class PixelStage(LatentStage):
     def loss(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
         weights, clean, mask = self.config.loss, batch["clean"], batch["pixel_mask"]
         if self.config.model.train_vae == "none":
-            low = batch["low"] if "low" in batch else self._encode(batch["degraded"])
-            restored = self._decode(net(low))
+            restored = self._decode(net(self._low(batch)))
         else:
             restored = net(batch.get("low"), batch.get("degraded"))
         switch = switch_of(batch["uniform"][:, 0], weights.face_probability)
         parts = {
             "error": switched_error(restored, clean, mask, switch, weights.normalisation),
             **self._perceptual(restored, clean, batch["uniform"][:, 1]),
-            "absolute": absolute_error(restored, clean),
-            "edges": edge_error(restored, clean),
+            **pixel_parts(restored, clean),
         }
-        scale = {"error": 1.0, "dists": weights.dists, "lpips": weights.lpips, "absolute": weights.absolute,
-                 "edges": weights.edges}  # fmt: skip
-        return {"loss": sum(scale[name] * value for name, value in parts.items() if scale[name]), **parts}
-
-    @torch.no_grad()
-    def _encode(self, frames: Tensor) -> Tensor:
-        return encode(self.vae, frames, WHOLE)
+        return weighted(parts, weights)
 
     def _decode(self, latents: Tensor) -> Tensor:
         if self.config.model.gradient_checkpointing:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import ClassVar
 
@@ -15,8 +15,9 @@ from vividface_core.errors import InvalidOption, InvalidOutput, UnsupportedCheck
 from vividface_core.restorers.base import Progress, Restorer, module_bytes, translate_oom
 from vividface_core.runtime.devices import default_dtype
 from vividface_core.wan.attention import Attention
+from vividface_core.wan.conditional_decoder import ConditionalDecoder, decoded_with_input
 from vividface_core.wan.empty_prompt import EmptyPrompt
-from vividface_core.wan.fast_vae.streams import FastEncoder, decoded, decoder_stream, encoder_stream
+from vividface_core.wan.fast_vae.streams import FastEncoder, Piece, decoded, decoder_stream, encoder_stream
 from vividface_core.wan.fast_vae.tiles import Region
 from vividface_core.wan.folded_transformer import FoldedDenoiser
 from vividface_core.wan.optimizations import memory_estimate
@@ -24,6 +25,7 @@ from vividface_core.wan.optimizations.compile import CompiledDenoiser
 from vividface_core.wan.optimizations.cuda_graphs import GraphedDenoiser, check_graphs
 from vividface_core.wan.optimizations.fp8_linear import check_linears, use_linears
 from vividface_core.wan.optimizations.offload import onload
+from vividface_core.wan.tiny_encoder import TinyEncoder, TinyStream
 from vividface_core.wan.transformer import T_STAR, VELOCITY_SCALE, cast, one_step_velocity
 from vividface_core.wan.vae import (
     FRAME_CHUNK,
@@ -57,6 +59,9 @@ class OneStepRestorer(Restorer):
         transformer: nn.Module,
         prompt: EmptyPrompt,
         *,
+        decoder: ConditionalDecoder | None = None,
+        encoder: TinyEncoder | None = None,
+        latent_skip: Sequence[float] | None = None,
         t_star: float = T_STAR,
         velocity_scale: float = VELOCITY_SCALE,
         native_size: int = 512,
@@ -79,6 +84,9 @@ class OneStepRestorer(Restorer):
                 shared; what is constant is folded (:mod:`vividface_core.wan.folded_transformer`). Let go of it to free
                 the rest.
             prompt: embedding of "", of the denoiser's text width.
+            decoder: decodes instead of the autoencoder's own decoder, and sees the clip while it does.
+            encoder: encodes instead of the autoencoder's own encoder; over whole frames, also where ``tile`` is set.
+            latent_skip: A, a number a latent channel: ẑ = (1 − A) ⊙ z_l − s·DiT(z_l); ``None``: 0, as released.
             t_star: the timestep, 0…1000.
             velocity_scale: s.
             frames_per_chunk: frames that pass the autoencoder together, a multiple of its temporal ratio; ``None``:
@@ -105,6 +113,12 @@ class OneStepRestorer(Restorer):
         self._t_star, self.velocity_scale = float(t_star), float(velocity_scale)
         self.native_size, self.native_frames = native_size, native_frames
         self.check_parts(vae, transformer, prompt)
+        self.encoder, self.decoder = encoder, decoder
+        for net in (encoder, decoder):
+            if net is not None:
+                net.config.check_fits(vae.config)
+                net.eval().to(memory_format=torch.channels_last)
+        self.latent_skip = _latent_skip(latent_skip, vae.config.z_dim)
         self._cell = spatial_ratio(vae.config)
         self.size_multiple = self._cell * math.lcm(*transformer.config.patch_size[1:])
         # The released protocol counts in fours, whatever the autoencoder.
@@ -190,15 +204,24 @@ class OneStepRestorer(Restorer):
     def modules(self) -> dict[str, nn.Module]:
         """Each may be moved on its own; a clip follows them from device to device."""
         return {
-            "encoder": nn.ModuleList([self.vae.encoder, self.vae.quant_conv]),
+            "encoder": self.encoder or nn.ModuleList([self.vae.encoder, self.vae.quant_conv]),
             "denoiser": self.denoiser,
-            "decoder": nn.ModuleList([self.vae.decoder, self.vae.post_quant_conv]),
+            "decoder": nn.ModuleList(self._decoder_parts()),
         }
+
+    def _decoder_parts(self) -> list[nn.Module]:
+        own = [self.vae.decoder, self.vae.post_quant_conv]
+        if self.decoder is None:
+            return own
+        return [self.decoder, *(own if self.decoder.config.refines else ())]
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> OneStepRestorer:
         if dtype is not None:
             cast(self.vae, dtype)
             cast(self.denoiser, dtype)
+            for net in (self.encoder, self.decoder):
+                if net is not None:
+                    cast(net, dtype)
             self._dtype = dtype
         if device is not None:
             self._home = torch.device(device)
@@ -243,27 +266,46 @@ class OneStepRestorer(Restorer):
 
     def _encode(self, clip: Tensor, report: Progress) -> Tensor:
         """``[1, C, T', h, w]`` fp32, normalised."""
-        frames, height, width = clip.shape[0], *clip.shape[2:]
-        padding = (0, -width % self.size_multiple, 0, -height % self.size_multiple)
-        stream = encoder_stream(self.vae, plain=self.plain, tile=self.tile)
-        total = 1 + math.ceil((frames - 1) / self.frame_multiple) * self.frame_multiple
-
-        def read(start: int, stop: int, region: Region | None = None) -> Tensor:
-            part = clip[torch.arange(start, stop, device=clip.device).clamp(max=frames - 1)]
-            part = F.pad(part.to(stream.device, torch.float32) * 2 - 1, padding).transpose(0, 1)[None]
-            return part if region is None else part[..., region.top : region.bottom, region.left : region.right]
-
+        if self.encoder is not None:
+            stream = TinyStream(self.encoder)
+        else:
+            stream = encoder_stream(self.vae, plain=self.plain, tile=self.tile)
+        read, (total, height, width) = self._reader(clip, stream.device), self._padded_size(clip)
         if self.tile and isinstance(stream, FastEncoder):
-            size = total, height + padding[3], width + padding[1]
+            size = total, height, width
             latent = stream.by_tiles(read, size, self._chunk, lambda share: report(STAGE_SHARES["encode"] * share))
             return _finite(latent, "encoder")
         parts, start = [], 0
         while start < total:
-            end = min(start + (self._chunk if start else 1), total)
+            end = min(start + (self._encoder_chunk if start else 1), total)
             parts.append(_finite(stream.push(read(start, end)), "encoder"))
             start = end
             report(STAGE_SHARES["encode"] * end / total)
         return torch.cat(parts, 2)
+
+    @property
+    def _encoder_chunk(self) -> int:
+        """Frames that are encoded together. The tiny encoder has no tiles; where memory is short it gets fewer."""
+        short = self.encoder is not None and self.tile is not None
+        return temporal_ratio(self.vae.config) if short else self._chunk
+
+    def _padded_size(self, clip: Tensor) -> tuple[int, int, int]:
+        """Frames, height and width of a clip as the model takes it."""
+        frames, _, height, width = clip.shape
+        frames = 1 + math.ceil((frames - 1) / self.frame_multiple) * self.frame_multiple
+        return frames, *(side + -side % self.size_multiple for side in (height, width))
+
+    def _reader(self, clip: Tensor, device: torch.device) -> Callable[..., Tensor]:
+        """``read(start, stop, region)``: frames of the padded clip, ``[1, 3, n, H, W]``, −1…1, on ``device``."""
+        _, height, width = self._padded_size(clip)
+        padding = (0, width - clip.shape[3], 0, height - clip.shape[2])
+
+        def read(start: int, stop: int, region: Region | None = None) -> Tensor:
+            part = clip[torch.arange(start, stop, device=clip.device).clamp(max=len(clip) - 1)]
+            part = F.pad(part.to(device, torch.float32) * 2 - 1, padding).transpose(0, 1)[None]
+            return part if region is None else part[..., region.top : region.bottom, region.left : region.right]
+
+        return read
 
     def _denoise(self, latent: Tensor, report: Progress) -> Tensor:
         blocks = self.denoiser.blocks
@@ -276,16 +318,18 @@ class OneStepRestorer(Restorer):
                 velocity = one_step_velocity(self.denoiser, latent, self.prompt.padded(self.device), self.t_star)
         else:
             velocity = self._pass(latent, on_block)
-        return _finite(latent.to(velocity.device) - self.velocity_scale * velocity, "denoiser")
+        latent = latent.to(velocity.device)
+        if self.latent_skip is not None:
+            latent = latent * (1 - self.latent_skip.to(velocity.device))
+        return _finite(latent - self.velocity_scale * velocity, "denoiser")
 
     def _decode(
         self, latent: Tensor, clip: Tensor, mask: Tensor | None, strength: float, output: Tensor, report: Progress
     ) -> None:
         """Decode into ``output``, blended with ``clip``, a piece at a time."""
         frames, height, width = clip.shape[0], *clip.shape[2:]
-        stream = decoder_stream(self.vae, plain=self.plain, tile=self.tile)
-        step, done = self._chunk // temporal_ratio(self.vae.config), 0
-        for start, region, part in decoded(stream, latent, step, by_tiles=self.tile is not None):
+        done = 0
+        for start, region, part in self._decoded(latent, clip):
             restored = ((_finite(part, "decoder")[0].transpose(0, 1).clamp(-1, 1) + 1) / 2).to(output)
             # What was padded is cut off: nothing may be left of a piece.
             rows, columns = slice(region.top, min(height, region.bottom)), slice(region.left, min(width, region.right))
@@ -300,6 +344,15 @@ class OneStepRestorer(Restorer):
             done += source[:, :1].numel()
             report(1 - STAGE_SHARES["decode"] * (1 - min(1.0, done / clip[:, :1].numel())))
 
+    def _decoded(self, latent: Tensor, clip: Tensor) -> Iterator[Piece]:
+        step = self._chunk // temporal_ratio(self.vae.config)
+        stream = decoder_stream(self.vae, plain=self.plain, tile=self.tile)
+        if self.decoder is not None:
+            read = self._reader(clip, next(self.decoder.parameters()).device)
+            own = stream if self.decoder.config.refines else None
+            return decoded_with_input(self.decoder, latent, read, step, self.tile, own)
+        return decoded(stream, latent, step, by_tiles=self.tile is not None)
+
     def memory_for(self, frames: int, height: int, width: int) -> int:
         frames = 1 + math.ceil((frames - 1) / self.frame_multiple) * self.frame_multiple
         height, width = (side + -side % self.size_multiple for side in (height, width))
@@ -310,15 +363,45 @@ class OneStepRestorer(Restorer):
         latent_count, h, w = latent_frames(vae, frames), height // self._cell, width // self._cell
         latent = 4 * vae.z_dim * latent_count * h * w
         pictures = 2 * 4 * 3 * frames * height * width  # the clip and its restoration
-        step, how = self._chunk // temporal_ratio(vae), (self.plain, self.tile)
+        step = self._chunk // temporal_ratio(vae)
         if self.tile is not None:
             pictures += memory_estimate.tile_buffer_bytes(vae, frames, height, width, item)
         stage = max(
-            memory_estimate.encoder_bytes(vae, min(self._chunk, frames), height, width, item, *how),
+            self._encoder_bytes(min(self._encoder_chunk, frames), height, width),
             memory_estimate.denoiser_bytes(self.denoiser.config, latent_count, h, w, item, self.plain),
-            memory_estimate.decoder_bytes(vae, min(step, latent_count), h, w, item, *how),
+            self._decoder_bytes(min(step, latent_count), height, width),
         )
         return weights + memory_estimate.SCRATCH + pictures + 3 * latent + stage
+
+    def _encoder_bytes(self, frames: int, height: int, width: int) -> int:
+        """Peak of encoding ``frames`` frames of ``height``×``width`` pixels after earlier ones."""
+        item = self._dtype.itemsize
+        if self.encoder is not None:
+            return memory_estimate.tiny_encoder_bytes(self.encoder.config, frames, height, width, item)
+        return memory_estimate.encoder_bytes(self.vae.config, frames, height, width, item, self.plain, self.tile)
+
+    def _decoder_bytes(self, latents: int, height: int, width: int) -> int:
+        """Peak of decoding ``latents`` latent frames of ``height``×``width`` pixels after earlier ones."""
+        vae, item = self.vae.config, self._dtype.itemsize
+        cells = height // self._cell, width // self._cell
+        own = memory_estimate.decoder_bytes(vae, latents, *cells, item, self.plain, self.tile)
+        if self.decoder is None:
+            return own
+        frames, config = latents * temporal_ratio(vae), self.decoder.config
+        theirs = memory_estimate.conditional_decoder_bytes(config, frames, height, width, item, self.tile)
+        return max(own, theirs) if config.refines else theirs
+
+
+def _latent_skip(values: Sequence[float] | None, channels: int) -> Tensor | None:
+    """``[1, C, 1, 1, 1]`` fp32; ``None`` where nothing is left out."""
+    if values is None:
+        return None
+    skip = torch.as_tensor(values, dtype=torch.float32)
+    if skip.shape != (channels,) or not torch.isfinite(skip).all():
+        raise UnsupportedCheckpoint(
+            f"latent_skip is of shape {tuple(skip.shape)}; {channels} finite numbers, one a latent channel, are wanted."
+        )
+    return skip.view(1, -1, 1, 1, 1)
 
 
 def _check_request(clip: Tensor, mask: Tensor | None, strength: float) -> None:

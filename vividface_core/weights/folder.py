@@ -18,14 +18,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vividface_core.errors import UnsupportedCheckpoint
+from vividface_core.errors import MissingWeights, UnsupportedCheckpoint
+from vividface_core.io.atomic import read_json, write_json
 from vividface_core.io.quantization import FP8, QuantizedLinear, dense_tensors, layer_table, quantize_fp8
-from vividface_core.io.tensors import write_tensors
+from vividface_core.io.tensors import read_tensors, write_tensors
 from vividface_core.restorers.one_step import OneStepRestorer
+from vividface_core.wan.conditional_decoder import ConditionalDecoder, DecoderConfig
 from vividface_core.wan.empty_prompt import FILE_NAME, EmptyPrompt
+from vividface_core.wan.tiny_encoder import EncoderConfig, TinyEncoder
 from vividface_core.wan.transformer import T_STAR, VELOCITY_SCALE, weight_type
 
 CARD = "vividface.json"
+DECODER, ENCODER, WEIGHTS_FILE = "decoder", "encoder", "model.safetensors"
+"""Folders of a conditional decoder and of a tiny encoder, and the file in each."""
+CODECS: dict[str, tuple[type[nn.Module], Any]] = {
+    DECODER: (ConditionalDecoder, DecoderConfig),
+    ENCODER: (TinyEncoder, EncoderConfig),
+}
+"""What a checkpoint may hold beside an autoencoder's own halves, by its entry in the card: net and config."""
 FORMAT = 1
 DEFAULTS = {
     "format": FORMAT,
@@ -47,6 +57,8 @@ def save_checkpoint_folder(
     empty_prompt: EmptyPrompt | Tensor,
     meta: Mapping[str, Any],
     dtype: torch.dtype | None = torch.float16,
+    decoder: ConditionalDecoder | None = None,
+    encoder: TinyEncoder | None = None,
 ) -> Path:
     """Write a checkpoint folder; an older one of that name is replaced when the new one is complete.
 
@@ -58,9 +70,10 @@ def save_checkpoint_folder(
             ``native_frames``, training data and its licences, metrics …
         dtype: type of the stored weights; ``None``: as they are; an fp8 type: the denoiser's blocks in it, with
             scales, and the rest in bf16 or fp32.
+        decoder, encoder: a conditional decoder and a tiny encoder to go with them; not changed.
 
     Raises:
-        UnsupportedCheckpoint: the three do not belong together, or a weight does not fit ``dtype``.
+        UnsupportedCheckpoint: the parts do not belong together, or a weight does not fit ``dtype``.
     """
     path = Path(path)
     prompt = empty_prompt if isinstance(empty_prompt, EmptyPrompt) else EmptyPrompt(empty_prompt.detach().float())
@@ -72,6 +85,13 @@ def save_checkpoint_folder(
             module.save_config(partial / name)
             weights, described = tensors_of(module, dtype)
             write_tensors(partial / name / "diffusion_pytorch_model.safetensors", weights, described)
+        # What the parts are decides, not what an older card said.
+        meta = {key: value for key, value in meta.items() if key not in CODECS}
+        for kind, net in ((DECODER, decoder), (ENCODER, encoder)):
+            if net is not None:
+                net.config.check_fits(vae.config)
+                save_codec(partial / kind, net, None if dtype in FP8.values() else dtype)
+                meta[kind] = kind
         prompt.save(partial / FILE_NAME)
         card = json.dumps({**DEFAULTS, **meta, "format": FORMAT}, indent=2, ensure_ascii=False)
         (partial / CARD).write_text(card + "\n", encoding="utf-8")
@@ -79,6 +99,38 @@ def save_checkpoint_folder(
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return path
+
+
+def save_codec(folder: Path, net: nn.Module, dtype: torch.dtype | None = torch.float16) -> None:
+    """Write one of :data:`CODECS`: ``config.json`` and ``model.safetensors``."""
+    folder.mkdir(parents=True)
+    write_json(folder / "config.json", net.config.to_dict(), indent=2)
+    write_tensors(folder / WEIGHTS_FILE, {k: _stored(k, v, dtype) for k, v in net.state_dict().items()}, PYTORCH)
+
+
+def load_codec(
+    folder: Path, kind: str, *, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"
+) -> Any:
+    """Read what :func:`save_codec` wrote, in evaluation mode: a :class:`ConditionalDecoder` or a :class:`TinyEncoder`.
+
+    Args:
+        kind: of :data:`CODECS`.
+
+    Raises:
+        MissingWeights: a file isn't there.
+        UnsupportedCheckpoint: names or shapes don't fit the config.
+    """
+    for name in ("config.json", WEIGHTS_FILE):
+        if not (folder / name).is_file():
+            raise MissingWeights(f"{folder / name} is missing, which the checkpoint's card names; fetch it again.")
+    net, config = CODECS[kind]
+    made = net(config.from_dict(read_json(folder / "config.json"), folder / "config.json"))
+    state = read_tensors(folder / WEIGHTS_FILE)
+    try:
+        made.load_state_dict({key: value.float() for key, value in state.items()})
+    except RuntimeError as error:
+        raise UnsupportedCheckpoint(f"{folder / WEIGHTS_FILE} doesn't fit its config: {error}") from error
+    return made.eval().to(device=device, dtype=dtype or torch.float32)
 
 
 def _stored(name: str, value: Tensor, dtype: torch.dtype | None) -> Tensor:

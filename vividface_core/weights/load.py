@@ -24,7 +24,7 @@ from vividface_core.wan.loading import load_transformer, load_vae
 from vividface_core.wan.state_dict import read_state_dict
 from vividface_core.weights.catalog import UMT5, VAE
 from vividface_core.weights.detect import folder_kind, inspect, read_card
-from vividface_core.weights.folder import CARD, FORMAT
+from vividface_core.weights.folder import CARD, CODECS, FORMAT, load_codec
 from vividface_core.weights.locate import model_folders, where
 
 WEIGHTS = ("auto", "dense", "compact")
@@ -112,9 +112,20 @@ def _load_folder(folder: Path, how: _How, options: Mapping[str, Any]) -> Restore
         how.autoencoder(folder),
         how.denoiser(folder),
         prompt,
+        **{kind: _codec(folder, kind, card, how) for kind in CODECS},
+        latent_skip=card.get("latent_skip"),
         **options,
         **{key: card[key] for key in keys},
     )
+
+
+def _codec(folder: Path, kind: str, card: Mapping[str, Any], how: _How) -> nn.Module | None:
+    """The conditional decoder or the tiny encoder that the card names, if it names one."""
+    if card.get(kind) is None:
+        return None
+    if card[kind] != kind:
+        raise UnsupportedCheckpoint(f"{folder / CARD}: {kind} is {card[kind]!r}; this version knows {kind!r}.")
+    return load_codec(folder / kind, kind, dtype=how.dtype, device=how.device)
 
 
 def _load_loose(path: Path, places: list[Path], how: _How, options: Mapping[str, Any]) -> Restorer:

@@ -9,12 +9,16 @@ import pytest
 import torch
 
 from training.config import Data
-from training.data.random_clips import RandomClips
+from training.curation.manifest import write_manifest
+from training.data.people import grouped, held_back
+from training.data.random_clips import Material, RandomClips
 from training.data.shards import ShardReader
 from training.data.sources import PreparedClips
 from training.data.synthetic_motion import Move, cut, smooth_path
+from training.material_videos import write_videos
 from training.nano.cache import main as cache
 from vividface_core.errors import MissingWeights, UnsupportedCheckpoint
+from vividface_core.video.reader import VideoReader
 from vividface_core.wan.loading import load_vae
 from vividface_core.wan.vae import encode
 
@@ -120,3 +124,63 @@ def test_cached_clips_are_the_encoded_samples(material, tiny_checkpoint, tmp_pat
     assert shorter.sample(0, np.random.default_rng(0))["low"].shape == (8, 2, 8, 8)
     with pytest.raises(UnsupportedCheckpoint, match="without --pixels"):
         PreparedClips(data, validation=False, pixels=True, seed=0, temporal_ratio=4)
+
+
+def test_real_world_footage_greys_both_and_leaves_some_clean(material):
+    """With the wider preset a grey input has a grey target; the clean part is the target itself."""
+    source = RandomClips(config(material, degradation="real_world", frames=5))
+    kinds = {"grey": 0, "clean": 0, "colour": 0}
+    for number in range(120):
+        sample = draw(source, number)
+        clean, degraded = sample["clean"], sample["degraded"]
+        spread = [float((x.amax(0) - x.amin(0)).max()) * 127.5 for x in (clean, degraded)]
+        assert (spread[0] < 1e-3) <= (spread[1] <= 6), "a grey target never goes with a coloured input"
+        kind = "grey" if spread[0] < 1e-3 else "clean" if torch.equal(clean, degraded) else "colour"
+        kinds[kind] += 1
+    assert kinds["grey"] >= 1 and kinds["clean"] >= 4 and kinds["colour"] > 80, kinds
+
+
+def test_small_faces_can_be_left_out(material):
+    faces = RandomClips(config(material))._material.faces
+    largest = max(box[2] for boxes in faces.values() for box in boxes)
+    source = RandomClips(config(material, smallest_face=largest - 1))
+    for key in source._faces:
+        assert all(box[2] >= largest - 1 for box in source._boxes[key])
+    assert sum(map(len, source._boxes.values())) == 1
+
+
+def test_people_and_files_are_kept_whole_on_one_side():
+    """Numbered variants of a file and look-alike faces are one group, whole groups are held back, and which ones
+    doesn't depend on the order of the clips."""
+    face = np.eye(512, dtype=np.float32)
+    origin = {f"{n:05d}": {"file": f"clip{n // 3}-{n % 3}.webp"} for n in range(600)}
+    origin |= {"00600": {"file": "other.jpg"}}
+    looks = {"00000": face[:1], "00600": face[:1], "00030": face[1:2]}
+    groups = grouped(origin, looks)
+    assert groups["00000"] == groups["00002"] == groups["00600"] != groups["00030"]
+    assert len(set(groups.values())) == 200
+    faces = {"00000": [[0, 0, 300]], "00030": [[0, 0, 300]], "00060": [[0, 0, 120]]}
+    held = held_back(groups, faces, {"00030"})
+    assert all(groups[a] != groups[b] for a in held for b in set(groups) - held)
+    assert len({groups[key] for key in held}) == 8 + 3, "every 25th of those without a face, one of each other kind"
+    backwards = dict(reversed(groups.items()))
+    assert held_back(backwards, faces, {"00030"}) == held
+
+
+def test_material_as_videos_is_what_it_was_and_rejected_clips_are_not_trained_on(material, tmp_path):
+    assert write_videos(material, tmp_path / "films") == 1 == write_videos(material, tmp_path / "films")
+    with VideoReader(tmp_path / "films" / "00002.mkv") as reader:
+        frames = torch.stack([frame.rgb() for frame in reader])
+    assert torch.equal((frames * 255).round().byte().permute(0, 2, 3, 1), Material(material).clip("00002"))
+
+    def left(*states: str) -> list[str]:
+        rows = [{"key": f"00002-{n:06d}-0", "video": "00002.mkv", "state": state, "clip": None}
+                for n, state in enumerate(states)]  # fmt: skip
+        write_manifest(tmp_path / "manifest.jsonl", rows)
+        data = Data(kind="clips", path=material, validation=material, frames=5, size=64,
+                    manifest=tmp_path / "manifest.jsonl")  # fmt: skip
+        assert RandomClips(data, validation=True)._keys == Material(material).keys
+        return RandomClips(data)._keys
+
+    assert left("kept", "dropped") == ["00000", "00001", "00002", "00003"]
+    assert left("dropped", "failed") == ["00000", "00001", "00003"]

@@ -43,26 +43,61 @@ def test_curves_are_drawn(tmp_path):
         plot([tmp_path / "nothing"], tmp_path / "curve.png")
 
 
-def test_the_ablation_trains_once_and_reports(tmp_path, monkeypatch):
-    """The real trainer is tested elsewhere; here a log as it writes it stands in for each run."""
+@pytest.fixture
+def trained(monkeypatch):
+    """The runs that were asked for. The real trainer is tested elsewhere; a log as it writes it stands for each."""
     trained = []
 
     def fake(config):
-        trained.append((config.loss.face_probability, config.run.output.name))
+        trained.append(config)
         log = CurveLog(config.run.output / "log.jsonl", 0)
-        for step in (200, 400):
+        for step in (config.optimizer.steps // 2, config.optimizer.steps):
             p = config.loss.face_probability
             log.write({"step": step, "psnr": 25 + p, "psnr_input": 24.0, "error": 0.003, "face_error": 0.002 - p / 1000,
                        "temporal": 0.01, "temporal_input": 0.02})  # fmt: skip
 
     monkeypatch.setattr(ablation, "train", fake)
+    return trained
+
+
+def test_the_ablation_trains_once_and_reports(tmp_path, trained):
     config = "training/configs/nano-ablation.toml"
     arguments = [config, f"run.output={tmp_path / 'runs'}", "--out", str(tmp_path / "out")]
     assert ablation.main(arguments) == 0 and ablation.main(arguments) == 0
-    assert trained == [(0.0, "p0"), (0.5, "p0.5"), (1.0, "p1")]
+    assert [(c.loss.face_probability, c.run.output.name) for c in trained] == [(0, "p0"), (0.5, "p0.5"), (1, "p1")]
     assert "| 1 | 3.000 | 1.000 | 26.00 | 0.1309 | 0.9025 |" in (tmp_path / "out" / "ablation.md").read_text()
-    assert json.loads((tmp_path / "out" / "ablation.json").read_text())["0.5"][1]["step"] == 400
+    assert json.loads((tmp_path / "out" / "ablation.json").read_text())["0.5"][1]["step"] == 600
     assert Image.open(tmp_path / "out" / "ablation.png").width > 500
+
+
+def test_tables_share_the_runs_that_are_the_same(tmp_path, trained, capsys):
+    out = [f"run.output={tmp_path / 'runs'}", "--out", str(tmp_path / "out")]
+    manifest = ["--manifest", str(tmp_path / "manifest.jsonl")]
+    for name, more in (("p", []), ("stages", []), ("curated", manifest)):
+        assert ablation.main([name, *out, *more]) == 0
+    assert [c.run.output.name for c in trained] == ["p0", "p0.5", "p1", "latent", "curated"]
+    latent, curated = trained[3:]
+    assert (latent.loss.face_probability, latent.loss.latent_probability) == (0, 0.5)
+    assert curated.data.manifest == tmp_path / "manifest.jsonl" and trained[1].data.manifest is None
+    assert {c.optimizer.steps for c in trained} == {600} and {c.run.seed for c in trained} == {0}
+    rows = (tmp_path / "out" / "stages.md").read_text()
+    assert all(row in rows for row in ("| nowhere |", "| latent | 3.000 | 2.000 | 25.00 | 0.1261 | 0.9050 |",
+                                       "| latent and pixel |"))  # fmt: skip
+    assert (tmp_path / "out" / "curated.png").is_file()
+    assert ablation.main(["p", *out, "run.seed=3"]) == 1
+    assert "holds a run of another configuration" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments, words", [
+    (["curated"], "Name the curated set"),
+    (["curated", "--curated", "data/curated"], "one validation set"),
+    (["p", "--manifest", "x"], "for the table 'curated'"),
+    (["elsewhere.toml"], "can't be read"),
+])  # fmt: skip
+def test_an_ablation_that_would_compare_nothing_is_refused(arguments, words, tmp_path, trained, capsys):
+    changes = [] if arguments[0].endswith("toml") else [f"run.output={tmp_path / 'runs'}"]
+    assert ablation.main([arguments[0], *changes, *arguments[1:], "--out", str(tmp_path / "out")]) == 1
+    assert words in capsys.readouterr().err and not trained
 
 
 def scores(psnr, lpips):

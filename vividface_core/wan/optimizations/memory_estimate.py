@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from vividface_core.wan.conditional_decoder import DecoderConfig
 from vividface_core.wan.fast_vae.stages import FRAME_BATCH, LARGE, LEVELS
 from vividface_core.wan.folded_transformer import TOKENS
+from vividface_core.wan.tiny_encoder import EncoderConfig
 from vividface_core.wan.vae import spatial_ratio, temporal_ratio
 
 SCRATCH = 128 << 20
@@ -68,6 +70,37 @@ def decoder_bytes(
             peak = max(peak, maps * frames * area)
     pictures = 3 * 3 * 4 * latents * temporal_ratio(config) * area * (config.patch_size or 1) ** 2
     return peak + memory + pictures
+
+
+def conditional_decoder_bytes(
+    config: DecoderConfig, frames: int, height: int, width: int, item: int, tile: int | None = None
+) -> int:
+    """Peak of a conditional decoder over ``frames`` frames of ``height``×``width`` pixels after earlier ones."""
+    if tile is not None:
+        height, width = (min(side, tile + 2 * config.radius) for side in (height, width))
+    area, frames = height * width, frames + 1
+    full = area * frames * (2 * item * config.head + 3 * 4 * 4)
+    # What is skipped around lower levels stays alive on the way down and up.
+    skips = maps = 0
+    for level, wide in enumerate(config.widths):
+        one = area // 4 ** (level + 1) * frames * wide * item
+        maps = max(maps, CONDITIONAL_MAPS * one + skips)
+        skips += one
+    return max(maps, full + skips)
+
+
+def tiny_encoder_bytes(config: EncoderConfig, frames: int, height: int, width: int, item: int) -> int:
+    """Peak of a tiny encoder over ``frames`` frames of ``height``×``width`` pixels after earlier ones."""
+    area, frames = height * width, frames + 1
+    # The pixels in fp32 and in the weights' type wait for the linear path.
+    pictures = area * frames * 3 * (4 + item)
+    maps = max(wide * (area // 4 ** (level + 1)) for level, wide in enumerate(config.widths))
+    return pictures + CONDITIONAL_MAPS * maps * frames * item
+
+
+CONDITIONAL_MAPS = 4
+"""Maps alive in a block of the conditional decoder or the tiny encoder: its input, the shifted one, the first
+convolution's, the sum."""
 
 
 def tile_buffer_bytes(config: Any, frames: int, height: int, width: int, item: int) -> int:

@@ -1,0 +1,243 @@
+"""The decoder that sees the input: identity at the start, streams and tiles, its reach, its arithmetic, checkpoints."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from tests.tiny import LATENTS, tiny_modules
+from vividface_core.errors import MissingWeights, UnsupportedCheckpoint
+from vividface_core.wan.conditional_decoder import (
+    ConditionalDecoder,
+    DecoderConfig,
+    decoded_with_input,
+    operations,
+)
+from vividface_core.weights import load_restorer, save_checkpoint_folder
+
+NANO = DecoderConfig(48, 1, (48, 96, 160), (1, 2, 2), (2, 2, 2), 16)
+WAN = DecoderConfig(16, 4, (96, 192, 384), (2, 2, 3), (3, 4, 3), 24)
+"""The shapes of training/configs/vividface-1.3b-decoder.toml."""
+DEEP = DecoderConfig(4, 1, (8, 8), (2, 3), (1, 2), 8)
+REFINING = DecoderConfig(4, 2, (8, 12, 16), (1, 1, 1), (1, 0, 1), 8, refines=True)
+SMALL = DecoderConfig(4, 2, (8, 12, 16), (1, 1, 1), (1, 1, 1), 8)
+
+
+def random_decoder(config: DecoderConfig, seed: int = 0) -> ConditionalDecoder:
+    """No layer is zero, as after training; the sum stays of the order of one."""
+    torch.manual_seed(seed)
+    decoder = ConditionalDecoder(config).eval()
+    for parameter in decoder.parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=0.7 * (parameter.numel() / len(parameter)) ** -0.5)
+        else:
+            torch.nn.init.normal_(parameter, std=0.1)
+    return decoder
+
+
+def clip(config: DecoderConfig, latents: int, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+    torch.manual_seed(1)
+    frames, cell = 1 + (latents - 1) * config.temporal_ratio, config.spatial_ratio
+    z = torch.randn(1, config.latent_channels, latents, height // cell, width // cell)
+    return z, torch.rand(1, 3, frames, height, width) * 2 - 1
+
+
+def put_together(decoder, z, x, chunk, side) -> torch.Tensor:
+    out = torch.full_like(x, float("nan"))
+    read = lambda start, stop, r: x[:, :, start:stop, r.top : r.bottom, r.left : r.right]  # noqa: E731
+    for start, region, part in decoded_with_input(decoder, z, read, chunk, side):
+        end = start + part.shape[2]
+        out[:, :, start:end, region.top : region.bottom, region.left : region.right] = part
+    return out
+
+
+def test_it_starts_by_returning_its_input():
+    z, x = clip(NANO, 3, 32, 48)
+    assert torch.equal(ConditionalDecoder(NANO)(z, x), x)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("config", [NANO, SMALL, WAN], ids=["nano", "two frames a latent", "1.3B"])
+def test_streams_and_tiles_give_the_whole_clip(config):
+    decoder = random_decoder(config)
+    z, x = clip(config, 4, 32, 48)
+    whole = decoder(z, x)
+    assert (whole - x).abs().mean() > 0.05
+    for chunk, side in ((1, None), (2, None), (2, 16)):
+        assert (put_together(decoder, z, x, chunk, side) - whole).abs().max() < 1e-4
+
+
+@torch.inference_mode()
+def test_tiles_equal_the_whole_where_they_are_smaller_than_what_they_see():
+    decoder = random_decoder(SMALL)
+    z, x = clip(SMALL, 3, 256, 320)
+    assert 2 * SMALL.radius + 64 < 256
+    assert (put_together(decoder, z, x, 2, 64) - decoder(z, x)).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("config", [SMALL, DEEP], ids=["three levels", "two deep ones"])
+def test_a_pixel_depends_on_nothing_beyond_the_radius_and_on_no_later_frame(config):
+    decoder = random_decoder(config).double()
+    side = 2 * config.radius + 64
+    side += -side % config.spatial_ratio
+    z, x = clip(config, 3, side, side)
+    z, x = z.double(), x.double().requires_grad_()
+    middle, frame = side // 2, 1
+    decoder(z, x)[0, :, frame, middle, middle].sum().backward()
+    places = x.grad[0].abs().sum(0).nonzero()
+    assert int(places[:, 0].max()) == frame
+    reach = int((places[:, 1:] - middle).abs().max())
+    assert config.radius - 4 * config.spatial_ratio < reach <= config.radius
+
+
+@torch.inference_mode()
+def test_without_an_input_the_latent_alone_decides():
+    decoder = random_decoder(NANO)
+    z, x = clip(NANO, 3, 32, 32)
+    one, other = decoder(z, torch.zeros_like(x)), decoder(-z, torch.zeros_like(x))
+    assert (one - other).abs().mean() > 0.01
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("config", [NANO, WAN, REFINING], ids=["nano", "1.3B", "refining"])
+def test_operations_are_those_that_torch_counts(config):
+    decoder = ConditionalDecoder(config)
+    z, x = clip(config, 2, 64, 64)
+    with FlopCounterMode(display=False) as counter:
+        decoder(z, x, decoded=x if config.refines else None)
+    assert counter.get_total_flops() == pytest.approx(operations(config, x.shape[2], 64, 64), rel=0.02)
+
+
+def test_the_large_one_takes_at_most_forty_teraflop():
+    """Beside 180.5 of Wan's own decoder, for 81 frames of 512×512."""
+    assert operations(WAN, 81, 512, 512) < 40e12
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A checkpoint whose decoder sees the input, with a learned share that is left out."""
+    vae, transformer = tiny_modules()
+    config = DecoderConfig(LATENTS, 4, (8, 12, 16), (1, 1, 1), (1, 1, 1), 8)
+    path = tmp_path_factory.mktemp("models") / "conditional"
+    meta = {"native_size": 64, "native_frames": 9, "latent_skip": [0.25] * LATENTS}
+    return save_checkpoint_folder(
+        path, vae, transformer, torch.randn(1, 16), meta, torch.float32, decoder=random_decoder(config)
+    )
+
+
+@pytest.fixture(scope="module")
+def refining(tmp_path_factory):
+    """A checkpoint whose decoder refines what the autoencoder's own decoder makes."""
+    vae, transformer = tiny_modules()
+    config = DecoderConfig(LATENTS, 4, (8, 12, 16), (1, 0, 1), (1, 1, 1), 8, refines=True)
+    path = tmp_path_factory.mktemp("models") / "refining"
+    meta = {"native_size": 64, "native_frames": 9}
+    return save_checkpoint_folder(
+        path, vae, transformer, torch.randn(1, 16), meta, torch.float32, decoder=random_decoder(config)
+    )
+
+
+@torch.inference_mode()
+def test_a_refining_decoder_sees_what_the_own_one_makes(refining):
+    """x̂ from the whole clip's D(ẑ), by diffusers' own modules, in one piece."""
+    plain = load_restorer(refining, plain=True)
+    torch.manual_seed(2)
+    x = torch.rand(5, 3, 64, 64)
+    frames = (x * 2 - 1).transpose(0, 1)[None]
+    mean, std = (torch.tensor(v).view(1, -1, 1, 1, 1) for v in (plain.vae.config.latents_mean,
+                                                                plain.vae.config.latents_std))  # fmt: skip
+    z = (plain.vae.encode(frames).latent_dist.mode() - mean) / std
+    z = z - plain.transformer(z, torch.tensor([400.0]), plain.prompt.padded("cpu"), return_dict=False)[0]
+    own = plain.vae.decode(z * std + mean).sample
+    wanted = plain.decoder(z, frames, decoded=own)[0].transpose(0, 1).clamp(-1, 1) / 2 + 0.5
+    assert (plain.decoder(z, frames, decoded=frames) - plain.decoder(z, frames, decoded=own)).abs().mean() > 0.01
+    for how in ({}, {"plain": True}, {"tile": 64}):
+        assert (load_restorer(refining, **how).restore(x) - wanted).abs().max() < 1e-4
+
+
+def test_the_own_decoder_is_on_the_device_too_where_it_is_refined(folder, refining):
+    restorers = [load_restorer(path) for path in (folder, refining)]
+    inside = [all(id(p) in {id(q) for q in r.modules["decoder"].parameters()} for p in r.vae.decoder.parameters())
+              for r in restorers]  # fmt: skip
+    assert inside == [False, True]
+
+
+def test_a_checkpoint_carries_it_and_the_paths_agree(folder):
+    fast, plain, tiled = (load_restorer(folder, **how) for how in ({}, {"plain": True}, {"tile": 64}))
+    torch.manual_seed(0)
+    x = torch.rand(7, 3, 75, 90)
+    result = fast.restore(x)
+    assert result.shape == x.shape and (result - x).abs().mean() > 0.01
+    assert (plain.restore(x) - result).abs().max() < 1e-4
+    assert (tiled.restore(x) - result).abs().max() < 1e-4
+    assert fast.decoder in list(fast.modules["decoder"])
+
+
+def test_the_restorer_equals_the_formula(folder):
+    """ẑ = (1 − A) ⊙ z − DiT(z), then the decoder over the padded clip, by diffusers' own modules."""
+    plain = load_restorer(folder, plain=True)
+    x = torch.rand(5, 3, 64, 64)
+    frames = (x * 2 - 1).transpose(0, 1)[None]
+    with torch.inference_mode():
+        raw = plain.vae.encode(frames).latent_dist.mode()
+        mean, std = (torch.tensor(v).view(1, -1, 1, 1, 1) for v in (plain.vae.config.latents_mean,
+                                                                    plain.vae.config.latents_std))  # fmt: skip
+        z = (raw - mean) / std
+        velocity = plain.transformer(z, torch.tensor([400.0]), plain.prompt.padded("cpu"), return_dict=False)[0]
+        wanted = plain.decoder(0.75 * z - velocity, frames)[0].transpose(0, 1).clamp(-1, 1) / 2 + 0.5
+    assert (plain.restore(x) - wanted).abs().max() < 1e-4
+
+
+def test_strength_and_mask(folder):
+    restorer = load_restorer(folder)
+    x = torch.rand(3, 3, 64, 64)
+    assert torch.equal(restorer.restore(x, strength=0), x)
+    mask = torch.zeros(3, 1, 64, 64)
+    mask[..., 32:] = 1
+    masked = restorer.restore(x, mask=mask)
+    assert torch.equal(masked[..., :32], x[..., :32]) and not torch.equal(masked[..., 32:], x[..., 32:])
+
+
+def test_memory_is_at_least_estimated_as_the_feature_maps(folder):
+    restorer = load_restorer(folder)
+    assert restorer.memory_for(9, 512, 512) > restorer.memory_for(9, 256, 256)
+    tiled = load_restorer(folder, tile=64)
+    assert tiled.memory_for(9, 1024, 1024) < restorer.memory_for(9, 1024, 1024)
+
+
+def test_a_decoder_for_another_autoencoder_is_refused(tmp_path):
+    vae, transformer = tiny_modules()
+    other = ConditionalDecoder(DecoderConfig(LATENTS, 2, (8, 12, 16), (1, 1, 1), (1, 1, 1), 8))
+    with pytest.raises(UnsupportedCheckpoint, match="doesn't fit the autoencoder"):
+        save_checkpoint_folder(tmp_path / "m", vae, transformer, torch.randn(1, 16), {}, decoder=other)
+    assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize("fault, error, words", [
+    ("folder gone", MissingWeights, "config.json is missing"),
+    ("unknown entry", UnsupportedCheckpoint, "no conditional decoder's config"),
+    ("other widths", UnsupportedCheckpoint, "doesn't fit its config"),
+    ("other kind", UnsupportedCheckpoint, "this version knows"),
+    ("short skip", UnsupportedCheckpoint, "latent_skip"),
+])  # fmt: skip
+def test_damaged_checkpoints_are_told(folder, tmp_path, fault, error, words):
+    copy = tmp_path / "model"
+    shutil.copytree(folder, copy)
+    card, config = json.loads((copy / "vividface.json").read_text()), copy / "decoder" / "config.json"
+    values = json.loads(config.read_text())
+    if fault == "folder gone":
+        shutil.rmtree(copy / "decoder")
+    elif fault == "other kind":
+        card["decoder"] = "another"
+    elif fault == "short skip":
+        card["latent_skip"] = [0.5]
+    else:
+        values |= {"unknown entry": {"depth": 3}, "other widths": {"widths": [8, 12, 20]}}[fault]
+        config.write_text(json.dumps(values))
+    (copy / "vividface.json").write_text(json.dumps(card))
+    with pytest.raises(error, match=words):
+        load_restorer(copy)

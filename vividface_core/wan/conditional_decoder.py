@@ -1,0 +1,335 @@
+"""A decoder that sees the degraded frames beside the restored latent.
+
+An autoencoder loses detail that a good input still has. This decoder is a small U-Net over the input's own frames: the
+latent enters at its coarsest level, and the result is
+
+    x̂ = r + (1 + δ) ⊙ x_l,
+
+with a residual r and a per-pixel share 1 + δ of the input, both from one head that starts at zero. A decoder that has
+learned nothing returns its input, and one that is given no input (zeros) decodes the latent alone.
+
+Everything is causal: blocks below half the size see the frame before theirs, by a quarter of their channels that is one
+frame old, and that is all a stream remembers. There is no norm and no attention over the frame, so what a pixel depends
+on has a known radius, and tiles are exact.
+
+Frames are ``[B, 3, T, H, W]``, −1…1; latents ``[B, C, T', H/s, W/s]``, normalised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vividface_core.errors import UnsupportedCheckpoint
+from vividface_core.wan.fast_vae.streams import Piece
+from vividface_core.wan.fast_vae.tiles import Region, tiles
+from vividface_core.wan.vae import StreamingDecoder, spatial_ratio, temporal_ratio
+
+Memory = dict[Any, Tensor]
+"""What a stream remembers: the shifted channels of the last frame before each block."""
+
+SHIFTED = 4
+"""One in so many channels of a block's input comes from the frame before."""
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """The shape of a :class:`ConditionalDecoder`.
+
+    Attributes:
+        latent_channels: C.
+        temporal_ratio: frames per latent frame after the first.
+        widths: channels of the levels at 1/2, 1/4 … of the frame's side; the last one is the latent's grid.
+        down_blocks, up_blocks: residual blocks of each level on the way down and up, the last level's are joined.
+        head: channels at the full size.
+        refines: whether it also sees what the autoencoder's own decoder makes of the latent, and mixes that in by a
+            second share: x̂ = r + (1 + δ) ⊙ x_l + γ ⊙ (D(ẑ) − x_l).
+    """
+
+    latent_channels: int
+    temporal_ratio: int
+    widths: tuple[int, ...]
+    down_blocks: tuple[int, ...]
+    up_blocks: tuple[int, ...]
+    head: int = 16
+    refines: bool = False
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], source: Any = "The decoder") -> DecoderConfig:
+        """Raises UnsupportedCheckpoint for unknown, missing or ill-typed entries."""
+        try:
+            config = cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+            counts = [config.latent_channels, config.temporal_ratio, config.head, *config.widths]
+            blocks = [*config.down_blocks, *config.up_blocks]
+            levels = {len(config.widths), len(config.down_blocks), len(config.up_blocks)}
+            fits = all(type(n) is int and n > 0 for n in counts) and all(type(n) is int and n >= 0 for n in blocks)
+        except TypeError as error:
+            raise UnsupportedCheckpoint(f"{source}: this is no conditional decoder's config ({error}).") from error
+        if not fits or len(levels) != 1 or any(width % SHIFTED for width in config.widths):
+            raise UnsupportedCheckpoint(
+                f"{source}: a conditional decoder needs positive numbers, as many blocks as widths, and widths that "
+                f"are multiples of {SHIFTED}; this is {values}."
+            )
+        return config
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values that :meth:`from_dict` takes back."""
+        return asdict(self)
+
+    @property
+    def spatial_ratio(self) -> int:
+        """Pixels per latent cell and side."""
+        return 2 ** len(self.widths)
+
+    @property
+    def radius(self) -> int:
+        """Pixels around one of the output that it depends on, rounded up to whole latent cells."""
+        reach = 2  # the head
+        for level in range(len(self.widths)):
+            cell = 2 ** (level + 1)
+            # Two convolutions a block; one that halves the map, or the first; and the bilinear way back.
+            reach += 2 * cell * (self.down_blocks[level] + self.up_blocks[level]) + cell + cell
+        return -(-reach // self.spatial_ratio) * self.spatial_ratio
+
+    def check_fits(self, vae_config: Any) -> None:
+        """Raises UnsupportedCheckpoint unless the decoder reads this autoencoder's latents."""
+        check_fits(self, vae_config, "conditional decoder")
+
+
+def check_fits(config: Any, vae_config: Any, what: str) -> None:
+    """Raises UnsupportedCheckpoint unless a net of ``config`` and the autoencoder have latents of one shape."""
+    ours = config.latent_channels, config.spatial_ratio, config.temporal_ratio
+    theirs = vae_config.z_dim, spatial_ratio(vae_config), temporal_ratio(vae_config)
+    if ours != theirs:
+        raise UnsupportedCheckpoint(
+            f"The {what} doesn't fit the autoencoder: channels, pixels and frames a latent cell are {ours} here and "
+            f"{theirs} there."
+        )
+
+
+class Block(nn.Module):
+    """Two 3×3 convolutions around an activation, added to the input.
+
+    Args:
+        shifted: whether a quarter of the channels that the convolutions see is a frame old.
+    """
+
+    def __init__(self, width: int, shifted: bool) -> None:
+        super().__init__()
+        self._shift = width // SHIFTED if shifted else 0
+        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
+        nn.init.zeros_(self.conv2.weight)
+        nn.init.zeros_(self.conv2.bias)
+
+    def forward(self, x: Tensor, batch: int, memory: Memory) -> Tensor:
+        """``[B·T, C, h, w]``, B·T frames in the order of the batch."""
+        seen = self._shifted(x, batch, memory) if self._shift else x
+        return self.conv2(F.relu_(self.conv1(seen))).add_(x)
+
+    def _shifted(self, x: Tensor, batch: int, memory: Memory) -> Tensor:
+        own = x[:, : self._shift].unflatten(0, (batch, -1))
+        out = x.clone()
+        target = out[:, : self._shift].unflatten(0, (batch, -1))
+        target[:, 1:] = own[:, :-1]
+        # Before the first frame there is nothing to remember: it stands for its own past.
+        if self in memory:
+            target[:, :1] = memory[self]
+        memory[self] = own[:, -1:].clone()
+        return out
+
+
+class ConditionalDecoder(nn.Module):
+    """See the module's docstring. Weights are fp32 or narrower; the sum with the input is taken in fp32."""
+
+    _keep_in_fp32_modules: tuple[str, ...] = ()
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.config, widths = config, config.widths
+        self.latent_in = nn.Conv2d(config.latent_channels, widths[-1] * config.temporal_ratio, 1)
+        pictures = 2 if config.refines else 1
+        self.frames_in = nn.Conv2d(12 * pictures, widths[0], 3, padding=1)
+        self.down = levels(widths, config.down_blocks)
+        self.smaller = nn.ModuleList(nn.Conv2d(a, b, 3, 2, 1) for a, b in zip(widths, widths[1:]))
+        self.up = levels(widths, config.up_blocks)
+        self.larger = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in zip(widths, widths[1:]))
+        self.to_full = nn.Conv2d(widths[0], config.head, 1)
+        self.head_in = nn.Conv2d(3 * pictures, config.head, 3, padding=1)
+        self.head_out = nn.Conv2d(config.head, 3 + pictures, 3, padding=1)
+        nn.init.zeros_(self.head_out.weight)
+        nn.init.zeros_(self.head_out.bias)
+
+    def forward(
+        self, latents: Tensor, frames: Tensor, memory: Memory | None = None, decoded: Tensor | None = None
+    ) -> Tensor:
+        """Decode a clip, or the next piece of a stream.
+
+        Args:
+            latents: ``[B, C, n, h, w]``, normalised, n ≥ 1.
+            frames: ``[B, 3, m, H, W]``, −1…1; zeros where there is no input. m is n times the temporal ratio; the
+                very first latent frame makes one frame.
+            memory: of the pieces before; changed. ``None``: a whole clip.
+            decoded: D(ẑ) for a decoder that refines it, of the shape of ``frames``.
+
+        Returns:
+            ``[B, 3, m, H, W]`` fp32 around −1…1, not clamped.
+        """
+        memory = {} if memory is None else memory
+        batch, count = frames.shape[0], frames.shape[2]
+        given = frames.transpose(1, 2).flatten(0, 1).float()
+        own = None if decoded is None else decoded.transpose(1, 2).flatten(0, 1).float().clamp(-1, 1)
+        x = given if own is None else torch.cat([given, own], 1)
+        x = x.to(self.head_out.weight.dtype).contiguous(memory_format=torch.channels_last)
+        features = self._features(x, self._latent(latents, count, memory), batch, memory)
+        out = self._head(features, x).float()
+        result = given * (1 + out[:, 3:4]) + out[:, :3]
+        if own is not None:
+            result = result + out[:, 4:] * (own - given)
+        return result.unflatten(0, (batch, -1)).transpose(1, 2)
+
+    def _latent(self, latents: Tensor, count: int, memory: Memory) -> Tensor:
+        """``[B·m, width, h, w]``: a latent frame speaks for its group of frames, in its own way for each of them."""
+        batch, ratio = latents.shape[0], self.config.temporal_ratio
+        weight = self.latent_in.weight
+        x = latents.transpose(1, 2).flatten(0, 1).to(weight.device, weight.dtype)
+        x = self.latent_in(x.contiguous(memory_format=torch.channels_last))
+        x = x.unflatten(1, (ratio, -1)).unflatten(0, (batch, -1)).flatten(1, 2)
+        first = 0 if "started" in memory else ratio - 1
+        memory["started"] = x.new_empty(0)
+        if x.shape[1] - first != count:
+            raise ValueError(f"{count} frames beside latents for {x.shape[1] - first}")
+        return x[:, first:].flatten(0, 1)
+
+    def _features(self, x: Tensor, latent: Tensor, batch: int, memory: Memory) -> Tensor:
+        """The U-Net: ``[B·m, 3, H, W]`` to ``[B·m, width, H/2, W/2]``."""
+        x, skips = self.frames_in(F.pixel_unshuffle(x, 2)), []
+        for level, blocks in enumerate(self.down):
+            if level == len(self.smaller):
+                x = x + latent
+            x = run_blocks(blocks, x, batch, memory)
+            if level < len(self.smaller):
+                skips.append(x)
+                x = self.smaller[level](x)
+        x = run_blocks(self.up[-1], x, batch, memory)
+        for level in reversed(range(len(self.larger))):
+            # Interpolated, not shuffled: a shuffle leaves a pattern of its phases in flat areas.
+            x = skips[level] + _twice(self.larger[level](x))
+            x = run_blocks(self.up[level], x, batch, memory)
+        return x
+
+    def _head(self, features: Tensor, x: Tensor) -> Tensor:
+        return self.head_out(F.relu_(self.head_in(x).add_(_twice(self.to_full(features)))))
+
+
+def levels(widths: tuple[int, ...], counts: tuple[int, ...]) -> nn.ModuleList:
+    """Blocks of each level. Those at half the size see their own frame: a shift there costs a pass over much memory."""
+    return nn.ModuleList(
+        nn.ModuleList(Block(width, shifted=level > 0) for _ in range(count))
+        for level, (width, count) in enumerate(zip(widths, counts))
+    )
+
+
+def run_blocks(blocks: nn.ModuleList, x: Tensor, batch: int, memory: Memory) -> Tensor:
+    """``[B·T, C, h, w]`` through the blocks of a level."""
+    for block in blocks:
+        x = block(x, batch, memory)
+    return x
+
+
+def _twice(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+Read = Callable[[int, int, Region], Tensor]
+"""``read(start, stop, region)``: those degraded frames there, ``[1, 3, n, H, W]``, −1…1."""
+
+
+def decoded_with_input(
+    decoder: ConditionalDecoder,
+    latents: Tensor,
+    read: Read,
+    chunk: int = 1,
+    side: int | None = None,
+    own: StreamingDecoder | None = None,
+) -> Iterator[Piece]:
+    """Frames as they leave the decoder, while later ones wait for theirs.
+
+    Args:
+        latents: ``[1, C, T', h, w]``, normalised.
+        read: gives the degraded frames, padded to whole latent cells.
+        chunk: latent frames that are decoded together; the first one alone makes one frame.
+        side: side in pixels of the tiles; ``None``: whole frames. The pictures are the same.
+        own: a new stream of the autoencoder's own decoder, for a decoder that refines what it makes.
+    """
+    config = decoder.config
+    height, width = (size * config.spatial_ratio for size in latents.shape[-2:])
+    places = [_Place(config, tile, height, width) for tile in _tiles(config, height, width, side)]
+    memories: list[Memory] = [{} for _ in places]
+    for first, last in _spans(latents.shape[2], chunk):
+        start = max(0, 1 + (first - 1) * config.temporal_ratio)
+        stop = 1 + (last - 1) * config.temporal_ratio
+        part = latents[:, :, first:last]
+        decoded = None if own is None else own.push(part)
+        for place, memory in zip(places, memories):
+            frames = read(start, stop, place.seen)
+            beside = None if decoded is None else place.of(decoded)
+            yield Piece(start, place.tile, place.inner(decoder(place.of_latent(part), frames, memory, beside)))
+
+
+class _Place:
+    """A tile in pixels, and what of the frame its pixels depend on."""
+
+    def __init__(self, config: DecoderConfig, tile: Region, height: int, width: int) -> None:
+        self.tile, self._cell = tile, config.spatial_ratio
+        self.seen = tile.wider(config.radius).within(height, width)
+
+    def of(self, frames: Tensor) -> Tensor:
+        """:attr:`seen` of whole frames ``[…, H, W]``."""
+        return frames[..., self.seen.top : self.seen.bottom, self.seen.left : self.seen.right]
+
+    def of_latent(self, latent: Tensor) -> Tensor:
+        """The same of a latent."""
+        top, bottom, left, right = (edge // self._cell for edge in self.seen)
+        return latent[..., top:bottom, left:right]
+
+    def inner(self, frames: Tensor) -> Tensor:
+        """The tile out of frames that show :attr:`seen`."""
+        top, left = self.tile.top - self.seen.top, self.tile.left - self.seen.left
+        return frames[..., top : top + self.tile.height, left : left + self.tile.width]
+
+
+def _tiles(config: DecoderConfig, height: int, width: int, side: int | None) -> Iterator[Region]:
+    """Tiles of whole latent cells, in pixels."""
+    cell = config.spatial_ratio
+    for tile in tiles(height // cell, width // cell, None if side is None else max(1, side // cell)):
+        yield tile.times(cell)
+
+
+def _spans(count: int, chunk: int) -> Iterator[tuple[int, int]]:
+    """The first latent frame alone, then ``chunk`` at a time."""
+    yield 0, 1
+    for first in range(1, count, chunk):
+        yield first, min(count, first + chunk)
+
+
+def operations(config: DecoderConfig, frames: int, height: int, width: int) -> int:
+    """Floating-point operations (two a multiplication with its sum) of decoding a clip, by its convolutions."""
+    total = 0
+    for level, wide in enumerate(config.widths):
+        area = height * width // 4 ** (level + 1)
+        total += area * 9 * 2 * wide * wide * 2 * (config.down_blocks[level] + config.up_blocks[level])
+        if level + 1 < len(config.widths):
+            narrow, wider = wide, config.widths[level + 1]
+            total += area // 4 * 2 * narrow * wider * (9 + 1)
+    pictures = 2 if config.refines else 1
+    total += height * width // 4 * 2 * config.widths[0] * (12 * pictures * 9 + config.head)
+    total += height * width * 2 * 9 * config.head * (4 * pictures + 3)
+    return frames * total + frames * (height * width // 4 ** len(config.widths)) * 2 * (
+        config.latent_channels * config.widths[-1]
+    )

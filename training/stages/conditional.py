@@ -73,6 +73,8 @@ class _ConditionalStage(LatentStage):
         decoder = self._base_decoder if config.model.decoder is None else new_decoder(config.model.decoder, self.vae)
         if decoder is None:
             raise InvalidOption("This stage trains a conditional decoder: give model.decoder, or a base that has one.")
+        # A loaded one lies channels last, which Muon's views of the kernels can't follow.
+        decoder.to(memory_format=torch.contiguous_format)
         self._perceptual = Perceptual(config.loss, self._load_perceptual)
         train_own = config.model.train_vae == "decoder"
         if train_own and not (self.trains_step and decoder.config.refines):

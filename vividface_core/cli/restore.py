@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from vividface_core.cli.overwrite import add_overwrite
 from vividface_core.errors import InvalidOption
 from vividface_core.restorers.base import Restorer
 
@@ -29,20 +30,21 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
     add("--models-dir", type=Path, action="append", default=[], metavar="DIR", help="look for checkpoints here too")
     add("--preset", default="h264", help="h264 (default), h265, prores, ffv1 or png")
     add("--whole-frame", action="store_true", help="no face crop: the footage is a face crop already")
-    add("--faces", default="all", metavar="WHICH",
+    add("--faces", metavar="WHICH",
         help="all (default), largest, index:0,2 (from the left in each shot) or ref:PICTURE (people who look like the "
         "one in a picture; heavily degraded faces may not be recognised)")
-    add("--min-face", type=float, default=24, metavar="PIXELS", help="leave smaller faces alone (default 24)")
+    add("--min-face", type=float, metavar="PIXELS", help="leave smaller faces alone (default 24)")
     add("--strength", type=float, default=1.0, help="0 = source … 1 = fully restored (default)")
     add("--color", default="auto", help="colour match: auto (default), wavelet, lab, adain or none")
     add("--window", type=int, metavar="FRAMES", help="frames restored together, 4k + 1; default: as memory allows")
     add("--overlap", type=int, metavar="FRAMES", help="frames that neighbouring windows share")
     add("--size", type=int, metavar="PIXELS", help="side of the crop; default: what the model was trained on")
-    add("--detector", default="auto", help="auto (default), mtcnn or retinaface")
+    add("--detector", help="auto (default), mtcnn or retinaface")
     add("--keep-size", action="store_true",
         help="with --whole-frame: restore at the video's own size, as far as memory goes")
     add("--resume", action="store_true", help="go on with an interrupted run at its first unfinished shot")
     add("--side-by-side", type=Path, metavar="FILE", help="also write input and output next to each other")
+    add_overwrite(parser)
     add("--quiet", action="store_true", help="no progress, notices only")
     add("--identity-guard", default="warn", metavar="MODE",
         help="warn (default): say so where a restored face looks like somebody else; blend: also blend it back towards "
@@ -80,16 +82,19 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Carry out ``vividface restore``."""
     from vividface_core.cli.progress import Console, peak_memory
+    from vividface_core.cli.restore_checks import check_combinations, check_request
     from vividface_core.pipeline.restore import RestoreOptions, restore_video
-    from vividface_core.video.reader import probe
 
+    check_combinations(args)
+    default = RestoreOptions()
     options = RestoreOptions(
-        preset=args.preset, whole_frame=args.whole_frame, faces=args.faces, min_face=args.min_face,
+        preset=args.preset, whole_frame=args.whole_frame, faces=args.faces or default.faces,
+        min_face=default.min_face if args.min_face is None else args.min_face,
         strength=args.strength, color=args.color, window=args.window, overlap=args.overlap,
-        detector=args.detector, size=args.size,
+        detector=args.detector or default.detector, size=args.size,
         identity_guard=args.identity_guard, identity_threshold=args.identity_threshold, keep_size=args.keep_size,
     )
-    probe(args.input)  # an unreadable input is said before a model is loaded
+    check_request(args, options)  # whatever is at fault is said before a model is loaded
     console = Console(quiet=args.quiet)
     restorer, model_id = _restorer(args, console.notice)
     if args.model == "vividface-nano":

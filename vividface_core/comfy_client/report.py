@@ -14,6 +14,8 @@ from vividface_core.comfy_client.files import Item
 from vividface_core.errors import UnwritableVideo
 
 LEFT = "not done"
+KEYS = ("workflow_hash", "counts", "files", "servers")
+"""Of a report, by which a later run knows it for its own."""
 
 
 def table(items: list[Item]) -> str:
@@ -55,16 +57,6 @@ def report(items: list[Item], servers: list[dict[str, Any]], **details: Any) -> 
         for item in items
     ]  # fmt: skip
     return {**details, "counts": counted(items), "files": files, "servers": servers}
-
-
-def check_target(path: Path) -> None:
-    """Say before the work that a report can't be written.
-
-    Raises:
-        UnwritableVideo: its folder is missing, or it is a folder itself.
-    """
-    if not path.parent.is_dir() or path.is_dir():
-        raise UnwritableVideo(f"The report can't be written to {path}. Name a file in a folder that exists.")
 
 
 def write(path: Path, content: dict[str, Any]) -> None:

@@ -17,6 +17,11 @@ from vividface_core.errors import InvalidOption, UnwritableVideo
 FORMAT = 1
 
 
+def work_folder(output: Path) -> Path:
+    """Where the work of a run lies until it is done."""
+    return output.parent / f".{output.name}.vividface"
+
+
 class RunState:
     """A run's work folder.
 
@@ -31,7 +36,7 @@ class RunState:
     """
 
     def __init__(self, output: Path, request: dict[str, Any], *, resume: bool = False) -> None:
-        self.folder = output.parent / f".{output.name}.vividface"
+        self.folder = work_folder(output)
         self.resumed = False
         request = json.loads(json.dumps({"format": FORMAT, **request}))
         record = self.folder / "job.json"

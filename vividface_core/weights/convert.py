@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from vividface_core.errors import InvalidOption, UnsupportedCheckpoint
+from vividface_core.io.output_guard import Source, Target, check_paths
 from vividface_core.io.quantization import FP8, QuantizedLinear, dense_tensors, layer_table, quantize_fp8
 from vividface_core.io.tensors import write_tensors
 from vividface_core.restorers.one_step import OneStepRestorer
@@ -51,7 +52,8 @@ def save_checkpoint_folder(
     meta: Mapping[str, Any],
     dtype: torch.dtype | None = torch.float16,
 ) -> Path:
-    """Write a checkpoint folder; an older one of that name is replaced when the new one is complete.
+    """Write a checkpoint folder; an older one of that name is replaced when the new one is complete. Whatever else
+    lies in it stays.
 
     Args:
         vae: ``AutoencoderKLWan``, its config with ``latents_mean`` and ``latents_std``. Not changed.
@@ -118,7 +120,9 @@ def _tensors(
 
 
 def _put_in_place(new: Path, path: Path) -> None:
-    """Rename; a folder can't be renamed over a full one, so an old one steps aside first."""
+    """Rename; a folder can't be renamed over a full one, so an old one steps aside first. What isn't of the checkpoint
+    moves back from there."""
+    path = Path(os.path.realpath(path))  # a link stays a link
     old = path.with_name(f"{new.name}.old")
     if path.exists():
         os.replace(path, old)
@@ -129,7 +133,52 @@ def _put_in_place(new: Path, path: Path) -> None:
             os.replace(old, path)
         raise
     if old.exists():
+        _move_missing(old, path)
         shutil.rmtree(old)
+
+
+def _move_missing(old: Path, new: Path) -> None:
+    """Move into ``new`` what only ``old`` has."""
+    for entry in old.iterdir():
+        target = new / entry.name
+        if not os.path.lexists(target):
+            os.replace(entry, target)
+        elif entry.is_dir() and not entry.is_symlink() and target.is_dir():
+            _move_missing(entry, target)
+
+
+def check_folder(output: Path, sources: Mapping[str, Path | None]) -> None:
+    """Find out before the work whether a checkpoint folder could be written.
+
+    Args:
+        sources: what it is made of, by the names of messages.
+
+    Raises:
+        InvalidOption: the output is something else, its folder is missing, or a source lies in it.
+    """
+    output = Path(output)
+    if output.exists() and not (output / CARD).is_file():
+        raise InvalidOption(f"{output} exists and is no checkpoint folder; choose another output.")
+    _check_parent(output)
+    check_paths([Target(output, "The output", whole=True)], _sources(sources))
+
+
+def check_file(output: Path, sources: Mapping[str, Path | None]) -> None:
+    """:func:`check_folder` for a denoiser in one file."""
+    output = Path(output)
+    _check_parent(output)
+    if output.is_dir():
+        raise InvalidOption(f"{output} is a folder; choose another name for the file.")
+    check_paths([Target(output, "The output")], _sources(sources))
+
+
+def _check_parent(output: Path) -> None:
+    if not output.absolute().parent.is_dir():
+        raise InvalidOption(f"The folder {output.absolute().parent} does not exist; make it first.")
+
+
+def _sources(paths: Mapping[str, Path | None]) -> list[Source]:
+    return [Source(Path(path), name) for name, path in paths.items() if path is not None]
 
 
 def convert(
@@ -162,10 +211,7 @@ def convert(
     if (umt5 is None) == (prompt is None):
         raise InvalidOption("Say either where the text encoder is (umt5) or where an empty prompt is (prompt).")
     output = Path(output)
-    if output.exists() and not (output / CARD).is_file():
-        raise InvalidOption(f"{output} exists and is no checkpoint folder; choose another output.")
-    if not output.absolute().parent.is_dir():
-        raise InvalidOption(f"The folder {output.absolute().parent} does not exist; make it first.")
+    check_folder(output, {"the denoiser": dit, "the autoencoder": vae, "the text encoder": umt5, "the prompt": prompt})
     transformer, autoencoder = load_transformer(Path(dit)), load_vae(Path(vae))
     embedding = EmptyPrompt.load(Path(prompt)) if prompt else compute_empty_prompt(Path(umt5), progress)
     made_of = {"dit": Path(dit).name, "vae": Path(vae).name, "prompt": Path(prompt or umt5).name}
@@ -183,13 +229,12 @@ def convert_denoiser(dit: Path, output: Path, dtype: torch.dtype | None = torch.
         dtype: type of the stored weights; see :func:`save_checkpoint_folder`.
 
     Raises:
-        InvalidOption: the output's folder does not exist.
+        InvalidOption: the output's folder does not exist, or the output is the input.
         MissingWeights, UnsupportedCheckpoint: the input is not there or not what it should be, or it has a layout that
             Wan's own code lacks.
     """
     output = Path(output)
-    if not output.absolute().parent.is_dir():
-        raise InvalidOption(f"The folder {output.absolute().parent} does not exist; make it first.")
+    check_file(output, {"the denoiser": dit})
     transformer = load_transformer(Path(dit))
     config = transformer.config
     if config.attention_head_dim != HEAD_DIM or tuple(config.patch_size) != (1, 2, 2):

@@ -48,7 +48,7 @@ class LoadModel(io.ComfyNode):
                 where(model_path(model), model_folders())
         except MissingWeights as error:
             return f"{error} Or run the node Download VividFace Model once."
-        except (VividFaceError, FileNotFoundError) as error:
+        except (VividFaceError, OSError) as error:
             return str(error)
         return True
 

@@ -10,6 +10,7 @@ from typing import Any
 from vividface_core.degrade.files import DegradeResult, degrade_video, seed_for, targets_of
 from vividface_core.degrade.presets import Preset, load_preset
 from vividface_core.errors import InvalidOption, UnwritableVideo, VividFaceError
+from vividface_core.io.folders import entries
 from vividface_core.io.output_guard import Source, check_paths
 from vividface_core.pipeline.options import Callbacks
 from vividface_core.video.file_names import SUFFIXES, distinct_stems, natural_key
@@ -32,7 +33,7 @@ def videos_in(folder: Path) -> list[Path]:
     Raises:
         InvalidOption: pictures and videos are mixed, so it isn't clear what is meant.
     """
-    files = [file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES and file.name[0] != "."]
+    files = [file for file in entries(folder) if file.suffix.lower() in SUFFIXES and file.name[0] != "."]
     videos = sorted((file for file in files if file.is_file()), key=lambda file: natural_key(file.name))
     if videos and list_images(folder):
         raise InvalidOption(f"{folder} holds both videos and pictures. Put one of them elsewhere.")

@@ -27,6 +27,7 @@ from vividface_core.metrics.registry import choose
 from vividface_core.pipeline.options import Callbacks
 from vividface_core.pipeline.restore import RestoreOptions, restore_video
 from vividface_core.restorers.base import Restorer
+from vividface_core.runtime.cpu_types import emulation_notice
 from vividface_core.runtime.devices import pick_device, pick_dtype
 from vividface_core.video.source import VideoFrames
 from vividface_core.weights import load_restorer, where
@@ -129,6 +130,8 @@ def run_bench(
     truths = None if request.degraded else clips
     others = {name: _all_of(inputs, folder) for name, folder in request.others.items()}
     rows = [_measured(request, metrics, INPUT, inputs, truths, inputs, callbacks, observers)]
+    if told := emulation_notice(pick_dtype(request.dtype), pick_device(request.device)):
+        callbacks.notice(told)
     for model in request.models:
         restorer = load_restorer(model, device=pick_device(request.device), dtype=pick_dtype(request.dtype),
                                  folders=request.models_folders or None)  # fmt: skip

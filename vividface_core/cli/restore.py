@@ -120,6 +120,7 @@ def run(args: argparse.Namespace) -> None:
 def _restorer(args: argparse.Namespace, notice: Callable[[str], None]) -> tuple[Restorer, str]:
     """The restorer on its device or devices, and what tells its results from those of another one."""
     from vividface_core.restorers.multi_device.pool import DevicePool
+    from vividface_core.runtime.cpu_types import emulation_notice
     from vividface_core.runtime.devices import pick_device, pick_devices, pick_dtype
     from vividface_core.wan import attention
     from vividface_core.wan.optimizations import fp8_linear
@@ -130,6 +131,8 @@ def _restorer(args: argparse.Namespace, notice: Callable[[str], None]) -> tuple[
     if args.together and (not args.devices or args.compile or args.cuda_graphs):
         raise InvalidOption("--together needs --devices, and goes with neither --compile nor --cuda-graphs.")
     devices = pick_devices(args.devices) if args.devices else [pick_device(args.device)]
+    if told := emulation_notice(pick_dtype(args.dtype), devices[0]):
+        notice(told)
     folders = args.models_dir or None
     load = partial(load_restorer, args.model, dtype=pick_dtype(args.dtype), folders=folders, weights=args.weights,
                    attention=args.attention, linear=args.linear, compile=args.compile, graphs=args.cuda_graphs,

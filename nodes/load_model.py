@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+
 import comfy.model_management as management
 import torch
 from comfy_api.latest import io
 
 from vividface_core.errors import MissingWeights, VividFaceError
+from vividface_core.runtime.cpu_types import emulation_notice
 from vividface_core.runtime.devices import default_dtype
 from vividface_core.weights import load_restorer, where
 
@@ -48,7 +51,7 @@ class LoadModel(io.ComfyNode):
                 where(model_path(model), model_folders())
         except MissingWeights as error:
             return f"{error} Or run the node Download VividFace Model once."
-        except (VividFaceError, FileNotFoundError) as error:
+        except (VividFaceError, OSError) as error:
             return str(error)
         return True
 
@@ -63,6 +66,8 @@ class LoadModel(io.ComfyNode):
         offload_device = torch.device("cpu") if on_cpu else management.unet_offload_device()
         fp8 = precision == "fp8 weights"
         dtype = default_dtype(load_device) if precision == "auto" or fp8 else TYPES[precision]
+        if precision != "auto" and (told := emulation_notice(dtype, load_device)):
+            logging.warning("VividFace: %s", told)
         restorer = load_restorer(model_path(model), device=offload_device, dtype=dtype,
                                  folders=search_folders(model), linear="fp8-weights" if fp8 else "auto")  # fmt: skip
         return io.NodeOutput(ManagedRestorer(restorer, model, load_device, offload_device))

@@ -12,6 +12,7 @@ import folder_paths
 from comfy_api.latest import io
 
 from vividface_core.errors import InvalidOption, VividFaceError
+from vividface_core.io.folders import entries, is_dir
 from vividface_core.mllm.folder import SORTS, score_folder, videos_in
 from vividface_core.mllm.scoring import pop_notices
 from vividface_core.mllm.tables import videos as as_table
@@ -33,7 +34,7 @@ def _folders() -> list[str]:
     """Folders with videos, the input folder itself first."""
     base = Path(folder_paths.get_input_directory())
     found = []
-    for start in (entry for entry in base.iterdir() if entry.is_dir() and entry.name[0] != "."):  # links too
+    for start in (entry for entry in entries(base) if is_dir(entry) and entry.name[0] != "."):  # links too
         for place, folders, files in os.walk(start):
             folders[:] = [name for name in folders if name[0] != "."]
             if folder_paths.filter_files_content_types(files, ["video"]):

@@ -9,6 +9,7 @@ import folder_paths
 from comfy_api.latest import InputImpl, io, ui
 
 from vividface_core.errors import UnreadableVideo, VividFaceError
+from vividface_core.io.folders import is_file, walk
 from vividface_core.video.source import VideoFrames
 
 from .bridge.images import to_images
@@ -21,7 +22,7 @@ LONGEST = 10_000_000
 
 def _files() -> list[str]:
     folder = Path(folder_paths.get_input_directory())
-    names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    names = [path.relative_to(folder).as_posix() for _, found in walk(folder) for path in found if is_file(path)]
     return sorted(folder_paths.filter_files_content_types(names, ["video"]))
 
 

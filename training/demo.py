@@ -50,6 +50,7 @@ def main() -> int:
     code = subprocess.call([
         sys.executable, "-m", "vividface_core.cli.main", "restore", str(folder / "input.mp4"),
         "-o", str(folder / "restored.mp4"), "--side-by-side", str(folder / "side_by_side.mp4"),
+        "--overwrite",
     ])  # fmt: skip
     if not code:
         print(f"Look at {folder / 'side_by_side.mp4'}: the degraded input on the left, the result on the right.")

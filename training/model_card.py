@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vividface_core.errors import InvalidOption
+from vividface_core.io.text import read_text
 
 FRONT = """---
 license: {licence}
@@ -50,7 +51,7 @@ class ModelCard:
             InvalidOption: missing, no JSON, or an unknown entry.
         """
         try:
-            return cls(**json.loads(Path(path).read_text(encoding="utf-8")))
+            return cls(**json.loads(read_text(Path(path))))
         except (OSError, ValueError, TypeError) as error:
             raise InvalidOption(f"{path} is no model card ({error})") from error
 

@@ -15,6 +15,7 @@ from comfy.patcher_extension import CallbacksMP
 
 from vividface_core.errors import MissingWeights, UnsupportedCheckpoint
 from vividface_core.io.atomic import read_json
+from vividface_core.io.folders import entries, is_dir, is_file
 from vividface_core.mllm.judges.local import MODELS, LocalJudge
 
 from .paths import language_model_folders
@@ -57,11 +58,7 @@ def judge_model(name: str) -> Path:
 
 
 def _folders(base: Path, depth: int) -> Iterator[Path]:
-    try:
-        entries = sorted(entry for entry in base.iterdir() if entry.is_dir() and entry.name[0] != ".")
-    except OSError:  # not there, or not ours to read
-        return
-    for entry in entries:
+    for entry in (entry for entry in entries(base) if is_dir(entry) and entry.name[0] != "."):
         yield entry
         if depth > 1:
             yield from _folders(entry, depth - 1)
@@ -69,7 +66,7 @@ def _folders(base: Path, depth: int) -> Iterator[Path]:
 
 def _kind(config: Path) -> Any:
     try:
-        return read_json(config).get("model_type") if config.is_file() else None
+        return read_json(config).get("model_type") if is_file(config) else None
     except (UnsupportedCheckpoint, OSError):
         return None
 
@@ -123,7 +120,7 @@ class ModelCache:
 
 def _stamp(folder: Path) -> tuple[Any, ...]:
     """Changes when files do."""
-    files = sorted(path for path in folder.iterdir() if path.is_file())
+    files = [path for path in entries(folder) if is_file(path)]
     return tuple((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files)
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import uuid
 from pathlib import Path
+from typing import Any
 
 import folder_paths
 
-from vividface_core.errors import MissingDependency, UnsupportedCheckpoint
+from vividface_core.io.folders import entries, is_dir, is_file, walk
 from vividface_core.weights import TABLE, inspect, list_checkpoints
 
 MODELS = "vividface"
@@ -79,7 +80,7 @@ def files_in(part: str, suffixes: tuple[str, ...]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for folder in model_folders():
         place = folder / part
-        for path in sorted(place.iterdir()) if place.is_dir() else ():
+        for path in entries(place):
             if path.suffix.lower() in suffixes and path.is_file():
                 found.setdefault(path.name, path)
     return found
@@ -119,18 +120,25 @@ def fingerprint(path: str | Path, blocks: int = 16, size: int = 1 << 20) -> str:
     Reading a film whole at every run would cost more than restoring some of it.
     """
     path = Path(path)
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    files = [file for _, found in walk(path) for file in found if is_file(file)] if is_dir(path) else [path]
     digest = hashlib.sha256()
-    for file in files:
-        length = file.stat().st_size
-        digest.update(f"{file.name}:{length}".encode())
-        with file.open("rb") as source:
-            for number in range(blocks):
-                source.seek(max(0, length - size) * number // (blocks - 1))
-                digest.update(source.read(size))
-                if length <= size:
-                    break
+    for file in sorted(files):
+        try:
+            _take_in(digest, file, blocks, size)
+        except OSError as error:  # it vanished, or may not be read: that is what it differs by
+            digest.update(f"{file.name}:{error.errno}".encode())
     return digest.hexdigest()
+
+
+def _take_in(digest: Any, file: Path, blocks: int, size: int) -> None:
+    length = file.stat().st_size
+    digest.update(f"{file.name}:{length}".encode())
+    with file.open("rb") as source:
+        for number in range(blocks):
+            source.seek(max(0, length - size) * number // (blocks - 1))
+            digest.update(source.read(size))
+            if length <= size:
+                break
 
 
 def _kind(path: Path) -> str:
@@ -144,6 +152,6 @@ def _kind(path: Path) -> str:
         try:
             readable = path.suffix in (".safetensors", ".gguf") or "vividface" in path.name.lower()
             _kinds[key] = inspect(path).kind if readable else ""
-        except (UnsupportedCheckpoint, MissingDependency, OSError):
+        except Exception:  # whatever a file of somebody's makes of a reader: the list of models goes on
             _kinds[key] = ""
     return _kinds[key]

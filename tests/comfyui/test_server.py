@@ -33,6 +33,22 @@ socket.socket.connect = watched
 """
 
 
+def spoil(folder: Path) -> None:
+    """What other people leave in shared folders: links to nothing and to themselves, rubbish, files that can't be
+    read; and a model two levels below the top."""
+    models = folder / "models" / "vividface"
+    for place in (models, models / "sub", models / "rubrics", folder / "models" / "diffusion_models",
+                  folder / "models" / "LLM" / "maker", folder / "input"):  # fmt: skip
+        place.mkdir(parents=True, exist_ok=True)
+        for suffix in (".safetensors", ".json", ".mp4", ""):
+            (place / f"gone{suffix}").symlink_to(place / "nowhere")
+            (place / f"loop{suffix}").symlink_to(f"loop{suffix}")
+            (place / f"broken{suffix}").symlink_to("/proc/self/mem")
+        (place / "empty.safetensors").write_bytes(b"")
+        (place / "here").symlink_to(".", target_is_directory=True)
+    shutil.copytree(folder / "elsewhere" / "faces" / "tiny", models / "sub" / "deep" / "mine")
+
+
 @pytest.fixture(scope="module")
 def guest(tmp_path_factory, tiny_checkpoint):
     """A server beside a broken diffusers, facexlib and flash-attn, whose connections are written down; a tiny model
@@ -49,9 +65,19 @@ def guest(tmp_path_factory, tiny_checkpoint):
     (folder / "paths.yaml").write_text(f"lab:\n    base_path: {folder / 'elsewhere'}\n    vividface: faces\n")
     (folder / "input").mkdir()
     degraded_face(folder / "input" / "face.mp4", 9)
+    spoil(folder)
     arguments = ("--extra-model-paths-config", str(folder / "paths.yaml"))
     with ComfyServer(folder, environment={"PYTHONPATH": str(broken)}, arguments=arguments) as server:
         yield server
+
+
+def test_nothing_that_lies_in_shared_folders_takes_the_nodes_away(guest):
+    nodes = [name for name in guest.get("/object_info") if name.startswith("VividFace")]
+    assert len(nodes) == 12
+    options = guest.get("/object_info/VividFaceLoadModel")["VividFaceLoadModel"]["input"]["required"]["model"][1]
+    assert "sub/deep/mine" in options["options"] and "tiny" in options["options"]
+    done = guest.run(restore_video(model={"model": "sub/deep/mine"}))
+    assert done["status"]["status_str"] == "success", error_of(done)
 
 
 def test_the_pack_imports_in_under_a_second(guest):

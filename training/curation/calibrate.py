@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vividface_core.cli.overwrite import add_overwrite, ask_to_replace
+
 if TYPE_CHECKING:
     from vividface_core.mllm.calibration import Agreement, Calibration, HumanScore
     from vividface_core.mllm.results import Scored
@@ -32,6 +34,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("-o", "--output", type=Path, required=True, metavar="FILE",
         help="calibration to write, for --calibration of 'vividface score' and 'vividface curate'")
     add("--judge", metavar="NAME", help="part of the judge's name, where the scores are of several")
+    add_overwrite(parser)
     add("--csv", type=Path, metavar="FILE", help="also write both scores of each clip as a table")
 
 
@@ -103,15 +106,15 @@ def _people(human: Path, scores: Path | None) -> tuple[list[HumanScore], Path]:
 
 
 def _check_targets(args: argparse.Namespace, scores: Path) -> None:
-    from vividface_core.errors import InvalidOption
-    from vividface_core.io.atomic import check_target
+    from vividface_core.io.output_guard import Source, Target, check_file, check_paths, unrelated
 
-    taken = {path.resolve() for path in (args.human, scores)}
-    for target in filter(None, (args.output, args.csv)):
-        check_target(target)
-        if target.resolve() in taken:
-            raise InvalidOption(f"{target} would be written over another file of this run. Name another one.")
-        taken.add(target.resolve())
+    targets = [Target(args.output, "--output")] + ([Target(args.csv, "--csv")] if args.csv else [])
+    human = args.human / "overrules.json" if args.human.is_dir() else args.human
+    scores = scores / "manifest.jsonl" if scores.is_dir() else scores
+    check_paths(targets, [Source(human, "the human scores"), Source(scores, "the judge's scores")])
+    for target in targets:
+        check_file(target.path, target.name)
+    ask_to_replace(unrelated(target.path for target in targets), overwrite=args.overwrite)
 
 
 def _joined(people: Sequence[HumanScore], judged: Sequence[Scored], scores: Path) -> list[HumanScore]:

@@ -7,9 +7,8 @@ run with the same request keeps what is finished; another request in the same fo
 from __future__ import annotations
 
 import json
-import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle, islice
 from pathlib import Path
@@ -20,6 +19,7 @@ import torch
 from vividface_core.bench.sets import DataSet
 from vividface_core.errors import InvalidOption
 from vividface_core.io.atomic import write_json
+from vividface_core.io.output_guard import Source, Target, check_paths, unrelated
 from vividface_core.metrics.measure import FrameObserver, Measurement, measure
 from vividface_core.metrics.metric import Metric, MetricContext
 from vividface_core.metrics.pairs import Pair, pair_up
@@ -27,11 +27,15 @@ from vividface_core.metrics.registry import choose
 from vividface_core.pipeline.restore import RestoreOptions, restore_video
 from vividface_core.restorers.base import Restorer
 from vividface_core.runtime.callbacks import Callbacks
+from vividface_core.runtime.cpu_types import emulation_notice
 from vividface_core.runtime.devices import pick_device, pick_dtype
+from vividface_core.video.clips import clips_in
 from vividface_core.video.source import VideoFrames
 from vividface_core.weights import load_restorer, where
 
 INPUT = "degraded input"
+RECORD = "bench.json"
+"""What was asked for; it tells that a folder is a benchmark's."""
 TIMED_SIDE = 512
 """Side of the clip that the papers time."""
 
@@ -121,11 +125,14 @@ def run_bench(
     callbacks = callbacks or BenchCallbacks()
     metrics = choose(request.metrics, has_reference=not request.degraded)
     clips = _clips(request, callbacks)
+    _check_paths(request, clips)
     _check_folder(request)
     inputs = clips if request.degraded else _degrade(request, clips, callbacks)
     truths = None if request.degraded else clips
     others = {name: _all_of(inputs, folder) for name, folder in request.others.items()}
     rows = [_measured(request, metrics, INPUT, inputs, truths, inputs, callbacks, observers)]
+    if told := emulation_notice(pick_dtype(request.dtype), pick_device(request.device)):
+        callbacks.notice(told)
     for model in request.models:
         restorer = load_restorer(model, device=pick_device(request.device), dtype=pick_dtype(request.dtype),
                                  folders=request.models_folders or None)  # fmt: skip
@@ -148,8 +155,25 @@ def _clips(request: BenchRequest, callbacks: BenchCallbacks) -> dict[str, Path]:
     return dict(islice(found.items(), request.limit))
 
 
+def _check_paths(request: BenchRequest, clips: dict[str, Path]) -> None:
+    """
+    Raises:
+        InvalidOption: a clip would be written over, or the folder holds what no benchmark has made.
+    """
+    folder = request.folder
+    places = [folder / "degraded"] * (not request.degraded)
+    places += [folder / "restored" / _short(model) for model in request.models]
+    written = [place / f"{name}.mkv" for place in places for name in clips]
+    written += [folder / name for name in (RECORD, "tables.md", "results.json")]
+    others = {clip for place in request.others.values() for clip in clips_in(place)}
+    check_paths([Target(path, "the benchmark's") for path in written],
+                [Source(path, "a clip") for path in {*clips.values(), *others}])  # fmt: skip
+    if not (folder / RECORD).exists() and (foreign := unrelated(written)):
+        raise InvalidOption(f"{foreign[0]} exists already and is of no benchmark in {folder}. Choose another folder.")
+
+
 def _check_folder(request: BenchRequest) -> None:
-    record = request.folder / "bench.json"
+    record = request.folder / RECORD
     request.folder.mkdir(parents=True, exist_ok=True)
     if record.exists():
         before, now = json.loads(record.read_text(encoding="utf-8")), request.recipe()
@@ -176,7 +200,7 @@ def _restore(
     request: BenchRequest, restorer: Restorer, model: str, inputs: dict[str, Path], callbacks: BenchCallbacks
 ) -> dict[str, Path]:
     folder, outputs = request.folder / "restored" / _short(model), {}
-    _check_model(folder, f"{where(model, request.models_folders or None)} {restorer.dtype}")
+    _check_model(folder, f"{where(model, request.models_folders or None)} {restorer.dtype}", inputs)
     options = RestoreOptions(preset="ffv1", whole_frame=request.whole_frame)
     for done, (name, clip) in enumerate(inputs.items()):
         outputs[name] = output = folder / f"{name}.mkv"
@@ -194,13 +218,18 @@ class _Notices(Callbacks):
         self._callbacks.notice(f"{self._clip}: {text}")
 
 
-def _check_model(folder: Path, identity: str) -> None:
-    """Outputs of another checkpoint under the same name are of no use; they are made anew."""
-    record = folder / "model.json"
-    if record.exists() and json.loads(record.read_text(encoding="utf-8")) != identity:
-        shutil.rmtree(folder)
+def _check_model(folder: Path, identity: str, clips: Iterable[str]) -> None:
+    """Outputs of another checkpoint under the same name are of no use; they are made anew. No other file is touched."""
+    record, known = folder / "model.json", set(clips)
+    if record.exists():
+        before = json.loads(record.read_text(encoding="utf-8"))
+        before = before if isinstance(before, dict) else {"model": before, "clips": []}
+        known |= set(before["clips"])
+        if before["model"] != identity:
+            for name in known:
+                (folder / f"{name}.mkv").unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(record, identity)
+    write_json(record, {"model": identity, "clips": sorted(known)})
 
 
 def _timed(request: BenchRequest, restorer: Restorer, inputs: dict[str, Path]) -> float:

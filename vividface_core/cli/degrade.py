@@ -10,13 +10,16 @@ from typing import Any
 
 from tqdm import tqdm
 
-from vividface_core.degrade.files import CODECS_OUT, DegradeResult, degrade_video
-from vividface_core.degrade.folder import degrade_folder, videos_in
+from vividface_core.cli.overwrite import add_overwrite, ask_to_replace
+from vividface_core.degrade.files import CODECS_OUT, DegradeResult, check_request, degrade_video, targets_of
+from vividface_core.degrade.folder import degrade_folder, folder_targets, videos_in
 from vividface_core.degrade.parameters import Range, parse_settings
 from vividface_core.degrade.presets import PRESETS, load_preset, preset_names
 from vividface_core.degrade.sampled import SampledDegradation
+from vividface_core.io.output_guard import Source, check_paths, unrelated
 from vividface_core.runtime.callbacks import Callbacks
 from vividface_core.runtime.memory import peak_memory
+from vividface_core.video.source import VideoFrames
 
 
 class _ListPresets(argparse.Action):
@@ -46,6 +49,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="how the result is kept: h264 (default; crf 16, far finer than what the degradation leaves), or ffv1 or "
         "png, which keep it exactly")
     add("--list-presets", action=_ListPresets, help="show all presets with their values, and end")
+    add_overwrite(parser)
     add("--quiet", action="store_true", help="no progress, notices only")
 
 
@@ -58,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
     preset = load_preset(args.preset, parse_settings(args.settings))
     many = args.input.is_dir() and bool(videos_in(args.input))
     options = {"seed": args.seed, "codec_out": args.codec_out}
+    _check(args, many)
     console, began = _Console("file" if many else "frame", quiet=args.quiet), time.monotonic()
     try:
         if many:
@@ -74,6 +79,24 @@ def run(args: argparse.Namespace) -> int:
         names = ", ".join(failed)
         print(f"vividface: {len(failed)} of {len(failed) + len(done)} files failed: {names}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _check(args: argparse.Namespace, many: bool) -> None:
+    """Before the work: nothing is written over what is read, and over nothing else that nobody was asked about.
+
+    Raises:
+        VividFaceError: see :mod:`vividface_core.io.output_guard`.
+    """
+    if not many:
+        check_request(VideoFrames(args.input), args.output, args.codec_out)
+        outputs = {args.input: args.output}
+    else:
+        outputs = folder_targets(args.input, args.output, args.codec_out)
+    targets = [target for output in outputs.values() for target in targets_of(output)]
+    check_paths(targets, [Source(path, "the input") for path in outputs])
+    # An empty folder is a place for pictures, and one that isn't empty was refused.
+    existing = [path for path in unrelated(target.path for target in targets) if not path.is_dir()]
+    ask_to_replace(existing, overwrite=args.overwrite)
 
 
 def _line(result: DegradeResult) -> str:

@@ -11,9 +11,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from vividface_core.cli.overwrite import ask_to_replace
 from vividface_core.cli.progress import share_bar
 from vividface_core.errors import InvalidOption, VividFaceError
-from vividface_core.io.atomic import check_target, write_report
+from vividface_core.io.atomic import write_report
+from vividface_core.io.output_guard import Source, Target, check_file, check_paths, unrelated
 from vividface_core.io.pictures import pillow
 from vividface_core.metrics import report
 from vividface_core.metrics.measure import Measurement, measure
@@ -26,6 +28,7 @@ from vividface_core.runtime.devices import pick_device
 
 NEEDS = {"needed": "needs a reference", "used": "uses a reference if there is one", "none": "needs no reference"}
 WIDTH = 100
+REPORTS = ("json", "csv", "markdown", "html")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -68,14 +71,12 @@ def _names(given: str | None) -> list[str] | None:
 
 def _check_targets(args: argparse.Namespace, pairs: Sequence[Pair]) -> None:
     """Before the work: every report can be written, none over another or over a clip."""
-    taken = {path.resolve() for pair in pairs for path in (pair.output, pair.reference, pair.source) if path}
-    for target in (args.json, args.csv, args.markdown, args.html):
-        if target is None:
-            continue
-        check_target(target)
-        if target.resolve() in taken:
-            raise InvalidOption(f"{target} would be written over a clip or another report. Name another file.")
-        taken.add(target.resolve())
+    reports = [Target(path, f"--{name}") for name in REPORTS if (path := getattr(args, name))]
+    clips = {path for pair in pairs for path in (pair.output, pair.reference, pair.source) if path}
+    check_paths(reports, [Source(path, "a clip") for path in clips])
+    for report_file in reports:
+        check_file(report_file.path, report_file.name)
+    ask_to_replace(unrelated(target.path for target in reports), overwrite=args.overwrite)
     if args.html:
         pillow()
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from vividface_core.cli.overwrite import add_overwrite
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of ``vividface metrics``."""
@@ -21,6 +23,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N, mps or xpu")
     add("--list", action="store_true", help="tell all metrics, their protocols and their weights")
     add("--download", action="store_true", help="first fetch the weights that are missing; alone: do only that")
+    add_overwrite(parser)
     add("--quiet", action="store_true", help="no progress")
 
 

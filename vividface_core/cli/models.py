@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from vividface_core.cli.overwrite import add_overwrite, ask_to_replace
 from vividface_core.errors import InvalidOption
+from vividface_core.io.output_guard import unrelated
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +33,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     source.add_argument("--umt5", type=Path, help="UMT5-XXL encoder, read one layer at a time")
     source.add_argument("--prompt", type=Path, help="an empty_prompt.safetensors that exists already")
     convert.add_argument("-o", "--output", type=Path, required=True)
+    add_overwrite(convert)
     convert.add_argument("--dtype", default="bf16",
                          help="fp32, bf16 (default), fp16, or fp8: the denoiser's matrices in 8 bits with scales")
 
@@ -63,7 +66,12 @@ def _convert(args: argparse.Namespace) -> None:
     from vividface_core.cli.progress import share_bar
     from vividface_core.io.quantization import FP8
     from vividface_core.runtime.devices import pick_dtype
+    from vividface_core.weights.convert import check_file, check_folder
 
+    sources = {"--dit": args.dit, "--vae": args.vae, "--umt5": args.umt5, "--prompt": args.prompt}
+    check = check_file if args.output.suffix == ".safetensors" else check_folder
+    check(args.output, sources)
+    ask_to_replace(unrelated([args.output]), overwrite=args.overwrite)
     dtype = FP8["float8_e4m3fn"] if args.dtype == "fp8" else pick_dtype(args.dtype)
     if args.output.suffix == ".safetensors":
         if args.vae or args.umt5 or args.prompt:

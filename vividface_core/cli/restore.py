@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from vividface_core.cli.overwrite import add_overwrite
 from vividface_core.errors import InvalidOption
 from vividface_core.restorers.base import Restorer
 
@@ -29,16 +30,16 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
     add("--models-dir", type=Path, action="append", default=[], metavar="DIR", help="look for checkpoints here too")
     add("--preset", default="h264", help="h264 (default), h265, prores, ffv1 or png")
     add("--whole-frame", action="store_true", help="no face crop: the footage is a face crop already")
-    add("--faces", default="all", metavar="WHICH",
+    add("--faces", metavar="WHICH",
         help="all (default), largest, index:0,2 (from the left in each shot) or ref:PICTURE (people who look like the "
         "one in a picture; heavily degraded faces may not be recognised)")
-    add("--min-face", type=float, default=24, metavar="PIXELS", help="leave smaller faces alone (default 24)")
+    add("--min-face", type=float, metavar="PIXELS", help="leave smaller faces alone (default 24)")
     add("--strength", type=float, default=1.0, help="0 = source … 1 = fully restored (default)")
     add("--color", default="auto", help="colour match: auto (default), wavelet, lab, adain or none")
     add("--window", type=int, metavar="FRAMES", help="frames restored together, 4k + 1; default: as memory allows")
     add("--overlap", type=int, metavar="FRAMES", help="frames that neighbouring windows share")
     add("--size", type=int, metavar="PIXELS", help="side of the crop; default: what the model was trained on")
-    add("--detector", default="auto", help="auto (default), mtcnn or retinaface")
+    add("--detector", help="auto (default), mtcnn or retinaface")
     add("--keep-size", action="store_true",
         help="with --whole-frame: restore at the video's own size, as far as memory goes")
     add("--resume", action="store_true", help="go on with an interrupted run at its first unfinished shot")
@@ -48,6 +49,7 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
         "a face is restored; off: fields stay")
     add("--allow-playlist", action="store_true",
         help="follow a list of other files (ffconcat, M3U8, DASH), which could name any file that you can read")
+    add_overwrite(parser)
     add("--quiet", action="store_true", help="no progress, notices only")
     add("--identity-guard", default="warn", metavar="MODE",
         help="warn (default): say so where a restored face looks like somebody else; blend: also blend it back towards "
@@ -85,18 +87,22 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Carry out ``vividface restore``."""
     from vividface_core.cli.progress import Console
+    from vividface_core.cli.restore_checks import check_combinations, check_request
     from vividface_core.pipeline.restore import RestoreOptions, restore_video
     from vividface_core.runtime.memory import peak_memory
     from vividface_core.video.source import VideoFrames
 
+    check_combinations(args)
+    default = RestoreOptions()
     options = RestoreOptions(
-        preset=args.preset, whole_frame=args.whole_frame, faces=args.faces, min_face=args.min_face,
+        preset=args.preset, whole_frame=args.whole_frame, faces=args.faces or default.faces,
+        min_face=default.min_face if args.min_face is None else args.min_face,
         strength=args.strength, color=args.color, window=args.window, overlap=args.overlap,
-        detector=args.detector, size=args.size,
+        detector=args.detector or default.detector, size=args.size,
         identity_guard=args.identity_guard, identity_threshold=args.identity_threshold, keep_size=args.keep_size,
         deinterlace=args.deinterlace,
     )
-    # An unreadable input is said before a model is loaded.
+    check_request(args, options)  # whatever is at fault is said before a model is loaded
     source = VideoFrames(args.input, deinterlace=args.deinterlace, playlist=args.allow_playlist)
     console = Console(quiet=args.quiet)
     restorer, model_id = _restorer(args, console.notice)
@@ -123,6 +129,7 @@ def run(args: argparse.Namespace) -> None:
 def _restorer(args: argparse.Namespace, notice: Callable[[str], None]) -> tuple[Restorer, str]:
     """The restorer on its device or devices, and what tells its results from those of another one."""
     from vividface_core.restorers.multi_device.pool import DevicePool
+    from vividface_core.runtime.cpu_types import emulation_notice
     from vividface_core.runtime.devices import pick_device, pick_devices, pick_dtype
     from vividface_core.wan import attention
     from vividface_core.wan.optimizations import fp8_linear
@@ -133,6 +140,8 @@ def _restorer(args: argparse.Namespace, notice: Callable[[str], None]) -> tuple[
     if args.together and (not args.devices or args.compile or args.cuda_graphs):
         raise InvalidOption("--together needs --devices, and goes with neither --compile nor --cuda-graphs.")
     devices = pick_devices(args.devices) if args.devices else [pick_device(args.device)]
+    if told := emulation_notice(pick_dtype(args.dtype), devices[0]):
+        notice(told)
     folders = args.models_dir or None
     load = partial(load_restorer, args.model, dtype=pick_dtype(args.dtype), folders=folders, weights=args.weights,
                    attention=args.attention, linear=args.linear, compile=args.compile, graphs=args.cuda_graphs,

@@ -10,15 +10,18 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+from vividface_core.cli.overwrite import add_overwrite, ask_to_replace
 from vividface_core.comfy_client import report
 from vividface_core.comfy_client.batch import Batch
 from vividface_core.comfy_client.files import Item, find_videos
+from vividface_core.comfy_client.journal import NAME as JOURNAL
 from vividface_core.comfy_client.journal import Journal
 from vividface_core.comfy_client.report import Console
 from vividface_core.comfy_client.server import Server
 from vividface_core.comfy_client.workflow import Workflow
 from vividface_core.errors import InvalidOption, VividFaceError
-from vividface_core.io.atomic import check_target, write_json_report
+from vividface_core.io.atomic import write_json_report
+from vividface_core.io.output_guard import Source, Target, check_file, check_paths, unrelated
 from vividface_core.runtime.signals import restore_sigint_for_asyncio
 
 TOKEN = "VIVIDFACE_SERVER_TOKEN"
@@ -43,6 +46,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="give up when no server has answered for so long (default 120)")
     add("--again", action="store_true", help="do files again that an earlier run did")
     add("--report", type=Path, metavar="FILE", help="write what became of each file as JSON")
+    add_overwrite(parser)
     add("--quiet", action="store_true", help="no progress; failures and the summary only")
 
 
@@ -63,13 +67,24 @@ def run(args: argparse.Namespace) -> int:
     output = args.output or args.input / "restored"
     if output.resolve() == args.input.resolve():
         raise InvalidOption("--output is the input folder: results would replace the videos. Name another folder.")
-    if args.report:
-        check_target(args.report)
+    _check_paths(args, items, output)
     journal = Journal(output)
     console = Console(len(items), [server.address for server in servers], quiet=args.quiet)
     if not args.again:
         _skip_done(items, journal, workflow.digest, console)
     return _work(args, workflow, servers, items, journal, console)
+
+
+def _check_paths(args: argparse.Namespace, items: list[Item], output: Path) -> None:
+    """Nothing is written over the workflow or a video. A report of an earlier run is replaced: the same command goes
+    on."""
+    targets = [Target(output / JOURNAL, "the list of what is done")]
+    if args.report:
+        check_file(args.report, "--report")
+        targets.append(Target(args.report, "--report"))
+    check_paths(targets, [Source(args.workflow, "the workflow"), *(Source(item.path, "a video") for item in items)])
+    if args.report:
+        ask_to_replace(unrelated([args.report], report.KEYS), overwrite=args.overwrite)
 
 
 def _skip_done(items: list[Item], journal: Journal, digest: str, console: Console) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from vividface_core.errors import InvalidOption
-from vividface_core.io.atomic import check_target, write_json_report
+from vividface_core.cli.overwrite import ask_to_replace
+from vividface_core.io.atomic import write_json_report
+from vividface_core.io.output_guard import Source, Target, check_file, check_paths, unrelated
 from vividface_core.mllm.calibration import Calibration
 from vividface_core.mllm.judges.arguments import judge_options
 from vividface_core.mllm.judges.base import Judge
@@ -21,6 +22,9 @@ from vividface_core.mllm.scoring import Records, judge_id, pop_notices, run_judg
 from vividface_core.mllm.tables import as_text
 from vividface_core.runtime.console import printable
 from vividface_core.video.clips import clips_in
+
+REPORT_KEYS = ("judge", "identity", "rubric", "complete", "videos")
+"""Of the JSON report, by which a later run knows it for its own."""
 
 
 def run(args: argparse.Namespace) -> int:
@@ -70,14 +74,16 @@ def _clips(paths: Sequence[Path]) -> list[Path]:
 
 
 def _check_targets(args: argparse.Namespace, clips: Sequence[Path]) -> None:
-    taken = {clip.resolve() for clip in clips} | {path.resolve() for path in (args.rubric, args.calibration) if path}
-    for target in (args.json, args.jsonl):
-        if target is None:
-            continue
-        check_target(target)
-        if target.resolve() in taken:
-            raise InvalidOption(f"{target} would be written over another file of this run. Name another one.")
-        taken.add(target.resolve())
+    """Before the work: nothing is written over a clip, the criteria or another report. A report of an earlier run of
+    this command is replaced, because the same command goes on."""
+    named = [Target(path, f"--{name}") for name in ("json", "jsonl") if (path := getattr(args, name))]
+    others = {"--rubric": args.rubric, "--calibration": args.calibration}
+    sources = [Source(path, name) for name, path in others.items() if path] + [Source(clip, "a clip") for clip in clips]
+    check_paths(named, sources)
+    for target in named:
+        check_file(target.path, target.name)
+    if args.json:
+        ask_to_replace(unrelated([args.json], REPORT_KEYS), overwrite=args.overwrite)
 
 
 def _judged(judge: Judge, clips: Sequence[Path], records: Records,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from vividface_core.cli.overwrite import add_overwrite
 from vividface_core.mllm.judges.arguments import add_judge_options
 
 
@@ -16,6 +17,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--jsonl", type=Path, metavar="FILE",
         help="write a line as each video is done; a later run with this file judges only what is missing")
     add_judge_options(parser)
+    add_overwrite(parser)
     add("--quiet", action="store_true", help="no progress")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vividface_core.errors import InvalidOption
+from vividface_core.io.folders import entries, is_file
 from vividface_core.video.clips import SUFFIXES
 from vividface_core.video.file_names import distinct_stems, natural_key
 
@@ -72,8 +73,8 @@ def find_videos(folder: Path, pattern: str | None = None) -> list[Item]:
     if not folder.is_dir():
         raise InvalidOption(f"--input {folder} is no folder. Name a folder with videos.")
     try:
-        found = folder.glob(pattern) if pattern else (it for it in folder.iterdir() if it.suffix.lower() in SUFFIXES)
-        files = [file for file in found if file.is_file() and not file.name.startswith(".")]
+        found = folder.glob(pattern) if pattern else (it for it in entries(folder) if it.suffix.lower() in SUFFIXES)
+        files = [file for file in found if is_file(file) and not file.name.startswith(".")]
     except (ValueError, NotImplementedError) as error:
         raise InvalidOption(f"--pattern {pattern!r} is no pattern for file names: {error}.") from error
     if not files:

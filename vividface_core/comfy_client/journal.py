@@ -56,11 +56,15 @@ class Journal:
         return owned and file.is_file() and file.stat().st_size == output["size"]
 
     def _free_name(self, item: Item, name: str) -> str:
-        """``name``, or one like it if that is the result of another video."""
+        """``name``, or one like it if that is the result of another video, or a file that no run has made."""
         path, number = Path(name), 2
-        while self._owners.get(name.casefold(), item.name) != item.name:
+        while self._is_taken(item, name):
             name, number = f"{path.stem}-{number}{path.suffix}", number + 1
         return name
+
+    def _is_taken(self, item: Item, name: str) -> bool:
+        owner = self._owners.get(name.casefold())
+        return owner != item.name if owner is not None else os.path.lexists(self.folder / name)
 
     def accept(self, item: Item, digest: str, parts: list[tuple[Path, str]]) -> list[str]:
         """Give results their names and record them.
@@ -78,8 +82,6 @@ class Journal:
         parts = [(part, self._free_name(item, name)) for part, name in parts]
         try:
             sizes = [part.stat().st_size for part, _ in parts]
-            for part, name in parts:
-                os.replace(part, self.folder / name)
             record = {
                 "input": item.identity, "workflow": digest, "server": item.server, "seconds": round(item.seconds, 2),
                 "outputs": [{"name": name, "size": size} for (_, name), size in zip(parts, sizes)],
@@ -88,6 +90,9 @@ class Journal:
                 file.write(json.dumps(record).encode() + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
+            # After the record: what a crash leaves here is known as this video's, and is replaced by the next run.
+            for part, name in parts:
+                os.replace(part, self.folder / name)
         except OSError as error:
             raise _unwritable(self.folder, error) from error
         self._remember(record)

@@ -10,6 +10,8 @@ from tqdm import tqdm
 from vividface_core.comfy_client.files import Item
 
 LEFT = "not done"
+KEYS = ("workflow_hash", "counts", "files", "servers")
+"""Of a report, by which a later run knows it for its own."""
 
 
 def table(items: list[Item]) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vividface_core.errors import InvalidOption
+from vividface_core.io.text import read_text
 
 LOADERS = {"VividFaceVideoLoad": "file", "LoadVideo": "file", "VHS_LoadVideo": "video"}
 """Nodes that take a video of the server's input folder, and the input that names it."""
@@ -54,10 +55,10 @@ class Workflow:
             InvalidOption: also when the file can't be read or holds no JSON.
         """
         try:
-            graph = json.loads(path.read_text(encoding="utf-8"))
+            graph = json.loads(read_text(path))
         except OSError as error:
             raise InvalidOption(f"The workflow {path} can't be read: {error.strerror}.") from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InvalidOption(
                 f"The workflow {path} is no JSON ({error}). Export it again in the API format."
             ) from error

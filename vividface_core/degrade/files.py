@@ -20,6 +20,7 @@ from vividface_core.degrade.presets import load_preset
 from vividface_core.degrade.sampled import SampledDegradation
 from vividface_core.errors import InvalidOption, UnreadableVideo
 from vividface_core.io.atomic import write_json
+from vividface_core.io.output_guard import Source, Target, check_paths
 from vividface_core.runtime.callbacks import Callbacks
 from vividface_core.video.colorspace import convert
 from vividface_core.video.file_names import beside, scratch_prefix
@@ -67,6 +68,11 @@ def sidecar_of(output: str | Path) -> Path:
     """Where the record of an output lies: beside it, as ``face.mp4.degradation.json``."""
     output = Path(output)
     return beside(output, after=".degradation.json")
+
+
+def targets_of(output: Path) -> list[Target]:
+    """All that degrading into ``output`` writes."""
+    return [Target(output, "the output"), Target(sidecar_of(output), "the record")]
 
 
 def record_of(preset: Preset | Mixture, drawn: SampledDegradation, **others: Any) -> dict[str, Any]:
@@ -122,7 +128,7 @@ def degrade_video(
     chosen = load_preset(preset, values)
     drawn = chosen.sample(seed)
     source = source if isinstance(source, VideoFrames) else VideoFrames(source)
-    _check(source, output, codec_out)
+    check_request(source, output, codec_out)
     result = DegradeResult(output, sidecar_of(output), 0, drawn, {}, drawn.notices)
     for line in result.notices:
         callbacks.notice(line)
@@ -147,12 +153,16 @@ def degrade_video(
     return result
 
 
-def _check(source: VideoFrames, output: Path, codec_out: str) -> None:
+def check_request(source: VideoFrames, output: Path, codec_out: str) -> None:
+    """Find out before the work whether the output could be written, and over nothing that is read.
+
+    Raises:
+        InvalidOption, UnwritableVideo: it couldn't.
+    """
     if codec_out not in CODECS_OUT:
         raise InvalidOption(f"There is no output {codec_out!r} of a degradation; choose one of "
                             f"{', '.join(CODECS_OUT)}.")  # fmt: skip
-    if source.path.resolve() == output.resolve():
-        raise InvalidOption(f"The output {output} is the input itself; choose another name.")
+    check_paths(targets_of(output), [Source(source.path, "the input")])
     check_output(output, codec_out, source.file)
 
 

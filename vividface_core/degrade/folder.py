@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vividface_core.degrade.files import DegradeResult, degrade_video, seed_for
+from vividface_core.degrade.files import DegradeResult, degrade_video, seed_for, targets_of
 from vividface_core.degrade.presets import Preset, load_preset
 from vividface_core.errors import InvalidOption, UnwritableVideo, VividFaceError
+from vividface_core.io.folders import entries
+from vividface_core.io.output_guard import Source, check_paths
 from vividface_core.runtime.callbacks import Callbacks
 from vividface_core.video.clips import SUFFIXES
 from vividface_core.video.file_names import distinct_stems, natural_key
@@ -32,11 +34,20 @@ def videos_in(folder: Path) -> list[Path]:
     Raises:
         InvalidOption: pictures and videos are mixed, so it isn't clear what is meant.
     """
-    files = [file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES and file.name[0] != "."]
+    files = [file for file in entries(folder) if file.suffix.lower() in SUFFIXES and file.name[0] != "."]
     videos = sorted((file for file in files if file.is_file()), key=lambda file: natural_key(file.name))
     if videos and list_images(folder):
         raise InvalidOption(f"{folder} holds both videos and pictures. Put one of them elsewhere.")
     return videos
+
+
+def folder_targets(folder: Path, output: Path, codec_out: str) -> dict[Path, Path]:
+    """Where each video of a folder goes, in natural order."""
+    videos, coding, targets = videos_in(folder), load_coding(codec_out), {}
+    for video, stem in zip(videos, distinct_stems(videos)):
+        keeps = video.suffix.lower() in coding.suffixes
+        targets[video] = output / (stem + (video.suffix if keeps else coding.suffixes[0]))
+    return targets
 
 
 def degrade_folder(
@@ -59,13 +70,15 @@ def degrade_folder(
         UnwritableVideo: the output can't be made.
     """
     folder, output, callbacks = Path(folder), Path(output), callbacks or Callbacks()
-    chosen, coding = load_preset(preset, values), load_coding(codec_out)
+    chosen = load_preset(preset, values)
     common = chosen.sample(seed).notices  # these, and a wrong seed, are said once, not for every file
     if output.resolve() == folder.resolve():
         raise InvalidOption(f"The output {output} is the input folder: results would replace the videos. Name another.")
-    videos = videos_in(folder)
-    if not videos:
+    targets = folder_targets(folder, output, codec_out)
+    if not targets:
         raise InvalidOption(f"{folder} holds neither videos ({', '.join(sorted(SUFFIXES))}) nor pictures.")
+    written = [one for target in targets.values() for one in targets_of(target)]
+    check_paths(written, [Source(video, "the input") for video in targets])
     try:
         output.mkdir(exist_ok=True)
     except OSError as error:
@@ -73,10 +86,8 @@ def degrade_folder(
     for line in common:
         callbacks.notice(line)
     result = FolderResult()
-    for number, (video, stem) in enumerate(zip(videos, distinct_stems(videos))):
-        keeps = video.suffix.lower() in coding.suffixes
-        target = output / (stem + (video.suffix if keeps else coding.suffixes[0]))
-        one = _One(callbacks, video.name, number, len(videos), common)
+    for number, (video, target) in enumerate(targets.items()):
+        one = _One(callbacks, video.name, number, len(targets), common)
         try:
             result.done.append(degrade_video(video, target, chosen, seed=seed_for(seed, video.name),
                                              codec_out=codec_out, callbacks=one))  # fmt: skip

@@ -15,6 +15,7 @@ from torch import Tensor
 from vividface_core.errors import InvalidOption, MissingDependency, MissingWeights, UnsupportedCheckpoint, first_line
 from vividface_core.faces.mtcnn import Mtcnn, suppress
 from vividface_core.faces.weights import facexlib_folders, first_file
+from vividface_core.io.file_kinds import check_weights
 
 if TYPE_CHECKING:
     from torch import nn
@@ -164,6 +165,7 @@ def _build_retinaface(weights: Path, device: torch.device) -> nn.Module:
         raise UnsupportedCheckpoint(
             f"{weights} is no RetinaFace file known here; its name must be one of {', '.join(RETINAFACE_FILES)}."
         )
+    check_weights(weights)
     try:
         state = torch.load(weights, map_location="cpu", weights_only=True)
         with warnings.catch_warnings():

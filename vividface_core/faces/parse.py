@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from vividface_core.errors import InvalidOption, MissingDependency, MissingWeights, UnsupportedCheckpoint
 from vividface_core.faces.weights import facexlib_folders, first_file
+from vividface_core.io.file_kinds import check_weights
 
 FILES = {
     "bisenet": (
@@ -184,6 +185,7 @@ def _load_network(name: str, path: Path) -> nn.Module:
     from pickle import UnpicklingError
 
     network = BiSeNet(num_class=19) if name == "bisenet" else ParseNet(PARSED_SIDE, PARSED_SIDE, parsing_ch=19)
+    check_weights(path)
     try:
         network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     except (UnpicklingError, RuntimeError, EOFError, TypeError) as error:

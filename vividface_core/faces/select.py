@@ -8,6 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from vividface_core.errors import InvalidOption, NoFaceFound, UnreadableVideo
+from vividface_core.faces.detect import FaceDetection
 from vividface_core.faces.track import FaceTrack
 from vividface_core.video.frame import Frame
 from vividface_core.video.images import decode_image
@@ -77,6 +78,16 @@ def select(
     return [track for track in tracks if _median_size(track) >= min_size]
 
 
+def check_reference(path: Path, detector) -> None:
+    """Find out before the work whether a reference picture can serve.
+
+    Raises:
+        InvalidOption: it is no picture.
+        NoFaceFound: it shows no face.
+    """
+    _largest_face(path, read_picture(path), detector)
+
+
 def _median_size(track: FaceTrack) -> float:
     return float(np.median((track.boxes[:, 2:] - track.boxes[:, :2]).min(axis=1)))
 
@@ -95,12 +106,16 @@ def _embed_reference(path: Path, detector, embedder) -> np.ndarray:
 
         embedder = load_embedder()
     picture = read_picture(path)
+    largest = _largest_face(path, picture, detector)
+    return np.asarray(embedder.embed(picture, np.asarray(largest.landmarks, np.float32)[None]))[0]
+
+
+def _largest_face(path: Path, picture: Tensor, detector) -> FaceDetection:
     faces = detector.detect(picture[None])[0]
     if not faces:
         raise NoFaceFound(f"The reference picture {path} shows no face that can be found; choose a clearer one.")
     boxes = np.stack([np.asarray(face.box) for face in faces])
-    largest = faces[int(np.argmax((boxes[:, 2:] - boxes[:, :2]).prod(axis=1)))]
-    return np.asarray(embedder.embed(picture, np.asarray(largest.landmarks, np.float32)[None]))[0]
+    return faces[int(np.argmax((boxes[:, 2:] - boxes[:, :2]).prod(axis=1)))]
 
 
 def read_picture(path: Path) -> Tensor:

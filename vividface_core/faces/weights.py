@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from vividface_core.errors import MissingWeights
+from vividface_core.io.folders import is_file
 
 FOLDER = Path(__file__).parent.parent / "assets" / "faces"
 
@@ -40,4 +41,4 @@ def facexlib_folders(folders: Iterable[str | Path] | None = None) -> list[Path]:
 def first_file(names: Iterable[str], places: Iterable[Path]) -> Path | None:
     """The first of ``names`` in the first of ``places`` that has one."""
     names = list(names)
-    return next((path for place in places for name in names if (path := place / name).is_file()), None)
+    return next((path for place in places for name in names if is_file(path := place / name)), None)

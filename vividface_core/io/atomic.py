@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vividface_core.errors import UnsupportedCheckpoint, UnwritableVideo
+from vividface_core.io.text import read_text
 
 
 def write_json(path: Path, content: object, indent: int | None = None) -> None:
@@ -25,8 +26,8 @@ def read_json(path: Path) -> dict[str, Any]:
         UnsupportedCheckpoint: it is damaged or holds something else.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        content = json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
         raise UnsupportedCheckpoint(f"{path} is no valid JSON ({error}); fetch the checkpoint again.") from error
     if not isinstance(content, dict):
         raise UnsupportedCheckpoint(f"{path} holds no JSON object; fetch the checkpoint again.")

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from vividface_core.errors import MissingWeights, UnsupportedCheckpoint, first_line
 from vividface_core.io.atomic import read_json
+from vividface_core.io.file_kinds import check_weights
 from vividface_core.io.quantization import LAYER, METADATA, Stored
 
 SUFFIXES = {".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".gguf"}
@@ -53,8 +54,12 @@ def read_tensors(path: Path, names: Collection[str] | None = None) -> dict[str, 
         raise MissingWeights(f"There is no checkpoint at {path}. Give the path of a file or folder of weights.")
     if path.name.endswith(".index.json"):
         return _read_shards(path, names)
-    with open(path, "rb") as file:
-        head = file.read(64)
+    try:
+        check_weights(path)
+        with open(path, "rb") as file:
+            head = file.read(64)
+    except OSError as error:
+        raise UnsupportedCheckpoint(f"{path} can't be read: {error.strerror}. Check the file.") from error
     if head.startswith(b"GGUF"):
         from vividface_core.io.gguf import read_gguf
 
@@ -64,8 +69,7 @@ def read_tensors(path: Path, names: Collection[str] | None = None) -> dict[str, 
     if head.startswith((b"PK", b"\x80")):
         tensors = _read_pickle(path)
         return tensors if names is None else {name: tensors[name] for name in names if name in tensors}
-    what = "a Git LFS pointer, not the file itself" if head.startswith(b"version https://git-lfs") else "no checkpoint"
-    raise UnsupportedCheckpoint(f"{path} is {what}. Wanted is a safetensors, PyTorch or GGUF file.")
+    raise UnsupportedCheckpoint(f"{path} is no checkpoint. Wanted is a safetensors, PyTorch or GGUF file.")
 
 
 def container(path: Path) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from vividface_core.errors import MissingWeights, UnsupportedCheckpoint
+from vividface_core.io.folders import is_file
 from vividface_core.io.hub import HubFile, WebFile, fetch
 
 
@@ -81,7 +82,7 @@ def missing(files: Iterable[WeightFile], folders: Iterable[str | Path] = ()) -> 
 
 
 def _look_up(name: str, folders: Iterable[str | Path]) -> Path | None:
-    return next((path for place in weight_folders(folders) if (path := place / name).is_file()), None)
+    return next((path for place in weight_folders(folders) if is_file(path := place / name)), None)
 
 
 def download(file: WeightFile, folder: Path, progress: Callable[[float], None] | None = None) -> Path:

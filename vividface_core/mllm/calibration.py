@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from vividface_core.errors import InvalidOption, MissingDependency, UnwritableVideo
+from vividface_core.io.text import read_text
 from vividface_core.mllm.rubric_schema import TOTAL
 
 FORMAT, VERSION = "vividface-calibration", 1
@@ -278,6 +279,6 @@ def _score(cell: str, column: str, where: str, separator: str) -> float:
 
 def _text(path: Path, what: str) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return read_text(path)
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidOption(f"The {what} {path} can't be read: {getattr(error, 'strerror', None) or error}.") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import json
 import os
 import re
@@ -12,6 +13,7 @@ from typing import Any
 
 from vividface_core.errors import InvalidOption, UnreadableVideo, UnwritableVideo
 from vividface_core.io.atomic import write_json
+from vividface_core.io.output_guard import Source, Target, check_paths, unrelated
 from vividface_core.mllm.calibration import Calibration
 from vividface_core.mllm.judges.base import Judge
 from vividface_core.mllm.rubric import rubric_version
@@ -24,6 +26,8 @@ BY_TIER, KEEP_AND_DROP, KEPT_ONLY = "by tier", "keep and drop", "kept only"
 SORTS = (BY_TIER, KEEP_AND_DROP, KEPT_ONLY)
 FOLDER, INDEX = "sorted", "copies.json"
 
+KEYS = ("judge", "identity", "rubric", "complete", "videos")
+"""Of the JSON table, by which a later run knows the folder for its own."""
 RECORDS, CSV, JSON = "scores.jsonl", "scores.csv", "scores.json"
 
 
@@ -72,6 +76,7 @@ def score_folder(judge: Judge, videos: Mapping[str, Path], target: Path, *, cali
         UnwritableVideo: the folder can't be written.
         VividFaceError: no video could be judged.
     """
+    _check_target(target, videos)
     try:
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -89,6 +94,22 @@ def score_folder(judge: Judge, videos: Mapping[str, Path], target: Path, *, cali
     if sort:
         sort_copies(done, videos, target, sort, on_poll)
     return done
+
+
+def _check_target(target: Path, videos: Mapping[str, Path]) -> None:
+    """
+    Raises:
+        InvalidOption: a video would be written over.
+        UnwritableVideo: the folder holds tables that no earlier run wrote.
+    """
+    tables = [target / name for name in (RECORDS, CSV, JSON, INDEX)]
+    check_paths([Target(path, "the table") for path in tables],
+                [Source(path, "a video") for path in videos.values()])  # fmt: skip
+    foreign = unrelated([target / JSON], KEYS)
+    if not (target / JSON).exists():
+        foreign += unrelated([target / CSV])
+    if foreign:
+        raise UnwritableVideo(f"{foreign[0]} exists already and is no table of an earlier run. Name another folder.")
 
 
 def _write(target: Path, judge: Judge, rows: list[dict[str, Any]], calibration: Calibration | None,
@@ -140,6 +161,7 @@ def sort_copies(rows: Sequence[Mapping[str, Any]], videos: Mapping[str, Path], t
             if on_poll:
                 on_poll()
             source = videos[row["name"]]
+            _check_copy(base / place, source, known.get(place))
             if known.get(place) != [row["content"], source.stat().st_size] or not _is_own(base / place, known[place]):
                 _copy(source, base / place)
                 known[place] = [row["content"], source.stat().st_size]
@@ -157,6 +179,18 @@ def _class(row: Mapping[str, Any], sort: str) -> str | None:
     if sort == BY_TIER:
         return re.sub(r"[^\w -]+", "_", row["tier"]).strip() or "_"
     return "keep" if row["keep"] else "drop" if sort == KEEP_AND_DROP else None
+
+
+def _check_copy(path: Path, source: Path, noted: Any) -> None:
+    """
+    Raises:
+        UnwritableVideo: there is a file of somebody's; a copy whose note a crash swallowed is none.
+    """
+    if not os.path.lexists(path) or (noted and _is_own(path, noted)):
+        return
+    if not (path.is_file() and filecmp.cmp(source, path, shallow=False)):
+        raise UnwritableVideo(f"{path} exists already and is no copy of an earlier run, or was changed since. Move it "
+                              "away, or name another folder.")  # fmt: skip
 
 
 def _is_own(path: Path, noted: Any) -> bool:

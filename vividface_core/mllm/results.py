@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from vividface_core.errors import InvalidOption
+from vividface_core.io.text import read_text
 
 SOURCES = "the file of --json or --jsonl of vividface score, or manifest.jsonl of vividface curate"
 
@@ -43,7 +44,7 @@ def read_scored(path: Path) -> list[Scored]:
     path = Path(path)
     path = path / "manifest.jsonl" if path.is_dir() else path
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidOption(f"The scores {path} can't be read: {getattr(error, 'strerror', None) or error}.") from error
     found: dict[tuple[str, str, str], Scored] = {}

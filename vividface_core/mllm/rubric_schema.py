@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vividface_core.errors import InvalidOption, MissingDependency, UnwritableVideo
+from vividface_core.io.text import read_text
 
 TOTAL = 100
 """Points of all dimensions together; tiers, threshold and calibrations are in these."""
@@ -219,7 +220,7 @@ def read_rubric(path: Path) -> Rubric:
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path)
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidOption(f"The rubric {path} can't be read: {getattr(error, 'strerror', None) or error}.") from error
     content = _toml(path, text) if path.suffix.lower() == ".toml" else _json(path, text)

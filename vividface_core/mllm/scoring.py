@@ -148,6 +148,7 @@ class Records:
             return
         try:
             text = path.read_bytes() if path.exists() else b""
+            _check_records(path, text)
             with path.open("ab") as file:
                 if text and not text.endswith(b"\n"):
                     file.write(b"\n")  # what a crash cut off must not swallow the next line
@@ -181,6 +182,22 @@ class Records:
                 os.fsync(file.fileno())
         except OSError as error:
             raise _unwritable(self._path, error) from error
+
+
+def _check_records(path: Path, text: bytes) -> None:
+    """
+    Raises:
+        UnwritableVideo: the file holds something else, which records would be appended to.
+    """
+    whole, _, rest = text.partition(b"\n")
+    try:
+        first = json.loads(whole) if whole.strip() else {"state": ""}
+    except ValueError:
+        # A crash may have cut the only line.
+        first = {"state": ""} if whole.startswith(b"{") and not rest.strip() else None
+    if not isinstance(first, dict) or "state" not in first:
+        raise UnwritableVideo(f"{path} exists already and holds no judged videos; they would be written into it. Name "
+                              "another file.")  # fmt: skip
 
 
 def _key(record: Mapping[str, Any]) -> tuple[str, str, str]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vividface_core.errors import InvalidOption
+from vividface_core.faces.detect import DETECTORS
 from vividface_core.faces.identity_guard import MODES, THRESHOLD, TrackIdentity
 from vividface_core.faces.track import FaceTrack
 from vividface_core.restorers.windows import Window, plan_windows
@@ -57,6 +58,12 @@ class RestoreOptions:
     def __post_init__(self) -> None:
         if not 0 <= self.strength <= 1:
             raise InvalidOption(f"strength is {self.strength}; it goes from 0 (source) to 1 (fully restored).")
+        if not self.min_face >= 0:
+            raise InvalidOption(f"min_face is {self.min_face}; it is a length in pixels, 0 or more.")
+        if self.overlap is not None and self.overlap < 0:
+            raise InvalidOption(f"overlap is {self.overlap}; it is a number of frames, 0 or more.")
+        if self.detector not in DETECTORS:
+            raise InvalidOption(f"There is no face detector {self.detector!r}. Choose one of: {', '.join(DETECTORS)}.")
         if self.color not in COLORS:
             raise InvalidOption(f"color is {self.color!r}; choose one of {', '.join(COLORS)}.")
         if self.deinterlace not in ("auto", "off"):

@@ -17,13 +17,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vividface_core.errors import InvalidOption, VividFaceError
+from vividface_core.errors import VividFaceError
 from vividface_core.faces.detect import FaceDetector
 from vividface_core.faces.identity_guard import TrackIdentity
 from vividface_core.faces.masks import BlendMask
 from vividface_core.faces.parse import FaceParser
 from vividface_core.faces.select import check_spec
 from vividface_core.faces.track import FaceTrack
+from vividface_core.io.output_guard import Source, Target, check_paths
 from vividface_core.pipeline.options import COLORS, Plan, RestoreOptions, Result
 from vividface_core.pipeline.restoration import Restoration, check_tracks
 from vividface_core.pipeline.resume import RunState
@@ -78,10 +79,9 @@ def restore_video(
     options, callbacks = options or RestoreOptions(), callbacks or Callbacks()
     began, output = time.monotonic(), Path(output)
     source = source if isinstance(source, VideoFrames) else VideoFrames(source, deinterlace=options.deinterlace)
-    if source.path.resolve() == output.resolve():
-        raise InvalidOption(f"The output {output} is the input itself; choose another name.")
-    check_output(output, options.preset, source.file)
     check_spec(options.faces)
+    check_paths([Target(output, "the output")], _sources(source, options))
+    check_output(output, options.preset, source.file)
     check_tracks(options, tracks)
     request = {"source": _identity(source), "model": model_id or restorer.name, "options": asdict(options)}
     if tracks is not None:
@@ -92,6 +92,9 @@ def restore_video(
     state = RunState(output, request, resume=resume)
     work = Restoration(source, restorer, options, callbacks, tracks=tracks, mask=mask, detector=detector,
                        parser=parser, memory_limit=memory_limit, cached=_cached_steps(state))  # fmt: skip
+    if resume and not state.resumed:
+        work.notice(f"There is nothing to resume: no unfinished run of {output} lies beside it. Everything is done "
+                    "from the start.")  # fmt: skip
     try:
         result = _to_file(work, output, state)
     except BaseException as error:
@@ -144,6 +147,13 @@ def _rehearse(source: VideoFrames, output: Path, preset: str) -> None:
     """Write the first frame into the real output, and take it away again."""
     for frame in source.read(0, 1):
         rehearse(frame, source.file, output, preset)
+
+
+def _sources(source: VideoFrames, options: RestoreOptions) -> list[Source]:
+    """Everything that is read by name."""
+    kind, _, picture = options.faces.partition(":")
+    reference = [Source(Path(picture), "the reference picture")] if kind == "ref" else []
+    return [Source(source.path, "the input"), *reference]
 
 
 def _identity(source: VideoFrames) -> dict[str, object]:

@@ -18,6 +18,11 @@ from vividface_core.video.file_names import beside
 FORMAT = 1
 
 
+def work_folder(output: Path) -> Path:
+    """Where the work of a run lies until it is done."""
+    return beside(output, before=".", after=".vividface")
+
+
 class RunState:
     """A run's work folder.
 
@@ -32,7 +37,7 @@ class RunState:
     """
 
     def __init__(self, output: Path, request: dict[str, Any], *, resume: bool = False) -> None:
-        self.folder = beside(output, before=".", after=".vividface")
+        self.folder = work_folder(output)
         self.resumed = False
         request = json.loads(json.dumps({"format": FORMAT, **request}))
         record = self.folder / "job.json"

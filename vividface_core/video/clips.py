@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vividface_core.errors import UnreadableVideo
+from vividface_core.io.folders import entries
 from vividface_core.video.images import IMAGE_SUFFIXES, list_images
 
 VIDEO_SUFFIXES = frozenset((".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".mxf", ".gif"))
@@ -22,7 +23,7 @@ def clips_in(path: Path) -> list[Path]:
         raise UnreadableVideo(f"{path} does not exist. Check the name and the folder.")
     if not path.is_dir() or list_images(path):
         return [path]
-    found = sorted(entry for entry in path.iterdir() if entry.name[0] != "." and _is_clip(entry))
+    found = [entry for entry in entries(path) if entry.name[0] != "." and _is_clip(entry)]
     if not found:
         raise UnreadableVideo(f"The folder {path} holds no video and no pictures.")
     return found

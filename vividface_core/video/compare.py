@@ -19,11 +19,14 @@ from vividface_core.video.file_names import scratch_prefix
 from vividface_core.video.frame import Frame, from_tensor
 from vividface_core.video.info import ColorInfo, VideoInfo
 from vividface_core.video.mux import MuxReport, check_output, mux
+from vividface_core.video.presets import load_preset
 from vividface_core.video.reader import VideoReader
 from vividface_core.video.writer import VideoWriter, part_suffix
 
 _DIVIDER = 4  # pixels
 _PRESET = "h264"
+SUFFIXES = tuple(suffix for suffix in load_preset(_PRESET).suffixes if suffix)
+"""Of the files that :func:`side_by_side` writes."""
 
 
 def side_by_side(

@@ -9,11 +9,46 @@ from typing import Any
 import torch
 
 from vividface_core.errors import InvalidOption, UnsupportedCheckpoint
+from vividface_core.io.output_guard import Source, Target, check_paths
 from vividface_core.io.tensors import write_tensors
 from vividface_core.wan.empty_prompt import EmptyPrompt, compute_empty_prompt
 from vividface_core.wan.loading import HEAD_DIM, load_transformer, load_vae
 from vividface_core.wan.state_dict import original_transformer_names
 from vividface_core.weights.folder import CARD, save_checkpoint_folder, tensors_of
+
+
+def check_folder(output: Path, sources: Mapping[str, Path | None]) -> None:
+    """Find out before the work whether a checkpoint folder could be written.
+
+    Args:
+        sources: what it is made of, by the names of messages.
+
+    Raises:
+        InvalidOption: the output is something else, its folder is missing, or a source lies in it.
+    """
+    output = Path(output)
+    if output.exists() and not (output / CARD).is_file():
+        raise InvalidOption(f"{output} exists and is no checkpoint folder; choose another output.")
+    _check_parent(output)
+    check_paths([Target(output, "The output", whole=True)], _sources(sources))
+
+
+def check_file(output: Path, sources: Mapping[str, Path | None]) -> None:
+    """:func:`check_folder` for a denoiser in one file."""
+    output = Path(output)
+    _check_parent(output)
+    if output.is_dir():
+        raise InvalidOption(f"{output} is a folder; choose another name for the file.")
+    check_paths([Target(output, "The output")], _sources(sources))
+
+
+def _check_parent(output: Path) -> None:
+    if not output.absolute().parent.is_dir():
+        raise InvalidOption(f"The folder {output.absolute().parent} does not exist; make it first.")
+
+
+def _sources(paths: Mapping[str, Path | None]) -> list[Source]:
+    return [Source(Path(path), name) for name, path in paths.items() if path is not None]
 
 
 def convert(
@@ -46,10 +81,7 @@ def convert(
     if (umt5 is None) == (prompt is None):
         raise InvalidOption("Say either where the text encoder is (umt5) or where an empty prompt is (prompt).")
     output = Path(output)
-    if output.exists() and not (output / CARD).is_file():
-        raise InvalidOption(f"{output} exists and is no checkpoint folder; choose another output.")
-    if not output.absolute().parent.is_dir():
-        raise InvalidOption(f"The folder {output.absolute().parent} does not exist; make it first.")
+    check_folder(output, {"the denoiser": dit, "the autoencoder": vae, "the text encoder": umt5, "the prompt": prompt})
     transformer, autoencoder = load_transformer(Path(dit)), load_vae(Path(vae))
     embedding = EmptyPrompt.load(Path(prompt)) if prompt else compute_empty_prompt(Path(umt5), progress)
     made_of = {"dit": Path(dit).name, "vae": Path(vae).name, "prompt": Path(prompt or umt5).name}
@@ -67,13 +99,12 @@ def convert_denoiser(dit: Path, output: Path, dtype: torch.dtype | None = torch.
         dtype: type of the stored weights; see :func:`save_checkpoint_folder`.
 
     Raises:
-        InvalidOption: the output's folder does not exist.
+        InvalidOption: the output's folder does not exist, or the output is the input.
         MissingWeights, UnsupportedCheckpoint: the input is not there or not what it should be, or it has a layout that
             Wan's own code lacks.
     """
     output = Path(output)
-    if not output.absolute().parent.is_dir():
-        raise InvalidOption(f"The folder {output.absolute().parent} does not exist; make it first.")
+    check_file(output, {"the denoiser": dit})
     transformer = load_transformer(Path(dit))
     config = transformer.config
     if config.attention_head_dim != HEAD_DIM or tuple(config.patch_size) != (1, 2, 2):

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from vividface_core.errors import MissingDependency, UnsupportedCheckpoint, VividFaceError
+from vividface_core.errors import MissingDependency, MissingWeights, UnsupportedCheckpoint, first_line
 from vividface_core.io.atomic import read_json
+from vividface_core.io.folders import is_dir, is_file, leave_out, size_of, walk
 from vividface_core.io.quantization import attach_scales, type_names
 from vividface_core.io.tensors import SUFFIXES, container
 from vividface_core.wan.loading import read_config, transformer_config, vae_config
 from vividface_core.wan.state_dict import describe, kind_of, read_state_dict
+from vividface_core.weights.catalog import TABLE
 from vividface_core.weights.folder import CARD, DEFAULTS
+
+SKIPPED = frozenset((*TABLE, "metrics", "facexlib", "rubrics", "calibrations"))
+"""Folders of a models folder whose content has another name, or is no checkpoint."""
+
+_known: dict[tuple[str, int, int], CheckpointInfo | None] = {}
 
 
 @dataclass(frozen=True)
@@ -72,23 +79,17 @@ def format_of(folder: Path) -> str:
     """How the denoiser of a folder is stored; "" where that can't be told, which is loading's to say."""
     try:
         return inspect(folder / "transformer").format
-    except VividFaceError:
+    except Exception:  # whatever a file of somebody's makes of a reader: a listing goes on
         return ""
 
 
 def folder_kind(path: Path) -> str | None:
     """``checkpoint folder``, ``diffusers folder``, or ``None`` for anything else."""
-    if (path / CARD).is_file():
+    if is_file(path / CARD):
         return "checkpoint folder"
-    if all((path / part / "config.json").is_file() for part in ("vae", "transformer")):
+    if all(is_file(path / part / "config.json") for part in ("vae", "transformer")):
         return "diffusers folder"
     return None
-
-
-def size_of(path: Path) -> int:
-    """Bytes of a file, or of all files below a folder."""
-    files = [path] if path.is_file() else path.rglob("*")
-    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def read_card(folder: Path) -> dict[str, Any]:
@@ -102,18 +103,49 @@ def read_card(folder: Path) -> dict[str, Any]:
 
 
 def local_checkpoints(places: Iterable[Path]) -> list[CheckpointInfo]:
-    """Checkpoint folders and single denoiser files directly in ``places``."""
-    found = {}
-    for place in places:
-        for path in sorted(place.iterdir()) if place.is_dir() else ():
-            if path.name.startswith(".") or (path.is_file() and path.suffix not in SUFFIXES):
-                continue
-            if path.is_dir() and folder_kind(path) is None:
-                continue
-            try:
-                info = inspect(path)
-            except (UnsupportedCheckpoint, MissingDependency):
-                continue  # a models folder is shared with other programs; what is not ours is not listed
-            if path.is_dir() or info.kind.startswith("wan-dit"):
-                found.setdefault(path.name, CheckpointInfo(**{**vars(info), "name": path.name}))
+    """Checkpoint folders and single denoiser files in ``places`` and the folders below them.
+
+    Each is called by its path below the place, with ``/``. A models folder is shared with other programs: what is not
+    ours is not listed, and nothing that lies there makes this fail.
+    """
+    found: dict[str, CheckpointInfo] = {}
+    for home in places:
+        for _, content in walk(home):
+            for path in list(content):
+                name = path.relative_to(home).as_posix()
+                if is_dir(path):
+                    if path.name.startswith(".") or name in SKIPPED or folder_kind(path):
+                        content.remove(path)  # what is in there are its parts
+                    if path.name.startswith(".") or folder_kind(path) is None:
+                        continue
+                elif path.name.startswith(".") or path.suffix not in SUFFIXES or not is_file(path):
+                    continue
+                info = _looked_at(path)
+                if info is not None:
+                    found.setdefault(name, replace(info, name=name))
     return list(found.values())
+
+
+def _looked_at(path: Path) -> CheckpointInfo | None:
+    """:func:`inspect`, once for each state of a file; ``None``: nothing that is listed."""
+    if is_dir(path):
+        return _inspected(path)
+    try:
+        state = path.stat()
+    except OSError:
+        return None
+    key = (str(path), state.st_size, state.st_mtime_ns)
+    if key not in _known:
+        info = _inspected(path)
+        _known[key] = info if info is not None and info.kind.startswith("wan-dit") else None
+    return _known[key]
+
+
+def _inspected(path: Path) -> CheckpointInfo | None:
+    try:
+        return inspect(path)
+    except (UnsupportedCheckpoint, MissingDependency, MissingWeights):
+        return None  # not ours
+    except Exception as error:  # whatever a file of somebody's makes of a reader: the listing goes on
+        leave_out(path, first_line(error))
+        return None

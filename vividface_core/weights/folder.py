@@ -60,7 +60,8 @@ def save_checkpoint_folder(
     decoder: ConditionalDecoder | None = None,
     encoder: TinyEncoder | None = None,
 ) -> Path:
-    """Write a checkpoint folder; an older one of that name is replaced when the new one is complete.
+    """Write a checkpoint folder; an older one of that name is replaced when the new one is complete. Whatever else
+    lies in it stays.
 
     Args:
         vae: ``AutoencoderKLWan``, its config with ``latents_mean`` and ``latents_std``. Not changed.
@@ -167,7 +168,9 @@ def tensors_of(
 
 
 def _put_in_place(new: Path, path: Path) -> None:
-    """Rename; a folder can't be renamed over a full one, so an old one steps aside first."""
+    """Rename; a folder can't be renamed over a full one, so an old one steps aside first. What isn't of the checkpoint
+    moves back from there."""
+    path = Path(os.path.realpath(path))  # a link stays a link
     old = path.with_name(f"{new.name}.old")
     if path.exists():
         os.replace(path, old)
@@ -178,4 +181,15 @@ def _put_in_place(new: Path, path: Path) -> None:
             os.replace(old, path)
         raise
     if old.exists():
+        _move_missing(old, path)
         shutil.rmtree(old)
+
+
+def _move_missing(old: Path, new: Path) -> None:
+    """Move into ``new`` what only ``old`` has."""
+    for entry in old.iterdir():
+        target = new / entry.name
+        if not os.path.lexists(target):
+            os.replace(entry, target)
+        elif entry.is_dir() and not entry.is_symlink() and target.is_dir():
+            _move_missing(entry, target)

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from vividface_core.errors import InvalidOption, MissingDependency, MissingWeights, UnsupportedCheckpoint
+from vividface_core.io.folders import entries
 from vividface_core.io.quantization import QuantizedWeight, attach_scales
 from vividface_core.io.tensors import SUFFIXES
 from vividface_core.restorers.base import Restorer
@@ -154,12 +155,12 @@ def _choose(folders: Iterable[Path], part: str, prefer: str = "") -> Path | None
     closed: MissingDependency | None = None
     for folder in folders:
         found = []
-        for file in sorted(folder.iterdir()) if folder.is_dir() else ():
+        for file in entries(folder):
             if file.is_file() and file.suffix in SUFFIXES:
                 try:
                     if inspect(file).kind.startswith(part):
                         found.append(file)
-                except UnsupportedCheckpoint:
+                except (UnsupportedCheckpoint, MissingWeights, OSError):
                     continue  # not ours; the folder may be shared
                 except MissingDependency as error:
                     closed = closed or error

@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from vividface_core.errors import InvalidOption, MissingWeights
+from vividface_core.io.folders import is_dir, is_file, size_of
 from vividface_core.io.hub import HubFile, fetch
 from vividface_core.io.tensors import SUFFIXES, shard_names
 from vividface_core.wan.empty_prompt import FILE_NAME as PROMPT_FILE
 from vividface_core.weights.catalog import TABLE, UMT5, Entry
-from vividface_core.weights.detect import CheckpointInfo, folder_kind, format_of, local_checkpoints, size_of
+from vividface_core.weights.detect import CheckpointInfo, folder_kind, format_of, local_checkpoints
 from vividface_core.weights.folder import CARD
 
 ASSETS = Path(__file__).parents[1] / "assets"
@@ -38,7 +39,7 @@ def where(name: str | Path, folders: Iterable[str | Path] | None = None) -> Path
     if text in TABLE:
         return _known(text, places)
     for candidate in [Path(text).expanduser(), *(place / text for place in places)]:
-        if candidate.exists():
+        if is_file(candidate) or is_dir(candidate):
             return candidate
     if Path(text).suffix in SUFFIXES or os.sep in text or "/" in text:
         raise MissingWeights(f"There is no checkpoint at {text}, nor under {', '.join(map(str, places))}.")
@@ -70,8 +71,8 @@ def _known(name: str, places: Sequence[Path]) -> Path:
 
 def _absent(entry: Entry, folder: Path) -> list[HubFile]:
     """Files of the entry that are not in ``folder``. The text encoder has done its duty once the prompt is there."""
-    absent = [file for file in entry.files if not (folder / file.path).is_file()]
-    if (folder / PROMPT_FILE).is_file():
+    absent = [file for file in entry.files if not is_file(folder / file.path)]
+    if is_file(folder / PROMPT_FILE):
         absent = [file for file in absent if file is not UMT5 and not file.path.startswith("text_encoder/")]
     return absent
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from vividface_core.errors import InvalidOption, MissingDependency
+from vividface_core.io.text import read_text
 
 KEY, FILE = "VIVIDFACE_MLLM_KEY", "VIVIDFACE_MLLM_SETTINGS"
 
@@ -161,7 +162,7 @@ def _read(path: Path) -> dict[str, Any]:
                 "pip install tomli"
             ) from error
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(read_text(path))
     except OSError as error:
         raise InvalidOption(f"{path} can't be read: {error.strerror}.") from error
     except ValueError:

@@ -1,0 +1,99 @@
+"""Folders that many programs share: whatever lies in them, looking into them never fails.
+
+A link to nothing, a link to itself, a folder that may not be read, a file that vanishes meanwhile: each is left out,
+and the log says so once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+LOG = logging.getLogger("vividface")
+DEPTH = 4
+"""Levels of folders that :func:`walk` goes down."""
+_told: set[str] = set()
+
+
+def leave_out(path: Path, why: object) -> None:
+    """Say that something is left out; once in the life of the process."""
+    if (key := str(path)) not in _told:
+        _told.add(key)
+        LOG.warning("VividFace: %s is left out: %s.", path, why)
+
+
+def entries(folder: Path) -> list[Path]:
+    """What lies in a folder and can be reached, by name; empty if the folder isn't there or can't be read."""
+    try:
+        names = sorted(os.listdir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        leave_out(folder, error.strerror)
+        return []
+    return [path for path in (folder / name for name in names) if _reachable(path)]
+
+
+def _reachable(path: Path) -> bool:
+    try:
+        path.stat()
+    except FileNotFoundError:
+        if path.is_symlink():
+            leave_out(path, "it is a link to nothing")
+        return False  # or it vanished meanwhile
+    except OSError as error:
+        leave_out(path, error.strerror)
+        return False
+    return True
+
+
+def is_file(path: Path) -> bool:
+    """``Path.is_file``, but false as well for what can't be reached."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def is_dir(path: Path) -> bool:
+    """``Path.is_dir``, but false as well for what can't be reached."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def walk(folder: Path, depth: int = DEPTH) -> Iterator[tuple[Path, list[Path]]]:
+    """A folder and those below it, each with its :func:`entries`, links followed and no folder twice.
+
+    Hidden folders are left out. The list may be changed by the caller: folders taken out of it aren't gone into.
+    """
+    yield from _walk(folder, depth, set())
+
+
+def _walk(folder: Path, depth: int, seen: set[str]) -> Iterator[tuple[Path, list[Path]]]:
+    real = os.path.realpath(folder)
+    if real in seen:
+        return
+    seen.add(real)
+    found = entries(folder)
+    yield folder, found
+    for entry in found if depth > 0 else ():
+        if is_dir(entry) and entry.name[0] != ".":
+            yield from _walk(entry, depth - 1, seen)
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files below a folder, as far as they can be reached."""
+    if is_file(path):
+        return _size(path)
+    return sum(_size(entry) for _, found in walk(path) for entry in found if is_file(entry))
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

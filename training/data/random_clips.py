@@ -11,15 +11,16 @@ from safetensors import safe_open
 from torch import Tensor
 
 from training.config import Data
+from training.data.people import held_back
 from training.data.synthetic_motion import Move, cut
-from vividface_core.degrade import DegradationRanges
+from vividface_core.degrade import load_preset
 from vividface_core.errors import MissingWeights
 
-CLIPS, ORIGINS, FACES, MASKS = "clips.safetensors", "clips.json", "faces.json", "masks.safetensors"
+CLIPS, ORIGINS, FACES, MASKS, PEOPLE = (
+    "clips.safetensors", "clips.json", "faces.json", "masks.safetensors", "people.json"
+)  # fmt: skip
 MASK_SCALE = 4
 """Stored masks are smaller than the pictures by this."""
-VALIDATION_SHARE = 25
-"""Every so many-th clip is kept from training."""
 
 
 class Material:
@@ -35,9 +36,14 @@ class Material:
             raise MissingWeights(f"{folder} holds no {CLIPS}; make it with: python -m training.nano.prepare {folder}")
         self.origin = json.loads((self.folder / ORIGINS).read_text())
         self.keys = sorted(self.origin)
-        known = (self.folder / FACES).is_file() and (self.folder / MASKS).is_file()
+        known = all((self.folder / file).is_file() for file in (FACES, MASKS, PEOPLE))
         self.faces: dict[str, list] = json.loads((self.folder / FACES).read_text()) if known else {}
+        self.groups: dict[str, str] = (
+            json.loads((self.folder / PEOPLE).read_text()) if known else {key: key for key in self.keys}
+        )
         self._clips = safe_open(self.folder / CLIPS, "pt")
+        moving = {key for key in self.faces if self._clips.get_slice(key).get_shape()[0] > 1}
+        self.held_back = held_back(self.groups, self.faces, moving)
         self._masks = safe_open(self.folder / MASKS, "pt") if known else None
 
     def clip(self, key: str) -> Tensor:
@@ -68,12 +74,16 @@ class RandomClips:
     def __init__(self, config: Data, *, validation: bool = False, degrade: bool = True) -> None:
         self._config, self._degrade = config, degrade
         self._material = Material(config.validation if validation and config.validation else config.path)
-        self._ranges = DegradationRanges()
+        self._degradations = load_preset(config.degradation)
         keys = self._material.keys
         if not config.validation:
-            keys = [key for place, key in enumerate(keys) if (place % VALIDATION_SHARE == 0) == validation]
+            keys = [key for key in keys if (key in self._material.held_back) == validation]
         self._keys = keys
-        self._faces = [key for key in keys if key in self._material.faces]
+        self._boxes = {
+            key: [box for box in boxes if box[2] >= config.smallest_face]
+            for key, boxes in self._material.faces.items()
+        }
+        self._faces = [key for key in keys if self._boxes.get(key)]
 
     def sample(self, number: int, rng: np.random.Generator) -> dict[str, Tensor]:
         """See the class; ``number`` only counts."""
@@ -82,12 +92,15 @@ class RandomClips:
         clean, mask = self._moving_square(key, at_face, rng)
         clean, mask = _mirror(clean, mask, rng)
         clean = _colour(clean, rng)
-        sample = {"clean": clean.transpose(0, 1) * 2 - 1}
-        if self._degrade:
-            degradation = self._ranges.sample(int(rng.integers(2**31)))
-            sample["degraded"] = degradation(clean).transpose(0, 1) * 2 - 1
-            sample["pixel_mask"] = mask.transpose(0, 1)
-        return sample
+        if not self._degrade:
+            return {"clean": clean.transpose(0, 1) * 2 - 1}
+        degradation = self._degradations.sample(int(rng.integers(2**31)))
+        clean = degradation.truth(clean)
+        return {
+            "clean": clean.transpose(0, 1) * 2 - 1,
+            "degraded": degradation(clean).transpose(0, 1) * 2 - 1,
+            "pixel_mask": mask.transpose(0, 1),
+        }
 
     def _moving_square(self, key: str, at_face: bool, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         config, clip, mask = self._config, self._material.clip(key), self._material.mask(key)
@@ -120,7 +133,7 @@ class RandomClips:
         return np.array([rng.uniform(side / 2, length - side / 2) for length in (width, height)]), side
 
     def _face_square(self, key: str, rng: np.random.Generator) -> tuple[np.ndarray, float]:
-        boxes = self._material.faces[key]
+        boxes = self._boxes[key]
         x, y, whole = boxes[rng.integers(len(boxes))]
         whole *= rng.uniform(0.9, 1.15)
         side = whole * self._config.size / max(self._config.canvas, self._config.size)

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from training.config import Data
 from training.data.batches import Shuffled, Source
-from training.data.random_clips import VALIDATION_SHARE, RandomClips
+from training.data.people import VALIDATION_SHARE
+from training.data.random_clips import RandomClips
 from training.data.shards import ShardReader
 from vividface_core.errors import UnsupportedCheckpoint
 

@@ -1,13 +1,16 @@
 """Note where faces are in the prepared material: ``python -m training.nano.find_faces data/nano``.
 
 Writes ``faces.json``: for each clip with a face the crops (centre x, centre y, side; pixels) of its middle frame,
-framed as the pipeline frames them; and ``masks.safetensors``: the faces' masks in every frame, at a quarter of the
-size. Crops narrower than ``--smallest`` pixels are left out.
+framed as the pipeline frames them; ``masks.safetensors``: the faces' masks in every frame, at a quarter of the size;
+and ``people.json``: which clips belong together because they come of one file or show one person, so that
+validation is on other people than training. Crops narrower than ``--smallest`` pixels are left out.
 """
 
 from __future__ import annotations
 
 import argparse
+from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -16,34 +19,62 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from training.data.random_clips import FACES, MASK_SCALE, MASKS, Material
+from training.data.people import grouped
+from training.data.random_clips import FACES, MASK_SCALE, MASKS, PEOPLE, Material
 from vividface_core.faces.crop import square_crop
 from vividface_core.faces.detect import FaceDetection, load_detector
+from vividface_core.faces.embed import load_embedder
 from vividface_core.faces.parse import load_parser
 from vividface_core.io.tensors import write_json, write_tensors
 
 SCORE = 0.95
+Found = tuple[list[list[float]], np.ndarray, Tensor]
+"""Crops, the faces' embeddings ``[N, 512]`` and the masks of all frames of a clip."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--smallest", type=float, default=100)
+    parser.add_argument("--workers", type=int, default=1, help="processes that search")
     args = parser.parse_args()
-    for file in (FACES, MASKS):
+    for file in (FACES, MASKS, PEOPLE):
         (args.data / file).unlink(missing_ok=True)
-    material, detector, hull = Material(args.data), load_detector("mtcnn"), load_parser("landmark-hull")
-    crops, masks = {}, {}
-    for key in tqdm(material.keys, unit="clip"):
-        clip = material.clip(key).permute(0, 3, 1, 2).float() / 255
-        middle = len(clip) // 2
-        kept = [crop for crop in _crops(_faces(detector, clip[middle])) if crop[2] >= args.smallest]
-        if kept:
-            crops[key] = kept
-            masks[key] = torch.stack([_mask(hull, frame, _faces(detector, frame)) for frame in clip])
+    material = Material(args.data)
+    jobs = [(args.data, key, args.smallest) for key in material.keys]
+    crops, masks, looks = {}, {}, {}
+    with get_context("spawn").Pool(args.workers, _one_thread) as pool:
+        for key, found in zip(material.keys, tqdm(pool.imap(_search, jobs), total=len(jobs), unit="clip")):
+            if found is not None:
+                crops[key], looks[key], masks[key] = found
     write_tensors(args.data / MASKS, masks)
     write_json(args.data / FACES, crops)
+    write_json(args.data / PEOPLE, grouped(material.origin, looks))
     print(f"{len(crops)} of {len(material.keys)} clips show {sum(map(len, crops.values()))} faces")
+
+
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@cache
+def _tools(folder: Path):
+    return Material(folder), load_detector("mtcnn"), load_parser("landmark-hull"), load_embedder()
+
+
+def _search(job: tuple[Path, str, float]) -> Found | None:
+    folder, key, smallest = job
+    material, detector, hull, embedder = _tools(folder)
+    clip = material.clip(key).permute(0, 3, 1, 2).float() / 255
+    middle = len(clip) // 2
+    found = _faces(detector, clip[middle])
+    kept = [(face, crop) for face, crop in zip(found, _crops(found)) if crop[2] >= smallest]
+    if not kept:
+        return None
+    looks = embedder.embed(clip[middle], np.stack([face.landmarks for face, _ in kept]))
+    masks = [_mask(hull, frame, found if place == middle else _faces(detector, frame))
+             for place, frame in enumerate(clip)]  # fmt: skip
+    return [crop for _, crop in kept], looks, torch.stack(masks)
 
 
 def _faces(detector, frame: Tensor) -> list[FaceDetection]:

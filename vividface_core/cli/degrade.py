@@ -83,13 +83,23 @@ def _line(result: DegradeResult) -> str:
 def told(drawn: SampledDegradation) -> str:
     """What was drawn, in a line; of what each frame draws for itself, the range."""
     ranges = load_preset(drawn.preset).ranges()
-    ignored = "crf" if drawn.values.get("codec") != "libx264" else "bitrate"
+    ignored = _ignored(drawn)
     shown = [
         f"{name} {f'{value:.3g}' if isinstance(value, float) else value}"
         for name, value in drawn.values.items()
-        if name != ignored and (isinstance(value, Range) or value != ranges[name])
+        if name not in ignored and (isinstance(value, Range) or value != ranges[name])
     ]
-    return f"{drawn.preset} with seed {drawn.seed}: {', '.join(shown)}"
+    return f"{drawn.preset} with seed {drawn.seed}: {', '.join(shown) or 'nothing'}"
+
+
+def _ignored(drawn: SampledDegradation) -> set[str]:
+    """Values that the drawn encoders don't heed."""
+    ignored = set()
+    for encoder, quality, other in (("codec", "crf", "bitrate"), ("encoder", "crf", "quantizer"),
+                                    ("encoder_again", "crf_again", "quantiser_again")):  # fmt: skip
+        if encoder in drawn.values:
+            ignored.add(other if drawn.values[encoder] in ("libx264", "libx265") else quality)
+    return ignored
 
 
 class _Console(Callbacks):

@@ -13,8 +13,12 @@ from torch import Tensor
 from vividface_core.errors import MissingDependency
 from vividface_core.video.x264 import deterministic_x264_params
 
-DECODERS = {"libx264": "h264", "mpeg4": "mpeg4"}
+DECODERS = {"libx264": "h264", "libx265": "hevc", "mpeg2video": "mpeg2video", "mpeg4": "mpeg4"}
 """Encoders that are known here, with their decoders."""
+SMALLEST = 64
+"""Side below which frames for libx265 are padded: below 50 pixels it writes beyond its buffers."""
+X265 = {"preset": "veryfast", "x265-params": "log-level=error:pools=none:frame-threads=1"}
+"""One thread, so that the bytes don't depend on the machine. A quick preset: at one crf it loses no more."""
 RATE = 25
 """Frames a second that an encoder is told if nothing else is said: its rate control weighs a frame by its length."""
 TOLERANCE = 128_000
@@ -28,16 +32,20 @@ class Coder:
 
     Args:
         codec: one of ``DECODERS``.
-        crf: libx264's constant rate factor.
-        bitrate: kbit a frame for mpeg4, which knows no crf.
+        crf: constant rate factor of libx264 and libx265.
+        quantizer: of every block for mpeg2video and mpeg4, which know no crf.
+        bitrate: kbit a frame for these two where no quantizer is given.
         rate: frames a second that the encoder is told.
 
     Raises:
         MissingDependency: this PyAV was built without the encoder.
     """
 
-    def __init__(self, codec: str, height: int, width: int, *, crf: int, bitrate: int = 1024, rate: int = RATE) -> None:
+    def __init__(self, codec: str, height: int, width: int, *, crf: int, quantizer: int | None = None,
+                 bitrate: int = 1024, rate: int = RATE) -> None:  # fmt: skip
         self._size = (height, width)
+        # 4:2:0 wants even sides.
+        self._padded = tuple(max(SMALLEST if codec == "libx265" else 2, side + side % 2) for side in (height, width))
         try:
             self._encoder = av.CodecContext.create(codec, "w")
             self._decoder = av.CodecContext.create(DECODERS[codec], "r")
@@ -45,13 +53,16 @@ class Coder:
             raise MissingDependency(
                 f"This installation of PyAV has no {codec}, which the degradation needs; install the wheel from PyPI."
             ) from error
-        # 4:2:0 wants even sides.
-        self._encoder.height, self._encoder.width = height + height % 2, width + width % 2
+        self._encoder.height, self._encoder.width = self._padded
         self._encoder.pix_fmt = "yuv420p"
         self._encoder.time_base, self._encoder.framerate = Fraction(1, rate), Fraction(rate)
         if codec == "libx264":
             told = {"x264-params": ":".join(deterministic_x264_params())} if deterministic_x264_params() else {}
             self._encoder.options = {"crf": str(crf), **told}
+        elif codec == "libx265":
+            self._encoder.options = {"crf": str(crf), **X265}
+        elif quantizer is not None:
+            self._encoder.options = {"qmin": str(quantizer), "qmax": str(quantizer)}
         else:
             self._encoder.bit_rate, self._encoder.bit_rate_tolerance = 1000 * bitrate * rate, TOLERANCE
         # Threads would make the bytes depend on the machine.
@@ -65,8 +76,9 @@ class Coder:
         if picture is None:
             return self._encoder.encode(None)
         height, width = self._size
-        if height % 2 or width % 2:
-            picture = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        if self._padded != self._size:
+            below, beside = (full - side for full, side in zip(self._padded, self._size))
+            picture = np.pad(picture, ((0, below), (0, beside), (0, 0)), mode="edge")
         frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
         frame.pts, frame.time_base = self._sent, self._encoder.time_base
         self._sent += 1
@@ -88,8 +100,8 @@ class Coder:
         yield from self.decode(None)
 
 
-def through_codec(frames: Iterable[Tensor], codec: str, *, crf: int, bitrate: int = 1024, rate: int = RATE
-                  ) -> Iterator[Tensor]:  # fmt: skip
+def through_codec(frames: Iterable[Tensor], codec: str, *, crf: int, quantizer: int | None = None,
+                  bitrate: int = 1024, rate: int = RATE) -> Iterator[Tensor]:  # fmt: skip
     """Frames ``[1, 3, H, W]`` of one size, 0…1, through a codec; see :class:`Coder`."""
     frames = iter(frames)
     first = next(frames, None)
@@ -100,7 +112,7 @@ def through_codec(frames: Iterable[Tensor], codec: str, *, crf: int, bitrate: in
         yield _to_picture(first)
         yield from map(_to_picture, frames)
 
-    coder = Coder(codec, *first.shape[-2:], crf=crf, bitrate=bitrate, rate=rate)
+    coder = Coder(codec, *first.shape[-2:], crf=crf, quantizer=quantizer, bitrate=bitrate, rate=rate)
     for picture in coder.pictures(pictures()):
         yield torch.from_numpy(picture).permute(2, 0, 1)[None].to(first) / 255.0
 

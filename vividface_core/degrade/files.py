@@ -14,7 +14,9 @@ from typing import Any
 
 import av
 
-from vividface_core.degrade.presets import Preset, load_preset
+from vividface_core.degrade.mixture import Mixture
+from vividface_core.degrade.preset import Preset
+from vividface_core.degrade.presets import load_preset
 from vividface_core.degrade.sampled import SampledDegradation
 from vividface_core.errors import InvalidOption, UnreadableVideo
 from vividface_core.io.tensors import write_json
@@ -64,7 +66,7 @@ def sidecar_of(output: str | Path) -> Path:
     return output.with_name(f"{output.name}.degradation.json")
 
 
-def record_of(preset: Preset, drawn: SampledDegradation, **others: Any) -> dict[str, Any]:
+def record_of(preset: Preset | Mixture, drawn: SampledDegradation, **others: Any) -> dict[str, Any]:
     """What was drawn, from where, with which seed: enough to do it again."""
     return {"format": FORMAT, **drawn.as_dict(), "ranges": preset.ranges(), **others}
 
@@ -92,7 +94,7 @@ def read_record(path: str | Path) -> dict[str, Any] | None:
 def degrade_video(
     source: str | Path | VideoFrames,
     output: str | Path,
-    preset: str | Preset = "vividface",
+    preset: str | Preset | Mixture = "vividface",
     *,
     seed: int = 0,
     values: Mapping[str, Any] | None = None,

@@ -24,8 +24,20 @@ def gaussian_blur(clip: Tensor, sigma: float, radius: int | None = None) -> Tens
         return clip
     at = torch.arange(-radius, radius + 1, dtype=clip.dtype, device=clip.device)
     kernel = torch.exp(-0.5 * (at / sigma) ** 2)
-    kernel = kernel / kernel.sum()
-    channels = clip.shape[1]
+    return _along_both(clip, kernel / kernel.sum())
+
+
+def low_pass(clip: Tensor, cutoff: float, radius: int = 10) -> Tensor:
+    """Cut ``[T, C, H, W]`` off above ``cutoff`` of the highest frequency, so sharply that edges ring: the ideal
+    low-pass c·sinc(c·n) along both axes, cut at ``radius`` without a window and scaled to a sum of 1."""
+    at = torch.arange(-radius, radius + 1, dtype=clip.dtype, device=clip.device)
+    kernel = torch.sinc(cutoff * at)
+    return _along_both(clip, kernel / kernel.sum())
+
+
+def _along_both(clip: Tensor, kernel: Tensor) -> Tensor:
+    """Convolve with a kernel ``[2 r + 1]`` along x and then y, reflected borders."""
+    channels, radius = clip.shape[1], len(kernel) // 2
     for axis, shape in ((-1, (1, 1, 1, -1)), (-2, (1, 1, -1, 1))):
         clip = _reflect(clip, radius, axis)
         clip = F.conv2d(clip, kernel.view(shape).expand(channels, *kernel.view(shape).shape[1:]), groups=channels)

@@ -54,6 +54,7 @@ class Parameter:
     choices: tuple[str, ...] = ()
 
 
+ENCODERS = ("libx264", "libx265", "mpeg2video", "mpeg4")
 PARAMETERS = {
     "sigma": Parameter("standard deviation of the blur, pixels", 0, 50),
     "sigma_y": Parameter("the same across, for the kernel aniso", 0, 50),
@@ -65,7 +66,12 @@ PARAMETERS = {
     "noise": Parameter("standard deviation of the noise, of 255", 0, 255),
     "gray": Parameter("share of the frames whose noise is grey"),
     "pattern": Parameter("new noise in each frame, or the same in all", choices=("fresh", "fixed")),
-    "crf": Parameter("constant rate factor of libx264", 0, 51, whole=True),
+    "crf": Parameter("constant rate factor of libx264 and libx265", 0, 51, whole=True),
+    "encoder": Parameter("encoder", choices=ENCODERS),
+    "quantizer": Parameter("of mpeg2video and mpeg4, which ignore crf", 1, 31, whole=True),
+    "encoder_again": Parameter("encoder of the second time", choices=ENCODERS),
+    "crf_again": Parameter("constant rate factor of the second time", 0, 51, whole=True),
+    "quantiser_again": Parameter("quantizer of the second time", 1, 31, whole=True),
     "codec": Parameter("encoder", choices=("libx264", "mpeg4", "none")),
     "bitrate": Parameter("kbit a frame for mpeg4, which ignores crf", 1, 1_000_000, whole=True),
     "rate": Parameter("frames a second that the encoder is told", 1, 240, whole=True),
@@ -74,6 +80,12 @@ PARAMETERS = {
     "shift": Parameter("largest displacement of a point, pixels", 0, 64),
     "cell": Parameter("distance of the points that are displaced, pixels", 4, 1024, whole=True),
     "sharpness": Parameter("largest share of fine detail that is added or taken", 0, 4),
+    "fields": Parameter("each line averaged with its neighbours; every other line interpolated; or taken from the "
+                        "frame before", choices=("blend", "drop", "weave")),
+    "cutoff": Parameter("where edges begin to ring, of the highest frequency; 1: nowhere", 0.05, 1),
+    "sharpening": Parameter("share of the detail that is added once more", 0, 8),
+    "grain": Parameter("standard deviation of the grain in mid-grey, of 255", 0, 255),
+    "grain_size": Parameter("blur of the grain, standard deviation in pixels", 0, 16),
     "texture": Parameter("standard deviation of the fine texture, of 255", 0, 255),
 }
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from vividface_core.degrade.filters import resize
+from vividface_core.degrade.footage import grey_of
 from vividface_core.degrade.parameters import Range
 from vividface_core.degrade.steps import STEPS
 from vividface_core.errors import InvalidOption
@@ -77,6 +78,11 @@ class SampledDegradation:
         if made != len(clip):
             raise RuntimeError(f"{len(clip)} frames went in, {made} came out")
         return result
+
+    def truth(self, clip: Tensor) -> Tensor:
+        """What a perfect restoration of the degraded ``clip`` is: the clip, in grey where the degradation took its
+        colours, which nothing can tell."""
+        return grey_of(clip) if "grey" in self.steps else clip
 
     @property
     def notices(self) -> list[str]:

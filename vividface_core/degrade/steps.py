@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vividface_core.degrade import footage
 from vividface_core.degrade.codec import through_codec
 from vividface_core.degrade.filters import downscale, gaussian_blur, oriented_blur, shrink
 from vividface_core.degrade.parameters import Choice, Range, Value
@@ -154,5 +155,14 @@ STEPS = {
     "warp": Step(_warp, {"shift": Range(0.0, 0.0), "cell": Range(24, 24)}, random=True),
     "sharpness": Step(_sharpness, {"sharpness": Range(0.0, 0.0)}, random=True),
     "texture": Step(_texture, {"texture": Range(0.0, 0.0)}, random=True),
+    "grey": Step(footage.grey),
+    "interlace": Step(footage.interlace, {"fields": Choice(("blend",))}),
+    "ringing": Step(footage.ringing, {"cutoff": Range(1.0, 1.0), "sharpening": Range(0.0, 0.0)}),
+    "grain": Step(footage.grain, {"grain": Range(0.0, 0.0), "grain_size": Range(0.5, 0.5),
+                                  "pattern": Choice(("fresh",))}, random=True),
+    "compress": Step(footage.compress, {"encoder": Choice(("libx264",)), "crf": Range(23, 23),
+                                        "quantizer": Range(4, 4)}),
+    "compress_again": Step(footage.compress_again, {"encoder_again": Choice(("libx264",)), "crf_again": Range(23, 23),
+                                                    "quantiser_again": Range(4, 4)}),
 }  # fmt: skip
 """All of them by name."""

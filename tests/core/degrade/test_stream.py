@@ -18,12 +18,15 @@ from vividface_core.degrade.codec import Coder
 from vividface_core.video.source import VideoFrames
 from vividface_core.video.x264 import deterministic_x264_params
 
+NAMES = [*(name for name in preset_names() if name != "real_world"),
+         *(part.name for _, part in load_preset("real_world").parts)]  # fmt: skip
+
 
 def real(count: int, name: str = "carphone") -> torch.Tensor:
     return torch.stack([frame.rgb() for frame in VideoFrames(clip(name)).read(0, count)])
 
 
-@pytest.mark.parametrize("name", preset_names())
+@pytest.mark.parametrize("name", NAMES)
 def test_a_stream_gives_what_the_tensor_gives_whatever_the_codec_holds_back(name):
     frames = real(70)  # more than x264 looks ahead
     drawn = load_preset(name).sample(6)
@@ -56,7 +59,7 @@ def test_progress_is_told_and_may_stop():
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (33, 21)])
-@pytest.mark.parametrize("name", preset_names())
+@pytest.mark.parametrize("name", NAMES)
 def test_small_and_odd_sizes_come_back_in_their_size(name, size):
     frames = torch.rand(3, 3, *size)
     assert load_preset(name).sample(1)(frames).shape == frames.shape

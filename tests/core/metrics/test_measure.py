@@ -198,11 +198,11 @@ PASS = """
 import sys
 from pathlib import Path
 from vividface_core.metrics.measure import measure
-from vividface_core.metrics.metric import Kit
+from vividface_core.metrics.metric import MetricContext
 from vividface_core.metrics.pairs import pair_up
 from vividface_core.metrics.registry import choose
 from vividface_core.cli.progress import peak_memory
-result = measure(pair_up([Path(sys.argv[1])], Path(sys.argv[2])), choose(None, True), Kit())
+result = measure(pair_up([Path(sys.argv[1])], Path(sys.argv[2])), choose(None, True), MetricContext())
 measured = [name for name, score in result.scores.items() if score.value is not None]
 frames = {len(clip.scores[name].frames) for clip in result.clips for name in ("psnr", "ssim")}
 print(peak_memory(), *frames, *measured)

@@ -223,10 +223,10 @@ LIMITED = """
 import resource, sys
 import torch
 from vividface_core.pipeline.restore import RestoreOptions, restore_frames
-from vividface_core.pipeline.options import Listener
+from vividface_core.pipeline.options import Callbacks
 from vividface_core.weights import load_restorer
 
-class Told(Listener):
+class Told(Callbacks):
     def plan(self, plan):
         used = int(next(line for line in open("/proc/self/status") if line.startswith("VmSize")).split()[1]) * 1024
         resource.setrlimit(resource.RLIMIT_AS, (used + int(sys.argv[2]), resource.RLIM_INFINITY))

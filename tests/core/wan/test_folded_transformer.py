@@ -286,7 +286,7 @@ from tests.tiny import tiny_modules
 from vividface_core.errors import InvalidOption
 from vividface_core.wan.empty_prompt import EmptyPrompt
 from vividface_core.wan.folded_transformer import FoldedDenoiser
-from vividface_core.wan.optimizations.context_parallel import share_window
+from vividface_core.wan.optimizations.context_parallel import enable_context_parallel
 from vividface_core.wan.transformer import one_step_velocity
 
 torch.set_num_threads(1)
@@ -298,7 +298,7 @@ prompt = EmptyPrompt(torch.randn(1, 16))
 denoiser = FoldedDenoiser(transformer, prompt)
 latents = [torch.randn(batch, 8, *size) for batch, *size in ((1, 3, 6, 10), (2, 1, 4, 8), (1, 2, 4, 4))]
 alone = [denoiser(latent) for latent in latents]
-share_window(denoiser)
+enable_context_parallel(denoiser)
 tokens = []
 denoiser.blocks[0].up.register_forward_pre_hook(lambda layer, inputs: tokens.append(inputs[0].shape[1]))
 shared = [denoiser(latent) for latent in latents]
@@ -307,12 +307,12 @@ assert tokens == [23 - rank, 4, 4], tokens  # of 45, 8 and 8
 if not torch.accelerator.is_available():
     plain = tiny_modules()[1]
     try:  # diffusers 0.42 deals processes out to accelerators and divides by their number
-        share_window(plain)
+        enable_context_parallel(plain)
     except InvalidOption as error:
         assert "diffusers" in str(error)
         torch.accelerator.device_count = lambda: 1
         plain = tiny_modules()[1]
-        share_window(plain)
+        enable_context_parallel(plain)
     with torch.no_grad():
         for latent, wanted in list(zip(latents, alone))[1:]:  # gloo gathers what is of one size
             assert float((one_step_velocity(plain, latent, prompt.padded()) - wanted).abs().max()) < 1e-5

@@ -37,7 +37,7 @@ from vividface_core.video.reader import VideoReader, probe, read_frames
 def test_a_record_is_whole_whoever_writes_it(tmp_path):
     program = (
         "import sys\nfrom training.curation.record_store import RecordStore\nfor number in range(60):\n"
-        "    Store(sys.argv[1]).put('stage', 'same', {'writer': sys.argv[2], 'text': 'x' * 5000, 'number': number})"
+        "    RecordStore(sys.argv[1]).put('stage', 'same', {'writer': sys.argv[2], 'text': 'x' * 5000, 'number': number})"
     )
     writers = [subprocess.Popen([sys.executable, "-c", program, tmp_path, str(n)]) for n in range(2)]
     seen, store = set(), RecordStore(tmp_path)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from training.config import Data
+from training.data.people import grouped, held_back
 from training.data.random_clips import RandomClips
 from training.data.shards import ShardReader
 from training.data.sources import PreparedClips
@@ -81,7 +82,7 @@ def test_validation_clips_are_never_trained_on(material):
 
 
 def test_an_unprepared_folder_says_what_to_do(tmp_path):
-    with pytest.raises(MissingWeights, match=r"training\.prepare_nano"):
+    with pytest.raises(MissingWeights, match=r"training\.nano\.prepare"):
         RandomClips(config(tmp_path))
 
 
@@ -120,3 +121,44 @@ def test_cached_clips_are_the_encoded_samples(material, tiny_checkpoint, tmp_pat
     assert shorter.sample(0, np.random.default_rng(0))["low"].shape == (8, 2, 8, 8)
     with pytest.raises(UnsupportedCheckpoint, match="without --pixels"):
         PreparedClips(data, validation=False, pixels=True, seed=0, temporal_ratio=4)
+
+
+def test_real_world_footage_greys_both_and_leaves_some_clean(material):
+    """With the wider preset a grey input has a grey target; the clean part is the target itself."""
+    source = RandomClips(config(material, degradation="real_world", frames=5))
+    kinds = {"grey": 0, "clean": 0, "colour": 0}
+    for number in range(120):
+        sample = draw(source, number)
+        clean, degraded = sample["clean"], sample["degraded"]
+        spread = [float((x.amax(0) - x.amin(0)).max()) * 127.5 for x in (clean, degraded)]
+        assert (spread[0] < 1e-3) <= (spread[1] <= 6), "a grey target never goes with a coloured input"
+        kind = "grey" if spread[0] < 1e-3 else "clean" if torch.equal(clean, degraded) else "colour"
+        kinds[kind] += 1
+    assert kinds["grey"] >= 1 and kinds["clean"] >= 4 and kinds["colour"] > 80, kinds
+
+
+def test_small_faces_can_be_left_out(material):
+    faces = RandomClips(config(material))._material.faces
+    largest = max(box[2] for boxes in faces.values() for box in boxes)
+    source = RandomClips(config(material, smallest_face=largest - 1))
+    for key in source._faces:
+        assert all(box[2] >= largest - 1 for box in source._boxes[key])
+    assert sum(map(len, source._boxes.values())) == 1
+
+
+def test_people_and_files_are_kept_whole_on_one_side():
+    """Numbered variants of a file and look-alike faces are one group, whole groups are held back, and which ones
+    doesn't depend on the order of the clips."""
+    face = np.eye(512, dtype=np.float32)
+    origin = {f"{n:05d}": {"file": f"clip{n // 3}-{n % 3}.webp"} for n in range(600)}
+    origin |= {"00600": {"file": "other.jpg"}}
+    looks = {"00000": face[:1], "00600": face[:1], "00030": face[1:2]}
+    groups = grouped(origin, looks)
+    assert groups["00000"] == groups["00002"] == groups["00600"] != groups["00030"]
+    assert len(set(groups.values())) == 200
+    faces = {"00000": [[0, 0, 300]], "00030": [[0, 0, 300]], "00060": [[0, 0, 120]]}
+    held = held_back(groups, faces, {"00030"})
+    assert all(groups[a] != groups[b] for a in held for b in set(groups) - held)
+    assert len({groups[key] for key in held}) == 8 + 3, "every 25th of those without a face, one of each other kind"
+    backwards = dict(reversed(groups.items()))
+    assert held_back(backwards, faces, {"00030"}) == held

@@ -10,6 +10,15 @@ restored. Figures are means over the clip's middle frames, rounded to 8 bits:
 - temporal: mean absolute difference between the frame differences of output and truth, in 1/255;
 - identity: cosine between the face embeddings of output and truth, at the truth's landmarks;
 - clean: PSNR between output and input when the truth itself is the input.
+
+``python -m training.evaluate --levels --table docs/nano.md --json docs/nano/levels.json``
+
+The same clips at five fixed degradations, from none to strong (:mod:`training.evaluation.levels`): the gain in PSNR on
+the mean and on the worst clip, LPIPS, the flow-warped error inside the face, the chroma error, and whether grey stays
+grey (:mod:`training.evaluation.harm`).
+
+Decisions are taken on other people: ``--clips validation --data data/nano`` measures either table on the clips that
+the prepared material keeps from training.
 """
 
 from __future__ import annotations
@@ -17,16 +26,20 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
-from training.evaluation import peers
-from training.evaluation.held_out import CLIPS, HeldOut, face_clip
+from training.evaluation import levels, peers
+from training.evaluation.harm import psnr, to_bytes
+from training.evaluation.held_out import CLIPS
 from training.evaluation.report import save_pictures, table, write_between
+from training.evaluation.validation_clips import validation_clips
 from training.losses import perceptual_weights
 from vividface_core.degrade import Degradation, DegradationRanges
 from vividface_core.faces.detect import FaceDetector, load_detector
@@ -48,7 +61,7 @@ class Measures:
     def __call__(self, clip: Tensor, truth: Tensor) -> dict[str, float]:
         """:data:`FIGURES` by name, of ``[T, 3, H, W]`` clips, 0…1."""
         clip, truth = (x.clamp(0, 1).mul(255).round().div(255) for x in (clip, truth))
-        pairs = list(zip(pictures(truth), pictures(clip)))
+        pairs = list(zip(to_bytes(truth), to_bytes(clip)))
         ssim = [
             structural_similarity(a, b, data_range=255, channel_axis=2, gaussian_weights=True, sigma=1.5,
                                   use_sample_covariance=False)
@@ -72,24 +85,29 @@ class Measures:
         return float(one @ other)
 
 
-def pictures(clip: Tensor) -> np.ndarray:
-    """``[T, H, W, 3]`` uint8."""
-    return (clip.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+class FaceClip(Protocol):
+    """A clip to measure on."""
+
+    name: str
+    person: str
+
+    def cut(self, frames: int, size: int, detector: FaceDetector) -> Tensor:
+        """The face: ``[frames, 3, size, size]``, RGB, 0…1."""
 
 
-def material(clips: list[HeldOut], frames: int, size: int, detector: FaceDetector
-             ) -> list[tuple[HeldOut, Degradation, Tensor, Tensor]]:  # fmt: skip
+def material(clips: Sequence[FaceClip], frames: int, size: int, detector: FaceDetector
+             ) -> list[tuple[FaceClip, Degradation, Tensor, Tensor]]:  # fmt: skip
     """Each clip with its degradation, its degraded frames and its truth."""
     rows = []
     for seed, clip in enumerate(clips, start=FIRST_SEED):
-        truth = face_clip(clip, frames, size, detector)
+        truth = clip.cut(frames, size, detector)
         degradation = DegradationRanges().sample(seed)
         rows.append((clip, degradation, degradation(truth), truth))
     return rows
 
 
 def evaluate(
-    name: str, frames: int, measured: int, with_peers: bool, clips: list[HeldOut], control: Path | None = None
+    name: str, frames: int, measured: int, with_peers: bool, clips: Sequence[FaceClip], control: Path | None = None
 ) -> tuple[list[dict], dict]:
     """One entry a clip, and settings of the peers. ``measured`` frames in the middle count; ``control``: see
     :func:`training.evaluation.peers.networks`."""
@@ -102,7 +120,7 @@ def evaluate(
     if with_peers:
         pairs = [(low[window], truth[window]) for _, _, low, truth in rows]
         for peer, candidates in peers.filter_candidates().items():
-            settings[peer], methods[peer] = peers.tuned(candidates, pairs, _psnr)
+            settings[peer], methods[peer] = peers.tuned(candidates, pairs, psnr)
         methods |= peers.networks(control)
     entries = []
     for clip, degradation, low, truth in rows:
@@ -117,7 +135,7 @@ def evaluate(
         clean = restorer.restore(truth)
         entries.append({
             "clip": clip.name, "person": clip.person, "degradation": degradation.as_dict(), "scores": scores,
-            "clean": _psnr(clean[window], truth[window]), "views": (low[window], outputs[name], truth[window]),
+            "clean": psnr(clean[window], truth[window]), "views": (low[window], outputs[name], truth[window]),
         })  # fmt: skip
         before, after = scores["input"], scores[name]
         print(f"{clip.name}: {before['psnr']:.2f} → {after['psnr']:.2f} dB, LPIPS {before['lpips']:.3f} → "
@@ -130,9 +148,13 @@ def _middle(frames: int, measured: int) -> slice:
     return slice(first, first + measured)
 
 
-def _psnr(clip: Tensor, truth: Tensor) -> float:
-    pairs = zip(pictures(truth), pictures(clip))
-    return float(np.mean([peak_signal_noise_ratio(a, b, data_range=255) for a, b in pairs]))
+def evaluate_levels(name: str, frames: int, clips: Sequence[FaceClip]) -> list[dict]:
+    """See :func:`training.evaluation.levels.measure`."""
+    torch.manual_seed(0)
+    restorer, detector = load_restorer(name), load_detector("mtcnn")
+    faces = [(clip.name, seed, clip.cut(frames, restorer.native_size, detector))
+             for seed, clip in enumerate(clips, start=FIRST_SEED)]  # fmt: skip
+    return levels.measure(restorer.restore, faces, detector)
 
 
 def main() -> None:
@@ -142,11 +164,18 @@ def main() -> None:
     parser.add_argument("--measured", type=int, default=0, help="frames in the middle that count; 0: all")
     parser.add_argument("--peers", action="store_true", help="also ffmpeg, OpenCV and Real-ESRGAN")
     parser.add_argument("--control", type=Path, help="with --peers: also the image restorer of a run of stage control")
+    parser.add_argument("--levels", action="store_true", help="at five fixed degradations instead of drawn ones")
+    parser.add_argument("--clips", choices=("held-out", "validation"), default="held-out")
+    parser.add_argument("--data", type=Path, default=Path("data/nano"), help="material for --clips validation")
     parser.add_argument("--table", type=Path, help="replace what stands between the markers of this Markdown file")
     parser.add_argument("--pictures", type=Path)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    entries, settings = evaluate(args.model, args.frames, args.measured or args.frames, args.peers, CLIPS, args.control)
+    clips = CLIPS if args.clips == "held-out" else validation_clips(args.data)
+    if args.levels:
+        _report_levels(args, evaluate_levels(args.model, args.frames, clips))
+        return
+    entries, settings = evaluate(args.model, args.frames, args.measured or args.frames, args.peers, clips, args.control)
     if args.pictures:
         save_pictures(entries, args.pictures)
     text = table(entries, args.model, settings)
@@ -156,6 +185,17 @@ def main() -> None:
     if args.json:
         plain = [{key: value for key, value in entry.items() if key != "views"} for entry in entries]
         args.json.write_text(json.dumps({"model": args.model, "settings": settings, "clips": plain}, indent=1) + "\n")
+
+
+def _report_levels(args: argparse.Namespace, entries: list[dict]) -> None:
+    text = levels.table(entries)
+    print(text)
+    if args.table:
+        write_between(args.table, "levels", text)
+    if args.json:
+        record = {"model": args.model, "clips": args.clips, "frames": args.frames, "levels": levels.LEVELS,
+                  "summary": levels.summary(entries), "entries": entries}  # fmt: skip
+        args.json.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import Any
 from comfy_api.latest import io
 from torch import Tensor
 
-from vividface_core.degrade import Preset, load_preset, preset_names
+from vividface_core.degrade import Mixture, Preset, load_preset, preset_names
 from vividface_core.degrade.files import record_of
 from vividface_core.degrade.parameters import parse_settings
 from vividface_core.errors import InvalidOption, VividFaceError
@@ -28,7 +28,9 @@ def common_inputs() -> list[io.Input]:
         io.Combo.Input("preset", options=preset_names(), default="vividface",
                        tooltip="Whose recipe. vividface: blur, fewer pixels, noise, H.264. keep: KEEP's code. "
                        "bfvr_stc: BFVR-STC's code. brightness_flicker: some frames darker or brighter. "
-                       "pixel_flicker: fine structure that changes from frame to frame."),
+                       "pixel_flicker: fine structure that changes from frame to frame. "
+                       "real_world: one of nine, from nothing over the paper's ranges to web compression, grain and "
+                       "grey footage."),
         io.Int.Input("seed", default=0, min=0, max=LARGEST_SEED, control_after_generate=True,
                      tooltip="The same seed draws the same degradation."),
         advanced(io.Float.Input("sigma", default=-1.0, min=-1.0, max=50.0, step=0.1,
@@ -47,7 +49,7 @@ def common_inputs() -> list[io.Input]:
     ]  # fmt: skip
 
 
-def preset_of(preset: str, overrides: str | None, **numbers: float | None) -> Preset:
+def preset_of(preset: str, overrides: str | None, **numbers: float | None) -> Preset | Mixture:
     """The engine's preset with what the widgets change. ``None`` stands for what another node tells.
 
     Raises:
@@ -72,7 +74,7 @@ def check(preset: str | None, overrides: str | None, **numbers: float | None) ->
     return True
 
 
-def degrade_images(images: Tensor, preset: Preset, seed: int, callbacks: NodeCallbacks) -> tuple[Tensor, str]:
+def degrade_images(images: Tensor, preset: Preset | Mixture, seed: int, callbacks: NodeCallbacks) -> tuple[Tensor, str]:
     """The degraded IMAGE batch, and the record as JSON."""
     drawn = preset.sample(seed)
     for line in drawn.notices:

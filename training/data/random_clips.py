@@ -39,10 +39,12 @@ class Material:
         self.keys = sorted(self.origin)
         known = all((self.folder / file).is_file() for file in (FACES, MASKS, PEOPLE))
         self.faces: dict[str, list] = json.loads((self.folder / FACES).read_text()) if known else {}
-        groups = json.loads((self.folder / PEOPLE).read_text()) if known else {key: key for key in self.keys}
+        self.groups: dict[str, str] = (
+            json.loads((self.folder / PEOPLE).read_text()) if known else {key: key for key in self.keys}
+        )
         self._clips = safe_open(self.folder / CLIPS, "pt")
         moving = {key for key in self.faces if self._clips.get_slice(key).get_shape()[0] > 1}
-        self.held_back = held_back(groups, self.faces, moving)
+        self.held_back = held_back(self.groups, self.faces, moving)
         self._masks = safe_open(self.folder / MASKS, "pt") if known else None
 
     def clip(self, key: str) -> Tensor:

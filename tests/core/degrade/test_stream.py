@@ -21,6 +21,9 @@ from vividface_core.video.source import VideoFrames
 NAMES = [*(name for name in preset_names() if name != "real_world"),
          *(part.name for _, part in load_preset("real_world").parts)]  # fmt: skip
 
+NAMES = [*(name for name in preset_names() if name != "real_world"),
+         *(part.name for _, part in load_preset("real_world").parts)]  # fmt: skip
+
 
 def real(count: int, name: str = "carphone") -> torch.Tensor:
     return torch.stack([frame.rgb() for frame in VideoFrames(clip(name)).read(0, count)])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
+from skimage import data as pictures
 
-from training.evaluation.peers import FFMPEG_CHAINS, ffmpeg_filter, tuned
+from training.evaluation.peers import EXACT, FFMPEG_CHAINS, ffmpeg_filter, networks, tuned
 
 
 def test_a_filter_that_does_nothing_changes_nothing():
@@ -18,6 +20,25 @@ def test_every_chain_runs_and_denoises_something():
     noisy = (flat + 0.05 * torch.randn(flat.shape)).clamp(0, 1)
     errors = {chain: float((ffmpeg_filter(chain, noisy) - flat).abs().mean()) for chain in FFMPEG_CHAINS}
     assert min(errors.values()) < 0.6 * float((noisy - flat).abs().mean()), errors
+
+
+def test_real_esrgan_computes_exactly_and_gives_the_picture_back(monkeypatch):
+    """What it makes of a picture, brought back to its size, is that picture; garbage would be far from it."""
+    ncnn = pytest.importorskip("ncnn")
+    nets = []
+
+    class Net(ncnn.Net):
+        def load_param(self, path):
+            nets.append({name: getattr(self.opt, name) for name in EXACT})
+            return super().load_param(path)
+
+    monkeypatch.setattr(ncnn, "Net", Net)
+    picture = torch.from_numpy(pictures.astronaut()[40:104, 180:244].copy()).permute(2, 0, 1)[None] / 255
+    for method in networks().values():
+        out = method(picture)
+        assert out.shape == picture.shape
+        assert -10 * float((out - picture).square().mean().log10()) > 22
+    assert nets == [EXACT] * 2 and not any(EXACT.values()), "told before the weights are laid out"
 
 
 def test_the_best_setting_is_taken():

@@ -63,6 +63,8 @@ class OneStepRestore(io.ComfyNode):
             if in_memory(video):
                 parts = video.get_components()
                 frames = to_frames(parts.images)
+                if parts.images.shape[-1] == 4:
+                    callbacks.notice("The frames' transparency is left out: a VIDEO made of frames has none.")
                 size = (frames.shape[3], frames.shape[2])
                 restored, result = restore_frames(frames, engine, options, tracks=tracks_of(tracks, size),
                                                   mask=blend_mask(mask, len(frames)), **common)

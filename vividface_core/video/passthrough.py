@@ -216,8 +216,7 @@ class StreamCopier:
     def _transcode_audio(self, stream: Stream, what: str) -> None:
         sound = SoundConverter(stream, self._target, self._holds.audio_fallback)
         self._describe(sound.out, stream)
-        self._leave(f"The {what} was converted to {self._holds.audio_fallback}: {self._holds.format} can't hold it "
-                    "as it is.")  # fmt: skip
+        self._leave(f"The {what} was converted to {self._holds.audio_fallback}: {self._holds.format} can't hold it.")
 
         def end() -> list[av.Packet]:
             rest = sound.end()

@@ -11,8 +11,7 @@ from typing import Any
 
 from vividface_core.errors import InvalidOption
 from vividface_core.io.folders import entries, is_file
-from vividface_core.video.clips import SUFFIXES
-from vividface_core.video.file_names import distinct_stems, natural_key
+from vividface_core.video.file_names import SUFFIXES, distinct_stems, natural_key
 
 
 @dataclass(eq=False)

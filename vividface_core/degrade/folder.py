@@ -13,8 +13,7 @@ from vividface_core.errors import InvalidOption, UnwritableVideo, VividFaceError
 from vividface_core.io.folders import entries
 from vividface_core.io.output_guard import Source, check_paths
 from vividface_core.runtime.callbacks import Callbacks
-from vividface_core.video.clips import SUFFIXES
-from vividface_core.video.file_names import distinct_stems, natural_key
+from vividface_core.video.file_names import SUFFIXES, distinct_stems, natural_key
 from vividface_core.video.frame import Frame
 from vividface_core.video.images import list_images
 from vividface_core.video.presets import load_preset as load_coding

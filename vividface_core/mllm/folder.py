@@ -19,8 +19,7 @@ from vividface_core.mllm.judges.base import Judge
 from vividface_core.mllm.rubric import rubric_version
 from vividface_core.mllm.scoring import Records, run_judge, with_verdict
 from vividface_core.mllm.tables import as_csv
-from vividface_core.video.clips import VIDEO_SUFFIXES
-from vividface_core.video.file_names import natural_key
+from vividface_core.video.file_names import VIDEO_SUFFIXES, natural_key
 
 BY_TIER, KEEP_AND_DROP, KEPT_ONLY = "by tier", "keep and drop", "kept only"
 SORTS = (BY_TIER, KEEP_AND_DROP, KEPT_ONLY)

@@ -6,11 +6,8 @@ from pathlib import Path
 
 from vividface_core.errors import UnreadableVideo
 from vividface_core.io.folders import entries
+from vividface_core.video.file_names import VIDEO_SUFFIXES
 from vividface_core.video.images import IMAGE_SUFFIXES, list_images
-
-VIDEO_SUFFIXES = frozenset((".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".mxf", ".gif"))
-
-SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"}
 
 
 def clips_in(path: Path) -> list[Path]:

@@ -6,6 +6,7 @@ import argparse
 import sys
 from importlib import import_module
 
+from vividface_core.cli.streams import patient_streams
 from vividface_core.errors import VividFaceError
 from vividface_core.runtime.signals import sigint_flag
 
@@ -105,6 +106,11 @@ def _add_tools(commands: argparse._SubParsersAction, chosen: str | None) -> None
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point. Returns 0, 1 after an error (one line on stderr) or with failed files, or 130 after Ctrl-C."""
+    with patient_streams():
+        return _main(argv)
+
+
+def _main(argv: list[str] | None) -> int:
     words = sys.argv[1:] if argv is None else argv
     args = build_parser(words[0] if words else "").parse_args(argv)
     args.words = list(words)

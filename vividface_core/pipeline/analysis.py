@@ -16,7 +16,7 @@ from vividface_core.runtime.memory import trim_memory
 from vividface_core.runtime.prefetch import prefetch
 from vividface_core.video.frame import Frame, iter_chunks, stack_rgb
 from vividface_core.video.shots import Shot, detect_shots
-from vividface_core.video.source import FrameSource
+from vividface_core.video.source import FrameSource, VideoFrames
 
 CHUNK_BYTES = 48 << 20
 """Decoded pixels that are looked at together."""
@@ -30,13 +30,27 @@ Report = Callable[[str, int, int | None], None]
 def find_shots(source: FrameSource, report: Report) -> list[Shot]:
     """Cut the video at its shots; a video without a cut is one shot."""
 
+    total = expected_frames(source)
+
     def counted():
         for number, frame in enumerate(frames):
-            report("shots", number + 1, source.count)
+            report("shots", number + 1, total)
             yield frame
 
     with closing(prefetch(source.read(), Frame.nbytes, max_items=PREFETCH_FRAMES)) as frames:
         return list(detect_shots(counted()))
+
+
+def expected_frames(source: FrameSource) -> int | None:
+    """How many frames there are, or should be by length and rate where the file doesn't tell; ``None``: not known."""
+    if source.count is not None or not isinstance(source, VideoFrames):
+        return source.count
+    file = source.file
+    if file.duration is None or not file.fps:
+        return None
+    last = round(file.duration * file.fps)
+    last = last if source.end is None else min(source.end, last)
+    return max(1, -(-(last - source.first) // source.step))
 
 
 def find_faces(

@@ -94,7 +94,8 @@ class RegionStream:
         region: what to restore.
         windows: the plan over the region's frames, counted from its start.
         restorer: on its device; clips go there and come back.
-        tick: called with the share done of the window at work; may raise to stop.
+        begin: called with a window's length when it goes to the restorer; what it returns is called with the share
+            done, and may raise to stop.
         guard: sees every finished crop before it is put back. One that blends holds a few frames more.
     """
 
@@ -103,10 +104,10 @@ class RegionStream:
         region: Region,
         windows: list[Window],
         restorer: Restorer,
-        tick: Callable[[float], None] | None = None,
+        begin: Callable[[int], Callable[[float], None]] | None = None,
         guard: IdentityGuard | None = None,
     ) -> None:
-        self.region, self._windows, self._restorer, self._tick = region, windows, restorer, tick
+        self.region, self._windows, self._restorer, self._begin = region, windows, restorer, begin
         self.guard = guard
         self._fade = CrossFade(windows)
         self._waiting: dict[int, Tensor] = {}
@@ -137,7 +138,16 @@ class RegionStream:
 
     def _submit(self, window: Window) -> None:
         clip = torch.stack([self._waiting[at] for at in range(window.start, window.stop)]).float()
-        self._submitted.append(self._restorer.submit(clip, self._tick))
+        tick = self._begin(len(window)) if self._begin else None
+        result = self._restorer.submit(clip, tick)
+
+        def finished() -> Tensor:
+            restored = result()
+            if tick is not None:
+                tick(1.0)
+            return restored
+
+        self._submitted.append(finished)
         self._next += 1
 
     def _take(self, restored: Tensor) -> None:

@@ -26,7 +26,8 @@ from vividface_core.faces.parse import FaceParser, load_parser
 from vividface_core.faces.track import FaceTrack
 from vividface_core.pipeline.analysis import choose_faces, find_faces, find_shots
 from vividface_core.pipeline.options import Callbacks, Plan, RestoreOptions
-from vividface_core.pipeline.regions import FaceRegion, RegionStream, WholeFrame
+from vividface_core.pipeline.progress import FRAME, Unchanged, WorkMeter, sample_length, window_seconds
+from vividface_core.pipeline.regions import FaceRegion, Region, RegionStream, WholeFrame
 from vividface_core.restorers.base import Restorer
 from vividface_core.restorers.oom_fallback import OomFallbackRestorer
 from vividface_core.restorers.windows import plan_windows
@@ -38,6 +39,8 @@ from vividface_core.video.source import FrameSource
 
 TRIM_EVERY = 64
 """Frames between two returns of freed memory to the system."""
+BESIDE = 5
+"""Crops by which the time beside the model is told."""
 CachedStep = Callable[[str, Callable[[], Any]], Any]
 """``cached(name, make)`` returns what ``make()`` returned, now or in an earlier run; JSON values only."""
 
@@ -76,6 +79,7 @@ class Restoration:
         self._given, self._mask, self._limit, self._detector = tracks, mask, memory_limit, detector
         self._cached = cached
         self._embedder: FaceEmbedder | None = None
+        self._meter: WorkMeter | None = None
         self.notices: list[str] = []
         self.identity: dict[int, list[TrackIdentity]] = {}
 
@@ -108,13 +112,16 @@ class Restoration:
         shots = self._shots()
         tracks = [self._tracks(number, shot, shots[-1].end) for number, shot in enumerate(shots)]
         plan = self._windows(shots, tracks)
+        self._meter = WorkMeter(plan, self._tell_work)
         self.callbacks.plan(plan)
         return plan
 
     def frames(self, number: int, plan: Plan) -> Iterator[Frame]:
         """Every frame of shot ``number``, with its faces restored, in order; then ``identity[number]`` is known."""
-        shot, total = plan.shots[number], plan.shots[-1].end
-        streams = [self._stream(track, plan, shot) for track in plan.tracks[number]]
+        shot = plan.shots[number]
+        meter = self._meter or WorkMeter(plan, self._tell_work)
+        meter.begin(number)
+        streams = [self._stream(track, plan, shot, meter) for track in plan.tracks[number]]
         frames = self.source.read(shot.start, shot.end)
         with closing(prefetch(frames, Frame.nbytes, max_items=plan.window)) as source:
             for frame in composed(source, streams, self._mask):
@@ -122,9 +129,12 @@ class Restoration:
                 yield frame
                 if frame.index % TRIM_EVERY == 0:
                     trim_memory()
-                self.callbacks.progress("restore", frame.index + 1, total)
+                meter.frame(sum(stream.covers(frame.index) for stream in streams))
         figures = (stream.guard.figures(number) for stream in streams if stream.guard is not None)
         self.identity[number] = [figure for figure in figures if figure is not None]
+
+    def _tell_work(self, done: float, total: float) -> None:
+        self.callbacks.progress("restore", done, total)
 
     def _shots(self) -> list[Shot]:
         def look() -> list[tuple[int, int]]:
@@ -173,7 +183,7 @@ class Restoration:
         overlap = min(8, window // 4) if options.overlap is None else options.overlap
         plan_windows(window + 1, window, overlap)  # refuses an impossible pair before the work starts
         memory = restorer.memory_for(window, height, width)
-        plan = Plan(self.source.info, shots, tracks, shape, window, overlap, memory)
+        plan = Plan(self.source.info, shots, tracks, shape, window, overlap, memory, whole_frame=options.whole_frame)
         plan.seconds = self._expected_seconds(plan)
         return plan
 
@@ -186,26 +196,55 @@ class Restoration:
         return side, side
 
     def _expected_seconds(self, plan: Plan) -> float | None:
-        """Time one short clip on this device; cheaper than the window it stands for, and honest about the machine."""
+        """Time a short clip on this device, after another one to warm up; and what is done beside the model."""
         if not plan.window_count:
             return 0.0
-        clip = torch.full((5, 3, *plan.shape), 0.5, device=self.restorer.device)
+        length = sample_length(plan)
+        self._timed(plan, min(length, 5))
+        single, sample = self._timed(plan, 1), self._timed(plan, length)
+        windows = [len(window) for frames in plan.lengths() for window in plan.windows(frames)]
+        model = sum(window_seconds(frames, length, sample, single) for frames in windows)
+        model /= max(1, self.restorer.parallel)
+        beside, one = self._beside_the_model(plan), model / sum(windows)
+        plan.beside = min(10.0, beside / max(one, 1e-9))
+        frames = plan.shots[-1].end - plan.shots[0].start
+        return model + beside * sum(plan.lengths()) + FRAME * one * frames
+
+    def _timed(self, plan: Plan, frames: int) -> float:
+        clip = torch.full((frames, 3, *plan.shape), 0.5, device=self.restorer.device)
         began = time.monotonic()
-        self.restorer.restore(clip, progress=lambda share: self.callbacks.progress("timing", share, 1.0))
-        return (time.monotonic() - began) / len(clip) * plan.crop_frames / max(1, self.restorer.parallel)
+        restored = self.restorer.restore(clip, progress=lambda share: self.callbacks.progress("timing", share, 1.0))
+        restored[-1, 0, 0, 0].item()  # a device may still be at work
+        return time.monotonic() - began
 
-    def _stream(self, track: FaceTrack, plan: Plan, shot: Shot) -> RegionStream:
-        options, windows = self.options, plan.windows(track.last - track.first)
+    def _beside_the_model(self, plan: Plan) -> float:
+        """Seconds of cutting out, parsing, comparing and putting back a crop, by a few of them, unrestored."""
+        shot = next(number for number, tracks in enumerate(plan.tracks) if tracks)
+        track = plan.tracks[shot][0]
+        part = track.between(track.first, track.first + BESIDE)
+        part_shot = Shot(part.first, part.last)
+        frames = list(self.source.read(part.first, part.last))
+        seconds = 0.0
+        for _ in range(2):  # the first time loads what is loaded once
+            stream = RegionStream(self._region(part, plan, part_shot), plan_windows(len(frames), len(frames), 0),
+                                  Unchanged(self.restorer.device), None, self._guard(part, plan.shape[0]))  # fmt: skip
+            began = time.monotonic()
+            for _ in composed(frames, [stream], self._mask):
+                self.callbacks.progress("timing", 1.0, 1.0)
+            seconds = time.monotonic() - began
+        return seconds / len(frames)
 
-        def tick(share: float) -> None:
-            self.callbacks.progress("window", share, 1.0)
+    def _stream(self, track: FaceTrack, plan: Plan, shot: Shot, meter: WorkMeter) -> RegionStream:
+        windows = plan.windows(track.last - track.first)
+        return RegionStream(self._region(track, plan, shot), windows, self.restorer, meter.window,
+                            self._guard(track, plan.shape[0]))  # fmt: skip
 
+    def _region(self, track: FaceTrack, plan: Plan, shot: Shot) -> Region:
+        options = self.options
         if options.whole_frame:
-            region = WholeFrame(shot.start, shot.end, plan.shape, options.strength)
-        else:
-            color = "wavelet" if options.color == "auto" else options.color
-            region = FaceRegion(track, plan.shape[0], self.parser, color, options.strength)
-        return RegionStream(region, windows, self.restorer, tick, self._guard(track, plan.shape[0]))
+            return WholeFrame(shot.start, shot.end, plan.shape, options.strength)
+        color = "wavelet" if options.color == "auto" else options.color
+        return FaceRegion(track, plan.shape[0], self.parser, color, options.strength)
 
     def _guard(self, track: FaceTrack, size: int) -> IdentityGuard | None:
         options = self.options

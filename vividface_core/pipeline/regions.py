@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -29,6 +30,8 @@ class Region(Protocol):
 
     start: int
     stop: int
+    turn: int
+    """Quarter turns counter-clockwise that bring its crops upright, as restorers know faces."""
 
     def cut(self, index: int, rgb: Tensor) -> Tensor:
         """The crop ``[3, S, S]`` of frame ``index`` out of ``rgb`` ``[3, H, W]``."""
@@ -47,7 +50,7 @@ class FaceRegion:
 
     def __init__(self, track: FaceTrack, size: int, parser: FaceParser, color: str, strength: float) -> None:
         self.track, self.size, self.parser, self.color, self.strength = track, size, parser, color, strength
-        self.start, self.stop = track.first, track.last
+        self.start, self.stop, self.turn = track.first, track.last, track.turn
 
     def cut(self, index: int, rgb: Tensor) -> Tensor:
         return crop_clip(rgb, self.track.crops[index - self.start], self.size)
@@ -55,7 +58,10 @@ class FaceRegion:
     def mask(self, start: int, restored: Tensor) -> Tensor:
         frames = slice(start - self.start, start - self.start + len(restored))
         landmarks = crop_points(self.track.landmarks[frames], self.track.crops[frames], self.size)
-        return self.parser.parse(restored, landmarks)
+        if not self.turn:
+            return self.parser.parse(restored, landmarks)
+        upright = turn_points(landmarks, self.turn, self.size)
+        return torch.rot90(self.parser.parse(torch.rot90(restored, self.turn, (-2, -1)), upright), -self.turn, (-2, -1))
 
     def put(
         self, index: int, rgb: Tensor, restored: Tensor, mask: Tensor | None, share: float
@@ -68,7 +74,7 @@ class WholeFrame:
     """Footage that is a face crop already: the papers' protocol, a direct bicubic resize to the model's shape."""
 
     def __init__(self, start: int, stop: int, shape: tuple[int, int], strength: float) -> None:
-        self.start, self.stop, self.shape, self.strength = start, stop, shape, strength
+        self.start, self.stop, self.shape, self.strength, self.turn = start, stop, shape, strength, 0
 
     def cut(self, index: int, rgb: Tensor) -> Tensor:
         return _bicubic(rgb, self.shape)
@@ -85,6 +91,12 @@ def _bicubic(picture: Tensor, size: tuple[int, int]) -> Tensor:
     if tuple(picture.shape[-2:]) == size:
         return picture
     return F.interpolate(picture[None], size=size, mode="bicubic", align_corners=False)[0]
+
+
+def turn_points(points: np.ndarray, turn: int, side: int) -> np.ndarray:
+    """Points ``[…, 2]`` of a square picture, where they are when it is turned by quarters counter-clockwise."""
+    x, y = np.moveaxis(np.asarray(points), -1, 0)
+    return np.stack({0: (x, y), 1: (y, side - x), 2: (side - x, side - y), 3: (side - y, x)}[turn % 4], -1)
 
 
 class RegionStream:
@@ -138,6 +150,7 @@ class RegionStream:
 
     def _submit(self, window: Window) -> None:
         clip = torch.stack([self._waiting[at] for at in range(window.start, window.stop)]).float()
+        clip = torch.rot90(clip, self.region.turn, (-2, -1))
         tick = self._begin(len(window)) if self._begin else None
         result = self._restorer.submit(clip, tick)
 
@@ -145,7 +158,7 @@ class RegionStream:
             restored = result()
             if tick is not None:
                 tick(1.0)
-            return restored
+            return torch.rot90(restored, -self.region.turn, (-2, -1))
 
         self._submitted.append(finished)
         self._next += 1

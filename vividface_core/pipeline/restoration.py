@@ -157,7 +157,8 @@ class Restoration:
 
         def look() -> list[dict[str, Any]]:
             detector = self._detector or load_detector(options.detector, device=self.restorer.device)
-            found = find_faces(self.source, shot, detector, self.callbacks.progress, total=total)
+            found = find_faces(self.source, shot, detector, self.callbacks.progress, total=total,
+                               notice=self.notice)  # fmt: skip
             chosen = choose_faces(found, options.faces, options.min_face, detector)
             return [track.to_json() for track in chosen]
 

@@ -9,8 +9,7 @@ from PIL import Image
 from tests.assets import clip
 from vividface_core.cli.main import main
 
-
-@pytest.mark.parametrize("words, told", [
+CASES = [
     (["--faces", "prettiest"], "prettiest"),
     (["--faces", "index:x"], "index:x"),
     (["--faces", "ref:nowhere.jpg"], "nowhere.jpg"),
@@ -28,7 +27,10 @@ from vividface_core.cli.main import main
     (["--preset", "prores"], "out.mp4"),
     (["--preset", "betamax"], "betamax"),
     (["--side-by-side", "side.gif"], ".mp4"),
-], ids=" ".join)  # fmt: skip
+]
+
+
+@pytest.mark.parametrize("words, told", CASES, ids=[" ".join(words) for words, _ in CASES])
 def test_said_before_the_model_is_looked_for(words, told, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "noise.txt").write_text("no picture")

@@ -10,6 +10,7 @@ from comfy_api.latest import InputImpl, io, ui
 
 from vividface_core.errors import UnreadableVideo, VividFaceError
 from vividface_core.io.folders import is_file, walk
+from vividface_core.runtime.wording import counted
 from vividface_core.video.source import VideoFrames
 
 from .bridge.images import to_images
@@ -98,6 +99,6 @@ def _describe(source: VideoFrames, video: InputImpl.VideoFromFile | VideoPart) -
     info, (width, height) = source.file, source.size
     count = source.count if source.count is not None else video.get_frame_count()
     others = ", ".join(f"{stream.kind} {stream.codec}" for stream in info.streams) or "no sound"
-    text = (f"{os.path.basename(source.name)}: {width}×{height}, {count} frames, {float(source.fps):.3f} fps, "
-            f"{info.codec} {info.pix_fmt}, {others}")  # fmt: skip
+    text = (f"{os.path.basename(source.name)}: {width}×{height}, {counted(count, 'frame')}, "
+            f"{float(source.fps):.3f} fps, {info.codec} {info.pix_fmt}, {others}")  # fmt: skip
     return count, text

@@ -12,6 +12,7 @@ from PIL import Image
 
 from vividface_core.pipeline.options import Plan
 from vividface_core.runtime.callbacks import Callbacks
+from vividface_core.runtime.wording import counted
 from vividface_core.video.frame import Frame
 
 SPANS = {"shots": (0, 50), "faces": (50, 250), "restore": (250, 1000), "degrade": (0, 1000)}
@@ -39,8 +40,9 @@ class NodeCallbacks(Callbacks):
         self.planned = plan
         time_left = "" if plan.seconds is None else f", about {plan.seconds:.0f} s"
         logging.info(
-            "VividFace: %d shot(s), %d window(s) of up to %d frames at %d×%d, about %.2f GiB%s",
-            len(plan.shots), plan.window_count, plan.window, *reversed(plan.shape), plan.peak_memory / 2**30, time_left,
+            "VividFace: %s, %s of up to %s at %d×%d, about %.2f GiB%s",
+            counted(len(plan.shots), "shot"), counted(plan.window_count, "window"), counted(plan.window, "frame"),
+            *reversed(plan.shape), plan.peak_memory / 2**30, time_left,
         )  # fmt: skip
 
     def progress(self, stage: str, done: float, total: float | None) -> None:

@@ -16,6 +16,7 @@ from vividface_core.faces.track import FaceTrack
 from vividface_core.pipeline.options import RestoreOptions, Result
 from vividface_core.pipeline.planning import MEMORY_FRACTION
 from vividface_core.restorers.base import Restorer
+from vividface_core.runtime.wording import counted
 
 from .comfy_restorer import ComfyRestorer
 from .managed_restorer import ManagedRestorer
@@ -97,14 +98,15 @@ def blend_mask(mask: Tensor | None, frames: int | None) -> BlendMask | None:
 def report_of(result: Result, callbacks: NodeCallbacks, tracks: FaceTracks | None) -> str:
     """What was done, in a few lines."""
     plan = callbacks.planned
+    what = "whole frames" if result.whole_frame else counted(result.tracks, "face track")
     lines = [
-        f"{result.frames} frames, {result.shots} shot(s), {result.tracks} face track(s)",
+        f"{counted(result.frames, 'frame')}, {counted(result.shots, 'shot')}, {what}",
         f"{result.seconds:.1f} seconds",
         f"faces outlined by: {OUTLINES.get(result.mask_source, result.mask_source)}",
     ]
     if tracks is not None:
         lines.append("The connected tracks chose the faces.")
     if plan is not None and plan.window_count:
-        lines.append(f"{plan.window_count} window(s) of up to {plan.window} frames at {plan.shape[1]}×{plan.shape[0]}, "
-                     f"overlap {plan.overlap}")  # fmt: skip
+        lines.append(f"{counted(plan.window_count, 'window')} of up to {counted(plan.window, 'frame')} at "
+                     f"{plan.shape[1]}×{plan.shape[0]}, overlap {plan.overlap}")  # fmt: skip
     return "\n".join([*lines, *result.notices])

@@ -18,6 +18,7 @@ from vividface_core.io.atomic import write_json, write_report
 from vividface_core.metrics.measure import FrameObserver
 from vividface_core.metrics.report import not_measured
 from vividface_core.metrics.reports.html import ReportCollector, page
+from vividface_core.runtime.wording import counted
 
 
 def run(args: argparse.Namespace) -> None:
@@ -71,7 +72,8 @@ def tables(request: BenchRequest, rows: list[BenchRow]) -> str:
         if not shown:
             continue
         own = {row.name: table.own_row(row.values()) for row in shown}
-        told = [f"{row.name}: {request.timed_frames} frames on {row.device}." for row in shown] if timed else []
+        length = counted(request.timed_frames, "frame")
+        told = [f"{row.name}: {length} on {row.device}." for row in shown] if timed else []
         parts.append(markdown(table, own, [*told, _clips_told(request, rows)]))
     if lost := _not_measured(rows):
         parts.append("\n".join(["Not measured:", "", *lost]))
@@ -82,7 +84,8 @@ def _clips_told(request: BenchRequest, rows: list[BenchRow]) -> str:
     clips = rows[0].measurement.clips
     frames, facts = sum(clip.facts.frames for clip in clips), clips[0].facts
     made = "as they came" if request.degraded else f"degraded by {request.preset}, seed {request.seed}"
-    return f"{len(clips)} clips, {frames} frames, the first of {facts.width}×{facts.height}, {made}."
+    number = f"{counted(len(clips), 'clip')}, {counted(frames, 'frame')}"
+    return f"{number}, the first of {facts.width}×{facts.height}, {made}."
 
 
 def _not_measured(rows: list[BenchRow]) -> list[str]:

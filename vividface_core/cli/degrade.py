@@ -19,6 +19,7 @@ from vividface_core.degrade.sampled import SampledDegradation
 from vividface_core.io.output_guard import Source, check_paths, unrelated
 from vividface_core.runtime.callbacks import Callbacks
 from vividface_core.runtime.memory import peak_memory
+from vividface_core.runtime.wording import counted
 from vividface_core.video.source import VideoFrames
 
 
@@ -77,7 +78,8 @@ def run(args: argparse.Namespace) -> int:
     print(f"{time.monotonic() - began:.1f} s, peak memory {peak_memory() / 2**30:.2f} GiB")
     if failed:
         names = ", ".join(failed)
-        print(f"vividface: {len(failed)} of {len(failed) + len(done)} files failed: {names}", file=sys.stderr)
+        total = counted(len(failed) + len(done), "file")
+        print(f"vividface: {len(failed)} of {total} failed: {names}", file=sys.stderr)
     return 1 if failed else 0
 
 
@@ -100,7 +102,7 @@ def _check(args: argparse.Namespace, many: bool) -> None:
 
 
 def _line(result: DegradeResult) -> str:
-    return f"{result.output}: {result.frames} frames, {told(result.drawn)}"
+    return f"{result.output}: {counted(result.frames, 'frame')}, {told(result.drawn)}"
 
 
 def told(drawn: SampledDegradation) -> str:

@@ -8,6 +8,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 
+from vividface_core.cli.streams import patient_streams
 from vividface_core.errors import VividFaceError
 from vividface_core.runtime.signals import sigint_flag
 from vividface_core.runtime.threads import wait_asleep
@@ -127,6 +128,11 @@ def main(argv: list[str] | None = None) -> int:
     """Entry point. Returns 0, 1 after an error (one line on stderr) or with failed files, or 130 after Ctrl-C."""
     print_what_can_be_printed()
     wait_asleep()
+    with patient_streams():
+        return _main(argv)
+
+
+def _main(argv: list[str] | None) -> int:
     words = sys.argv[1:] if argv is None else argv
     args = build_parser(words[0] if words else "").parse_args(argv)
     args.words = list(words)

@@ -10,7 +10,10 @@ from tqdm import tqdm
 
 from vividface_core.pipeline.options import Plan
 from vividface_core.runtime.callbacks import Callbacks
+from vividface_core.runtime.wording import counted
 
+WORK = "{l_bar}{bar}| [{elapsed}<{remaining}]"
+"""Work has no unit that anybody would count."""
 LABELS = {"shots": "Looking for cuts", "faces": "Following faces", "restore": "Restoring"}
 
 
@@ -24,12 +27,14 @@ class Console(Callbacks):
 
     def plan(self, plan: Plan) -> None:
         self.close()
-        tracks = sum(map(len, plan.tracks))
+        regions = sum(map(len, plan.tracks))
+        what = "whole frames" if plan.whole_frame else counted(regions, "face track")
         time = "" if plan.seconds is None else f", about {_duration(plan.seconds)}"
         height, width = plan.shape
+        windows = f"{counted(plan.window_count, 'window')} of up to {counted(plan.window, 'frame')}"
         self._say(
-            f"{len(plan.shots)} shot(s), {tracks} region(s) in {plan.window_count} window(s) of up to {plan.window} "
-            f"frames at {width}×{height}; estimated peak of the model {plan.peak_memory / 2**30:.2f} GiB{time}."
+            f"{counted(len(plan.shots), 'shot')}, {what} in {windows} at {width}×{height}; estimated peak of the model "
+            f"{plan.peak_memory / 2**30:.2f} GiB{time}."
         )
 
     def progress(self, stage: str, done: float, total: float | None) -> None:
@@ -38,7 +43,11 @@ class Console(Callbacks):
         if stage != self._stage:
             self.close()
             self._stage = stage
-            self._bar = tqdm(total=total, desc=LABELS[stage], unit="frame", file=sys.stderr, mininterval=0.3)
+            # Work that an earlier run did is no measure of the speed; the mean speed is what remains to be done by.
+            options = {"initial": done, "smoothing": 0, "bar_format": WORK} if stage == "restore" else {"unit": "frame"}
+            self._bar = tqdm(total=total, desc=LABELS[stage], file=sys.stderr, mininterval=0.3, **options)
+        if total is not None and done > total:
+            self._bar.total = done  # it was an estimate
         self._bar.update(done - self._bar.n)
 
     def notice(self, text: str) -> None:

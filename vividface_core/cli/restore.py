@@ -90,6 +90,7 @@ def run(args: argparse.Namespace) -> None:
     from vividface_core.cli.restore_checks import check_combinations, check_request
     from vividface_core.pipeline.restore import RestoreOptions, restore_video
     from vividface_core.runtime.memory import peak_memory
+    from vividface_core.runtime.wording import counted
     from vividface_core.video.source import VideoFrames
 
     check_combinations(args)
@@ -119,9 +120,10 @@ def run(args: argparse.Namespace) -> None:
         from vividface_core.video.compare import side_by_side
 
         side_by_side(args.input, args.output, args.side_by_side)
+    tracks = f"{counted(result.tracks, 'face track')} (mask: {result.mask_source})"
     print(
-        f"{result.output}: {result.frames} frames, {result.shots} shot{'s' * (result.shots != 1)}, "
-        f"{result.tracks} face track{'s' * (result.tracks != 1)} (mask: {result.mask_source}), "
+        f"{result.output}: {counted(result.frames, 'frame')}, {counted(result.shots, 'shot')}, "
+        f"{'whole frames' if result.whole_frame else tracks}, "
         f"{time.monotonic() - began:.1f} s, peak memory {peak_memory() / 2**30:.2f} GiB"
     )
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from vividface_core.errors import MissingDependency
 from vividface_core.faces.crop import smooth_crops, square_crop
 from vividface_core.faces.detect import FaceDetection
+from vividface_core.faces.second_look import SecondLook, confirmed
 
 MAX_GAP = 12
 """Missing frames that are bridged; after more a returning face is a new track of the same person."""
@@ -35,6 +36,8 @@ EMBED_FIRST = 3
 LOST_AFTER = 2
 MIN_DETECTIONS = 3
 SHORT_SHOT = 5
+SECOND_LOOKS = 3
+"""Detections of a track that are looked at twice, its first ones."""
 MIN_SCORE = 0.7
 
 
@@ -51,6 +54,7 @@ class FaceTrack:
         scores: float32 ``[N]``, 0 where interpolated.
         crops: float32 ``[N, 3]`` smooth square crops: centre x, centre y, side in pixels.
         embedding: float32 ``[512]`` unit vector of the person's looks, or ``None``.
+        turn: quarter turns counter-clockwise that bring the face upright.
     """
 
     id: int
@@ -61,6 +65,7 @@ class FaceTrack:
     scores: np.ndarray
     crops: np.ndarray
     embedding: np.ndarray | None = None
+    turn: int = 0
 
     @property
     def last(self) -> int:
@@ -90,6 +95,7 @@ class FaceTrack:
             "first": self.first,
             **{name: getattr(self, name).tolist() for name in ("boxes", "landmarks", "scores", "crops")},
             "embedding": None if self.embedding is None else self.embedding.tolist(),
+            **({"turn": self.turn} if self.turn else {}),
         }
 
     @classmethod
@@ -103,6 +109,7 @@ class FaceTrack:
             stored["person"],
             stored["first"],
             embedding=None if embedding is None else np.array(embedding, np.float32),
+            turn=stored.get("turn", 0),
             **arrays,
         )
 
@@ -120,6 +127,7 @@ class _Path:
     embedded: int = 0
     embedded_at: int = -1
     doubtful: list[int] = field(default_factory=list)
+    presences: list[float] = field(default_factory=list)
 
     def add(self, frame: int, detection: FaceDetection) -> None:
         box = np.asarray(detection.box, np.float32)
@@ -177,10 +185,13 @@ class Tracker:
     Args:
         embedder: has ``embed(frame [3, H, W], landmarks [N, 5, 2]) -> [N, D]`` unit vectors; ``None``: the package's
             own, loaded when the first face is seen.
+        look: says of a detection whether it is a face (see :class:`~vividface_core.faces.second_look.SecondLook`);
+            asked where the track is too short to vote. ``None``: nobody is asked.
+        strict: ask of every track, not of short ones alone.
     """
 
-    def __init__(self, embedder: Any = None) -> None:
-        self._embedder = embedder
+    def __init__(self, embedder: Any = None, look: SecondLook | None = None, *, strict: bool = False) -> None:
+        self._embedder, self._look, self._strict = embedder, look, strict
         self._live: list[_Path] = []
         self._ended: list[_Path] = []
         self._span: tuple[int, int] | None = None
@@ -202,6 +213,7 @@ class Tracker:
             path = self._live[row]
             alone = near[row].sum() == 1 and near[:, column].sum() == 1
             path.add(frame_index, detections[column])
+            self._look_again(path, rgb)
             # A face that is half behind another would spoil the memory of what its person looks like.
             if alone and path.wants_embedding(frame_index):
                 self._check(path, frame_index, looks[column])
@@ -211,13 +223,21 @@ class Tracker:
         """The shot's tracks, sorted from left to right by where they first appear."""
         paths = self._ended + self._live
         length = self._span[1] - self._span[0] + 1 if self._span else 0
-        kept = [path for path in paths if not _is_spurious(path, length)]
+        kept = [path for path in paths if not _is_spurious(path, length) and self._is_confirmed(path)]
         persons = _recognise(kept)
         order = sorted(range(len(kept)), key=lambda at: (float(_centre(kept[at].boxes[0])[0]), kept[at].frames[0]))
         numbers: dict[int, int] = {}
         for at in order:
             numbers.setdefault(persons[at], len(numbers))
         return [_as_track(place, numbers[persons[at]], kept[at]) for place, at in enumerate(order)]
+
+    def _look_again(self, path: _Path, rgb: Tensor | None) -> None:
+        if self._look is not None and rgb is not None and len(path.frames) <= SECOND_LOOKS:
+            path.presences.append(self._look.presence(rgb, path.landmarks[-1]))
+
+    def _is_confirmed(self, path: _Path) -> bool:
+        votes = len(path.frames) > SHORT_SHOT and not self._strict
+        return votes or confirmed(path.presences)
 
     def _end_lost(self, frame: int) -> None:
         lost = [path for path in self._live if frame - path.frames[-1] > MAX_GAP + 1]
@@ -256,6 +276,7 @@ class Tracker:
                 continue
             path = _Path()
             path.add(frame, detection)
+            self._look_again(path, looks.rgb)
             if looks[column] is not None:
                 path.learn(frame, looks[column])
             self._live.append(path)
@@ -283,20 +304,20 @@ class _Looks:
     """The embeddings of one frame's detections, made only when somebody asks."""
 
     def __init__(self, tracker: Tracker, detections: list[FaceDetection], rgb: Tensor | None) -> None:
-        self._tracker, self._detections, self._rgb = tracker, detections, rgb
+        self._tracker, self._detections, self.rgb = tracker, detections, rgb
         self._vectors: dict[int, np.ndarray] = {}
 
     def __getitem__(self, column: int) -> np.ndarray | None:
-        if self._rgb is None:
+        if self.rgb is None:
             return None
         if column not in self._vectors:
             landmarks = np.asarray(self._detections[column].landmarks, np.float32)
-            self._vectors[column] = self._tracker.embed(self._rgb, landmarks)
+            self._vectors[column] = self._tracker.embed(self.rgb, landmarks)
         return self._vectors[column]
 
     def similarity(self, path: _Path, column: int) -> float | None:
         """Cosine between a path and a detection; ``None`` if the path's looks aren't known."""
-        if path.looks is None or self._rgb is None:
+        if path.looks is None or self.rgb is None:
             return None
         return float(path.embedding @ self[column])
 

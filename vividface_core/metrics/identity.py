@@ -24,6 +24,7 @@ from vividface_core.faces.embed import DIMENSIONS, FaceEmbedder, align, load_emb
 from vividface_core.io.tensors import read_tensors
 from vividface_core.metrics.metric import Chunk, ClipFacts, ClipResult, Metric, MetricContext, Side
 from vividface_core.metrics.weights import WeightFile
+from vividface_core.runtime.wording import counted
 
 ARCFACE = WeightFile(
     arcface.FILE, arcface.ADDRESS, "MIT; trained on MS1M, which is for research only",
@@ -209,9 +210,10 @@ class VectorMeter:
             return ClipResult(math.nan, (self._reason(),))
         notes = []
         if self._without:
-            notes.append(f"no face was found in {self._without} frames")
+            notes.append(f"no face was found in {counted(self._without, 'frame')}")
         if self._borrowed:
-            notes.append(f"the output's face was not found in {self._borrowed} frames and cut out where the truth's is")
+            lost = counted(self._borrowed, "frame")
+            notes.append(f"the output's face was not found in {lost} and cut out where the truth's is")
         return ClipResult(math.fsum(self._values) / len(self._values), tuple(notes))
 
     def _reason(self) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 
 from vividface_core.faces.face_mesh import PRESENT, load_mesher
 from vividface_core.metrics.metric import Chunk, ClipFacts, ClipResult, FrameMeter, Metric, MetricContext, Side
+from vividface_core.runtime.wording import counted
 
 LACKING = "no face mesh was found"
 
@@ -56,7 +57,7 @@ class TlmeMeter:
         return np.diff(np.concatenate([last, points]), axis=0)
 
     def compute(self) -> ClipResult:
-        notes = (f"{LACKING} in {self._without} frames or in those before them",) if self._without else ()
+        notes = (f"{LACKING} in {counted(self._without, 'frame')} or in those before them",) if self._without else ()
         return ClipResult(self._total / self._count if self._count else float("nan"), notes)
 
 

@@ -18,6 +18,7 @@ from vividface_core.metrics.faces import MeasuredFace
 from vividface_core.metrics.metric import Chunk, ClipFacts, ClipResult, Meter, Metric, MetricContext
 from vividface_core.metrics.pairs import Pair
 from vividface_core.runtime.memory import trim_memory
+from vividface_core.runtime.wording import counted
 from vividface_core.video.frame import Frame
 from vividface_core.video.source import FrameSource, VideoFrames
 
@@ -213,8 +214,8 @@ def _facts(name: str, sources: dict[str, FrameSource], progress: Progress) -> Cl
     for side, source in sources.items():
         if counts[side] != counts["output"]:
             raise InvalidOption(
-                f"{output.name} has {counts['output']} frames, but {source.name} has {counts[side]}; only clips of one "
-                "length can be compared. Cut one of them first."
+                f"{output.name} has {counted(counts['output'], 'frame')}, but {source.name} has {counts[side]}; only "
+                "clips of one length can be compared. Cut one of them first."
             )
     if not counts["output"]:
         raise UnreadableVideo(f"{output.name} holds no frame that can be decoded.")

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from vividface_core.metrics.weights import WeightFile, find, find_set
+from vividface_core.runtime.wording import counted
 
 T = TypeVar("T")
 Side = Literal["output", "reference", "source"]
@@ -164,7 +165,7 @@ class FrameMeter:
         return values.tolist()
 
     def compute(self) -> ClipResult:
-        notes = (f"{self._lacking} in {self._without} frames",) if self._without else ()
+        notes = (f"{self._lacking} in {counted(self._without, 'frame')}",) if self._without else ()
         return ClipResult(self._total / self._count if self._count else float("nan"), notes)
 
 

@@ -6,17 +6,22 @@ pass knows every track's whole path, and with it smooth crops and all windows, b
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
+
+from torch import Tensor
 
 from vividface_core.faces.detect import FaceDetector
+from vividface_core.faces.second_look import SecondLook
 from vividface_core.faces.select import select
 from vividface_core.faces.track import FaceTrack, Tracker
+from vividface_core.pipeline.copies import PROBES, Copy, choose_copy, is_sure, turned_back
 from vividface_core.runtime.memory import trim_memory
 from vividface_core.runtime.prefetch import prefetch
 from vividface_core.video.frame import Frame, iter_chunks, stack_rgb
 from vividface_core.video.shots import Shot, detect_shots
-from vividface_core.video.source import FrameSource
+from vividface_core.video.source import FrameSource, VideoFrames
 
 CHUNK_BYTES = 48 << 20
 """Decoded pixels that are looked at together."""
@@ -30,31 +35,81 @@ Report = Callable[[str, int, int | None], None]
 def find_shots(source: FrameSource, report: Report) -> list[Shot]:
     """Cut the video at its shots; a video without a cut is one shot."""
 
+    total = expected_frames(source)
+
     def counted():
         for number, frame in enumerate(frames):
-            report("shots", number + 1, source.count)
+            report("shots", number + 1, total)
             yield frame
 
     with closing(prefetch(source.read(), Frame.nbytes, max_items=PREFETCH_FRAMES)) as frames:
         return list(detect_shots(counted()))
 
 
+def expected_frames(source: FrameSource) -> int | None:
+    """How many frames there are, or should be by length and rate where the file doesn't tell; ``None``: not known."""
+    if source.count is not None or not isinstance(source, VideoFrames):
+        return source.count
+    file = source.file
+    if file.duration is None or not file.fps:
+        return None
+    last = round(file.duration * file.fps)
+    last = last if source.end is None else min(source.end, last)
+    return max(1, -(-(last - source.first) // source.step))
+
+
 def find_faces(
-    source: FrameSource, shot: Shot, detector: FaceDetector, report: Report, *, total: int | None = None
-) -> list[FaceTrack]:
-    """Follow every face of one shot. Memory: one chunk of frames and the tracks' own numbers."""
-    tracker, (width, height) = Tracker(), source.size
+    source: FrameSource, shot: Shot, detector: FaceDetector, report: Report, *, total: int | None = None,
+    notice: Callable[[str], None] | None = None,
+) -> list[FaceTrack]:  # fmt: skip
+    """Follow every face of one shot. Memory: one chunk of frames and the tracks' own numbers.
+
+    Args:
+        notice: where nothing is found, or nothing sure, turned and brightened copies are tried, and this is told what
+            came of it; ``None``: upright faces in the pictures as they are, no others.
+    """
+    look = SecondLook()
+    tracks = _follow(source, shot, detector, report, Tracker(look=look), Copy(), total)
+    if notice is None or is_sure(tracks):
+        return tracks
+    copy = choose_copy(list(_probes(source, shot)), detector, look, found=bool(tracks))
+    if copy == Copy():
+        return tracks
+    found = _follow(source, shot, detector, report, Tracker(look=look, strict=True), copy, total)
+    if not found:
+        return tracks
+    notice(f"In frames {shot.start} to {shot.end - 1} faces were found in copies that are {copy}, not in the pictures "
+           "as they are. They are restored where they are.")  # fmt: skip
+    back = [turned_back(track, copy.turn, source.size) for track in found]
+    back.sort(key=lambda track: float(track.boxes[0, [0, 2]].sum()))  # from the left, as the picture shows them
+    return [replace(track, id=number) for number, track in enumerate(back)]
+
+
+def _follow(
+    source: FrameSource, shot: Shot, detector: FaceDetector, report: Report, tracker: Tracker, copy: Copy,
+    total: int | None,
+) -> list[FaceTrack]:  # fmt: skip
+    width, height = source.size
     size = max(1, CHUNK_BYTES // (width * height * 12))
     with closing(prefetch(source.read(shot.start, shot.end), Frame.nbytes, max_items=PREFETCH_FRAMES)) as frames:
         for chunk in iter_chunks(frames, size):
-            _look(chunk, detector, tracker)
+            _look(chunk, detector, tracker, copy)
             report("faces", chunk[-1].index + 1, total)
             trim_memory()
     return tracker.finish()
 
 
-def _look(chunk: list[Frame], detector: FaceDetector, tracker: Tracker) -> None:
-    pictures = stack_rgb(chunk)
+def _probes(source: FrameSource, shot: Shot) -> Iterator[Tensor]:
+    """Some frames ``[3, H, W]``, spread over a shot."""
+    length = shot.end - shot.start
+    places = {shot.start + length * (2 * number + 1) // (2 * PROBES) for number in range(PROBES)}
+    for place in sorted(places):
+        for frame in source.read(place, place + 1):
+            yield frame.rgb()
+
+
+def _look(chunk: list[Frame], detector: FaceDetector, tracker: Tracker, copy: Copy) -> None:
+    pictures = copy.of(stack_rgb(chunk))
     for frame, rgb, detections in zip(chunk, pictures, detector.detect(pictures)):
         tracker.update(frame.index, detections, rgb)
 

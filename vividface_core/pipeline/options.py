@@ -95,7 +95,9 @@ class Plan:
         info: ``None`` for frames that come from no file.
         shape: height and width of what the model sees.
         peak_memory: bytes on the model's device, estimated.
-        seconds: expected for restoring, measured on a short clip.
+        seconds: expected for restoring, measured on a short part.
+        whole_frame: the regions are whole frames, not faces.
+        beside: cutting out, parsing and putting back a crop, over its time in the model; measured.
     """
 
     info: VideoInfo | None
@@ -106,6 +108,8 @@ class Plan:
     overlap: int
     peak_memory: int
     seconds: float | None = None
+    whole_frame: bool = False
+    beside: float = 0.2
 
     def windows(self, length: int) -> list[Window]:
         return plan_windows(length, self.window, self.overlap)
@@ -113,21 +117,22 @@ class Plan:
     @property
     def window_count(self) -> int:
         """Windows of all regions of all shots."""
-        return sum(len(self.windows(frames)) for frames in self._lengths())
+        return sum(len(self.windows(frames)) for frames in self.lengths())
 
     @property
     def crop_frames(self) -> int:
         """Crops that pass through the model, overlaps counted twice."""
-        return sum(len(window) for frames in self._lengths() for window in self.windows(frames))
+        return sum(len(window) for frames in self.lengths() for window in self.windows(frames))
 
-    def _lengths(self) -> list[int]:
+    def lengths(self) -> list[int]:
+        """Frames of each region."""
         return [track.last - track.first for tracks in self.tracks for track in tracks]
 
 
 @dataclass
 class Result:
-    """The result of a run. ``output`` is ``None`` if no file was written; ``identity`` holds the similarity of every
-    face track to its input, including those of resumed shots."""
+    """What a run did. ``output`` is ``None`` for frames that go to no file; ``identity`` tells of every face track how
+    like its input it is, those of resumed shots included. Whole frames have no tracks."""
 
     output: Path | None
     frames: int = 0
@@ -136,5 +141,6 @@ class Result:
     seconds: float = 0.0
     mask_source: str = ""
     resumed_shots: int = 0
+    whole_frame: bool = False
     notices: list[str] = field(default_factory=list)
     identity: list[TrackIdentity] = field(default_factory=list)

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -29,6 +30,8 @@ class Region(Protocol):
 
     start: int
     stop: int
+    turn: int
+    """Quarter turns counter-clockwise that bring its crops upright, as restorers know faces."""
 
     def cut(self, index: int, rgb: Tensor) -> Tensor:
         """The crop ``[3, S, S]`` of frame ``index`` out of ``rgb`` ``[3, H, W]``."""
@@ -48,7 +51,7 @@ class FaceRegion:
 
     def __init__(self, track: FaceTrack, size: int, parser: FaceParser, color: str, strength: float) -> None:
         self.track, self.size, self.parser, self.color, self.strength = track, size, parser, color, strength
-        self.start, self.stop = track.first, track.last
+        self.start, self.stop, self.turn = track.first, track.last, track.turn
 
     def cut(self, index: int, rgb: Tensor) -> Tensor:
         return crop_clip(rgb, self.track.crops[index - self.start], self.size)
@@ -56,7 +59,10 @@ class FaceRegion:
     def mask(self, start: int, restored: Tensor) -> Tensor:
         frames = slice(start - self.start, start - self.start + len(restored))
         landmarks = crop_points(self.track.landmarks[frames], self.track.crops[frames], self.size)
-        return self.parser.parse(restored, landmarks)
+        if not self.turn:
+            return self.parser.parse(restored, landmarks)
+        upright = turn_points(landmarks, self.turn, self.size)
+        return torch.rot90(self.parser.parse(torch.rot90(restored, self.turn, (-2, -1)), upright), -self.turn, (-2, -1))
 
     def put(
         self, index: int, rgb: Tensor, restored: Tensor, mask: Tensor | None, share: float
@@ -69,7 +75,7 @@ class WholeFrame:
     """Footage that is a face crop already: the papers' protocol, a direct bicubic resize to the model's shape."""
 
     def __init__(self, start: int, stop: int, shape: tuple[int, int], strength: float) -> None:
-        self.start, self.stop, self.shape, self.strength = start, stop, shape, strength
+        self.start, self.stop, self.shape, self.strength, self.turn = start, stop, shape, strength, 0
 
     def cut(self, index: int, rgb: Tensor) -> Tensor:
         return _bicubic(rgb, self.shape)
@@ -88,6 +94,12 @@ def _bicubic(picture: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(picture[None], size=size, mode="bicubic", align_corners=False)[0]
 
 
+def turn_points(points: np.ndarray, turn: int, side: int) -> np.ndarray:
+    """Points ``[…, 2]`` of a square picture, where they are when it is turned by quarters counter-clockwise."""
+    x, y = np.moveaxis(np.asarray(points), -1, 0)
+    return np.stack({0: (x, y), 1: (y, side - x), 2: (side - x, side - y), 3: (side - y, x)}[turn % 4], -1)
+
+
 class RegionStream:
     """Feeds a region's frames to the restorer window by window.
 
@@ -95,7 +107,8 @@ class RegionStream:
         region: what to restore.
         windows: the plan over the region's frames, counted from its start.
         restorer: on its device; clips go there and come back.
-        tick: called with the share done of the window at work; may raise to stop.
+        begin: called with a window's length when it goes to the restorer; what it returns is called with the share
+            done, and may raise to stop.
         guard: sees every finished crop before it is put back. One that blends holds a few frames more.
     """
 
@@ -104,10 +117,10 @@ class RegionStream:
         region: Region,
         windows: list[Window],
         restorer: Restorer,
-        tick: Callable[[float], None] | None = None,
+        begin: Callable[[int], Callable[[float], None]] | None = None,
         guard: IdentityGuard | None = None,
     ) -> None:
-        self.region, self._windows, self._restorer, self._tick = region, windows, restorer, tick
+        self.region, self._windows, self._restorer, self._begin = region, windows, restorer, begin
         self.guard = guard
         self._fade = CrossFade(windows)
         self._waiting: dict[int, Tensor] = {}
@@ -138,7 +151,17 @@ class RegionStream:
 
     def _submit(self, window: Window) -> None:
         clip = torch.stack([self._waiting[at] for at in range(window.start, window.stop)]).float()
-        self._submitted.append(self._restorer.submit(clip, self._tick))
+        clip = torch.rot90(clip, self.region.turn, (-2, -1))
+        tick = self._begin(len(window)) if self._begin else None
+        result = self._restorer.submit(clip, tick)
+
+        def finished() -> Tensor:
+            restored = result()
+            if tick is not None:
+                tick(1.0)
+            return torch.rot90(restored, -self.region.turn, (-2, -1))
+
+        self._submitted.append(finished)
         self._next += 1
 
     def _take(self, restored: Tensor) -> None:

@@ -27,7 +27,8 @@ from vividface_core.faces.track import FaceTrack
 from vividface_core.pipeline.analysis import choose_faces, find_faces, find_shots
 from vividface_core.pipeline.options import Plan, RestoreOptions
 from vividface_core.pipeline.planning import best_window, choose_window, reduce_memory
-from vividface_core.pipeline.regions import FaceRegion, RegionStream, WholeFrame
+from vividface_core.pipeline.progress import FRAME, Unchanged, WorkMeter, sample_length, window_seconds
+from vividface_core.pipeline.regions import FaceRegion, Region, RegionStream, WholeFrame
 from vividface_core.restorers.base import Restorer
 from vividface_core.restorers.oom_fallback import OomFallbackRestorer
 from vividface_core.restorers.windows import plan_windows
@@ -41,16 +42,16 @@ from vividface_core.video.source import FrameSource
 
 TRIM_EVERY = 64
 """Frames between two returns of freed memory to the system."""
-TIMED = 5
-"""Frames of the clip that is timed."""
-WORTH_TIMING = 10
-"""How many times as much work there must be for a clip to be timed."""
+WORTH_TIMING = 100
+"""Crops from which a run's time is measured beforehand: that takes at least eleven."""
+BESIDE = 5
+"""Crops by which the time beside the model is told."""
 CachedStep = Callable[[str, Callable[[], Any]], Any]
 """``cached(name, make)`` returns what ``make()`` returned, now or in an earlier run; JSON values only."""
 
 
-_timings: WeakKeyDictionary[Restorer, dict[tuple, float]] = WeakKeyDictionary()
-"""Seconds a frame by shape, device and type: the same restorer isn't timed twice."""
+_timings: WeakKeyDictionary[Restorer, dict[tuple, tuple[float, float]]] = WeakKeyDictionary()
+"""Seconds of one frame and of a longer clip by shape, length, device and type: no restorer is timed twice."""
 
 
 class Restoration:
@@ -88,6 +89,7 @@ class Restoration:
         self._given, self._mask, self._limit, self._detector = tracks, mask, memory_limit, detector
         self._cached = cached
         self._embedder: FaceEmbedder | None = None
+        self._meter: WorkMeter | None = None
         self.notices: list[str] = []
         self.identity: dict[int, list[TrackIdentity]] = {}
 
@@ -120,13 +122,16 @@ class Restoration:
         shots = self._shots()
         tracks = [self._tracks(number, shot, shots[-1].end) for number, shot in enumerate(shots)]
         plan = self._windows(shots, tracks)
+        self._meter = WorkMeter(plan, self._tell_work)
         self.callbacks.plan(plan)
         return plan
 
     def frames(self, number: int, plan: Plan) -> Iterator[Frame]:
         """Every frame of shot ``number``, with its faces restored, in order; then ``identity[number]`` is known."""
-        shot, total = plan.shots[number], plan.shots[-1].end
-        streams = [self._stream(track, plan, shot) for track in plan.tracks[number]]
+        shot = plan.shots[number]
+        meter = self._meter or WorkMeter(plan, self._tell_work)
+        meter.begin(number)
+        streams = [self._stream(track, plan, shot, meter) for track in plan.tracks[number]]
         frames = self.source.read(shot.start, shot.end)
         try:
             with closing(prefetch(frames, Frame.nbytes, max_items=plan.window)) as source:
@@ -135,11 +140,14 @@ class Restoration:
                     yield frame
                     if frame.index % TRIM_EVERY == 0:
                         trim_memory()
-                    self.callbacks.progress("restore", frame.index + 1, total)
+                    meter.frame(sum(stream.covers(frame.index) for stream in streams))
         finally:
             self.restorer.drop()
         figures = (stream.guard.figures(number) for stream in streams if stream.guard is not None)
         self.identity[number] = [figure for figure in figures if figure is not None]
+
+    def _tell_work(self, done: float, total: float) -> None:
+        self.callbacks.progress("restore", done, total)
 
     def _shots(self) -> list[Shot]:
         def look() -> list[tuple[int, int]]:
@@ -162,7 +170,8 @@ class Restoration:
 
         def look() -> list[dict[str, Any]]:
             detector = self._detector or load_detector(options.detector, device=self.restorer.device)
-            found = find_faces(self.source, shot, detector, self.callbacks.progress, total=total)
+            found = find_faces(self.source, shot, detector, self.callbacks.progress, total=total,
+                               notice=self.notice)  # fmt: skip
             chosen = choose_faces(found, options.faces, options.min_face, detector)
             return [track.to_json() for track in chosen]
 
@@ -188,7 +197,7 @@ class Restoration:
         overlap = min(8, window // 4) if options.overlap is None else options.overlap
         plan_windows(window + 1, window, overlap)  # refuses an impossible pair before the work starts
         memory = restorer.memory_for(window, height, width)
-        plan = Plan(self.source.info, shots, tracks, shape, window, overlap, memory)
+        plan = Plan(self.source.info, shots, tracks, shape, window, overlap, memory, whole_frame=options.whole_frame)
         plan.seconds = self._expected_seconds(plan)
         return plan
 
@@ -201,36 +210,66 @@ class Restoration:
         return side, side
 
     def _expected_seconds(self, plan: Plan) -> float | None:
-        """By one short clip on this device, where that is little beside the work itself; ``None``: it wouldn't be."""
+        """Time short clips on this device, and what is done beside the model; ``None`` where that would be much
+        beside the work itself. Times of the model are measured once a shape."""
         if not plan.window_count:
             return 0.0
-        if plan.window_count == 1 or plan.crop_frames < WORTH_TIMING * TIMED:
+        if plan.window_count == 1 or plan.crop_frames < WORTH_TIMING:
             return None
-        seconds = _timings.setdefault(self._timed_for, {})
-        at = (*plan.shape, self.restorer.device, self.restorer.dtype)
-        if at not in seconds:
-            seconds[at] = self._time(plan.shape)
-        return seconds[at] * plan.crop_frames / max(1, self._timed_for.parallel)
+        length = sample_length(plan)
+        single, sample = self._model_times(plan, length)
+        windows = [len(window) for frames in plan.lengths() for window in plan.windows(frames)]
+        model = sum(window_seconds(frames, length, sample, single) for frames in windows)
+        model /= max(1, self._timed_for.parallel)
+        beside, one = self._beside_the_model(plan), model / sum(windows)
+        plan.beside = min(10.0, beside / max(one, 1e-9))
+        frames = plan.shots[-1].end - plan.shots[0].start
+        return model + beside * sum(plan.lengths()) + FRAME * one * frames
 
-    def _time(self, shape: tuple[int, int]) -> float:
-        """Seconds a frame takes in a clip that is shorter than the windows it stands for."""
-        clip = torch.full((TIMED, 3, *shape), 0.5, device=self.restorer.device)
+    def _model_times(self, plan: Plan, length: int) -> tuple[float, float]:
+        """Seconds of one frame and of ``length`` frames in the model."""
+        known = _timings.setdefault(self._timed_for, {})
+        at = (*plan.shape, length, self.restorer.device, self.restorer.dtype)
+        if at not in known:
+            self._timed(plan, min(length, 5))  # the first clip pays for what is set up once
+            known[at] = self._timed(plan, 1), self._timed(plan, length)
+        return known[at]
+
+    def _timed(self, plan: Plan, frames: int) -> float:
+        clip = torch.full((frames, 3, *plan.shape), 0.5, device=self.restorer.device)
         began = time.monotonic()
-        self.restorer.restore(clip, progress=lambda share: self.callbacks.progress("timing", share, 1.0))
-        return (time.monotonic() - began) / len(clip)
+        restored = self.restorer.restore(clip, progress=lambda share: self.callbacks.progress("timing", share, 1.0))
+        restored[-1, 0, 0, 0].item()  # a device may still be at work
+        return time.monotonic() - began
 
-    def _stream(self, track: FaceTrack, plan: Plan, shot: Shot) -> RegionStream:
-        options, windows = self.options, plan.windows(track.last - track.first)
+    def _beside_the_model(self, plan: Plan) -> float:
+        """Seconds of cutting out, parsing, comparing and putting back a crop, by a few of them, unrestored."""
+        shot = next(number for number, tracks in enumerate(plan.tracks) if tracks)
+        track = plan.tracks[shot][0]
+        part = track.between(track.first, track.first + BESIDE)
+        part_shot = Shot(part.first, part.last)
+        frames = list(self.source.read(part.first, part.last))
+        seconds = 0.0
+        for _ in range(2):  # the first time loads what is loaded once
+            stream = RegionStream(self._region(part, plan, part_shot), plan_windows(len(frames), len(frames), 0),
+                                  Unchanged(self.restorer.device), None, self._guard(part, plan.shape[0]))  # fmt: skip
+            began = time.monotonic()
+            for _ in composed(frames, [stream], self._mask):
+                self.callbacks.progress("timing", 1.0, 1.0)
+            seconds = time.monotonic() - began
+        return seconds / len(frames)
 
-        def tick(share: float) -> None:
-            self.callbacks.progress("window", share, 1.0)
+    def _stream(self, track: FaceTrack, plan: Plan, shot: Shot, meter: WorkMeter) -> RegionStream:
+        windows = plan.windows(track.last - track.first)
+        return RegionStream(self._region(track, plan, shot), windows, self.restorer, meter.window,
+                            self._guard(track, plan.shape[0]))  # fmt: skip
 
+    def _region(self, track: FaceTrack, plan: Plan, shot: Shot) -> Region:
+        options = self.options
         if options.whole_frame:
-            region = WholeFrame(shot.start, shot.end, plan.shape, options.strength)
-        else:
-            color = "wavelet" if options.color == "auto" else options.color
-            region = FaceRegion(track, plan.shape[0], self.parser, color, options.strength)
-        return RegionStream(region, windows, self.restorer, tick, self._guard(track, plan.shape[0]))
+            return WholeFrame(shot.start, shot.end, plan.shape, options.strength)
+        color = "wavelet" if options.color == "auto" else options.color
+        return FaceRegion(track, plan.shape[0], self.parser, color, options.strength)
 
     def _guard(self, track: FaceTrack, size: int) -> IdentityGuard | None:
         options = self.options

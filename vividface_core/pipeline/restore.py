@@ -180,7 +180,8 @@ def _cached_steps(state: RunState) -> Callable[[str, Callable[[], Any]], Any]:
 
 
 def _result(work: Restoration, plan: Plan, output: Path | None) -> Result:
-    return Result(output, frames=plan.shots[-1].end, shots=len(plan.shots), tracks=sum(map(len, plan.tracks)),
+    tracks = 0 if plan.whole_frame else sum(map(len, plan.tracks))
+    return Result(output, frames=plan.shots[-1].end, shots=len(plan.shots), tracks=tracks, whole_frame=plan.whole_frame,
                   mask_source=work.mask_source, notices=work.notices)  # fmt: skip
 
 

@@ -15,7 +15,8 @@ class Callbacks:
         """The plan is made (:class:`~vividface_core.pipeline.options.Plan`), nothing is restored yet."""
 
     def progress(self, stage: str, done: float, total: float | None) -> None:
-        """``stage`` is ``shots``, ``faces`` or ``restore``; ``done`` of ``total`` frames."""
+        """``stage`` is ``shots`` or ``faces``: ``done`` of ``total`` frames (``None``: not known); ``restore``: of
+        work, see :class:`vividface_core.pipeline.progress.WorkMeter`."""
 
     def frame(self, frame: Any) -> None:
         """A frame (:class:`~vividface_core.video.frame.Frame`) is restored and is about to be written."""

@@ -23,6 +23,7 @@ from vividface_core.metrics.reports import charts
 from vividface_core.metrics.reports.charts import Curve
 from vividface_core.metrics.reports.slices import Slice, Slices
 from vividface_core.metrics.reports.worst_frames import LABELS, SIDES, Encoded, WorstByMetric, WorstFrame, WorstFrames
+from vividface_core.runtime.wording import counted
 
 ROOM = 6 << 20
 """Bytes of all pictures of a report together, about; each clip has its part, at most a quarter."""
@@ -70,14 +71,14 @@ def page(measurement: Measurement, collector: ReportCollector) -> str:
 
 def _title(measurement: Measurement) -> str:
     clips = measurement.clips
-    return clips[0].facts.name if len(clips) == 1 else f"{len(clips)} clips"
+    return clips[0].facts.name if len(clips) == 1 else counted(len(clips), "clip")
 
 
 def _header(measurement: Measurement, title: str) -> str:
     clips = measurement.clips
     frames = sum(clip.facts.frames for clip in clips)
     truth = "against the truth" if clips[0].facts.has_reference else "without a truth"
-    facts = _size(clips[0]) if len(clips) == 1 else f"{frames:,} frames"
+    facts = _size(clips[0]) if len(clips) == 1 else counted(frames, "frame")
     return (
         f'<header><p class="kicker">Metrics</p><h1>{escape(title)}</h1><p class="facts">{facts}, measured {truth}</p>'
         f"</header>"
@@ -86,7 +87,7 @@ def _header(measurement: Measurement, title: str) -> str:
 
 def _size(clip: ClipScores) -> str:
     facts = clip.facts
-    return f"{facts.width} × {facts.height}, {facts.frames:,} frames, {facts.fps:.4g} frames a second"
+    return f"{facts.width} × {facts.height}, {counted(facts.frames, 'frame')}, {facts.fps:.4g} frames a second"
 
 
 def _tiles(measurement: Measurement) -> str:

@@ -125,8 +125,8 @@ def test_what_calibrate_refuses(scored, tmp_path, capsys):
     assert "Of 10 human scores 2 can't" in said and "gone.mp4 isn't among the scores" in said
     assert "--scores" in refused(capsys, good, "-o", target)
     assert "no judge" in refused(capsys, good, *scores, "--judge", "gpt").lower()
-    assert "written over" in refused(capsys, good, "--scores", root / "s.json", "-o", good)
-    assert "folder that exists" in refused(capsys, good, "--scores", root / "s.json", "-o", tmp_path / "no" / "c.json")
+    assert "the human scores itself" in refused(capsys, good, "--scores", root / "s.json", "-o", good)
+    assert "does not exist" in refused(capsys, good, "--scores", root / "s.json", "-o", tmp_path / "no" / "c.json")
     assert "can't be read" in refused(capsys, good, "--scores", root / "none.json", "-o", target)
     assert "holds no video" in refused(capsys, good, "--scores", good.with_suffix(".txt"), "-o", target) if (
         good.with_suffix(".txt").write_text('{"a": 1}\n')) else False

@@ -12,18 +12,8 @@ from pathlib import Path
 
 from training.command import exit_status
 from training.config import Config, load_config
+from training.stages.registry import make_stage
 from vividface_core.errors import InvalidOption
-
-
-def make_stage(config: Config):
-    """The stage that a configuration names."""
-    if config.stage == "autoencoder":
-        from training.stages.autoencoder import AutoencoderStage
-
-        return AutoencoderStage(config)
-    from training.stages.one_step import LatentStage, PixelStage
-
-    return (LatentStage if config.stage == "latent" else PixelStage)(config)
 
 
 def train(config: Config, fresh: bool = False) -> None:

@@ -31,6 +31,7 @@ from vividface_core.faces.detect import load_detector
 from vividface_core.mllm.calibration import Calibration
 from vividface_core.mllm.rubric import RUBRIC, read_rubric
 from vividface_core.mllm.rubric_schema import TOTAL
+from vividface_core.restorers.registry import system_named
 from vividface_core.runtime.devices import pick_device
 
 
@@ -84,7 +85,8 @@ def _policy(args: argparse.Namespace, data: DataSet) -> Policy:
 
 
 def _recipe(args: argparse.Namespace, data: DataSet) -> Recipe:
-    rules = ClipRules(args.frames, args.size, args.margin, 0, 0, args.stride)
+    system = system_named(args.system) if args.system else None
+    rules = ClipRules(args.frames, args.size, args.margin, 0, 0, args.stride, system)
     # Unless a device is named, small networks run on the CPU: the same figures on all machines, and room for the judge.
     device = "cpu" if args.device in ("auto", "spread") else args.device
     if args.engine == "local":

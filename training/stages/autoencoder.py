@@ -60,6 +60,16 @@ class Autoencoder(nn.Module):
 class AutoencoderStage(Stage):
     """L1, its spatial differences, LPIPS or DISTS, a discriminator, and a light KL term."""
 
+    @classmethod
+    def check(cls, config: Config) -> None:
+        super().check(config)
+        if not config.model.base and config.model.vae is None:
+            raise ValueError("model needs a base, or a vae")
+        if config.data.kind != "clips":
+            raise ValueError("the autoencoder stage trains on data of kind 'clips'")
+        if config.model.train_vae != "none":
+            raise ValueError("model.train_vae is for the pixel stage, with gradient_checkpointing = false")
+
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         vae = make_vae(config.model).train().requires_grad_(True)

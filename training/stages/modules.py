@@ -12,7 +12,7 @@ from training.config import Model
 from vividface_core.errors import InvalidOption
 from vividface_core.wan.empty_prompt import FILE_NAME, EmptyPrompt
 from vividface_core.wan.loading import load_transformer, load_vae
-from vividface_core.weights import load_restorer
+from vividface_core.weights import load_unchanged
 
 
 def new_vae(arguments: dict[str, Any]) -> nn.Module:
@@ -47,7 +47,7 @@ def make_vae(model: Model) -> nn.Module:
     """The autoencoder of ``model``; in training mode only if it is made anew."""
     if isinstance(model.vae, dict):
         return new_vae(model.vae)
-    return load_vae(Path(model.vae)) if model.vae else load_restorer(model.base, dtype=torch.float32, plain=True).vae
+    return load_vae(Path(model.vae)) if model.vae else load_unchanged(model.base).vae
 
 
 def make_modules(model: Model) -> tuple[nn.Module, nn.Module, EmptyPrompt]:
@@ -56,7 +56,7 @@ def make_modules(model: Model) -> tuple[nn.Module, nn.Module, EmptyPrompt]:
     Raises:
         InvalidOption: no denoiser is named, or a loaded one has no prompt to go with it.
     """
-    base = load_restorer(model.base, dtype=torch.float32, plain=True) if model.base else None
+    base = load_unchanged(model.base) if model.base else None
     vae = make_vae(model) if model.vae or base is None else base.vae
     if isinstance(model.transformer, dict):
         transformer = new_transformer({**model.transformer, "in_channels": vae.config.z_dim,

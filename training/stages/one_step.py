@@ -16,13 +16,13 @@ from training.data.sources import make_source
 from training.losses.decode_with_gradient import decode_with_gradient
 from training.losses.face_focused import absolute_error, edge_error, switch_of, switched_error
 from training.losses.perceptual import Perceptual
-from training.stages.base import Batch, Stage
+from training.stages.base import Batch, Groups, Stage
 from training.stages.modules import make_modules
 from vividface_core.faces.masks import latent_mask
+from vividface_core.restorers.one_step_save import save_checkpoint_folder
 from vividface_core.wan.empty_prompt import EmptyPrompt
 from vividface_core.wan.transformer import one_step_velocity
 from vividface_core.wan.vae import WHOLE, decode, encode, spatial_ratio, temporal_ratio
-from vividface_core.weights.convert import save_checkpoint_folder
 
 
 class OneStep(nn.Module):
@@ -87,6 +87,15 @@ class LatentStage(Stage):
     """Eq. 7: L(z_h, ẑ_h, M_l). The autoencoder only makes latents, and none where they are cached."""
 
     pixels = False
+
+    @classmethod
+    def check(cls, config: Config) -> None:
+        super().check(config)
+        model = config.model
+        if not model.base and model.vae is None:
+            raise ValueError("model needs a base, or a vae (and a transformer, but for the autoencoder stage)")
+        if model.train_vae != "none" and (not cls.pixels or model.gradient_checkpointing):
+            raise ValueError("model.train_vae is for the pixel stage, with gradient_checkpointing = false")
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -173,7 +182,7 @@ class PixelStage(LatentStage):
         if config.model.train_vae != "none":
             self.net = Joint(self._one_step, self.vae, encoder=config.model.train_vae == "all")
 
-    def groups(self) -> list[tuple[list[nn.Parameter], float]]:
+    def groups(self) -> Groups:
         vae = [parameter for parameter in self.vae.parameters() if parameter.requires_grad]
         rest = [parameter for parameter in self._one_step.parameters() if parameter.requires_grad]
         return [(rest, 1.0), *([(vae, self.config.optimizer.vae_lr_scale)] if vae else [])]

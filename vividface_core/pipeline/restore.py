@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,18 @@ import torch
 from torch import Tensor
 
 from vividface_core.errors import InvalidOption, VividFaceError
-from vividface_core.faces.detect import FaceDetector
 from vividface_core.faces.identity_guard import TrackIdentity
-from vividface_core.faces.masks import BlendMask
-from vividface_core.faces.parse import FaceParser
-from vividface_core.faces.select import check_spec
-from vividface_core.faces.track import FaceTrack
-from vividface_core.pipeline.options import COLORS, Callbacks, Plan, RestoreOptions, Result
-from vividface_core.pipeline.restoration import Restoration, check_tracks
+from vividface_core.pipeline.options import (
+    COLORS,
+    Callbacks,
+    Given,
+    Plan,
+    Resources,
+    RestoreOptions,
+    Result,
+    Resuming,
+)
+from vividface_core.pipeline.restoration import Restoration, check_request
 from vividface_core.pipeline.resume import RunState
 from vividface_core.restorers.base import Restorer
 from vividface_core.runtime.prefetch import background_writer
@@ -35,7 +39,10 @@ from vividface_core.video.presets import part_suffix
 from vividface_core.video.source import ClipFrames, VideoFrames
 from vividface_core.video.writer import VideoWriter
 
-__all__ = ["COLORS", "Callbacks", "Plan", "RestoreOptions", "Result", "restore_frames", "restore_video"]
+__all__ = [
+    "COLORS", "Callbacks", "Given", "Plan", "Resources", "RestoreOptions", "Result", "Resuming", "restore_frames",
+    "restore_video",
+]  # fmt: skip
 
 
 def restore_video(
@@ -44,15 +51,10 @@ def restore_video(
     restorer: Restorer,
     options: RestoreOptions | None = None,
     *,
-    tracks: Sequence[FaceTrack] | None = None,
-    mask: BlendMask | None = None,
-    resume: bool = False,
-    keep_unfinished: bool = True,
     callbacks: Callbacks | None = None,
-    model_id: str | None = None,
-    detector: FaceDetector | None = None,
-    parser: FaceParser | None = None,
-    memory_limit: int | None = None,
+    given: Given | None = None,
+    resources: Resources | None = None,
+    resuming: Resuming | None = None,
 ) -> Result:
     """Restore the faces of ``source`` into ``output``.
 
@@ -63,36 +65,35 @@ def restore_video(
         source: any video, a folder of images, or one image; :class:`~vividface_core.video.source.VideoFrames` for a
             part of one.
         output: file, or folder for the ``png`` preset. Appears only when it is complete.
-        tracks: the faces to restore; ``None``: they are looked for, and chosen as the options say.
-        mask: limits where the restoration shows.
-        keep_unfinished: keep the finished shots of an interrupted run for a resume.
-        model_id: what tells this checkpoint from another one; a resume refuses a different one.
-        memory_limit: bytes the model may use on its device; ``None``: what is free now.
+        callbacks: who is told what happens.
+        given: what is known of the faces beforehand.
+        resources: what works beside the restorer: face detector and parser, and how much memory.
+        resuming: what becomes of a run that is interrupted.
 
     Raises:
         VividFaceError: see :mod:`vividface_core.errors`; the work folder is kept for a resume
             if it holds a finished shot.
     """
     options, callbacks = options or RestoreOptions(), callbacks or Callbacks()
+    given, resuming = given or Given(), resuming or Resuming()
     began, output = time.monotonic(), Path(output)
     source = source if isinstance(source, VideoFrames) else VideoFrames(source)
     if source.path.resolve() == output.resolve():
         raise InvalidOption(f"The output {output} is the input itself; choose another name.")
     check_output(output, options.preset, source.file)
-    check_spec(options.faces)
-    check_tracks(options, tracks)
-    request = {"source": _identity(source), "model": model_id or restorer.name, "options": asdict(options)}
-    if tracks is not None:
-        request["tracks"] = [track.to_json() for track in tracks]
-    if mask is not None:
-        request["mask"] = mask.fingerprint()
-    state = RunState(output, request, resume=resume)
-    work = Restoration(source, restorer, options, callbacks, tracks=tracks, mask=mask, detector=detector,
-                       parser=parser, memory_limit=memory_limit, cached=_cached_steps(state))  # fmt: skip
+    check_request(options, given, restorer)
+    request = {"source": _identity(source), "model": resuming.model_id or restorer.name, "options": asdict(options)}
+    if given.tracks is not None:
+        request["tracks"] = [track.to_json() for track in given.tracks]
+    if given.mask is not None:
+        request["mask"] = given.mask.fingerprint()
+    state = RunState(output, request, resume=resuming.resume)
+    work = Restoration(source, restorer, options, callbacks, given=given, resources=resources,
+                       cached=_cached_steps(state))  # fmt: skip
     try:
         result = _to_file(work, output, state)
     except BaseException as error:
-        if not keep_unfinished or (isinstance(error, VividFaceError) and not state.has_parts()):
+        if not resuming.keep_unfinished or (isinstance(error, VividFaceError) and not state.has_parts()):
             state.remove()
         raise
     state.remove()
@@ -105,12 +106,9 @@ def restore_frames(
     restorer: Restorer,
     options: RestoreOptions | None = None,
     *,
-    tracks: Sequence[FaceTrack] | None = None,
-    mask: BlendMask | None = None,
     callbacks: Callbacks | None = None,
-    detector: FaceDetector | None = None,
-    parser: FaceParser | None = None,
-    memory_limit: int | None = None,
+    given: Given | None = None,
+    resources: Resources | None = None,
 ) -> tuple[Tensor, Result]:
     """Restore the faces of frames in memory: the steps of :func:`restore_video` without a file.
 
@@ -120,12 +118,10 @@ def restore_frames(
     Returns:
         A new tensor of the same shape; pixels outside the restored faces are equal to the input's.
     """
-    options, callbacks = options or RestoreOptions(), callbacks or Callbacks()
+    options, callbacks, given = options or RestoreOptions(), callbacks or Callbacks(), given or Given()
     began = time.monotonic()
-    check_spec(options.faces)
-    check_tracks(options, tracks)
-    work = Restoration(ClipFrames(clip), restorer, options, callbacks, tracks=tracks, mask=mask, detector=detector,
-                       parser=parser, memory_limit=memory_limit)  # fmt: skip
+    check_request(options, given, restorer)
+    work = Restoration(ClipFrames(clip), restorer, options, callbacks, given=given, resources=resources)
     plan = work.plan()
     output = torch.empty_like(clip, dtype=torch.float32)
     for number in range(len(plan.shots)):

@@ -54,3 +54,15 @@ def pick_dtype(name: str = "auto") -> torch.dtype | None:
     if name not in DTYPES:
         raise InvalidOption(f"dtype is {name!r}; choose auto, {', '.join(DTYPES)}.")
     return DTYPES[name]
+
+
+def default_dtype(device: torch.device | str) -> torch.dtype:
+    """bf16, in which VividFace was released, where the device computes in it; fp32 elsewhere."""
+    device = torch.device(device)
+    if device.type == "cuda":
+        # ROCm has no compute capability of NVIDIA's; all its cards that torch supports do bf16.
+        if torch.version.hip or torch.cuda.get_device_capability(device) >= (8, 0):
+            return torch.bfloat16
+    elif device.type == "xpu" and torch.xpu.is_bf16_supported():
+        return torch.bfloat16
+    return torch.float32

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vividface_core.errors import MissingDependency, UnsupportedCheckpoint, VividFaceError
-from vividface_core.io.quantization import attach_scales, type_names
-from vividface_core.io.tensors import SUFFIXES, container, read_json
-from vividface_core.wan.loading import read_config, transformer_config, vae_config
-from vividface_core.wan.state_dict import describe, kind_of, read_state_dict
-from vividface_core.weights.convert import CARD, DEFAULTS
+from vividface_core.errors import MissingDependency, MissingWeights, UnsupportedCheckpoint
+from vividface_core.io.tensors import SUFFIXES
+from vividface_core.restorers.registry import CARD, LOOSE, Contents, recognise, unknown_system
 
 
 @dataclass(frozen=True)
@@ -20,17 +17,22 @@ class CheckpointInfo:
     """What is known of one checkpoint, or of one part of it.
 
     Attributes:
+        kind: in words: ``checkpoint folder``, ``diffusers folder``, ``loose files``, ``missing``, or what one file is.
+        system: id of the system that it is of; "" if it isn't known.
+        restores: whether a restorer can be loaded by its path; otherwise it is a part of one.
         format: how the weights are stored (a folder's denoiser): kind of file and types of the numbers.
     """
 
     name: str
-    kind: str  # "checkpoint folder", "diffusers folder", "loose files", "empty prompt", "missing", or of wan.names
+    kind: str
     path: Path | None = None
     licence: str = "unknown"
     size: int = 0
     summary: str = ""
     config: dict[str, Any] = field(default_factory=dict)
     format: str = ""
+    system: str = ""
+    restores: bool = False
 
     @property
     def here(self) -> bool:
@@ -52,52 +54,25 @@ def inspect(path: str | Path) -> CheckpointInfo:
         UnsupportedCheckpoint: none of the known kinds; tells the first keys and shapes.
     """
     path = Path(path)
-    kind = folder_kind(path)
-    if kind is not None:
-        card = read_card(path)
-        licence = str(card.get("licence", "unknown"))
-        return CheckpointInfo(path.name, kind, path, licence, size_of(path), config=card, format=format_of(path))
-    tensors = attach_scales(read_state_dict(path), path)
-    kind = "empty prompt" if "rows" in tensors and len(tensors) <= 2 else kind_of(tensors)
-    if kind is None:
-        raise UnsupportedCheckpoint(f"{path} is none of the known checkpoints: it holds {describe(tensors)}.")
-    readers = {"wan-dit-original": transformer_config, "wan-vae-original": vae_config}
-    config = read_config(path) or (readers[kind](tensors, path) if kind in readers else {})
-    found = f"{container(path)}, {type_names(tensors)}"
-    return CheckpointInfo(path.stem, kind, path, size=size_of(path), config=config, format=found)
-
-
-def format_of(folder: Path) -> str:
-    """How the denoiser of a folder is stored; "" where that can't be told, which is loading's to say."""
-    try:
-        return inspect(folder / "transformer").format
-    except VividFaceError:
-        return ""
-
-
-def folder_kind(path: Path) -> str | None:
-    """``checkpoint folder``, ``diffusers folder``, or ``None`` for anything else."""
-    if (path / CARD).is_file():
-        return "checkpoint folder"
-    if all((path / part / "config.json").is_file() for part in ("vae", "transformer")):
-        return "diffusers folder"
-    return None
+    contents = Contents(path)
+    if (error := unknown_system(contents)) is not None:
+        raise error
+    recognised = recognise(contents)
+    if recognised is None:
+        told = "no checkpoint" if path.is_dir() else _describe(contents.tensors)
+        raise UnsupportedCheckpoint(f"{path} is none of the known checkpoints: it holds {told}.")
+    system, found = recognised
+    licence = str(found.config.get("licence", "unknown")) if contents.card is not None else "unknown"
+    return CheckpointInfo(
+        path.name if path.is_dir() else path.stem, found.kind, path, licence, size_of(path), config=found.config,
+        format=found.format, system=system.id, restores=found.restores,
+    )  # fmt: skip
 
 
 def size_of(path: Path) -> int:
     """Bytes of a file, or of all files below a folder."""
     files = [path] if path.is_file() else path.rglob("*")
     return sum(file.stat().st_size for file in files if file.is_file())
-
-
-def read_card(folder: Path) -> dict[str, Any]:
-    """What a folder's card says, with the defaults for what it leaves out.
-
-    Raises:
-        UnsupportedCheckpoint: it is no JSON object.
-    """
-    path = folder / CARD
-    return {**DEFAULTS, **(read_json(path) if path.is_file() else {})}
 
 
 def local_checkpoints(places: Iterable[Path]) -> list[CheckpointInfo]:
@@ -107,12 +82,30 @@ def local_checkpoints(places: Iterable[Path]) -> list[CheckpointInfo]:
         for path in sorted(place.iterdir()) if place.is_dir() else ():
             if path.name.startswith(".") or (path.is_file() and path.suffix not in SUFFIXES):
                 continue
-            if path.is_dir() and folder_kind(path) is None:
+            if path.is_dir() and not is_checkpoint_folder(path):
                 continue
             try:
                 info = inspect(path)
             except (UnsupportedCheckpoint, MissingDependency):
                 continue  # a models folder is shared with other programs; what is not ours is not listed
-            if path.is_dir() or info.kind.startswith("wan-dit"):
+            if info.restores:
                 found.setdefault(path.name, CheckpointInfo(**{**vars(info), "name": path.name}))
     return list(found.values())
+
+
+def is_checkpoint_folder(folder: Path) -> bool:
+    """Whether a folder is one checkpoint: the project's own, or one of networks with a folder each."""
+    if (folder / CARD).is_file():
+        return True
+    if not any(folder.glob("*/config.json")):
+        return False
+    try:
+        recognised = recognise(Contents(folder))
+    except (UnsupportedCheckpoint, MissingDependency, MissingWeights):
+        return False
+    return recognised is not None and recognised[1].restores and recognised[1].kind != LOOSE
+
+
+def _describe(tensors: Mapping[str, Any]) -> str:
+    sample = ", ".join(f"{key} {list(value.shape)}" for key, value in list(tensors.items())[:3])
+    return f"{len(tensors)} unfamiliar tensors ({sample} …)"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
 from vividface_core.errors import InvalidOption
+from vividface_core.restorers.base import Restorer
 
 
 class RankInfo(NamedTuple):
@@ -18,18 +19,16 @@ class RankInfo(NamedTuple):
     world_size: int
 
 
-def init_process_group(restorer: Any, device: torch.device, rank_info: RankInfo) -> None:
-    """Within a process: find the others, and share the denoiser's work with them from now on.
+def init_process_group(restorer: Restorer, device: torch.device, rank_info: RankInfo) -> None:
+    """Within a process: find the others, and share the work with them from now on.
 
     Raises:
         InvalidOption: the tokens can't be shared.
     """
     import torch.distributed as dist
 
-    from vividface_core.wan.optimizations.context_parallel import enable_context_parallel
-
-    if not (dist.is_available() and hasattr(restorer, "denoiser")):
-        raise InvalidOption("One window can't be shared here: that takes a Wan denoiser, and torch with distribution.")
+    if not dist.is_available():
+        raise InvalidOption("One window can't be shared here: that takes torch with distribution.")
     if device.type == "cuda":
         torch.cuda.set_device(device)
     dist.init_process_group(
@@ -38,4 +37,4 @@ def init_process_group(restorer: Any, device: torch.device, rank_info: RankInfo)
         rank=rank_info.rank,
         world_size=rank_info.world_size,
     )
-    enable_context_parallel(restorer.denoiser)
+    restorer.share_window()

@@ -14,18 +14,11 @@ import numpy as np
 import torch
 
 from vividface_core.errors import DeviceLost, VividFaceError
-from vividface_core.restorers.base import Restorer
+from vividface_core.restorers.base import PROPERTIES, Restorer
 from vividface_core.restorers.multi_device.meeting import RankInfo, init_process_group
 
-RESTORER_PROPERTIES = (
-    "name",
-    "frame_multiple",
-    "size_multiple",
-    "native_size",
-    "native_frames",
-    "weight_bytes",
-    "dtype",
-)
+RESTORER_PROPERTIES = (*PROPERTIES, "weight_bytes", "dtype")
+"""What a process tells of its restorer when it is ready."""
 
 Load = Callable[..., Restorer]
 """``load(device=…)`` makes a restorer; it travels to other processes, so it must be importable by name."""

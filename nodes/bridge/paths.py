@@ -34,7 +34,8 @@ def model_folders() -> list[Path]:
 
 
 def model_names() -> list[str]:
-    """What the loader offers: the table's names, everything in the pack's folders, and what of the core's is a checkpoint of a system."""
+    """What the loader offers: the table's names, everything in the pack's folders, and checkpoints of a system in the
+    core's."""
     found = [name for name, entry in TABLE.items() if entry.restores]
     found += [info.name for info in list_checkpoints(model_folders()) if info.name not in TABLE]
     for name in folder_paths.get_filename_list(CORE_MODELS):

@@ -25,6 +25,7 @@ from vividface_core.cli.main import main
 from vividface_core.errors import InvalidOption, MissingDependency, UnsupportedCheckpoint
 from vividface_core.io.gguf_blocks import FORMATS
 from vividface_core.io.quantization import QuantizedLinear, QuantizedWeight, quantize_fp8
+from vividface_core.restorers import one_step_files
 from vividface_core.restorers.one_step_convert import convert_denoiser
 from vividface_core.restorers.one_step_options import OneStepExecution
 from vividface_core.restorers.one_step_save import save_checkpoint_folder

@@ -42,7 +42,8 @@ class CheckpointInfo:
     def __str__(self) -> str:
         kind = f"{self.kind} ({self.format})" if self.format else self.kind
         place = f"{kind}, {self.size / 1e6:,.0f} MB, {self.path}" if self.path else "not here"
-        parts = [f"{self.name:<20} {place}", self.summary, f"licence: {self.licence}"]
+        system = f"system: {self.system}" if self.system else ""
+        parts = [f"{self.name:<20} {place}", self.summary, system, f"licence: {self.licence}"]
         return "; ".join(part for part in parts if part)
 
 

@@ -293,7 +293,7 @@ def test_an_incomplete_official_folder_says_what_to_do(official):
     with pytest.raises(MissingWeights, match=r"Wan2\.1_VAE\.pth.*https://"):
         load_restorer("vividface", folders=[official])
     (folder / "vividface.ckpt").unlink()
-    with pytest.raises(UnsupportedCheckpoint, match="no Wan denoiser"):
+    with pytest.raises(UnsupportedCheckpoint, match="no checkpoint of a known system"):
         load_restorer(folder)
 
 

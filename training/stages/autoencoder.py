@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from training.config import Config, Loss
+from training.config import Config, Loss, Model
 from training.data.random_clips import RandomClips
 from training.losses.discriminator import Discriminator
 from training.losses.face_focused import absolute_error, edge_error, gaussian_divergence
@@ -59,6 +59,8 @@ class Autoencoder(nn.Module):
 
 class AutoencoderStage(Stage):
     """L1, its spatial differences, LPIPS or DISTS, a discriminator, and a light KL term."""
+
+    model_section = Model
 
     @classmethod
     def check(cls, config: Config) -> None:

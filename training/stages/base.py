@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from training.config import Config, Model, Section
+from training.config import Config, Section
 from training.data.batches import Source
 
 Batch = dict[str, Tensor]
@@ -35,7 +35,7 @@ class Stage(ABC):
     """
 
     net: nn.Module
-    model_section: ClassVar[type[Section]] = Model
+    model_section: ClassVar[type[Section]] = Section
 
     @classmethod
     def check(cls, config: Config) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from training.config import Config, published
+from training.config import Config, Model, published
 from training.data.batches import Source
 from training.data.masks import enlarged
 from training.data.sources import make_source
@@ -87,6 +87,7 @@ class LatentStage(Stage):
     """Eq. 7: L(z_h, ẑ_h, M_l). The autoencoder only makes latents, and none where they are cached."""
 
     pixels = False
+    model_section = Model
 
     @classmethod
     def check(cls, config: Config) -> None:

@@ -9,11 +9,12 @@ may also call :func:`register`.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,7 +115,6 @@ class System:
         valid_lengths, size_multiple: native clip lengths, and sides in pixels; a restorer pads other clips itself.
         native_size, native_frames: side and length of the clips that it was trained on, where the card says nothing.
         color_default: what ``color = auto`` means for a face of this system.
-        steps: evaluations of the network for a clip.
         capabilities: of :data:`LATENTS`, :data:`SHARED_WINDOW`.
         unchanged: options with which a loaded restorer keeps its modules as they are stored: to train and to export.
         stages: stages of training by name.
@@ -136,7 +136,6 @@ class System:
     native_size: int
     native_frames: int
     color_default: str
-    steps: int | None = 1
     capabilities: frozenset[str] = frozenset()
     unchanged: Mapping[str, Any] = field(default_factory=dict)
     stages: Mapping[str, str] = field(default_factory=dict)
@@ -210,7 +209,9 @@ _plugins_read = False
 
 
 def register(system: System) -> System:
-    """Add a system; the same one may be added again.
+    """Add a system in this process; the same one may be added again.
+
+    Processes that this one starts (``--devices``, training on several) know only those with an entry point.
 
     Raises:
         InvalidOption: another system has its name, or one of its flags means something else to another system.
@@ -231,21 +232,24 @@ def unregister(system_id: str) -> None:
 def systems() -> tuple[System, ...]:
     """All systems, the first one the default; reads the entry points of other packages once.
 
-    Raises:
-        InvalidOption: a package's entry can't be imported, or isn't one.
+    A package whose entry can't be used is left out with a warning: it may not take the others along.
     """
     global _plugins_read
     if not _plugins_read:
+        _plugins_read = True
         for point in entry_points(group=GROUP):
             try:
-                entry = point.load()
+                _register_point(point)
             except Exception as error:  # whatever another package does at import
-                raise InvalidOption(f"The system {point.name!r} ({point.value}) can't be imported: {error}") from error
-            if not isinstance(entry, System):
-                raise InvalidOption(f"The entry point {point.name!r} ({point.value}) is no System.")
-            register(entry)
-        _plugins_read = True
+                warnings.warn(f"The system {point.name!r} ({point.value}) is left out: {error}", stacklevel=2)
     return tuple(_SYSTEMS.values())
+
+
+def _register_point(point: EntryPoint) -> None:
+    entry = point.load()
+    if not isinstance(entry, System):
+        raise InvalidOption("it is no System.")
+    register(entry)
 
 
 def default_system() -> System:

@@ -52,7 +52,7 @@ class LightExecution(ExecutionConfig):
 
 
 class LightRestorer(Restorer):
-    name, color_default = "light", "none"
+    name, color_default, steps = "light", "none", None
     valid_lengths, size_multiple, native_size, native_frames = LENGTHS, 8, 64, 8
 
     def __init__(self, net: Light, execution: LightExecution) -> None:
@@ -142,7 +142,7 @@ def __getattr__(name):
 LIGHT = System(
     id="light", detect=f"{__name__}:detect", load=f"{__name__}:load", save=f"{__name__}:save",
     execution=f"{__name__}:LightExecution", valid_lengths=LENGTHS, size_multiple=8, native_size=64, native_frames=8,
-    color_default="none", steps=None, stages={"light": f"{__name__}:LightStage"},
+    color_default="none", stages={"light": f"{__name__}:LightStage"},
 )  # fmt: skip
 
 
@@ -275,6 +275,12 @@ def test_the_command_line(installed, checkpoint, video, light, tmp_path):
     assert any(line.startswith("mine ") and "CC0-1.0" in line for line in listed.stdout.splitlines())
     seen = vividface(installed, "models", "inspect", checkpoint)
     assert seen.returncode == 0 and "light" in seen.stdout and "CC0-1.0" in seen.stdout
+    broken = tmp_path / "broken" / "other-1.0.dist-info"
+    broken.mkdir(parents=True)
+    (broken / "METADATA").write_text("Metadata-Version: 2.1\nName: other\nVersion: 1.0\n")
+    (broken / "entry_points.txt").write_text(f"[{GROUP}]\nother = no_such_module:OTHER\n")
+    beside = vividface(os.pathsep.join([installed, str(broken.parent)]), "models", "inspect", checkpoint)
+    assert beside.stdout == seen.stdout and "'other' (no_such_module:OTHER) is left out" in beside.stderr
     without = vividface(str(REPOSITORY), "models", "inspect", checkpoint)
     assert without.returncode == 1 and "is of system 'light'; this version loads 'vividface'" in without.stderr
 

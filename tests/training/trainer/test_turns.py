@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -9,16 +14,17 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from training.config import Config, Section, load_config
+from training.config import Config, load_config
 from training.data.batches import Samples
 from training.stages.base import Stage
 from training.stages.registry import make_stage
 from training.trainer.loop import Trainer
 from vividface_core.errors import InvalidOutput
 from vividface_core.restorers.lengths import ClipLengths
-from vividface_core.restorers.registry import System, register, unregister
+from vividface_core.restorers.registry import GROUP, System, register, unregister
 
 RATE, LARGEST_NORM = 0.01, 0.05
+REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 class Rows:
@@ -33,14 +39,8 @@ class Rows:
         return {"low": low, "high": 2 * low + 1}
 
 
-class NoModel(Section):
-    pass
-
-
 class Adversarial(Stage):
     """A linear generator and a discriminator, least squares."""
-
-    model_section = NoModel
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -117,11 +117,15 @@ ema = {ema}
 """
 
 
-def trained(folder, steps=5, ema=0.0):
+def write(folder, steps=5, ema=0.0):
     folder.mkdir(exist_ok=True)
     path = folder / "config.toml"
     path.write_text(CONFIG.format(output=folder / "run", lr=RATE, steps=steps, norm=LARGEST_NORM, ema=ema))
-    config = load_config(path)
+    return path
+
+
+def trained(folder, steps=5, ema=0.0):
+    config = load_config(write(folder, steps, ema))
     trainer = Trainer(config, make_stage(config))
     trainer.run()
     return trainer
@@ -161,6 +165,25 @@ def test_two_nets_take_turns_as_in_a_plain_loop(tmp_path):
     assert all(p.requires_grad and p.grad is None for net in trainer.nets.values() for p in net.parameters())
     entries = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
     assert len(entries) == 5 and '"discriminator_loss"' in entries[0] and '"error"' in entries[0]
+
+
+def test_two_processes_make_the_same_of_it(tmp_path):
+    """Each with half of every batch, and gradients shared net by net."""
+    about = tmp_path / "pair-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: pair\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text(f"[{GROUP}]\npair = tests.training.trainer.test_turns:PAIR\n")
+    config = write(tmp_path)
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_machines", "1", "--mixed_precision",
+               "no", "--dynamo_backend", "no", "--num_processes", "2", "--num_cpu_threads_per_process", "1",
+               "--main_process_port", "0", "-m", "training.train", str(config)]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(REPOSITORY)])}
+    run = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, env=environment)
+    assert run.returncode == 0, run.stderr[-3000:]
+    state = tmp_path / "run" / "states" / "00000005"
+    for name, wanted in zip(("model", "model_1"), by_hand(5)):
+        for key, value in load_file(state / f"{name}.safetensors").items():
+            torch.testing.assert_close(value, wanted.state_dict()[key], rtol=0, atol=1e-6)
 
 
 def test_a_resumed_run_goes_on_with_both(tmp_path):

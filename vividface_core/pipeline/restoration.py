@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -18,14 +18,15 @@ from torch import Tensor
 
 from vividface_core.errors import InvalidOption, UnreadableVideo
 from vividface_core.faces.compose import VISIBLE
-from vividface_core.faces.detect import FaceDetector, load_detector
+from vividface_core.faces.detect import load_detector
 from vividface_core.faces.embed import FaceEmbedder, load_embedder
 from vividface_core.faces.identity_guard import IdentityGuard, TrackIdentity, warnings
 from vividface_core.faces.masks import BlendMask
-from vividface_core.faces.parse import FaceParser, load_parser
+from vividface_core.faces.parse import load_parser
+from vividface_core.faces.select import check_spec
 from vividface_core.faces.track import FaceTrack
 from vividface_core.pipeline.analysis import choose_faces, find_faces, find_shots
-from vividface_core.pipeline.options import Plan, RestoreOptions
+from vividface_core.pipeline.options import Given, Plan, Resources, RestoreOptions, check_shape
 from vividface_core.pipeline.planning import best_window, choose_window, reduce_memory
 from vividface_core.pipeline.regions import FaceRegion, RegionStream, WholeFrame
 from vividface_core.restorers.base import Restorer
@@ -41,8 +42,8 @@ from vividface_core.video.source import FrameSource
 
 TRIM_EVERY = 64
 """Frames between two returns of freed memory to the system."""
-TIMED = 5
-"""Frames of the clip that is timed."""
+TIMED_FRAMES = 5
+"""Least length of the clip by which a run's time is estimated."""
 WORTH_TIMING = 10
 """How many times as much work there must be for a clip to be timed."""
 CachedStep = Callable[[str, Callable[[], Any]], Any]
@@ -59,11 +60,8 @@ class Restoration:
     Args:
         source: the degraded frames.
         restorer: on its device; clips go there and come back.
-        tracks: faces to restore, instead of looking for them; a track that crosses a cut is cut there.
-        mask: where the restoration may show; ``None``: wherever the parser sees a face.
-        detector: ``None``: the one that the options name.
-        parser: ``None``: the best whose weights are here.
-        memory_limit: bytes that the model may use on its device; ``None``: what is free now.
+        given: what is known of the faces beforehand.
+        resources: what works beside the restorer.
         cached: see :data:`CachedStep`.
     """
 
@@ -74,18 +72,16 @@ class Restoration:
         options: RestoreOptions,
         callbacks: Callbacks,
         *,
-        tracks: Sequence[FaceTrack] | None = None,
-        mask: BlendMask | None = None,
-        detector: FaceDetector | None = None,
-        parser: FaceParser | None = None,
-        memory_limit: int | None = None,
+        given: Given | None = None,
+        resources: Resources | None = None,
         cached: CachedStep = lambda name, make: make(),
     ) -> None:
         self.source, self.options, self.callbacks = source, options, callbacks
         self.restorer = restorer if restorer.parallel else OomFallbackRestorer(restorer, self.notice)
         self._timed_for = restorer
-        self.parser = parser or load_parser("auto", device=restorer.device)
-        self._given, self._mask, self._limit, self._detector = tracks, mask, memory_limit, detector
+        given, self._resources = given or Given(), resources or Resources()
+        self.parser = self._resources.parser or load_parser("auto", device=restorer.device)
+        self._given, self._mask, self._limit = given.tracks, given.mask, self._resources.memory_limit
         self._cached = cached
         self._embedder: FaceEmbedder | None = None
         self.notices: list[str] = []
@@ -161,7 +157,7 @@ class Restoration:
             return [part for part in parts if part is not None]
 
         def look() -> list[dict[str, Any]]:
-            detector = self._detector or load_detector(options.detector, device=self.restorer.device)
+            detector = self._resources.detector or load_detector(options.detector, device=self.restorer.device)
             found = find_faces(self.source, shot, detector, self.callbacks.progress, total=total)
             chosen = choose_faces(found, options.faces, options.min_face, detector)
             return [track.to_json() for track in chosen]
@@ -204,17 +200,18 @@ class Restoration:
         """By one short clip on this device, where that is little beside the work itself; ``None``: it wouldn't be."""
         if not plan.window_count:
             return 0.0
-        if plan.window_count == 1 or plan.crop_frames < WORTH_TIMING * TIMED:
+        length = self.restorer.valid_lengths.at_least(TIMED_FRAMES)
+        if plan.window_count == 1 or plan.crop_frames < WORTH_TIMING * length:
             return None
         seconds = _timings.setdefault(self._timed_for, {})
         at = (*plan.shape, self.restorer.device, self.restorer.dtype)
         if at not in seconds:
-            seconds[at] = self._time(plan.shape)
+            seconds[at] = self._time(length, plan.shape)
         return seconds[at] * plan.crop_frames / max(1, self._timed_for.parallel)
 
-    def _time(self, shape: tuple[int, int]) -> float:
-        """Seconds a frame takes in a clip that is shorter than the windows it stands for."""
-        clip = torch.full((TIMED, 3, *shape), 0.5, device=self.restorer.device)
+    def _time(self, frames: int, shape: tuple[int, int]) -> float:
+        """Seconds a frame takes in a clip of ``frames`` frames, which is shorter than the windows it stands for."""
+        clip = torch.full((frames, 3, *shape), 0.5, device=self.restorer.device)
         began = time.monotonic()
         self.restorer.restore(clip, progress=lambda share: self.callbacks.progress("timing", share, 1.0))
         return (time.monotonic() - began) / len(clip)
@@ -228,7 +225,7 @@ class Restoration:
         if options.whole_frame:
             region = WholeFrame(shot.start, shot.end, plan.shape, options.strength)
         else:
-            color = "wavelet" if options.color == "auto" else options.color
+            color = self.restorer.color_default if options.color == "auto" else options.color
             region = FaceRegion(track, plan.shape[0], self.parser, color, options.strength)
         return RegionStream(region, windows, self.restorer, tick, self._guard(track, plan.shape[0]))
 
@@ -276,11 +273,13 @@ def _compose(frame: Frame, streams: list[RegionStream], mask: BlendMask | None) 
     return frame.with_rgb(rgb, changed)
 
 
-def check_tracks(options: RestoreOptions, tracks: Sequence[FaceTrack] | None) -> None:
-    """Refuse what can't go together.
+def check_request(options: RestoreOptions, given: Given, restorer: Restorer) -> None:
+    """Refuse what can't go together, before any work.
 
     Raises:
-        InvalidOption: tracks, and no face crop wanted.
+        InvalidOption: tracks, and no face crop wanted; a window or a size that the restorer doesn't take.
     """
-    if tracks is not None and options.whole_frame:
+    check_spec(options.faces)
+    if given.tracks is not None and options.whole_frame:
         raise InvalidOption("Whole frames are wanted and face tracks are given; leave out one of the two.")
+    check_shape(options, [(restorer.valid_lengths, restorer.size_multiple)])

@@ -118,13 +118,15 @@ def _ours(args: argparse.Namespace, device: Any, dtype: Any) -> Run:
     import torch
 
     from vividface_core.restorers.one_step import STAGE_SHARES, OneStepRestorer
+    from vividface_core.restorers.one_step_options import OneStepExecution
 
     ends = {"encode": STAGE_SHARES["encode"], "denoise": STAGE_SHARES["encode"] + STAGE_SHARES["denoise"]}
     options = {"compile": True} if args.one == "ours-compiled" else {}
     if args.one == "ours-low-memory":
         options = {"offload": True}
     vae, transformer, prompt = _modules(args, "cpu" if options.get("offload") else device, dtype)
-    restorer = OneStepRestorer(vae, transformer, prompt, device=device, dtype=dtype, **options)
+    execution = OneStepExecution(device, dtype, **options)
+    restorer = OneStepRestorer(vae, transformer, prompt, execution=execution)
     if args.one == "ours-low-memory":
         while restorer.reduce_memory():
             pass

@@ -64,7 +64,7 @@ def write_safetensors(path: Path, state: Mapping[str, Tensor]) -> None:
 
 
 def write_fp8(path: Path, state: Mapping[str, Tensor]) -> None:
-    from vividface_core.weights import convert_denoiser
+    from vividface_core.restorers.one_step_convert import convert_denoiser
 
     write_safetensors(path.with_name("wide.safetensors"), state)
     convert_denoiser(path.with_name("wide.safetensors"), path, torch.float8_e4m3fn)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import comfy.model_management as management
 import torch
@@ -10,15 +11,12 @@ from comfy_api.latest import io
 
 from vividface_core.errors import MissingWeights, VividFaceError
 from vividface_core.runtime.cpu_types import emulation_notice
-from vividface_core.runtime.devices import default_dtype
-from vividface_core.weights import load_restorer, where
+from vividface_core.weights import where
 
-from .bridge.managed_restorer import ManagedRestorer
-from .bridge.paths import fingerprint, model_folders, model_names, model_path, search_folders
+from .bridge.managed_restorer import load_managed
+from .bridge.model_options import DTYPES, chosen_options, option_inputs, precisions
+from .bridge.paths import fingerprint, model_folders, model_names, model_path
 from .bridge.schema import Restorer, advanced, schema
-
-TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-PRECISIONS = ["auto", "bf16", "fp16", "fp32", "fp8 weights"]
 
 
 class LoadModel(io.ComfyNode):
@@ -35,11 +33,12 @@ class LoadModel(io.ComfyNode):
                 io.Combo.Input("model", options=model_names(), default="vividface-nano",
                                tooltip="Everything in models/vividface, Wan denoisers in models/diffusion_models, and "
                                "the known checkpoints. One that isn't here is fetched by Download VividFace Model."),
-                io.Combo.Input("precision", options=PRECISIONS, default="auto",
+                io.Combo.Input("precision", options=[*DTYPES, *precisions()], default="auto",
                                tooltip="Number type of the computation. auto: bf16 where the device computes in it, "
                                "else fp32. fp8 weights: half the memory of bf16 for the denoiser, less exact."),
                 advanced(io.Combo.Input("device", options=["auto", "cpu"], default="auto",
                                         tooltip="auto: where ComfyUI puts its models; cpu: main memory, slow.")),
+                *option_inputs(),
             ],
             outputs=[Restorer.Output("restorer", display_name="restorer", tooltip="For the restore nodes.")],
         )  # fmt: skip
@@ -56,18 +55,15 @@ class LoadModel(io.ComfyNode):
         return True
 
     @classmethod
-    def fingerprint_inputs(cls, model: str, precision: str, device: str) -> str:
+    def fingerprint_inputs(cls, model: str, precision: str, device: str, **options: Any) -> str:
         return fingerprint(where(model_path(model), model_folders()), blocks=2)
 
     @classmethod
-    def execute(cls, model: str, precision: str, device: str) -> io.NodeOutput:
+    def execute(cls, model: str, precision: str, device: str, **options: Any) -> io.NodeOutput:
         on_cpu = device == "cpu"
         load_device = torch.device("cpu") if on_cpu else management.get_torch_device()
         offload_device = torch.device("cpu") if on_cpu else management.unet_offload_device()
-        fp8 = precision == "fp8 weights"
-        dtype = default_dtype(load_device) if precision == "auto" or fp8 else TYPES[precision]
-        if precision != "auto" and (told := emulation_notice(dtype, load_device)):
+        dtype, wanted = DTYPES.get(precision), chosen_options(precision, options)
+        if dtype is not None and (told := emulation_notice(dtype, load_device)):
             logging.warning("VividFace: %s", told)
-        restorer = load_restorer(model_path(model), device=offload_device, dtype=dtype,
-                                 folders=search_folders(model), linear="fp8-weights" if fp8 else "auto")  # fmt: skip
-        return io.NodeOutput(ManagedRestorer(restorer, model, load_device, offload_device))
+        return io.NodeOutput(load_managed(model, load_device, offload_device, dtype, wanted))

@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import InputImpl, Types, io
 
-from vividface_core.pipeline.restore import restore_frames, restore_video
+from vividface_core.pipeline.restore import Given, Resuming, restore_frames, restore_video
 
 from .bridge.images import to_frames, to_images
 from .bridge.paths import temp_path
@@ -59,21 +59,23 @@ class OneStepRestore(io.ComfyNode):
         callbacks = NodeCallbacks(cls.hidden.unique_id)
         with restore_options(values, reference, tracks, encoding) as options:
             engine = restorer_of(restorer, vae, model, conditioning, options)
-            common = {"callbacks": callbacks, **face_models(engine, restorer, options, tracks)}
+            common = {"callbacks": callbacks, "resources": face_models(engine, restorer, options, tracks)}
             if in_memory(video):
                 parts = video.get_components()
                 frames = to_frames(parts.images)
                 if parts.images.shape[-1] == 4:
                     callbacks.notice("The frames' transparency is left out: a VIDEO made of frames has none.")
                 size = (frames.shape[3], frames.shape[2])
-                restored, result = restore_frames(frames, engine, options, tracks=tracks_of(tracks, size),
-                                                  mask=blend_mask(mask, len(frames)), **common)
+                restored, result = restore_frames(
+                    frames, engine, options, given=Given(tracks_of(tracks, size), blend_mask(mask, len(frames))),
+                    **common)
                 made = InputImpl.VideoFromComponents(Types.VideoComponents(
                     images=to_images(restored), audio=parts.audio, frame_rate=parts.frame_rate))
             else:
                 output = temp_path(SUFFIXES[encoding])
                 with source_of(video) as source:
-                    result = restore_video(source, output, engine, options, tracks=tracks_of(tracks, source.size),
-                                           mask=blend_mask(mask, source.count), keep_unfinished=False, **common)
+                    given = Given(tracks_of(tracks, source.size), blend_mask(mask, source.count))
+                    result = restore_video(source, output, engine, options, given=given,
+                                           resuming=Resuming(keep_unfinished=False), **common)
                 made = InputImpl.VideoFromFile(str(output))
         return io.NodeOutput(made, report_of(result, callbacks, tracks))

@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from vividface_core.pipeline.restore import restore_frames
+from vividface_core.pipeline.restore import Given, restore_frames
 
 from .bridge.images import to_frames, to_images, with_alpha_of
 from .bridge.progress import NodeCallbacks
@@ -53,9 +53,8 @@ class OneStepRestoreImages(io.ComfyNode):
                 frames,
                 engine,
                 options,
-                tracks=tracks_of(tracks, (frames.shape[3], frames.shape[2])),
-                mask=blend_mask(mask, len(frames)),
                 callbacks=callbacks,
-                **face_models(engine, restorer, options, tracks),
+                given=Given(tracks_of(tracks, (frames.shape[3], frames.shape[2])), blend_mask(mask, len(frames))),
+                resources=face_models(engine, restorer, options, tracks),
             )
         return io.NodeOutput(with_alpha_of(to_images(restored), images), report_of(result, callbacks, tracks))

@@ -30,7 +30,7 @@ def tiny_modules(seed: int = 0):
 
 def save_tiny_checkpoint(folder: Path, *, poison: bool = False) -> Path:
     """Write the tiny modules as a checkpoint folder; ``poison`` puts a NaN into the decoder's last bias."""
-    from vividface_core.weights import save_checkpoint_folder
+    from vividface_core.restorers.one_step_save import save_checkpoint_folder
 
     vae, transformer = tiny_modules()
     if poison:
@@ -45,6 +45,7 @@ def wan_layout(**options):
     from diffusers import AutoencoderKLWan, WanTransformer3DModel
 
     from vividface_core.restorers.one_step import OneStepRestorer
+    from vividface_core.restorers.one_step_options import OneStepExecution
     from vividface_core.wan.empty_prompt import EmptyPrompt
 
     torch.manual_seed(3)
@@ -58,8 +59,10 @@ def wan_layout(**options):
             if parameter.ndim == 1:
                 parameter.data += 0.1 * torch.randn_like(parameter)
     prompt = EmptyPrompt(0.1 * torch.randn(1, 4096))
-    options = {"native_size": 64, "native_frames": 5, "dtype": torch.float32, **options}
-    return OneStepRestorer(vae, transformer, prompt, **options)
+    meta = {"native_size": 64, "native_frames": 5}
+    meta |= {name: options.pop(name) for name in [*meta] if name in options}
+    execution = OneStepExecution(**{"dtype": torch.float32, **options})
+    return OneStepRestorer(vae, transformer, prompt, execution=execution, **meta)
 
 
 def dies(device) -> None:

@@ -10,7 +10,16 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from vividface_core.errors import InvalidOption
 from vividface_core.wan.transformer import T_STAR, VELOCITY_SCALE
@@ -45,7 +54,7 @@ class Lora(Section):
 
 
 class Model(Section):
-    """What is trained.
+    """What the stages of the one-step restorer train.
 
     Attributes:
         base: a checkpoint's name, or a folder or file, as ``vividface restore --model`` takes it; empty: the parts
@@ -230,42 +239,59 @@ class Run(Section):
 
 
 class Config(Section):
-    """A whole training run of one stage: ``autoencoder``, ``latent`` (Eq. 7), ``encoder``, ``decoder``, ``pixel``
-    (Eq. 8), or ``control``, an image restorer to compare with."""
+    """A whole training run of one stage.
 
-    stage: Literal["autoencoder", "latent", "encoder", "decoder", "pixel", "control"]
+    Attributes:
+        system: id of the system whose stage it is; empty: the default one.
+        stage: one of the system's, such as ``autoencoder``, ``latent`` (Eq. 7), ``encoder``, ``decoder``, ``pixel``
+            (Eq. 8) or ``control``, an image restorer to compare with.
+        model: a table of the stage's own kind (``Stage.model_section``).
+    """
+
+    system: str = ""
+    stage: str
     run: Run
-    model: Model
+    model: Any
     data: Data
     loss: Loss = Loss()
     optimizer: Optimizer = Optimizer()
 
+    @field_validator("stage")
+    @classmethod
+    def _is_known(cls, stage: str, info: ValidationInfo) -> str:
+        _stage_class(info.data["system"], stage)
+        return stage
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _read_model(cls, table: Any, info: ValidationInfo) -> Any:
+        """The stage's class says what its ``model`` table holds."""
+        if "stage" not in info.data:
+            return table  # which is an error of its own
+        section = _stage_class(info.data["system"], info.data["stage"]).model_section
+        return table if isinstance(table, section) else section.model_validate(table)
+
     @model_validator(mode="after")
     def _fits(self) -> Config:
-        if (self.stage == "control") != (self.model.control is not None):
-            raise ValueError("model.control is what stage control trains, and no other stage")
-        if self.stage != "control" and not self.model.base and self.model.vae is None:
-            raise ValueError("model needs a base, or a vae (and a transformer, but for the autoencoder stage)")
-        if self.stage == "autoencoder" and self.data.kind != "clips":
-            raise ValueError("the autoencoder stage trains on data of kind 'clips'")
-        if self.model.train_vae != "none" and (self.stage != "pixel" or self.model.gradient_checkpointing):
-            raise ValueError("model.train_vae is for the pixel stage, with gradient_checkpointing = false")
-        if self.model.frozen == "bf16" and (self.run.precision != "bf16" or self.model.train_vae != "none"):
-            raise ValueError("model.frozen = bf16 needs run.precision = bf16 and model.train_vae = none")
-        if self.stage != "decoder" and (self.loss.teacher or self.loss.teacher_lpips):
-            raise ValueError("loss.teacher and loss.teacher_lpips are for the decoder stage")
-        if self.data.manifest is not None and self.data.kind != "clips":
-            raise ValueError("data.manifest is for data of kind 'clips'; of shards prepare the kept clips alone")
-        if self.data.kind == "clips" and self.data.frames is None:
-            raise ValueError("data of kind 'clips' needs frames")
+        _stage_class(self.system, self.stage).check(self)
         return self
+
+
+def _stage_class(system: str, stage: str) -> Any:
+    from training.stages.registry import stage_class  # stages know the configuration, not it them
+
+    try:
+        return stage_class(system, stage)
+    except InvalidOption as error:
+        raise ValueError(str(error)) from error
 
 
 def published(config: Config) -> dict[str, Any]:
     """What a model's card tells of its training: everything but places on this machine."""
     loss, optimizer = config.loss.model_dump(mode="json"), config.optimizer.model_dump(mode="json", by_alias=True)
     data = config.data.model_dump(mode="json", exclude={"path", "validation", "manifest", "workers"})
-    return {"stage": config.stage, "seed": config.run.seed, "precision": config.run.precision, "data": data,
+    system = {"system": config.system} if config.system else {}
+    return {**system, "stage": config.stage, "seed": config.run.seed, "precision": config.run.precision, "data": data,
             "loss": loss, "optimizer": optimizer}  # fmt: skip
 
 

@@ -31,16 +31,16 @@ from training.command import exit_status
 from training.config import Config, Model, load_config
 from training.stages.base import Batch, Stage
 from training.stages.modules import Parts
-from training.train import make_stage
+from training.stages.registry import make_stage
 from vividface_core.errors import InvalidOption, VividFaceError
 from vividface_core.io.atomic import read_json
 from vividface_core.metrics.networks.perceptual import Dists, Lpips
+from vividface_core.restorers.one_step_files import DECODER, ENCODER
 from vividface_core.wan.conditional_decoder import ConditionalDecoder, DecoderConfig
 from vividface_core.wan.empty_prompt import EmptyPrompt
 from vividface_core.wan.tiny_encoder import EncoderConfig, TinyEncoder
 from vividface_core.wan.vae import latent_frames, spatial_ratio, temporal_ratio
 from vividface_core.weights import where
-from vividface_core.weights.folder import DECODER, ENCODER
 
 RELEASED = ("vividface", "wan2.1-t2v-1.3b")
 WAN_1_3B = {

@@ -1,8 +1,7 @@
 """Publish a trained model: ``python -m training.export RUN/model OUT [--original FOLDER] [--push USER/NAME]``.
 
 Writes the averaged weights of a run as a checkpoint folder with a model card (data, licences, configuration,
-measurements), as safetensors with the original Wan names, which ComfyUI's own loaders read, and sends the folder to
-the Hub.
+measurements), where the system's own code has another layout also in that one, and sends the folder to the Hub.
 """
 
 from __future__ import annotations
@@ -15,13 +14,11 @@ import torch
 
 from training.command import exit_status
 from training.model_card import ModelCard
-from vividface_core.errors import InvalidOption, MissingWeights, UnsupportedCheckpoint
+from vividface_core.errors import InvalidOption, MissingWeights
 from vividface_core.io.atomic import read_json
-from vividface_core.io.tensors import write_tensors
-from vividface_core.restorers.one_step import OneStepRestorer
-from vividface_core.wan.state_dict import original_transformer_names, original_vae_names
-from vividface_core.weights import load_restorer
-from vividface_core.weights.folder import CARD, save_checkpoint_folder
+from vividface_core.restorers.base import Restorer
+from vividface_core.restorers.registry import CARD, System, resolve
+from vividface_core.weights import load_unchanged, system_of, where
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -36,51 +33,24 @@ def export(model: Path, output: Path, card: ModelCard, dtype: torch.dtype = torc
     output = Path(output)
     if output.exists() and not (output / CARD).is_file():
         raise InvalidOption(f"{output} exists and is no checkpoint folder; choose another output.")
-    restorer = load_restorer(str(model), dtype=torch.float32, plain=True)
+    restorer, system = load_unchanged(str(model)), system_of(where(str(model)))
     known = read_json(Path(model) / CARD)
     meta = {**known, **card.entries()}
-    save_checkpoint_folder(
-        output, restorer.vae, restorer.transformer, restorer.prompt, meta, dtype, decoder=restorer.decoder,
-        encoder=restorer.encoder,
-    )  # fmt: skip
-    (output / "README.md").write_text(card.text(meta), encoding="utf-8")
+    resolve(system.save)(output, restorer, meta, dtype)
+    (output / "README.md").write_text(card.text(meta, system), encoding="utf-8")
     return output
 
 
-def export_original(
-    restorer: OneStepRestorer, folder: Path, name: str, dtype: torch.dtype = torch.float16
-) -> list[Path]:
-    """``<name>_dit.safetensors`` and ``<name>_vae.safetensors`` in Wan's own names, for ``diffusion_models`` and
-    ``vae`` of ComfyUI.
+def export_original(restorer: Restorer, folder: Path, name: str, dtype: torch.dtype, system: System) -> list[Path]:
+    """Files in the layout of the system's own code, which ComfyUI's loaders read too.
 
     Raises:
+        InvalidOption: the system has none.
         UnsupportedCheckpoint: a layout that the original code doesn't have; says which.
     """
-    transformer, vae = restorer.transformer, restorer.vae
-    config = transformer.config
-    if config.attention_head_dim != 128 or tuple(config.patch_size) != (1, 2, 2):
-        raise UnsupportedCheckpoint(
-            f"Original Wan has heads of 128 channels and patches of 1×2×2; this denoiser has heads of "
-            f"{config.attention_head_dim} and patches of {'×'.join(map(str, config.patch_size))}. Only the checkpoint "
-            "folder can carry it."
-        )
-    if vae.config.is_residual or vae.config.patch_size or vae.config.z_dim != 16:
-        raise UnsupportedCheckpoint(
-            "Wan 2.1's autoencoder has 16 channels, no patches and no residual shortcuts; this one has another layout. "
-            "Only the checkpoint folder can carry it."
-        )
-    written = []
-    names = {
-        "dit": (transformer.state_dict(), original_transformer_names(transformer.state_dict())),
-        "vae": (vae.state_dict(), original_vae_names(vae.state_dict(), vae.config.num_res_blocks)),
-    }
-    for part, (state, renamed) in names.items():
-        tensors = {renamed[key]: value.to("cpu", dtype, copy=True).contiguous() for key, value in state.items()}
-        path = Path(folder) / f"{name}_{part}.safetensors"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_tensors(path, tensors, {"format": "pt"})
-        written.append(path)
-    return written
+    if not system.save_original:
+        raise InvalidOption(f"Models of {system.id} have no other layout than the checkpoint folder's.")
+    return resolve(system.save_original)(restorer, folder, name, dtype)
 
 
 def push(folder: Path, repository: str, *, private: bool = False, endpoint: str | None = None) -> str:
@@ -114,7 +84,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("output", type=Path)
     parser.add_argument("--card", type=Path, help="JSON: name, licence, training_data, metrics … (see model_card)")
     parser.add_argument("--dtype", choices=DTYPES, default="fp16")
-    parser.add_argument("--original", type=Path, help="also write original Wan files into this folder")
+    parser.add_argument("--original", type=Path,
+                        help="also write files in the layout of the system's own code into this folder")
     parser.add_argument("--push", metavar="USER/NAME", help="send the folder to the Hub")
     parser.add_argument("--private", action="store_true")
     args = parser.parse_args(argv)
@@ -127,8 +98,8 @@ def _run(args: argparse.Namespace) -> None:
     size = sum(file.stat().st_size for file in args.output.rglob("*") if file.is_file())
     print(f"{args.output}: {size / 1e6:.1f} MB")
     if args.original:
-        restorer = load_restorer(str(args.output), dtype=torch.float32, plain=True)
-        for path in export_original(restorer, args.original, args.output.name, DTYPES[args.dtype]):
+        restorer, system = load_unchanged(str(args.output)), system_of(args.output)
+        for path in export_original(restorer, args.original, args.output.name, DTYPES[args.dtype], system):
             print(path)
     if args.push:
         print(push(args.output, args.push, private=args.private))

@@ -9,12 +9,13 @@ from typing import Any
 
 from vividface_core.errors import InvalidOption
 from vividface_core.io.text import read_text
+from vividface_core.restorers.registry import System, resolve
 
 FRONT = """---
 license: {licence}
 library_name: vividface
 pipeline_tag: video-to-video
-tags: [video, face-restoration, one-step-diffusion, wan]
+tags: [{tags}]
 ---
 """
 
@@ -59,12 +60,13 @@ class ModelCard:
         """What goes into ``vividface.json``: everything that was said."""
         return {key: value for key, value in asdict(self).items() if value}
 
-    def text(self, meta: dict[str, Any]) -> str:
+    def text(self, meta: dict[str, Any], system: System) -> str:
         """``README.md`` for the Hub, from ``vividface.json``'s entries ``meta``."""
-        parts = [FRONT.format(licence=self.licence), f"# {meta.get('name', 'VividFace checkpoint')}\n"]
+        tags = ", ".join(("video", "face-restoration", *system.tags))
+        parts = [FRONT.format(licence=self.licence, tags=tags), f"# {meta.get('name', 'VividFace checkpoint')}\n"]
         if self.description:
             parts.append(self.description + "\n")
-        parts += [_use(meta), _configuration(meta.get("training") or {})]
+        parts += [_use(meta, system), _configuration(meta.get("training") or {})]
         parts.append("## Training data\n\n" + (_bullets(self.training_data) or "Not stated.\n"))
         for title, text in (("Held out", self.held_out), ("Known limits", self.limits)):
             if text:
@@ -75,12 +77,12 @@ class ModelCard:
         return "\n".join(parts)
 
 
-def _use(meta: dict[str, Any]) -> str:
-    training = meta.get("training") or {}
-    steps = f"Stage `{training['stage']}`, {training['steps']} steps.\n" if "stage" in training else ""
+def _use(meta: dict[str, Any], system: System) -> str:
+    if system.describe:
+        return resolve(system.describe)(meta)
+    frames, side = (meta.get(key, getattr(system, key)) for key in ("native_frames", "native_size"))
     return (
-        f"One denoiser pass at t\\* = {meta['t_star']:g}, velocity scale {meta['velocity_scale']:g}, made for clips of "
-        f"{meta['native_frames']} frames at {meta['native_size']}×{meta['native_size']}. {steps}\n"
+        f"A model of the system `{system.id}`, made for clips of {frames} frames at {side}×{side}.\n\n"
         "Load it with `vividface restore IN -o OUT --model THIS-FOLDER`, or with the node *Load VividFace Model*.\n"
     )
 

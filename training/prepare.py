@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from training.command import exit_status
@@ -32,11 +32,11 @@ from vividface_core.faces.crop import crop_clip
 from vividface_core.faces.detect import load_detector
 from vividface_core.faces.masks import latent_mask
 from vividface_core.faces.parse import FaceParser, load_parser
-from vividface_core.restorers.one_step import OneStepRestorer
+from vividface_core.restorers.registry import LATENTS
 from vividface_core.runtime.devices import pick_device, pick_dtype
 from vividface_core.video.reader import VideoReader
 from vividface_core.wan.vae import encode, spatial_ratio, temporal_ratio
-from vividface_core.weights import load_restorer
+from vividface_core.weights import load_restorer, system_of, where
 
 SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".webp", ".gif"}
 THUMBNAIL = 128
@@ -62,7 +62,7 @@ class SampleMaker:
     """Turns a clip into the tensors of a sample.
 
     Args:
-        restorer: whose autoencoder makes the latents.
+        vae: the autoencoder that makes the latents.
         parser: tells the face in the clean clip.
         variants: degraded versions of each clip.
         pixels: whether the clean clip and its mask are kept as well.
@@ -71,10 +71,10 @@ class SampleMaker:
     """
 
     def __init__(
-        self, restorer: OneStepRestorer, parser: FaceParser, ranges: DegradationRanges, variants: int, pixels: bool,
+        self, vae: nn.Module, parser: FaceParser, ranges: DegradationRanges, variants: int, pixels: bool,
         seed: int, inputs: bool = False,
     ) -> None:  # fmt: skip
-        self._vae, self._parser, self._ranges = restorer.vae, parser, ranges
+        self._vae, self._parser, self._ranges = vae, parser, ranges
         self._variants, self._pixels, self._seed, self._inputs = variants, pixels, seed, inputs
 
     @torch.inference_mode()
@@ -223,7 +223,10 @@ def run(args: argparse.Namespace) -> None:
     """Prepare, save the contact sheet, print the statistics."""
     # Clips of a manifest were chosen by better means: none is left out again for its size or the detector's doubts.
     least = (0.0, 0.0) if args.manifest else (args.smallest, args.score)
-    rules = ClipRules(args.frames, args.size, args.margin, *least, args.stride)
+    system = system_of(where(args.model))
+    if LATENTS not in system.capabilities:
+        raise InvalidOption(f"Models of {system.id} have no latents to prepare; train on data of kind 'clips'.")
+    rules = ClipRules(args.frames, args.size, args.margin, *least, args.stride, system)
     if bool(args.videos) == bool(args.manifest):
         raise InvalidOption("Name videos, or a manifest with --manifest; one of the two.")
     if args.inputs and not args.pixels:
@@ -239,7 +242,7 @@ def run(args: argparse.Namespace) -> None:
     }  # fmt: skip
     with ShardWriter(args.out, recipe) as writer:
         restorer = load_restorer(args.model, device=device, dtype=pick_dtype(args.dtype))
-        make = SampleMaker(restorer, parser, ranges, args.variants, args.pixels, args.seed, args.inputs)
+        make = SampleMaker(restorer.vae, parser, ranges, args.variants, args.pixels, args.seed, args.inputs)
         sheet = ContactSheet()
         counts = prepare(videos, writer, rules, make, sheet, args.detector, device, bool(args.manifest))
     if not sheet.empty:

@@ -9,44 +9,11 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from training.command import exit_status
 from training.config import Config, load_config
+from training.stages.registry import make_stage
 from vividface_core.errors import InvalidOption
-
-if TYPE_CHECKING:
-    from training.stages.base import Stage
-    from training.stages.modules import Parts
-
-
-def make_stage(config: Config, parts: Parts | None = None) -> Stage:
-    """The stage that a configuration names.
-
-    Args:
-        parts: what it begins with, made elsewhere (not for the autoencoder); ``None``: as the configuration says.
-    """
-    if config.stage == "autoencoder":
-        from training.stages.autoencoder import AutoencoderStage
-
-        return AutoencoderStage(config)
-    if config.stage == "control":
-        from training.stages.control import ControlStage
-
-        return ControlStage(config, parts)
-    if config.stage == "encoder":
-        from training.stages.encoder import EncoderStage
-
-        return EncoderStage(config, parts)
-    from training.stages.conditional import ConditionalPixelStage, DecoderStage, has_decoder
-    from training.stages.one_step import LatentStage, PixelStage
-
-    if config.stage == "decoder":
-        return DecoderStage(config, parts)
-    conditional = has_decoder(config.model) if parts is None else bool(config.model.decoder or parts.decoder)
-    if config.stage == "pixel" and conditional:
-        return ConditionalPixelStage(config, parts)
-    return (LatentStage if config.stage == "latent" else PixelStage)(config, parts)
 
 
 def train(config: Config, fresh: bool = False) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vividface_core.errors import InvalidOption, InvalidOutput
 from vividface_core.restorers.base import Progress, Restorer, translate_oom
+from vividface_core.restorers.registry import VIVIDFACE
 from vividface_core.wan.transformer import T_STAR, VELOCITY_SCALE
 
 CELL = 8
@@ -28,6 +29,9 @@ class ComfyRestorer(Restorer):
     """
 
     name: ClassVar[str] = "vividface (ComfyUI's modules)"
+    valid_lengths, size_multiple = VIVIDFACE.valid_lengths, VIVIDFACE.size_multiple
+    native_size, native_frames = VIVIDFACE.native_size, VIVIDFACE.native_frames
+    color_default = VIVIDFACE.color_default
 
     def __init__(self, vae: Any, model: Any, conditioning: Any) -> None:
         self._vae, self._model = vae, model
@@ -66,7 +70,7 @@ class ComfyRestorer(Restorer):
     def _padded(self, clip: Tensor) -> Tensor:
         """To 4k + 1 frames and whole patches, as :class:`~vividface_core.restorers.one_step.OneStepRestorer` does."""
         frames, _, height, width = clip.shape
-        total = 1 + math.ceil((frames - 1) / FRAME_RATIO) * FRAME_RATIO
+        total = self.valid_lengths.at_least(frames)
         clip = clip[torch.arange(total, device=clip.device).clamp(max=frames - 1)]
         return F.pad(clip, (0, -width % self.size_multiple, 0, -height % self.size_multiple), value=0.5)
 

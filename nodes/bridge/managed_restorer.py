@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import comfy.model_management as management
 import torch
 from comfy.model_patcher import ModelPatcher
 
 from vividface_core.restorers.base import Restorer
+from vividface_core.weights import load_restorer
+
+from .paths import model_path, search_folders
 
 
 class ManagedRestorer:
@@ -35,3 +40,21 @@ class ManagedRestorer:
         wanted = self.restorer.memory_for(window, size, size) - self.weight_bytes
         management.load_models_gpu(self._patchers, memory_required=max(0, wanted), force_full_load=True)
         return self.restorer
+
+
+def load_managed(
+    name: str,
+    load_device: torch.device,
+    offload_device: torch.device,
+    dtype: torch.dtype | None,
+    options: dict[str, Any],
+) -> ManagedRestorer:
+    """Load one of the loader's names.
+
+    Args:
+        load_device: where ComfyUI will put it to use it; decides the number type where ``dtype`` is ``None``.
+        options: of its system.
+    """
+    restorer = load_restorer(model_path(name), device=offload_device, dtype=dtype, runs_on=load_device,
+                             folders=search_folders(name), **options)  # fmt: skip
+    return ManagedRestorer(restorer, name, load_device, offload_device)

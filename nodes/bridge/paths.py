@@ -18,7 +18,7 @@ CORE_MODELS = "diffusion_models"
 LANGUAGE_MODELS = "LLM"
 """Where packs with language models keep them; ComfyUI itself has no such folder."""
 
-_kinds: dict[tuple[str, int, int], str] = {}
+_restoring: dict[tuple[str, int, int], bool] = {}
 
 
 def register_folders() -> None:
@@ -35,12 +35,13 @@ def model_folders() -> list[Path]:
 
 
 def model_names() -> list[str]:
-    """What the loader offers: the table's names, everything in the pack's folders, and Wan denoisers of the core's."""
+    """What the loader offers: the table's names, everything in the pack's folders, and checkpoints of a system in the
+    core's."""
     found = [name for name, entry in TABLE.items() if entry.restores]
     found += [info.name for info in list_checkpoints(model_folders()) if info.name not in TABLE]
     for name in folder_paths.get_filename_list(CORE_MODELS):
         path = folder_paths.get_full_path(CORE_MODELS, name)
-        if path and _kind(Path(path)).startswith("wan-dit"):
+        if path and _restores(Path(path)):
             found.append(f"{CORE_MODELS}/{name}")
     return list(dict.fromkeys(found))
 
@@ -141,17 +142,17 @@ def _take_in(digest: Any, file: Path, blocks: int, size: int) -> None:
                 break
 
 
-def _kind(path: Path) -> str:
-    """Kind of a core model by its content; pickles, which are slow to look into, only by their name."""
+def _restores(path: Path) -> bool:
+    """Whether a core model is of one of the systems; pickles, which are slow to look into, only by their name."""
     try:
         state = path.stat()
     except OSError:
-        return ""
+        return False
     key = (str(path), state.st_size, state.st_mtime_ns)
-    if key not in _kinds:
+    if key not in _restoring:
         try:
             readable = path.suffix in (".safetensors", ".gguf") or "vividface" in path.name.lower()
-            _kinds[key] = inspect(path).kind if readable else ""
+            _restoring[key] = readable and inspect(path).restores
         except Exception:  # whatever a file of somebody's makes of a reader: the list of models goes on
-            _kinds[key] = ""
-    return _kinds[key]
+            _restoring[key] = False
+    return _restoring[key]

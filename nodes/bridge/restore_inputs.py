@@ -13,7 +13,7 @@ from vividface_core.faces.detect import load_detector
 from vividface_core.faces.masks import BlendMask
 from vividface_core.faces.parse import load_parser
 from vividface_core.faces.track import FaceTrack
-from vividface_core.pipeline.options import RestoreOptions, Result
+from vividface_core.pipeline.options import Resources, RestoreOptions, Result
 from vividface_core.pipeline.planning import MEMORY_FRACTION
 from vividface_core.restorers.base import Restorer
 from vividface_core.runtime.wording import counted
@@ -63,17 +63,17 @@ def restorer_of(
 
 def face_models(
     engine: Restorer, managed: ManagedRestorer | None, options: RestoreOptions, tracks: Any
-) -> dict[str, Any]:
+) -> Resources:
     """What works beside the restorer: face detector and parser out of ComfyUI's folders, and the memory there is."""
     device = engine.device if managed is not None else management.get_torch_device()
     weights = 0 if managed is None else managed.weight_bytes
     looks = tracks is None and not options.whole_frame and options.strength > 0
-    return {
-        "detector": load_detector(options.detector, device=device, folders=face_folders()) if looks else None,
-        "parser": load_parser("auto", device=device, folders=face_folders()),
+    return Resources(
+        detector=load_detector(options.detector, device=device, folders=face_folders()) if looks else None,
+        parser=load_parser("auto", device=device, folders=face_folders()),
         # The weights are loaded by now, and the engine's estimate counts them too.
-        "memory_limit": int(MEMORY_FRACTION * management.get_free_memory(device)) + weights,
-    }
+        memory_limit=int(MEMORY_FRACTION * management.get_free_memory(device)) + weights,
+    )
 
 
 def tracks_of(given: FaceTracks | None, size: tuple[int, int]) -> tuple[FaceTrack, ...] | None:

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from vividface_core.errors import InvalidOption
 from vividface_core.faces.identity_guard import MODES
-from vividface_core.pipeline.options import COLORS, RestoreOptions
+from vividface_core.pipeline.options import COLORS, RestoreOptions, check_shape
+from vividface_core.restorers.registry import systems
 
 from .paths import temp_path
 from .schema import Restorer, Tracks, advanced
@@ -96,7 +97,8 @@ def check(faces: str | None, face_numbers: str | None, window: int | None, size:
     ComfyUI checks the bounds of those inputs alone that a node doesn't check itself: so it is these four, no more.
     """
     try:
-        RestoreOptions(window=window or None, size=size or None)
+        options = RestoreOptions(window=window or None, size=size or None)
+        check_shape(options, [(system.valid_lengths, system.size_multiple) for system in systems()])
     except InvalidOption as error:
         return str(error)
     return check_faces(faces, face_numbers)

@@ -139,7 +139,7 @@ def heavy_checkpoint(folder: Path) -> int:
     from diffusers import WanTransformer3DModel
 
     from tests.tiny import LATENTS, tiny_modules
-    from vividface_core.weights import save_checkpoint_folder
+    from vividface_core.restorers.one_step_save import save_checkpoint_folder
 
     vae, _ = tiny_modules()
     transformer = WanTransformer3DModel(

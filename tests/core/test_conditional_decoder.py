@@ -11,13 +11,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tests.tiny import LATENTS, tiny_modules
 from vividface_core.errors import MissingWeights, UnsupportedCheckpoint
+from vividface_core.restorers.one_step_save import save_checkpoint_folder
 from vividface_core.wan.conditional_decoder import (
     ConditionalDecoder,
     DecoderConfig,
     decoded_with_input,
     operations,
 )
-from vividface_core.weights import load_restorer, save_checkpoint_folder
+from vividface_core.weights import load_restorer
 
 NANO = DecoderConfig(48, 1, (48, 96, 160), (1, 2, 2), (2, 2, 2), 16)
 WAN = DecoderConfig(16, 4, (96, 192, 384), (2, 2, 3), (3, 4, 3), 24)

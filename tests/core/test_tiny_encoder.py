@@ -10,10 +10,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tests.tiny import LATENTS, tiny_modules
 from vividface_core.errors import MissingWeights, UnsupportedCheckpoint
+from vividface_core.restorers.one_step_save import save_checkpoint_folder
 from vividface_core.wan.optimizations.memory_estimate import encoder_bytes, tiny_encoder_bytes
 from vividface_core.wan.tiny_encoder import EncoderConfig, TinyEncoder, TinyStream, operations
 from vividface_core.wan.vae import after_first
-from vividface_core.weights import load_restorer, save_checkpoint_folder
+from vividface_core.weights import load_restorer
 
 WAN = EncoderConfig(16, 4, (64, 128, 256), (2, 2, 2), 256, 2)
 """The shapes of training/configs/vividface-1.3b-encoder.toml."""

@@ -12,9 +12,10 @@ import torch
 from tests.hub_server import UploadServer
 from tests.tiny import wan_layout
 from training.assets.packages import fetch
-from training.export import export, export_original, main, push
+from training.export import export, main, push
 from training.model_card import ModelCard
 from vividface_core.errors import InvalidOption, MissingWeights, UnsupportedCheckpoint
+from vividface_core.restorers.one_step_save import save_original
 from vividface_core.wan.transformer import one_step_velocity
 from vividface_core.wan.vae import decode, encode
 from vividface_core.weights import load_restorer
@@ -116,7 +117,7 @@ def test_comfyui_itself_loads_the_original_files(tmp_path):
     from safetensors.torch import load_file, save_file
 
     restorer = wan_layout(plain=True)
-    assert [path.name for path in export_original(restorer, tmp_path, "wan", torch.float32)] == [
+    assert [path.name for path in save_original(restorer, tmp_path, "wan", torch.float32)] == [
         "wan_dit.safetensors", "wan_vae.safetensors",
     ]  # fmt: skip
     frames, latent, prompt = torch.rand(5, 3, 64, 64), torch.randn(1, 16, 2, 8, 8), restorer.prompt.padded()
@@ -138,7 +139,7 @@ def test_comfyui_itself_loads_the_original_files(tmp_path):
 
 def test_layouts_that_original_wan_lacks_are_refused(tiny_checkpoint, tmp_path):
     with pytest.raises(UnsupportedCheckpoint, match="heads of 128"):
-        export_original(load_restorer(str(tiny_checkpoint), plain=True), tmp_path, "tiny")
+        save_original(load_restorer(str(tiny_checkpoint), plain=True), tmp_path, "tiny")
 
 
 def test_the_command_line(tiny_checkpoint, tmp_path, capsys):

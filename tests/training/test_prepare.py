@@ -146,7 +146,7 @@ def test_degradations_depend_on_clip_and_seed_alone(prepared, videos, tiny_check
     points[:, 1, 0] += 16
     points[:, 3:, 1] += 16
     parser, ranges = load_parser("landmark-hull"), DegradationRanges()
-    make = [SampleMaker(restorer, parser, ranges, 1, False, seed) for seed in (0, 0, 1)]
+    make = [SampleMaker(restorer.vae, parser, ranges, 1, False, seed) for seed in (0, 0, 1)]
     one = FaceClip("one", videos / "a.mp4", 0, 0, (0, 0, 1), points, np.zeros((5, 4)), np.ones(5))
     other = FaceClip("other", videos / "a.mp4", 0, 1, (0, 0, 1), points, np.zeros((5, 4)), np.ones(5))
     moved = replace(one, key="moved", video=videos / "elsewhere" / "a.mp4")

@@ -10,7 +10,7 @@ import math
 import os
 import uuid
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import InitVar, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from vividface_core.faces.crop import crop_clip, crop_points
 from vividface_core.faces.detect import FaceDetector
 from vividface_core.faces.track import FaceTrack
 from vividface_core.pipeline.analysis import Report, find_faces, find_shots
+from vividface_core.restorers.registry import System, default_system
 from vividface_core.video.colorspace import from_rgb
 from vividface_core.video.frame import Frame
 from vividface_core.video.info import ColorInfo, VideoInfo
@@ -45,12 +46,13 @@ class ClipRules:
     """What becomes a clip.
 
     Attributes:
-        frames: length of a clip, 4k + 1.
+        frames: length of a clip, a native one of the system that is to be trained.
         size: side of the crop in pixels after resizing.
         margin: side of the square over the longer side of the united boxes.
         smallest: shortest face box side (pixels, median over the clip) that is kept.
         score: mean detector score that is kept.
         stride: frames between the beginnings of two clips; ``None``: they follow one another.
+        system: whose native lengths and sizes are checked; ``None``: the default system's. Not kept.
     """
 
     frames: int = 81
@@ -59,12 +61,14 @@ class ClipRules:
     smallest: float = 64.0
     score: float = 0.9
     stride: int | None = None
+    system: InitVar[System | None] = None
 
-    def __post_init__(self) -> None:
-        if self.frames < 1 or self.frames % 4 != 1:
-            raise InvalidOption(f"frames is {self.frames}; a clip has 4k + 1 frames: 5, 9, 13 … 81.")
-        if self.size < 32 or self.size % 16:
-            raise InvalidOption(f"size is {self.size}; it must be a multiple of 16, at least 32.")
+    def __post_init__(self, system: System | None) -> None:
+        system = system or default_system()
+        if self.frames not in system.valid_lengths:
+            raise InvalidOption(f"frames is {self.frames}; a clip of {system.id} has {system.valid_lengths}.")
+        if self.size < 32 or self.size % system.size_multiple:
+            raise InvalidOption(f"size is {self.size}; it must be a multiple of {system.size_multiple}, at least 32.")
         if not (math.isfinite(self.margin) and self.margin > 0):
             raise InvalidOption(f"margin is {self.margin}; it must be above 0, such as 1.5.")
         if self.stride is not None and self.stride < 1:

@@ -33,7 +33,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--quiet", action="store_true", help="no progress")
     clips = parser.add_argument_group("clips")
     add = clips.add_argument
-    add("--frames", type=int, default=81, metavar="N", help="length of a clip, 4k + 1 (default 81)")
+    add("--frames", type=int, default=81, metavar="N", help="length of a clip, a native one of the system (default 81)")
+    add("--system", default="", metavar="NAME", help="the system that the clips are for (default: vividface)")
     add("--size", type=int, default=512, metavar="PIXELS", help="side of a clip (default 512)")
     add("--margin", type=float, default=1.5, metavar="X",
         help="side of the square over that of the face's boxes (default 1.5)")

@@ -34,6 +34,7 @@ from vividface_core.mllm.judges.arguments import judge_options
 from vividface_core.mllm.rubric import RUBRIC, read_rubric, rubric_version
 from vividface_core.mllm.rubric_schema import TOTAL
 from vividface_core.mllm.scoring import judge_id
+from vividface_core.restorers.registry import system_named
 from vividface_core.runtime.console import printable
 from vividface_core.runtime.devices import pick_device
 
@@ -91,7 +92,8 @@ def _policy(args: argparse.Namespace, data: DataSet) -> Policy:
 
 
 def _recipe(args: argparse.Namespace, data: DataSet) -> Recipe:
-    rules = ClipRules(args.frames, args.size, args.margin, 0, 0, args.stride)
+    system = system_named(args.system) if args.system else None
+    rules = ClipRules(args.frames, args.size, args.margin, 0, 0, args.stride, system)
     # Unless a device is named, small networks run on the CPU: the same figures on all machines, and room for the judge.
     device = "cpu" if args.device in ("auto", "spread") else args.device
     if args.engine == "local":

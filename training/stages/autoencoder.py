@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from training.config import Config, Loss
+from training.config import Config, Loss, Model
 from training.data.random_clips import RandomClips
 from training.losses.discriminator import Discriminator
 from training.losses.face_focused import absolute_error, edge_error, gaussian_divergence
 from training.losses.perceptual import Perceptual, sample_frames
 from training.stages.base import Batch, Stage
-from training.stages.modules import make_vae
+from training.stages.modules import check_model, make_vae
 from training.stages.pca_init import init_from_pca
 from vividface_core.io.atomic import write_json
 from vividface_core.io.tensors import write_tensors
@@ -61,7 +61,16 @@ class Autoencoder(nn.Module):
 class AutoencoderStage(Stage):
     """L1, its spatial differences, LPIPS or DISTS, a discriminator, and a light KL term."""
 
-    def __init__(self, config: Config) -> None:
+    model_section = Model
+
+    @classmethod
+    def check(cls, config: Config) -> None:
+        super().check(config)
+        check_model(config)
+        if config.data.kind != "clips":
+            raise ValueError("the autoencoder stage trains on data of kind 'clips'")
+
+    def __init__(self, config: Config, parts: Any = None) -> None:
         super().__init__(config)
         vae = make_vae(config.model).train().requires_grad_(True)
         if config.model.principal_start:

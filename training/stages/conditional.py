@@ -13,10 +13,10 @@ from training.stages.base import Batch
 from training.stages.modules import Parts, narrow_frozen, new_decoder
 from training.stages.one_step import LatentStage, OneStep, Saved, pixel_parts, weighted
 from vividface_core.errors import InvalidOption
+from vividface_core.restorers.one_step_files import DECODER
 from vividface_core.wan.conditional_decoder import ConditionalDecoder
 from vividface_core.wan.vae import WHOLE, decode
 from vividface_core.weights import where
-from vividface_core.weights.folder import DECODER
 
 
 def has_decoder(model: Model) -> bool:
@@ -146,6 +146,7 @@ class DecoderStage(_ConditionalStage):
     """A decoder for a given denoiser and autoencoder, both frozen: from clean latents and from the denoiser's own."""
 
     trains_step = False
+    has_teacher = True
 
 
 class ConditionalPixelStage(_ConditionalStage):

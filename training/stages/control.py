@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from training.config import Config, published
+from training.config import Config, Model, published
 from training.data.batches import Source
 from training.data.sources import make_source
 from training.evaluation.nafnet import NafConfig, NafNet, save_nafnet
@@ -34,6 +34,16 @@ class Framewise(nn.Module):
 
 class ControlStage(Stage):
     """Eq. 8 and the losses beside it, frame by frame; what concerns latents has no meaning here."""
+
+    model_section = Model
+
+    @classmethod
+    def check(cls, config: Config) -> None:
+        super().check(config)
+        if config.model.control is None:
+            raise ValueError("model.control is what stage control trains, and no other stage")
+        if config.loss.teacher or config.loss.teacher_lpips:
+            raise ValueError("loss.teacher and loss.teacher_lpips are for the decoder stage")
 
     def __init__(self, config: Config, parts: Parts | None = None) -> None:
         super().__init__(config)

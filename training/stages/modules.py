@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from training.config import Model
+from training.config import Config, Model
 from vividface_core.errors import InvalidOption
 from vividface_core.wan.conditional_decoder import ConditionalDecoder, DecoderConfig
 from vividface_core.wan.empty_prompt import FILE_NAME, EmptyPrompt
@@ -18,7 +18,7 @@ from vividface_core.wan.loading import load_transformer, load_vae
 from vividface_core.wan.tiny_encoder import EncoderConfig, TinyEncoder
 from vividface_core.wan.transformer import weight_type
 from vividface_core.wan.vae import temporal_ratio
-from vividface_core.weights import load_restorer
+from vividface_core.weights import load_unchanged
 
 
 def new_vae(arguments: dict[str, Any]) -> nn.Module:
@@ -55,7 +55,29 @@ def make_vae(model: Model) -> nn.Module:
         return new_vae(model.vae)
     if model.vae:
         return load_vae(Path(model.vae), dtype=torch.float32)
-    return load_restorer(model.base, dtype=torch.float32, plain=True).vae
+    return load_unchanged(model.base).vae
+
+
+def check_model(config: Config, *, trains_vae: bool = False, has_teacher: bool = False) -> None:
+    """Check the ``model`` table of a stage that trains parts of the one-step restorer.
+
+    Args:
+        trains_vae: whether the stage may train the autoencoder along. has_teacher: whether it has the teacher's losses.
+
+    Raises:
+        ValueError: entries don't go together.
+    """
+    model, loss = config.model, config.loss
+    if model.control is not None:
+        raise ValueError("model.control is what stage control trains, and no other stage")
+    if not model.base and model.vae is None:
+        raise ValueError("model needs a base, or a vae (and a transformer, but for the autoencoder stage)")
+    if model.train_vae != "none" and (not trains_vae or model.gradient_checkpointing):
+        raise ValueError("model.train_vae is for the pixel stage, with gradient_checkpointing = false")
+    if model.frozen == "bf16" and (config.run.precision != "bf16" or model.train_vae != "none"):
+        raise ValueError("model.frozen = bf16 needs run.precision = bf16 and model.train_vae = none")
+    if not has_teacher and (loss.teacher or loss.teacher_lpips):
+        raise ValueError("loss.teacher and loss.teacher_lpips are for the decoder stage")
 
 
 @dataclass(frozen=True)
@@ -109,7 +131,7 @@ def make_modules(model: Model) -> Parts:
     Raises:
         InvalidOption: no denoiser is named, or a loaded one has no prompt to go with it.
     """
-    base = load_restorer(model.base, dtype=torch.float32, plain=True) if model.base else None
+    base = load_unchanged(model.base) if model.base else None
     vae = make_vae(model) if model.vae or base is None else base.vae
     if isinstance(model.transformer, dict):
         transformer = new_transformer({**model.transformer, "in_channels": vae.config.z_dim,

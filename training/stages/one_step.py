@@ -9,23 +9,23 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from training.config import Config, Loss, published
+from training.config import Config, Loss, Model, published
 from training.data.batches import Source
 from training.data.masks import enlarged
 from training.data.sources import make_source
 from training.losses.decode_with_gradient import decode_with_gradient
 from training.losses.face_focused import absolute_error, edge_error, motion_error, switch_of, switched_error
 from training.losses.perceptual import Perceptual
-from training.stages.base import Batch, Stage
-from training.stages.modules import Parts, make_modules, narrow_frozen
+from training.stages.base import Batch, Groups, Stage
+from training.stages.modules import Parts, check_model, make_modules, narrow_frozen
 from vividface_core.errors import InvalidOption
 from vividface_core.faces.masks import latent_mask
+from vividface_core.restorers.one_step_save import save_checkpoint_folder
 from vividface_core.wan.conditional_decoder import ConditionalDecoder
 from vividface_core.wan.empty_prompt import EmptyPrompt
 from vividface_core.wan.tiny_encoder import TinyEncoder
 from vividface_core.wan.transformer import one_step_velocity
 from vividface_core.wan.vae import WHOLE, decode, encode, spatial_ratio, temporal_ratio
-from vividface_core.weights.folder import save_checkpoint_folder
 
 
 class OneStep(nn.Module):
@@ -125,6 +125,14 @@ class LatentStage(Stage):
 
     pixels = inputs = False
     """Whether clean frames and degraded ones are needed where latents are cached."""
+    trains_vae = has_teacher = False
+    """Whether the stage may train the autoencoder along, and whether it has the losses against a teacher."""
+    model_section = Model
+
+    @classmethod
+    def check(cls, config: Config) -> None:
+        super().check(config)
+        check_model(config, trains_vae=cls.trains_vae, has_teacher=cls.has_teacher)
 
     def __init__(self, config: Config, parts: Parts | None = None) -> None:
         super().__init__(config)
@@ -235,7 +243,15 @@ class LatentStage(Stage):
 class PixelStage(LatentStage):
     """Eq. 8: L(x_h, x̂_h, M_p) + λ·DISTS(x_h, x̂_h), through the decoder, frozen unless ``train_vae`` says otherwise."""
 
-    pixels = True
+    pixels = trains_vae = True
+
+    @classmethod
+    def variant(cls, config: Config, parts: Parts | None = None) -> type[Stage]:
+        # Here, because they build on this stage.
+        from training.stages.conditional import ConditionalPixelStage, has_decoder
+
+        conditional = has_decoder(config.model) if parts is None else bool(config.model.decoder or parts.decoder)
+        return ConditionalPixelStage if conditional else cls
 
     def __init__(self, config: Config, parts: Parts | None = None) -> None:
         super().__init__(config, parts)
@@ -245,7 +261,7 @@ class PixelStage(LatentStage):
                 raise InvalidOption("model.train_vae trains the autoencoder, which the base's tiny encoder replaces.")
             self.net = Joint(self._one_step, self.vae, encoder=config.model.train_vae == "all")
 
-    def groups(self) -> list[tuple[list[nn.Parameter], float]]:
+    def groups(self) -> Groups:
         vae = [parameter for parameter in self.vae.parameters() if parameter.requires_grad]
         rest = [parameter for parameter in self._one_step.parameters() if parameter.requires_grad]
         return [(rest, 1.0), *([(vae, self.config.optimizer.vae_lr_scale)] if vae else [])]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import ProjectConfiguration, set_seed
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from training.config import Config
@@ -56,13 +56,16 @@ class Trainer:
         self.order = self._order(0)
         self.accelerator.gradient_accumulation_steps = self.order.accumulation
         stage.to(self.accelerator.device)
-        self.optimizer = make_optimizer(stage.groups(), optimizer)
-        self.schedule = make_schedule(self.optimizer, optimizer)
+        self.optimizers = {name: make_optimizer(groups, optimizer) for name, groups in stage.optimizers().items()}
+        self.schedules = {name: make_schedule(one, optimizer) for name, one in self.optimizers.items()}
         self._prepare()
         self.states = Checkpoints(self.accelerator, state_folder(run.output), run.keep)
-        self.accelerator.register_for_checkpointing(self.schedule, self.progress)
+        first, *others = self.schedules.values()
+        self.accelerator.register_for_checkpointing(first, self.progress)
         if self.ema is not None:
             self.accelerator.register_for_checkpointing(self.ema)
+        if others:
+            self.accelerator.register_for_checkpointing(*others)
         if resume and self.states.resume():
             self.accelerator.print(f"Going on after step {self.progress.step} of {run.output}")
         self.log = CurveLog(run.output / "log.jsonl", self.progress.step) if self._leads else None
@@ -86,9 +89,14 @@ class Trainer:
             plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = config.optimizer.micro_batch_size
         if is_sharded(accelerator) and config.optimizer.name == "muon":
             raise InvalidOption("optimizer.name muon needs whole kernels; with FSDP or DeepSpeed take adamw.")
-        self.net, self.optimizer = accelerator.prepare(self.stage.net, self.optimizer)
+        if is_sharded(accelerator) and len(self.stage.nets) > 1:
+            raise InvalidOption(f"Stage {config.stage} trains several nets in turns; FSDP and DeepSpeed can't do that.")
+        self.nets: dict[str, nn.Module] = {}
+        for name, net in self.stage.nets.items():
+            self.nets[name], self.optimizers[name] = accelerator.prepare(net, self.optimizers[name])
+        self.net = next(iter(self.nets.values()))
         self.ema = EmaWeights(self.net, config.optimizer.ema) if config.optimizer.ema else None
-        self._loss = torch.compile(self.stage.loss, dynamic=False) if config.run.compile else self.stage.loss
+        self._loss = torch.compile(self.stage.turn_loss, dynamic=False) if config.run.compile else self.stage.turn_loss
 
     def run(self) -> None:
         """Train to the last step, then save the state and the averaged weights.
@@ -115,16 +123,51 @@ class Trainer:
             self.finish()
 
     def _step(self, batches: Iterator[Batch]) -> dict[str, Tensor]:
-        """One optimizer step over all micro-batches; the means of the loss's parts, empty if it was skipped."""
+        """One step of every net, on the same micro-batches; the means of the losses' parts, empty if it was skipped."""
         sums: dict[str, Tensor] = {}
+        micro = (next(batches) for _ in range(self.order.accumulation))
+        if len(self.nets) > 1:
+            micro = list(micro)
         finite = True
-        for _ in range(self.order.accumulation):
-            batch = {name: value.to(self.accelerator.device) for name, value in next(batches).items()}
+        for turn in self.nets:
+            if not finite:
+                break
+            with self._acting(turn) as nets:
+                parts, finite = self._gradients(turn, nets, micro)
+                self._move(turn, finite)
+            sums |= parts if turn == next(iter(self.nets)) else {f"{turn}_{name}": x for name, x in parts.items()}
+        self._count(finite)
+        return sums if finite else {}
+
+    @contextmanager
+    def _acting(self, turn: str) -> Iterator[dict[str, nn.Module]]:
+        """All nets as they run while one of them learns: only that one is wrapped for the devices, and has gradients
+        for its weights."""
+        others = {name: self.accelerator.unwrap_model(net, keep_torch_compile=False)
+                  for name, net in self.nets.items() if name != turn}  # fmt: skip
+        frozen = [p for net in others.values() for p in net.parameters() if p.requires_grad]
+        for parameter in frozen:
+            parameter.requires_grad_(False)
+        try:
+            yield {**others, turn: self.nets[turn]}
+        finally:
+            for parameter in frozen:
+                parameter.requires_grad_(True)
+
+    def _gradients(
+        self, turn: str, nets: dict[str, nn.Module], micro: Iterable[Batch]
+    ) -> tuple[dict[str, Tensor], bool]:
+        """One net's gradient over all micro-batches, clipped: the means of its loss's parts, and whether all was
+        finite."""
+        sums: dict[str, Tensor] = {}
+        net, finite = self.nets[turn], True
+        for batch in micro:
             if not finite:
                 continue
-            with self.accelerator.accumulate(self.net):
+            batch = {name: value.to(self.accelerator.device) for name, value in batch.items()}
+            with self.accelerator.accumulate(net):
                 with self.accelerator.autocast():
-                    parts = self._loss(self.net, batch)
+                    parts = self._loss(turn, nets, batch)
                 finite = self._all_finite(parts["loss"])
                 if not finite:
                     self._keep_bad(batch, parts["loss"])
@@ -133,32 +176,36 @@ class Trainer:
                 for name, value in parts.items():
                     sums[name] = sums.get(name, 0) + value.detach() / self.order.accumulation
         if finite:
-            norm = self.accelerator.clip_grad_norm_(self.net.parameters(), self.config.optimizer.max_grad_norm)
+            norm = self.accelerator.clip_grad_norm_(net.parameters(), self.config.optimizer.max_grad_norm)
             sums["gradient_norm"] = torch.as_tensor(0.0 if norm is None else norm)
             # In fp16 an overflow is everyday: the scaler itself skips the step and scales down.
             finite = self.accelerator.scaler is not None or bool(torch.isfinite(sums["gradient_norm"]))
             if not finite:
                 self._keep_bad(batch, sums["gradient_norm"])
-        self._move(finite)
-        return sums if finite else {}
+        return sums, finite
 
-    def _move(self, finite: bool) -> None:
-        """Let the weights follow the gradient, unless it isn't one."""
+    def _move(self, turn: str, finite: bool) -> None:
+        """Let a net's weights follow its gradient, unless it isn't one."""
         if finite:
-            self.optimizer.step()
+            self.optimizers[turn].step()
+        # Not through the optimizer: in the middle of an accumulation Accelerate's would keep the gradients.
+        for parameter in self.nets[turn].parameters():
+            parameter.grad = None
+        # An interrupted accumulation must not leave half a count behind.
+        self.accelerator.step = 0
+        if self.ema is not None and finite and turn == next(iter(self.nets)):
+            self.ema.step()
+
+    def _count(self, finite: bool) -> None:
+        """A step is over: schedules go on, and too many bad ones in a row end the run."""
+        if finite:
             self.progress.bad = 0
         else:
             self.progress.bad += 1
             self.accelerator.print(f"Step {self.progress.step + 1} is skipped: NaN or infinite values")
-        # Not through the optimizer: in the middle of an accumulation Accelerate's would keep the gradients.
-        for parameter in self.net.parameters():
-            parameter.grad = None
-        # An interrupted accumulation must not leave half a count behind.
-        self.accelerator.step = 0
-        self.schedule.step()
+        for schedule in self.schedules.values():
+            schedule.step()
         self.progress.step += 1
-        if self.ema is not None and finite:
-            self.ema.step()
         if self.progress.bad >= self.config.run.bad_batches:
             raise InvalidOutput(
                 f"{self.progress.bad} steps in a row gave NaN or infinite values, the last one step "
@@ -185,7 +232,7 @@ class Trainer:
         if not parts or (step % run.log_every and step != 1):
             return
         means = {name: float(value) for name, value in self._mean(parts).items()}
-        entry = {**means, "rate": self.schedule.get_last_lr()[-1], "seconds": seconds}
+        entry = {**means, "rate": next(iter(self.schedules.values())).get_last_lr()[-1], "seconds": seconds}
         self.accelerator.log(entry, step=step)
         if self.log is not None:
             self.log.write({"step": step, **entry})

@@ -11,9 +11,7 @@ from torch.optim import Optimizer as TorchOptimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from training.config import Optimizer
-
-Groups = list[tuple[list[nn.Parameter], float]]
-"""Parameters, each list with its share of the rate."""
+from training.stages.base import Groups
 
 
 def make_optimizer(groups: Groups, config: Optimizer) -> TorchOptimizer:

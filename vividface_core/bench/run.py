@@ -24,7 +24,7 @@ from vividface_core.metrics.measure import FrameObserver, Measurement, measure
 from vividface_core.metrics.metric import Metric, MetricContext
 from vividface_core.metrics.pairs import Pair, pair_up
 from vividface_core.metrics.registry import choose
-from vividface_core.pipeline.restore import RestoreOptions, restore_video
+from vividface_core.pipeline.restore import RestoreOptions, Resuming, restore_video
 from vividface_core.restorers.base import Restorer
 from vividface_core.runtime.callbacks import Callbacks
 from vividface_core.runtime.cpu_types import emulation_notice
@@ -139,7 +139,7 @@ def run_bench(
         outputs = _restore(request, restorer, model, inputs, callbacks)
         seconds = _timed(request, restorer, inputs) if request.timed_frames else None
         row = _measured(request, metrics, _short(model), outputs, truths, inputs, callbacks, observers)
-        row.seconds, row.steps, row.device = seconds, 1, _device_name(restorer)
+        row.seconds, row.steps, row.device = seconds, restorer.steps, _device_name(restorer)
         rows.append(row)
         del restorer
     for name, outputs in others.items():
@@ -206,7 +206,8 @@ def _restore(
         outputs[name] = output = folder / f"{name}.mkv"
         callbacks.clip(_short(model), name, done, len(inputs))
         if not output.exists():
-            restore_video(clip, output, restorer, options, keep_unfinished=False, callbacks=_Notices(callbacks, name))
+            restore_video(clip, output, restorer, options, callbacks=_Notices(callbacks, name),
+                          resuming=Resuming(keep_unfinished=False))  # fmt: skip
     return outputs
 
 
@@ -236,7 +237,7 @@ def _timed(request: BenchRequest, restorer: Restorer, inputs: dict[str, Path]) -
     """Seconds for one clip of the papers' size, after a short one to warm up; loading and files don't count."""
     frames = list(islice((frame.rgb() for frame in _endless(next(iter(inputs.values())))), request.timed_frames))
     clip = torch.stack([_squared(frame) for frame in frames]).to(restorer.device)
-    restorer.restore(clip[:5])
+    restorer.restore(clip[: restorer.valid_lengths.at_least(5)])
     began = time.perf_counter()
     restorer.restore(clip)
     if restorer.device.type == "cuda":

@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 
 from vividface_core.cli.overwrite import add_overwrite, ask_to_replace
-from vividface_core.errors import InvalidOption
 from vividface_core.io.output_guard import unrelated
+from vividface_core.restorers.registry import System, resolve, systems
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -27,15 +27,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         description="Make one folder out of the official files. An output that ends in .safetensors gets the denoiser "
         "alone, as ComfyUI reads it from diffusion_models.",
     )
-    convert.add_argument("--dit", type=Path, required=True, help="vividface.ckpt or any Wan denoiser, in any format")
-    convert.add_argument("--vae", type=Path, help="Wan2.1_VAE.pth or any Wan VAE; for a folder")
-    source = convert.add_mutually_exclusive_group()
-    source.add_argument("--umt5", type=Path, help="UMT5-XXL encoder, read one layer at a time")
-    source.add_argument("--prompt", type=Path, help="an empty_prompt.safetensors that exists already")
-    convert.add_argument("-o", "--output", type=Path, required=True)
+    resolve(_converter().convert).add_options(convert)
     add_overwrite(convert)
-    convert.add_argument("--dtype", default="bf16",
-                         help="fp32, bf16 (default), fp16, or fp8: the denoiser's matrices in 8 bits with scales")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -62,25 +55,14 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _convert(args: argparse.Namespace) -> None:
-    from vividface_core import weights
     from vividface_core.cli.progress import share_bar
-    from vividface_core.io.quantization import FP8
-    from vividface_core.runtime.devices import pick_dtype
-    from vividface_core.weights.convert import check_file, check_folder
 
-    sources = {"--dit": args.dit, "--vae": args.vae, "--umt5": args.umt5, "--prompt": args.prompt}
-    check = check_file if args.output.suffix == ".safetensors" else check_folder
-    check(args.output, sources)
+    converter = resolve(_converter().convert)
+    converter.check(args)
     ask_to_replace(unrelated([args.output]), overwrite=args.overwrite)
-    dtype = FP8["float8_e4m3fn"] if args.dtype == "fp8" else pick_dtype(args.dtype)
-    if args.output.suffix == ".safetensors":
-        if args.vae or args.umt5 or args.prompt:
-            raise InvalidOption("A .safetensors file gets the denoiser alone; leave out --vae, --umt5 and --prompt.")
-        weights.convert_denoiser(args.dit, args.output, dtype)
-    elif args.vae is None:
-        raise InvalidOption("A folder needs the autoencoder as well: say where it is with --vae.")
-    else:
-        with share_bar("Converting") as progress:
-            weights.convert(dit=args.dit, vae=args.vae, umt5=args.umt5, prompt=args.prompt, output=args.output,
-                            dtype=dtype, progress=progress)
-    print(args.output)
+    print(converter.run(args, share_bar))
+
+
+def _converter() -> System:
+    """The system whose official files are converted: the first one that has such files."""
+    return next(system for system in systems() if system.convert)

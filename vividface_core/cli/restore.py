@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from vividface_core.cli.overwrite import add_overwrite
 from vividface_core.errors import InvalidOption
 from vividface_core.restorers.base import Restorer
+from vividface_core.restorers.execution import Option, result_marks
+from vividface_core.restorers.registry import System, shared_options, systems
 
+PREFIX = "system_"
+"""Of the places where the systems' own options are kept, so that none is mistaken for another."""
 DEVICES = "auto, cpu, cuda, cuda:N, mps or xpu"
 
 
@@ -35,8 +40,9 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
         "one in a picture; heavily degraded faces may not be recognised)")
     add("--min-face", type=float, metavar="PIXELS", help="leave smaller faces alone (default 24)")
     add("--strength", type=float, default=1.0, help="0 = source … 1 = fully restored (default)")
-    add("--color", default="auto", help="colour match: auto (default), wavelet, lab, adain or none")
-    add("--window", type=int, metavar="FRAMES", help="frames restored together, 4k + 1; default: as memory allows")
+    add("--color", default="auto", help="colour match: auto (default: the model's own), wavelet, lab, adain or none")
+    lengths = "; ".join(f"{system.id}: {system.valid_lengths}" for system in systems())
+    add("--window", type=int, metavar="FRAMES", help=f"frames restored together ({lengths}); default: as memory allows")
     add("--overlap", type=int, metavar="FRAMES", help="frames that neighbouring windows share")
     add("--size", type=int, metavar="PIXELS", help="side of the crop; default: what the model was trained on")
     add("--detector", help="auto (default), mtcnn or retinaface")
@@ -59,7 +65,7 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_how(parser: argparse.ArgumentParser) -> None:
-    """What decides time and memory alone, but for --linear and sage."""
+    """What decides time and memory, and the models' own options."""
     add = parser.add_argument_group("speed and memory").add_argument
     add("--device", default="auto", help=DEVICES)
     add("--devices", metavar="LIST",
@@ -67,28 +73,34 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
     add("--together", action="store_true",
         help="with --devices: all of them on one window, one window after the other: for few and long windows")
     add("--dtype", default="auto", help="auto, fp32, bf16 or fp16")
-    add("--weights", default="auto", metavar="HOW",
-        help="quantized weights (fp8, GGUF): dense unpacks them once, compact at every use, in less memory and slower; "
-        "auto (default): dense where they fit easily")
-    add("--attention", default="auto", metavar="KERNEL",
-        help="auto (default), flash, cudnn, efficient or math; flash3 and sage, which isn't exact, need their packages")
-    add("--linear", default="auto", metavar="HOW",
-        help="the denoiser's large matrices: auto (default, exact), fp8-weights (stored in 8 bits) or fp8 (multiplied "
-        "in 8 bits as well, where the device can)")
-    add("--compile", action="store_true", help="compile the denoiser: takes a minute at first, pays off on a GPU")
-    add("--cuda-graphs", action="store_true", help="record the denoiser's pass for sizes that come again")
-    add("--offload", action="store_true",
-        help="weights wait in the machine's memory and are on the device a stage at a time: less memory, slower")
-    add("--tile", type=int, metavar="PIXELS",
-        help="the autoencoder in tiles of this side: less memory, the same pictures; default: where memory asks for it")
-    add("--plain", action="store_true", help="diffusers' own modules, slower and larger: the same result, to compare")
+    for name, uses in shared_options().items():
+        if uses[0][1].flag:
+            _add_option(add, name, uses)
+
+
+def _add_option(add: Callable[..., object], name: str, uses: Sequence[tuple[System, Option]]) -> None:
+    """A flag of the systems that have this option. Where it isn't given, nothing is handed on."""
+    option = uses[0][1]
+    told = option.help
+    if len(systems()) > len(uses):
+        told += f" (models of {', '.join(system.id for system, _ in uses)})"
+    how = {"dest": f"{PREFIX}{name}", "default": argparse.SUPPRESS, "help": told}
+    if option.kind is bool:
+        add(option.flag, action="store_true", **how)
+    else:
+        add(option.flag, type=option.kind, metavar=option.metavar, **how)
+
+
+def _given(args: argparse.Namespace) -> dict[str, Any]:
+    """The systems' options that were given, by name."""
+    return {name.removeprefix(PREFIX): value for name, value in vars(args).items() if name.startswith(PREFIX)}
 
 
 def run(args: argparse.Namespace) -> None:
     """Carry out ``vividface restore``."""
     from vividface_core.cli.progress import Console
     from vividface_core.cli.restore_checks import check_combinations, check_request
-    from vividface_core.pipeline.restore import RestoreOptions, restore_video
+    from vividface_core.pipeline.restore import RestoreOptions, Resuming, restore_video
     from vividface_core.runtime.memory import peak_memory
     from vividface_core.runtime.wording import counted
     from vividface_core.video.source import VideoFrames
@@ -111,8 +123,8 @@ def run(args: argparse.Namespace) -> None:
         console.notice("vividface-nano is the small embedded model; 'vividface models list' shows the full ones.")
     began = time.monotonic()
     try:
-        result = restore_video(source, args.output, restorer, options, resume=args.resume, callbacks=console,
-                               model_id=model_id)
+        result = restore_video(source, args.output, restorer, options, callbacks=console,
+                               resuming=Resuming(args.resume, model_id=model_id))
     finally:
         console.close()  # an error's line stands alone
         restorer.close()
@@ -133,24 +145,30 @@ def _restorer(args: argparse.Namespace, notice: Callable[[str], None]) -> tuple[
     from vividface_core.restorers.multi_device.pool import DevicePool
     from vividface_core.runtime.cpu_types import emulation_notice
     from vividface_core.runtime.devices import pick_device, pick_devices, pick_dtype
-    from vividface_core.wan import attention
-    from vividface_core.wan.optimizations import fp8_linear
-    from vividface_core.weights import load_restorer, where
+    from vividface_core.weights import load_restorer, system_of, where
 
     if args.devices and args.device != "auto":
         raise InvalidOption("--device and --devices are both given; leave out one of them.")
-    if args.together and (not args.devices or args.compile or args.cuda_graphs):
-        raise InvalidOption("--together needs --devices, and goes with neither --compile nor --cuda-graphs.")
     devices = pick_devices(args.devices) if args.devices else [pick_device(args.device)]
     if told := emulation_notice(pick_dtype(args.dtype), devices[0]):
         notice(told)
-    folders = args.models_dir or None
-    load = partial(load_restorer, args.model, dtype=pick_dtype(args.dtype), folders=folders, weights=args.weights,
-                   attention=args.attention, linear=args.linear, compile=args.compile, graphs=args.cuda_graphs,
-                   plain=args.plain, offload=args.offload, tile=args.tile)
+    folders, given = args.models_dir or None, _given(args)
+    path = where(args.model, folders)
+    system = system_of(path)
+    _check_given(args, system, given)
+    load = partial(load_restorer, args.model, dtype=pick_dtype(args.dtype), folders=folders, **given)
     if len(devices) == 1:
         restorer = load(device=devices[0])
     else:
         restorer = DevicePool(load, devices, notice, together=args.together)
-    inexact = {args.linear, args.attention} & (attention.INEXACT | fp8_linear.INEXACT)
-    return restorer, " ".join([str(where(args.model, folders)), *sorted(inexact), str(restorer.dtype)])
+    return restorer, " ".join([str(path), *result_marks(system.options, given), str(restorer.dtype)])
+
+
+def _check_given(args: argparse.Namespace, system: System, given: Mapping[str, Any]) -> None:
+    """Refuse options that the checkpoint's system doesn't have, or that don't go with several devices."""
+    if lost := [shared_options()[name][0][1].flag for name in given if name not in system.options]:
+        raise InvalidOption(f"{', '.join(lost)}: models of {system.id} don't have that; leave it out.")
+    alone = [option.flag for option in system.options.values() if not option.together]
+    if args.together and (not args.devices or any(not system.options[name].together for name in given)):
+        without = f", and goes with neither {' nor '.join(alone)}" if alone else ""
+        raise InvalidOption(f"--together needs --devices{without}.")

@@ -1,14 +1,17 @@
 """Folders that many programs share: whatever lies in them, looking into them never fails.
 
 A link to nothing, a link to itself, a folder that may not be read, a file that vanishes meanwhile: each is left out,
-and the log says so once.
+and the log says so once. A folder of the project's own is written whole or not at all.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import shutil
+import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 LOG = logging.getLogger("vividface")
@@ -97,3 +100,46 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return 0
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Yields an empty folder to write into; it gets the name ``path`` when the block ends without an error.
+
+    An older folder of that name stays until then; what it has and the new one hasn't is kept.
+    """
+    partial = path.with_name(f".{path.name}.partial.{uuid.uuid4().hex[:8]}")
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        _put_in_place(partial, path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _put_in_place(new: Path, path: Path) -> None:
+    """Rename; a folder can't be renamed over a full one, so an old one steps aside first. What isn't of the checkpoint
+    moves back from there."""
+    path = Path(os.path.realpath(path))  # a link stays a link
+    old = path.with_name(f"{new.name}.old")
+    if path.exists():
+        os.replace(path, old)
+    try:
+        os.replace(new, path)
+    except OSError:
+        if old.exists():
+            os.replace(old, path)
+        raise
+    if old.exists():
+        _move_missing(old, path)
+        shutil.rmtree(old)
+
+
+def _move_missing(old: Path, new: Path) -> None:
+    """Move into ``new`` what only ``old`` has."""
+    for entry in old.iterdir():
+        target = new / entry.name
+        if not os.path.lexists(target):
+            os.replace(entry, target)
+        elif entry.is_dir() and not entry.is_symlink() and target.is_dir():
+            _move_missing(entry, target)

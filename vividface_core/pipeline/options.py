@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from vividface_core.errors import InvalidOption
-from vividface_core.faces.detect import DETECTORS
+from vividface_core.faces.detect import DETECTORS, FaceDetector
 from vividface_core.faces.identity_guard import MODES, THRESHOLD, TrackIdentity
+from vividface_core.faces.masks import BlendMask
+from vividface_core.faces.parse import FaceParser
 from vividface_core.faces.track import FaceTrack
+from vividface_core.restorers.lengths import ClipLengths
 from vividface_core.restorers.windows import Window, plan_windows
 from vividface_core.video.info import VideoInfo
 from vividface_core.video.shots import Shot
 
 COLORS = ("auto", "wavelet", "lab", "adain", "none")
+SMALLEST = 32
+"""Side in pixels of the smallest crop that a model may be given."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +32,10 @@ class RestoreOptions:
         faces: ``all``, ``largest``, ``index:0,2`` or ``ref:PICTURE``.
         min_face: faces with a shorter box side (pixels) are left alone.
         strength: 0 keeps the source, 1 is the full restoration.
-        color: colour match of a patch: ``auto`` (``wavelet`` for faces, ``none`` for whole frames), ``wavelet``,
-            ``lab``, ``adain``, ``none``.
-        window: frames restored together (4k + 1); ``None``: the model's own, or less if memory is short.
+        color: colour match of a patch: ``auto`` (what the model's system takes for faces, ``none`` for whole frames),
+            ``wavelet``, ``lab``, ``adain``, ``none``.
+        window: frames restored together, a native length of the model; ``None``: the model's own, or less if memory
+            is short.
         overlap: frames that neighbouring windows share; ``None``: about a quarter of a window, at most 8.
         detector: ``auto``, ``mtcnn`` or ``retinaface``.
         size: side of the crop handed to the model; ``None``: the model's native size.
@@ -68,10 +75,10 @@ class RestoreOptions:
             raise InvalidOption(f"color is {self.color!r}; choose one of {', '.join(COLORS)}.")
         if self.deinterlace not in ("auto", "off"):
             raise InvalidOption(f"deinterlace is {self.deinterlace!r}; choose one of auto, off.")
-        if self.window is not None and (self.window < 1 or self.window % 4 != 1):
-            raise InvalidOption(f"window is {self.window}; it must be 4k + 1 frames: 5, 9, 13 … 81.")
-        if self.size is not None and (self.size < 32 or self.size % 16):
-            raise InvalidOption(f"size is {self.size}; it must be a multiple of 16, at least 32.")
+        if self.window is not None and self.window < 1:
+            raise InvalidOption(f"window is {self.window}; it must be at least 1 frame.")
+        if self.size is not None and self.size < SMALLEST:
+            raise InvalidOption(f"size is {self.size}; it must be at least {SMALLEST}.")
         if self.identity_guard not in MODES:
             raise InvalidOption(f"identity_guard is {self.identity_guard!r}; choose one of {', '.join(MODES)}.")
         if not 0 <= self.identity_threshold <= 1:
@@ -85,6 +92,69 @@ class RestoreOptions:
                 "The identity guard can't blend whole frames back, because no face is looked for in them; leave out "
                 "one of whole_frame and identity_guard 'blend'."
             )
+
+
+def check_shape(options: RestoreOptions, native: Iterable[tuple[ClipLengths, int]]) -> None:
+    """Check window and size against what models take.
+
+    Args:
+        native: clip lengths and multiple of the sides, of each model that may be meant.
+
+    Raises:
+        InvalidOption: no model takes the window, or the size.
+    """
+    lengths, multiples = ({value: None for value in values} for values in zip(*native))
+    if options.window is not None and not any(options.window in each for each in lengths):
+        raise InvalidOption(f"window is {options.window}; it must be {', or '.join(map(str, lengths))}.")
+    if options.size is not None and all(options.size % each for each in multiples):
+        raise InvalidOption(
+            f"size is {options.size}; it must be a multiple of {' or '.join(map(str, multiples))}, at least {SMALLEST}."
+        )
+
+
+@dataclass(frozen=True)
+class Given:
+    """What is known of the faces beforehand.
+
+    Attributes:
+        tracks: the faces to restore; ``None``: they are looked for, and chosen as the options say. A track that
+            crosses a cut is cut there.
+        mask: limits where the restoration shows; ``None``: wherever the parser sees a face.
+    """
+
+    tracks: Sequence[FaceTrack] | None = None
+    mask: BlendMask | None = None
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What works beside the restorer.
+
+    Attributes:
+        detector: ``None``: the one that the options name.
+        parser: ``None``: the best whose weights are here.
+        memory_limit: bytes that the model may use on its device; ``None``: what is free now.
+    """
+
+    detector: FaceDetector | None = None
+    parser: FaceParser | None = None
+    memory_limit: int | None = None
+
+
+@dataclass(frozen=True)
+class Resuming:
+    """What becomes of a run that is interrupted.
+
+    Attributes:
+        resume: go on with what an interrupted run left.
+        keep_unfinished: keep the finished shots of an interrupted run for a resume.
+        model_id: what tells this checkpoint from another one; a resume refuses a different one. ``None``: the
+            restorer's name.
+    """
+
+    resume: bool = False
+    keep_unfinished: bool = True
+    model_id: str | None = None
 
 
 @dataclass

@@ -19,8 +19,9 @@ def memory_budget(restorer: Restorer) -> int:
 
 def best_window(restorer: Restorer, longest: int) -> int:
     """Frames that are restored together if memory is no matter: the model's own, or what covers the longest region."""
-    multiple = restorer.frame_multiple
-    return min(restorer.native_frames, 1 + multiple * -(-(longest - 1) // multiple))
+    lengths = restorer.valid_lengths
+    native = lengths.at_most(restorer.native_frames) or lengths.least
+    return min(native, lengths.at_least(longest))
 
 
 def reduce_memory(restorer: Restorer, window: int, shape: tuple[int, int], limit: int | None = None) -> str:
@@ -36,7 +37,7 @@ def reduce_memory(restorer: Restorer, window: int, shape: tuple[int, int], limit
 
 
 def choose_window(restorer: Restorer, shape: tuple[int, int], longest: int, limit: int | None = None) -> int:
-    """The longest window (4k + 1 frames) that fits and is worth having.
+    """The longest window of a native length that fits and is worth having.
 
     Never longer than :func:`best_window`.
 
@@ -48,12 +49,15 @@ def choose_window(restorer: Restorer, shape: tuple[int, int], longest: int, limi
         OutOfMemory: not even the shortest window fits.
     """
     limit = memory_budget(restorer) if limit is None else limit
-    for window in range(best_window(restorer, longest), 0, -restorer.frame_multiple):
+    lengths = restorer.valid_lengths
+    for window in lengths.down_from(best_window(restorer, longest)):
         if restorer.memory_for(window, *shape) <= limit:
             return window
-    needed = restorer.memory_for(1, *shape)
+    needed = restorer.memory_for(lengths.least, *shape)
+    count = "a single" if lengths.least == 1 else f"{lengths.least}"
     raise OutOfMemory(
-        f"{restorer.name} needs about {needed / 2**30:.1f} GiB for a single {shape[1]}×{shape[0]} frame and "
+        f"{restorer.name} needs about {needed / 2**30:.1f} GiB for {count} {shape[1]}×{shape[0]} "
+        f"frame{'s' * (lengths.least > 1)} and "
         f"{limit / 2**30:.1f} GiB may be used on {restorer.device}. Free memory there, or choose a smaller size, "
         "a smaller model or another device."
     )

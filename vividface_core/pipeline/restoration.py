@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -18,14 +18,15 @@ from torch import Tensor
 
 from vividface_core.errors import InvalidOption, UnreadableVideo
 from vividface_core.faces.compose import VISIBLE
-from vividface_core.faces.detect import FaceDetector, load_detector
+from vividface_core.faces.detect import load_detector
 from vividface_core.faces.embed import FaceEmbedder, load_embedder
 from vividface_core.faces.identity_guard import IdentityGuard, TrackIdentity, warnings
 from vividface_core.faces.masks import BlendMask
-from vividface_core.faces.parse import FaceParser, load_parser
+from vividface_core.faces.parse import load_parser
+from vividface_core.faces.select import check_spec
 from vividface_core.faces.track import FaceTrack
 from vividface_core.pipeline.analysis import choose_faces, find_faces, find_shots
-from vividface_core.pipeline.options import Plan, RestoreOptions
+from vividface_core.pipeline.options import Given, Plan, Resources, RestoreOptions, check_shape
 from vividface_core.pipeline.planning import best_window, choose_window, reduce_memory
 from vividface_core.pipeline.progress import FRAME, Unchanged, WorkMeter, sample_length, window_seconds
 from vividface_core.pipeline.regions import FaceRegion, Region, RegionStream, WholeFrame
@@ -60,11 +61,8 @@ class Restoration:
     Args:
         source: the degraded frames.
         restorer: on its device; clips go there and come back.
-        tracks: faces to restore, instead of looking for them; a track that crosses a cut is cut there.
-        mask: where the restoration may show; ``None``: wherever the parser sees a face.
-        detector: ``None``: the one that the options name.
-        parser: ``None``: the best whose weights are here.
-        memory_limit: bytes that the model may use on its device; ``None``: what is free now.
+        given: what is known of the faces beforehand.
+        resources: what works beside the restorer.
         cached: see :data:`CachedStep`.
     """
 
@@ -75,18 +73,16 @@ class Restoration:
         options: RestoreOptions,
         callbacks: Callbacks,
         *,
-        tracks: Sequence[FaceTrack] | None = None,
-        mask: BlendMask | None = None,
-        detector: FaceDetector | None = None,
-        parser: FaceParser | None = None,
-        memory_limit: int | None = None,
+        given: Given | None = None,
+        resources: Resources | None = None,
         cached: CachedStep = lambda name, make: make(),
     ) -> None:
         self.source, self.options, self.callbacks = source, options, callbacks
         self.restorer = restorer if restorer.parallel else OomFallbackRestorer(restorer, self.notice)
         self._timed_for = restorer
-        self.parser = parser or load_parser("auto", device=restorer.device)
-        self._given, self._mask, self._limit, self._detector = tracks, mask, memory_limit, detector
+        given, self._resources = given or Given(), resources or Resources()
+        self.parser = self._resources.parser or load_parser("auto", device=restorer.device)
+        self._given, self._mask, self._limit = given.tracks, given.mask, self._resources.memory_limit
         self._cached = cached
         self._embedder: FaceEmbedder | None = None
         self._meter: WorkMeter | None = None
@@ -169,7 +165,7 @@ class Restoration:
             return [part for part in parts if part is not None]
 
         def look() -> list[dict[str, Any]]:
-            detector = self._detector or load_detector(options.detector, device=self.restorer.device)
+            detector = self._resources.detector or load_detector(options.detector, device=self.restorer.device)
             found = find_faces(self.source, shot, detector, self.callbacks.progress, total=total,
                                notice=self.notice)  # fmt: skip
             chosen = choose_faces(found, options.faces, options.min_face, detector)
@@ -216,7 +212,7 @@ class Restoration:
             return 0.0
         if plan.window_count == 1 or plan.crop_frames < WORTH_TIMING:
             return None
-        length = sample_length(plan)
+        length = min(plan.window, self.restorer.valid_lengths.at_least(sample_length(plan)))
         single, sample = self._model_times(plan, length)
         windows = [len(window) for frames in plan.lengths() for window in plan.windows(frames)]
         model = sum(window_seconds(frames, length, sample, single) for frames in windows)
@@ -268,7 +264,7 @@ class Restoration:
         options = self.options
         if options.whole_frame:
             return WholeFrame(shot.start, shot.end, plan.shape, options.strength)
-        color = "wavelet" if options.color == "auto" else options.color
+        color = self.restorer.color_default if options.color == "auto" else options.color
         return FaceRegion(track, plan.shape[0], self.parser, color, options.strength)
 
     def _guard(self, track: FaceTrack, size: int) -> IdentityGuard | None:
@@ -315,11 +311,13 @@ def _compose(frame: Frame, streams: list[RegionStream], mask: BlendMask | None) 
     return frame.with_rgb(rgb, changed)
 
 
-def check_tracks(options: RestoreOptions, tracks: Sequence[FaceTrack] | None) -> None:
-    """Refuse what can't go together.
+def check_request(options: RestoreOptions, given: Given, restorer: Restorer) -> None:
+    """Refuse what can't go together, before any work.
 
     Raises:
-        InvalidOption: tracks, and no face crop wanted.
+        InvalidOption: tracks, and no face crop wanted; a window or a size that the restorer doesn't take.
     """
-    if tracks is not None and options.whole_frame:
+    check_spec(options.faces)
+    if given.tracks is not None and options.whole_frame:
         raise InvalidOption("Whole frames are wanted and face tracks are given; leave out one of the two.")
+    check_shape(options, [(restorer.valid_lengths, restorer.size_multiple)])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,10 @@ import torch
 from torch import Tensor
 
 from vividface_core.errors import VividFaceError
-from vividface_core.faces.detect import FaceDetector
 from vividface_core.faces.identity_guard import TrackIdentity
-from vividface_core.faces.masks import BlendMask
-from vividface_core.faces.parse import FaceParser
-from vividface_core.faces.select import check_spec
-from vividface_core.faces.track import FaceTrack
 from vividface_core.io.output_guard import Source, Target, check_paths
-from vividface_core.pipeline.options import COLORS, Plan, RestoreOptions, Result
-from vividface_core.pipeline.restoration import Restoration, check_tracks
+from vividface_core.pipeline.options import COLORS, Given, Plan, Resources, RestoreOptions, Result, Resuming
+from vividface_core.pipeline.restoration import Restoration, check_request
 from vividface_core.pipeline.resume import RunState
 from vividface_core.restorers.base import Restorer
 from vividface_core.runtime.callbacks import Callbacks
@@ -38,7 +33,10 @@ from vividface_core.video.rehearsal import rehearse
 from vividface_core.video.source import ClipFrames, VideoFrames
 from vividface_core.video.writer import VideoWriter
 
-__all__ = ["COLORS", "Callbacks", "Plan", "RestoreOptions", "Result", "restore_frames", "restore_video"]
+__all__ = [
+    "COLORS", "Callbacks", "Given", "Plan", "Resources", "RestoreOptions", "Result", "Resuming", "restore_frames",
+    "restore_video",
+]  # fmt: skip
 
 
 def restore_video(
@@ -47,15 +45,10 @@ def restore_video(
     restorer: Restorer,
     options: RestoreOptions | None = None,
     *,
-    tracks: Sequence[FaceTrack] | None = None,
-    mask: BlendMask | None = None,
-    resume: bool = False,
-    keep_unfinished: bool = True,
     callbacks: Callbacks | None = None,
-    model_id: str | None = None,
-    detector: FaceDetector | None = None,
-    parser: FaceParser | None = None,
-    memory_limit: int | None = None,
+    given: Given | None = None,
+    resources: Resources | None = None,
+    resuming: Resuming | None = None,
 ) -> Result:
     """Restore the faces of ``source`` into ``output``.
 
@@ -66,39 +59,38 @@ def restore_video(
         source: any video, a folder of images, or one image; :class:`~vividface_core.video.source.VideoFrames` for a
             part of one.
         output: file, or folder for the ``png`` preset. Appears only when it is complete.
-        tracks: the faces to restore; ``None``: they are looked for, and chosen as the options say.
-        mask: limits where the restoration shows.
-        keep_unfinished: keep the finished shots of an interrupted run for a resume.
-        model_id: what tells this checkpoint from another one; a resume refuses a different one.
-        memory_limit: bytes the model may use on its device; ``None``: what is free now.
+        callbacks: who is told what happens.
+        given: what is known of the faces beforehand.
+        resources: what works beside the restorer: face detector and parser, and how much memory.
+        resuming: what becomes of a run that is interrupted.
 
     Raises:
         VividFaceError: see :mod:`vividface_core.errors`; the work folder is kept for a resume
             if it holds a finished shot.
     """
     options, callbacks = options or RestoreOptions(), callbacks or Callbacks()
+    given, resuming = given or Given(), resuming or Resuming()
     began, output = time.monotonic(), Path(output)
     source = source if isinstance(source, VideoFrames) else VideoFrames(source, deinterlace=options.deinterlace)
-    check_spec(options.faces)
+    check_request(options, given, restorer)
     check_paths([Target(output, "the output")], _sources(source, options))
     check_output(output, options.preset, source.file)
-    check_tracks(options, tracks)
-    request = {"source": _identity(source), "model": model_id or restorer.name, "options": asdict(options)}
-    if tracks is not None:
-        request["tracks"] = [track.to_json() for track in tracks]
-    if mask is not None:
-        request["mask"] = mask.fingerprint()
+    request = {"source": _identity(source), "model": resuming.model_id or restorer.name, "options": asdict(options)}
+    if given.tracks is not None:
+        request["tracks"] = [track.to_json() for track in given.tracks]
+    if given.mask is not None:
+        request["mask"] = given.mask.fingerprint()
     _rehearse(source, output, options.preset)
-    state = RunState(output, request, resume=resume)
-    work = Restoration(source, restorer, options, callbacks, tracks=tracks, mask=mask, detector=detector,
-                       parser=parser, memory_limit=memory_limit, cached=_cached_steps(state))  # fmt: skip
-    if resume and not state.resumed:
+    state = RunState(output, request, resume=resuming.resume)
+    work = Restoration(source, restorer, options, callbacks, given=given, resources=resources,
+                       cached=_cached_steps(state))  # fmt: skip
+    if resuming.resume and not state.resumed:
         work.notice(f"There is nothing to resume: no unfinished run of {output} lies beside it. Everything is done "
                     "from the start.")  # fmt: skip
     try:
         result = _to_file(work, output, state)
     except BaseException as error:
-        if not keep_unfinished or (isinstance(error, VividFaceError) and not state.has_parts()):
+        if not resuming.keep_unfinished or (isinstance(error, VividFaceError) and not state.has_parts()):
             state.remove()
         raise
     state.remove()
@@ -111,12 +103,9 @@ def restore_frames(
     restorer: Restorer,
     options: RestoreOptions | None = None,
     *,
-    tracks: Sequence[FaceTrack] | None = None,
-    mask: BlendMask | None = None,
     callbacks: Callbacks | None = None,
-    detector: FaceDetector | None = None,
-    parser: FaceParser | None = None,
-    memory_limit: int | None = None,
+    given: Given | None = None,
+    resources: Resources | None = None,
 ) -> tuple[Tensor, Result]:
     """Restore the faces of frames in memory: the steps of :func:`restore_video` without a file.
 
@@ -126,12 +115,10 @@ def restore_frames(
     Returns:
         A new tensor of the same shape; pixels outside the restored faces are equal to the input's.
     """
-    options, callbacks = options or RestoreOptions(), callbacks or Callbacks()
+    options, callbacks, given = options or RestoreOptions(), callbacks or Callbacks(), given or Given()
     began = time.monotonic()
-    check_spec(options.faces)
-    check_tracks(options, tracks)
-    work = Restoration(ClipFrames(clip), restorer, options, callbacks, tracks=tracks, mask=mask, detector=detector,
-                       parser=parser, memory_limit=memory_limit)  # fmt: skip
+    check_request(options, given, restorer)
+    work = Restoration(ClipFrames(clip), restorer, options, callbacks, given=given, resources=resources)
     plan = work.plan()
     output = torch.empty_like(clip, dtype=torch.float32)
     for number in range(len(plan.shots)):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from vividface_core.errors import InvalidOption, InvalidOutput, OutOfMemory
+from vividface_core.restorers.lengths import ClipLengths
 
 Progress = Callable[[float], None]
 """Called with the share done of the current clip (0…1). May raise to stop the run."""
@@ -24,14 +25,18 @@ class Restorer(ABC):
     """
 
     name: ClassVar[str]
-    frame_multiple: int = 4
-    """Native clip lengths are ``frame_multiple * k + 1``; other lengths are padded inside and cut again."""
-    size_multiple: int = 16
+    valid_lengths: ClipLengths = ClipLengths()
+    """Native clip lengths; others are padded inside and cut again."""
+    size_multiple: int = 1
     """Native heights and widths are multiples of this; others are padded inside and cut again."""
     native_size: int = 512
     """Side in pixels of the square face crop the system was trained on."""
     native_frames: int = 81
     """Clip length the system was trained on; longer clips are cut into windows of at most this."""
+    color_default: str = "wavelet"
+    """Colour match of a face where none is asked for: ``wavelet``, ``lab``, ``adain`` or ``none``."""
+    steps: int | None = 1
+    """Evaluations of the network for a clip; ``None``: there is no such count."""
     parallel: int = 0
     """Clips that may be at work while the result of an earlier one is waited for."""
 
@@ -83,6 +88,14 @@ class Restorer(ABC):
         """Undo :meth:`reduce_memory`."""
         return None
 
+    def share_window(self) -> None:
+        """Within a process group: share the work on each clip with the other processes from now on.
+
+        Raises:
+            InvalidOption: this restorer's work can't be shared.
+        """
+        raise InvalidOption(f"One window can't be shared by several devices with {self.name}; leave out --together.")
+
     def close(self) -> None:
         """Release processes and other resources. The restorer can't be used afterwards."""
         return None
@@ -114,6 +127,23 @@ class Restorer(ABC):
     @abstractmethod
     def dtype(self) -> torch.dtype:
         """Type of the weights and the computation."""
+
+
+PROPERTIES = (
+    "name", "valid_lengths", "size_multiple", "native_size", "native_frames", "color_default", "steps",
+)  # fmt: skip
+"""What a restorer tells of its system and checkpoint; one that stands for another tells the other's."""
+
+
+def stand_for(restorer: Restorer, properties: Mapping[str, Any]) -> None:
+    """Let ``restorer`` tell another one's :data:`PROPERTIES`."""
+    for name in PROPERTIES:
+        setattr(restorer, name, properties[name])
+
+
+def properties_of(restorer: Restorer) -> dict[str, Any]:
+    """A restorer's :data:`PROPERTIES` by name."""
+    return {name: getattr(restorer, name) for name in PROPERTIES}
 
 
 OOM_MESSAGES = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc")

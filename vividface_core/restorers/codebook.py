@@ -14,6 +14,7 @@ from vividface_core.bfvr_stc import CodeFormer3D
 from vividface_core.bfvr_stc.checkpoint import KINDS, SYSTEM, load
 from vividface_core.errors import UnsupportedCheckpoint
 from vividface_core.restorers.base import Progress, Restorer, check_finite, check_request, translate_oom
+from vividface_core.restorers.lengths import ClipLengths
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ class CodebookRestorer(Restorer):
     """
 
     name: ClassVar[str] = SYSTEM
-    frame_multiple = 1  # any length will do
+    valid_lengths = ClipLengths(2)
 
     def __init__(
         self,
@@ -66,7 +67,7 @@ class CodebookRestorer(Restorer):
     @property
     def color_default(self) -> str:
         """Colour match for ``auto``: a de-flickerer's low frequencies are its result, and must not be matched away."""
-        return "auto" if self.kind == KINDS[0] else "none"
+        return "wavelet" if self.kind == KINDS[0] else "none"
 
     @property
     def modules(self) -> dict[str, nn.Module]:

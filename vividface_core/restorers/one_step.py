@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from vividface_core.errors import InvalidOption, InvalidOutput, UnsupportedCheckpoint
 from vividface_core.restorers.base import Progress, Restorer, module_bytes, translate_oom
-from vividface_core.runtime.devices import default_dtype
+from vividface_core.restorers.lengths import ClipLengths
+from vividface_core.restorers.one_step_options import OneStepExecution
 from vividface_core.wan.attention import Attention
 from vividface_core.wan.conditional_decoder import ConditionalDecoder, decoded_with_input
 from vividface_core.wan.empty_prompt import EmptyPrompt
@@ -52,6 +53,7 @@ class OneStepRestorer(Restorer):
     """
 
     name: ClassVar[str] = "vividface"
+    color_default = "wavelet"
 
     def __init__(
         self,
@@ -66,16 +68,7 @@ class OneStepRestorer(Restorer):
         velocity_scale: float = VELOCITY_SCALE,
         native_size: int = 512,
         native_frames: int = 81,
-        frames_per_chunk: int | None = None,
-        tile: int | None = None,
-        device: torch.device | str = "cpu",
-        dtype: torch.dtype | None = None,
-        plain: bool = False,
-        attention: str = "auto",
-        linear: str = "auto",
-        compile: bool = False,
-        graphs: bool = False,
-        offload: bool = False,
+        execution: OneStepExecution | None = None,
     ) -> None:
         """
         Args:
@@ -89,27 +82,17 @@ class OneStepRestorer(Restorer):
             latent_skip: A, a number a latent channel: ẑ = (1 − A) ⊙ z_l − s·DiT(z_l); ``None``: 0, as released.
             t_star: the timestep, 0…1000.
             velocity_scale: s.
-            frames_per_chunk: frames that pass the autoencoder together, a multiple of its temporal ratio; ``None``:
-                :data:`FAST_CHUNK`, and :data:`~vividface_core.wan.vae.FRAME_CHUNK` in the plain path.
-            tile: side in pixels of the tiles in which a clip passes the autoencoder, one after the other through all
-                its frames: less memory, a little more work, the same pictures; ``None``: whole frames.
-            device: where to compute.
-            dtype: type of weights and computation; ``None``: :func:`default_dtype` of the device.
-            plain: diffusers' own modules and nothing else, to compare with and to train.
-            attention: one of :data:`vividface_core.wan.attention.BACKENDS`.
-            linear: one of :data:`vividface_core.wan.optimizations.fp8_linear.LINEARS`.
-            compile: compile the denoiser's repeated block; where that fails it runs as it is, with a warning.
-            graphs: record the denoiser's pass for sizes that come again (CUDA).
-            offload: the weights wait in the machine's memory, and are on the device a stage at a time.
+            execution: where and how to compute; ``None``: the defaults, on the CPU.
 
         Raises:
             UnsupportedCheckpoint: the three do not belong together.
-            InvalidOption: the device can't do what is asked for, or ``plain`` together with one of the last four.
+            InvalidOption: the device can't do what is asked for, or options that don't go together.
             MissingDependency: the package of an attention isn't here.
         """
-        self.vae, self._prompt, self.plain = vae, prompt, plain
-        self.tile = self._wanted_tile = tile
-        self.offload, self._home = offload, torch.device(device)
+        how = self.execution = execution or OneStepExecution()
+        self.vae, self._prompt, self.plain = vae, prompt, how.plain
+        self.tile = self._wanted_tile = how.tile
+        self.offload, self._home = how.offload, torch.device(how.device)
         self._t_star, self.velocity_scale = float(t_star), float(velocity_scale)
         self.native_size, self.native_frames = native_size, native_frames
         self.check_parts(vae, transformer, prompt)
@@ -122,35 +105,21 @@ class OneStepRestorer(Restorer):
         self._cell = spatial_ratio(vae.config)
         self.size_multiple = self._cell * math.lcm(*transformer.config.patch_size[1:])
         # The released protocol counts in fours, whatever the autoencoder.
-        self.frame_multiple = math.lcm(4, temporal_ratio(vae.config))
-        ratio = temporal_ratio(vae.config)
-        if frames_per_chunk is None:
-            frames_per_chunk = math.lcm(FRAME_CHUNK if plain else FAST_CHUNK, ratio)
-        self._chunk = frames_per_chunk
-        if frames_per_chunk < 1 or frames_per_chunk % ratio:
-            raise InvalidOption(f"{frames_per_chunk} frames a chunk; it must be a multiple of {ratio}.")
-        if tile is not None and tile < TILES[-1] // 2:
-            raise InvalidOption(f"tile is {tile} pixels; below {TILES[-1] // 2} most of the work is done twice.")
+        self.valid_lengths = ClipLengths(math.lcm(4, temporal_ratio(vae.config)), 1)
+        self._chunk = _frames_per_chunk(how, temporal_ratio(vae.config))
+        _check_execution(how)
         vae.eval()
         transformer.eval()
-        dtype = dtype or default_dtype(device)
-        if plain and (attention, linear, compile, graphs) != ("auto", "auto", False, False):
-            raise InvalidOption("plain is diffusers' own path; leave out attention, linear, compile and graphs.")
-        self.denoiser = transformer
-        if not plain:
-            self.denoiser = self._folded(transformer, attention, linear, torch.device(device), dtype)
-        self._pass = CompiledDenoiser(self.denoiser) if compile else self.denoiser
-        if graphs:
-            check_graphs(torch.device(device))
+        device, dtype = torch.device(how.device), how.number_type()
+        self.denoiser = transformer if how.plain else self._folded(transformer, device, dtype)
+        self._pass = CompiledDenoiser(self.denoiser) if how.compile else self.denoiser
+        if how.graphs:
+            check_graphs(device)
             self._pass = GraphedDenoiser(self.denoiser, self._pass)
-        if offload and (graphs or compile):
-            raise InvalidOption("offload moves weights, which graphs and compile don't allow; leave out one of them.")
         self.to(device, dtype)
 
-    def _folded(
-        self, transformer: nn.Module, attention: str, linear: str, device: torch.device, dtype: torch.dtype
-    ) -> FoldedDenoiser:
-        kernel = Attention(attention)
+    def _folded(self, transformer: nn.Module, device: torch.device, dtype: torch.dtype) -> FoldedDenoiser:
+        kernel, linear = Attention(self.execution.attention), self.execution.linear
         kernel.check(device, dtype, transformer.config.attention_head_dim)
         check_linears(linear, device, dtype)
         return use_linears(FoldedDenoiser(transformer, self._prompt, self._t_star, attention=kernel), linear)
@@ -190,6 +159,12 @@ class OneStepRestorer(Restorer):
         if not self.plain:
             raise InvalidOption("This restorer's denoiser is folded; for diffusers' module make it with plain=True.")
         return self.denoiser
+
+    def share_window(self) -> None:
+        # Here, because it needs torch with distribution.
+        from vividface_core.wan.optimizations.context_parallel import enable_context_parallel
+
+        enable_context_parallel(self.denoiser)
 
     def reduce_memory(self) -> str:
         if self.plain or (self.tile is not None and self.tile <= TILES[-1]):
@@ -292,8 +267,7 @@ class OneStepRestorer(Restorer):
     def _padded_size(self, clip: Tensor) -> tuple[int, int, int]:
         """Frames, height and width of a clip as the model takes it."""
         frames, _, height, width = clip.shape
-        frames = 1 + math.ceil((frames - 1) / self.frame_multiple) * self.frame_multiple
-        return frames, *(side + -side % self.size_multiple for side in (height, width))
+        return self.valid_lengths.at_least(frames), *(side + -side % self.size_multiple for side in (height, width))
 
     def _reader(self, clip: Tensor, device: torch.device) -> Callable[..., Tensor]:
         """``read(start, stop, region)``: frames of the padded clip, ``[1, 3, n, H, W]``, −1…1, on ``device``."""
@@ -354,7 +328,7 @@ class OneStepRestorer(Restorer):
         return decoded(stream, latent, step, by_tiles=self.tile is not None)
 
     def memory_for(self, frames: int, height: int, width: int) -> int:
-        frames = 1 + math.ceil((frames - 1) / self.frame_multiple) * self.frame_multiple
+        frames = self.valid_lengths.at_least(frames)
         height, width = (side + -side % self.size_multiple for side in (height, width))
         item, vae = self._dtype.itemsize, self.vae.config
         # A stage at a time, the largest counts; on a CPU all of them are there anyway.
@@ -402,6 +376,26 @@ def _latent_skip(values: Sequence[float] | None, channels: int) -> Tensor | None
             f"latent_skip is of shape {tuple(skip.shape)}; {channels} finite numbers, one a latent channel, are wanted."
         )
     return skip.view(1, -1, 1, 1, 1)
+
+
+def _frames_per_chunk(execution: OneStepExecution, ratio: int) -> int:
+    """Frames that pass the autoencoder together."""
+    frames = execution.frames_per_chunk
+    if frames is None:
+        return math.lcm(FRAME_CHUNK if execution.plain else FAST_CHUNK, ratio)
+    if frames < 1 or frames % ratio:
+        raise InvalidOption(f"{frames} frames a chunk; it must be a multiple of {ratio}.")
+    return frames
+
+
+def _check_execution(how: OneStepExecution) -> None:
+    """Raises InvalidOption for options that don't go together."""
+    if how.tile is not None and how.tile < TILES[-1] // 2:
+        raise InvalidOption(f"tile is {how.tile} pixels; below {TILES[-1] // 2} most of the work is done twice.")
+    if how.plain and (how.attention, how.linear, how.compile, how.graphs) != ("auto", "auto", False, False):
+        raise InvalidOption("plain is diffusers' own path; leave out attention, linear, compile and graphs.")
+    if how.offload and (how.graphs or how.compile):
+        raise InvalidOption("offload moves weights, which graphs and compile don't allow; leave out one of them.")
 
 
 def _check_request(clip: Tensor, mask: Tensor | None, strength: float) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vividface_core.errors import OutOfMemory
-from vividface_core.restorers.base import Progress, Restorer
+from vividface_core.restorers.base import Progress, Restorer, properties_of, stand_for
 from vividface_core.restorers.beside import Beside
 from vividface_core.restorers.windows import CrossFade, plan_windows
 from vividface_core.runtime.memory import trim_memory
@@ -35,9 +35,7 @@ class OomFallbackRestorer(Restorer):
 
     def __init__(self, inner: Restorer, notice: Callable[[str], None]) -> None:
         self._inner, self._notice = inner, notice
-        self.name = inner.name  # shown in messages and reports
-        self.frame_multiple, self.size_multiple = inner.frame_multiple, inner.size_multiple
-        self.native_size, self.native_frames = inner.native_size, inner.native_frames
+        stand_for(self, properties_of(inner))
         self.longest: int | None = None
         """Frames of the longest window since memory ran out; ``None``: it hasn't."""
         self._beside: Beside | None = None
@@ -98,9 +96,8 @@ class OomFallbackRestorer(Restorer):
         if way := self._inner.reduce_memory():
             self._tell(f"Memory ran out; going on with {way}, which gives the same pictures and takes longer.")
             return True
-        multiple = self.frame_multiple
-        shorter = 1 + multiple * ((2 * (frames - 1) // 3) // multiple)
-        if shorter >= frames:
+        shorter = self.valid_lengths.at_most(1 + 2 * (frames - 1) // 3)
+        if shorter is None or shorter >= frames:
             return False
         self.longest = shorter
         self._tell(

@@ -1,6 +1,6 @@
 """Overlapping temporal windows and the cross-fade between them.
 
-A long clip is restored in windows of ``4k + 1`` frames that overlap. Where two windows overlap, the earlier one fades
+A long clip is restored in windows of a native length that overlap. Where two windows overlap, the earlier one fades
 out and the later one fades in along a raised cosine, so that no seam shows. Windows belong to one continuous clip:
 whoever plans them has already cut at shots and tracks.
 """

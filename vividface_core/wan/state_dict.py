@@ -143,7 +143,11 @@ def read_state_dict(path: str | Path, part: str = "") -> dict[str, Tensor]:
 def find_network(path: str | Path, part: str = "") -> tuple[dict[str, Tensor], str]:
     """:func:`read_state_dict` and the prefix that stands before its names in the file."""
     path = Path(path)
-    tensors = read_tensors(path)
+    return network_in(read_tensors(path), path, part)
+
+
+def network_in(tensors: dict[str, Tensor], path: Path, part: str = "") -> tuple[dict[str, Tensor], str]:
+    """:func:`find_network` for the tensors of a file that was read already."""
     if not tensors:
         raise UnsupportedCheckpoint(f"{path} holds no tensors; it is no checkpoint that can be used.")
     for kind in sorted(KINDS, key=lambda kind: not kind.startswith(part)):

@@ -4,13 +4,11 @@
 """
 
 from vividface_core.weights.catalog import TABLE
-from vividface_core.weights.convert import convert, convert_denoiser
 from vividface_core.weights.detect import CheckpointInfo, inspect
-from vividface_core.weights.folder import save_checkpoint_folder
-from vividface_core.weights.load import WEIGHTS, load_restorer
+from vividface_core.weights.load import load_restorer, load_unchanged, system_of
 from vividface_core.weights.locate import download, list_checkpoints, model_folders, where
 
 __all__ = [
-    "CheckpointInfo", "TABLE", "WEIGHTS", "convert", "convert_denoiser", "download", "inspect", "list_checkpoints",
-    "load_restorer", "model_folders", "save_checkpoint_folder", "where",
+    "CheckpointInfo", "TABLE", "download", "inspect", "list_checkpoints", "load_restorer", "load_unchanged",
+    "model_folders", "system_of", "where",
 ]  # fmt: skip

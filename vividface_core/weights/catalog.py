@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from vividface_core.io.hub import HubFile
-
-WAN = "Wan-AI/Wan2.1-T2V-1.3B"
-WAN_DIFFUSERS = "Wan-AI/Wan2.1-T2V-1.3B-Diffusers"
-UMT5 = HubFile(
-    WAN, "models_t5_umt5-xxl-enc-bf16.pth",
-    "7cace0da2b446bbbbc57d031ab6cf163a3d59b366da94e5afe36745b746fd81d", 11_361_920_418,
-)  # fmt: skip
-VAE = HubFile(WAN, "Wan2.1_VAE.pth", "38071ab59bd94681c686fa51d75a1968f64e470262043be31f7a094e442fd981", 507_609_880)
+from vividface_core.restorers.registry import VIVIDFACE
+from vividface_core.wan.empty_prompt import FILE_NAME as PROMPT
+from vividface_core.wan.official_files import UMT5, VAE, WAN_DIFFUSERS
 
 
 @dataclass(frozen=True)
@@ -20,27 +16,33 @@ class Entry:
     """A checkpoint that the project knows.
 
     Attributes:
+        system: id of the system that it is of.
         files: those ending in ``.index.json`` stand for their shards as well.
         restores: false for a base that has to be trained first.
+        made_of: a file that is made of others: once it is there, files whose paths begin so aren't needed any more.
     """
 
     summary: str
     licence: str
+    system: str
     files: tuple[HubFile, ...] = ()
     restores: bool = True
+    made_of: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 TABLE: dict[str, Entry] = {
     "vividface-nano": Entry(
-        "the small embedded model: needs no download and no GPU; see docs/nano.md", "Apache-2.0"
+        "the small embedded model: needs no download and no GPU; see docs/nano.md", "Apache-2.0", VIVIDFACE.id
     ),
     "vividface": Entry(
         "the released 1.3B model (the text encoder is needed once)",
         "Apache-2.0 as its repository claims; Wan 2.1 parts Apache-2.0",
+        VIVIDFACE.id,
         (HubFile("shulianz/VividFace", "vividface.ckpt"), VAE, UMT5),
+        made_of={PROMPT: (UMT5.path,)},
     ),
     "wan2.1-t2v-1.3b": Entry(
-        "the untrained base in diffusers' layout, to train from", "Apache-2.0",
+        "the untrained base in diffusers' layout, to train from", "Apache-2.0", VIVIDFACE.id,
         tuple(
             HubFile(WAN_DIFFUSERS, path)
             for path in (
@@ -50,6 +52,7 @@ TABLE: dict[str, Entry] = {
             )
         ),
         restores=False,
+        made_of={PROMPT: ("text_encoder/",)},
     ),
 }  # fmt: skip
 """Known checkpoints by name."""

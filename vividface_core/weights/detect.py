@@ -8,19 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from vividface_core.errors import MissingDependency, MissingWeights, UnsupportedCheckpoint, first_line
-from vividface_core.io.atomic import read_json
-from vividface_core.io.folders import is_dir, is_file, leave_out, size_of, walk
-from vividface_core.io.quantization import attach_scales, type_names
-from vividface_core.io.tensors import SUFFIXES, container
-from vividface_core.wan.loading import read_config, transformer_config, vae_config
-from vividface_core.wan.state_dict import describe, kind_of, read_state_dict
+from vividface_core.io.folders import entries, is_dir, is_file, leave_out, size_of, walk
+from vividface_core.io.tensors import SUFFIXES, unfamiliar
+from vividface_core.restorers.registry import CARD, LOOSE, Contents, recognise, systems, unknown_system
 from vividface_core.weights.catalog import TABLE
-from vividface_core.weights.folder import CARD, DEFAULTS
 
 SKIPPED = frozenset((*TABLE, "metrics", "facexlib", "rubrics", "calibrations"))
 """Folders of a models folder whose content has another name, or is no checkpoint."""
 
-_known: dict[tuple[str, int, int], CheckpointInfo | None] = {}
+_known: dict[tuple[object, ...], CheckpointInfo | None] = {}
 
 
 @dataclass(frozen=True)
@@ -28,17 +24,22 @@ class CheckpointInfo:
     """What is known of one checkpoint, or of one part of it.
 
     Attributes:
+        kind: in words: ``checkpoint folder``, ``diffusers folder``, ``loose files``, ``missing``, or what one file is.
+        system: id of the system that it is of; "" if it isn't known.
+        restores: whether a restorer can be loaded by its path; otherwise it is a part of one.
         format: how the weights are stored (a folder's denoiser): kind of file and types of the numbers.
     """
 
     name: str
-    kind: str  # "checkpoint folder", "diffusers folder", "loose files", "empty prompt", "missing", or of wan.names
+    kind: str
     path: Path | None = None
     licence: str = "unknown"
     size: int = 0
     summary: str = ""
     config: dict[str, Any] = field(default_factory=dict)
     format: str = ""
+    system: str = ""
+    restores: bool = False
 
     @property
     def here(self) -> bool:
@@ -48,7 +49,8 @@ class CheckpointInfo:
     def __str__(self) -> str:
         kind = f"{self.kind} ({self.format})" if self.format else self.kind
         place = f"{kind}, {self.size / 1e6:,.0f} MB, {self.path}" if self.path else "not here"
-        parts = [f"{self.name:<20} {place}", self.summary, f"licence: {self.licence}"]
+        system = f"system: {self.system}" if self.system else ""
+        parts = [f"{self.name:<20} {place}", self.summary, system, f"licence: {self.licence}"]
         return "; ".join(part for part in parts if part)
 
 
@@ -60,46 +62,19 @@ def inspect(path: str | Path) -> CheckpointInfo:
         UnsupportedCheckpoint: none of the known kinds; tells the first keys and shapes.
     """
     path = Path(path)
-    kind = folder_kind(path)
-    if kind is not None:
-        card = read_card(path)
-        licence = str(card.get("licence", "unknown"))
-        return CheckpointInfo(path.name, kind, path, licence, size_of(path), config=card, format=format_of(path))
-    tensors = attach_scales(read_state_dict(path), path)
-    kind = "empty prompt" if "rows" in tensors and len(tensors) <= 2 else kind_of(tensors)
-    if kind is None:
-        raise UnsupportedCheckpoint(f"{path} is none of the known checkpoints: it holds {describe(tensors)}.")
-    readers = {"wan-dit-original": transformer_config, "wan-vae-original": vae_config}
-    config = read_config(path) or (readers[kind](tensors, path) if kind in readers else {})
-    found = f"{container(path)}, {type_names(tensors)}"
-    return CheckpointInfo(path.stem, kind, path, size=size_of(path), config=config, format=found)
-
-
-def format_of(folder: Path) -> str:
-    """How the denoiser of a folder is stored; "" where that can't be told, which is loading's to say."""
-    try:
-        return inspect(folder / "transformer").format
-    except Exception:  # whatever a file of somebody's makes of a reader: a listing goes on
-        return ""
-
-
-def folder_kind(path: Path) -> str | None:
-    """``checkpoint folder``, ``diffusers folder``, or ``None`` for anything else."""
-    if is_file(path / CARD):
-        return "checkpoint folder"
-    if all(is_file(path / part / "config.json") for part in ("vae", "transformer")):
-        return "diffusers folder"
-    return None
-
-
-def read_card(folder: Path) -> dict[str, Any]:
-    """What a folder's card says, with the defaults for what it leaves out.
-
-    Raises:
-        UnsupportedCheckpoint: it is no JSON object.
-    """
-    path = folder / CARD
-    return {**DEFAULTS, **(read_json(path) if path.is_file() else {})}
+    contents = Contents(path)
+    if (error := unknown_system(contents)) is not None:
+        raise error
+    recognised = recognise(contents)
+    if recognised is None:
+        told = "no checkpoint" if path.is_dir() else unfamiliar(contents.tensors)
+        raise UnsupportedCheckpoint(f"{path} is none of the known checkpoints: it holds {told}.")
+    system, found = recognised
+    licence = str(found.config.get("licence", "unknown")) if contents.card is not None else "unknown"
+    return CheckpointInfo(
+        path.name if path.is_dir() else path.stem, found.kind, path, licence, size_of(path), config=found.config,
+        format=found.format, system=system.id, restores=found.restores,
+    )  # fmt: skip
 
 
 def local_checkpoints(places: Iterable[Path]) -> list[CheckpointInfo]:
@@ -114,9 +89,10 @@ def local_checkpoints(places: Iterable[Path]) -> list[CheckpointInfo]:
             for path in list(content):
                 name = path.relative_to(home).as_posix()
                 if is_dir(path):
-                    if path.name.startswith(".") or name in SKIPPED or folder_kind(path):
+                    whole = not path.name.startswith(".") and is_checkpoint_folder(path)
+                    if path.name.startswith(".") or name in SKIPPED or whole:
                         content.remove(path)  # what is in there are its parts
-                    if path.name.startswith(".") or folder_kind(path) is None:
+                    if not whole:
                         continue
                 elif path.name.startswith(".") or path.suffix not in SUFFIXES or not is_file(path):
                     continue
@@ -134,18 +110,31 @@ def _looked_at(path: Path) -> CheckpointInfo | None:
         state = path.stat()
     except OSError:
         return None
-    key = (str(path), state.st_size, state.st_mtime_ns)
+    key = (str(path), state.st_size, state.st_mtime_ns, tuple(system.id for system in systems()))
     if key not in _known:
-        info = _inspected(path)
-        _known[key] = info if info is not None and info.kind.startswith("wan-dit") else None
+        _known[key] = _inspected(path)
     return _known[key]
 
 
 def _inspected(path: Path) -> CheckpointInfo | None:
     try:
-        return inspect(path)
+        info = inspect(path)
+        return info if info.restores else None
     except (UnsupportedCheckpoint, MissingDependency, MissingWeights):
         return None  # not ours
     except Exception as error:  # whatever a file of somebody's makes of a reader: the listing goes on
         leave_out(path, first_line(error))
         return None
+
+
+def is_checkpoint_folder(folder: Path) -> bool:
+    """Whether a folder is one checkpoint: the project's own, or one of networks with a folder each."""
+    if is_file(folder / CARD):
+        return True
+    if not any(is_file(part / "config.json") for part in entries(folder) if is_dir(part)):
+        return False
+    try:
+        recognised = recognise(Contents(folder))
+    except Exception:  # whatever a file of somebody's makes of a reader: the listing goes on
+        return False
+    return recognised is not None and recognised[1].restores and recognised[1].kind != LOOSE

@@ -5,16 +5,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from vividface_core.errors import InvalidOption, MissingWeights
+from vividface_core.errors import InvalidOption, MissingWeights, VividFaceError
 from vividface_core.io.folders import is_dir, is_file, size_of
 from vividface_core.io.hub import HubFile, fetch
 from vividface_core.io.tensors import SUFFIXES, shard_names
-from vividface_core.wan.empty_prompt import FILE_NAME as PROMPT_FILE
-from vividface_core.weights.catalog import TABLE, UMT5, Entry
-from vividface_core.weights.detect import CheckpointInfo, folder_kind, format_of, local_checkpoints
-from vividface_core.weights.folder import CARD
+from vividface_core.restorers.registry import CARD, LOOSE
+from vividface_core.weights.catalog import TABLE, Entry
+from vividface_core.weights.detect import CheckpointInfo, inspect, is_checkpoint_folder, local_checkpoints
 
 ASSETS = Path(__file__).parents[1] / "assets"
 
@@ -60,7 +60,7 @@ def _known(name: str, places: Sequence[Path]) -> Path:
         return ASSETS / name
     candidates = [candidate for place in places for candidate in (place / name, place)]
     for candidate in candidates:
-        if folder_kind(candidate) in ("checkpoint folder", "diffusers folder") or not _absent(entry, candidate):
+        if not _absent(entry, candidate) or is_checkpoint_folder(candidate):
             return candidate
     best = min(candidates[::2], key=lambda folder: len(_absent(entry, folder)))
     lines = "; ".join(f"{file.path} from {file.address}" for file in _absent(entry, best))
@@ -70,11 +70,10 @@ def _known(name: str, places: Sequence[Path]) -> Path:
 
 
 def _absent(entry: Entry, folder: Path) -> list[HubFile]:
-    """Files of the entry that are not in ``folder``. The text encoder has done its duty once the prompt is there."""
-    absent = [file for file in entry.files if not is_file(folder / file.path)]
-    if is_file(folder / PROMPT_FILE):
-        absent = [file for file in absent if file is not UMT5 and not file.path.startswith("text_encoder/")]
-    return absent
+    """Files of the entry that are wanted and not in ``folder``."""
+    done = tuple(path for made, paths in entry.made_of.items() if is_file(folder / made) for path in paths)
+    wanted = [file for file in entry.files if not is_file(folder / file.path)]
+    return [file for file in wanted if not file.path.startswith(done)]
 
 
 def download(name: str, folder: str | Path | None = None, progress: Callable[[float], None] | None = None) -> Path:
@@ -107,12 +106,18 @@ def list_checkpoints(folders: Iterable[str | Path] | None = None) -> list[Checkp
     for name, entry in TABLE.items():
         try:
             path = where(name, folders)
-            found.append(
-                CheckpointInfo(
-                    name, folder_kind(path) or "loose files", path, entry.licence, size_of(path), entry.summary,
-                    format=format_of(path) if folder_kind(path) else "",
-                )  # fmt: skip
-            )
         except MissingWeights:
-            found.append(CheckpointInfo(name, "missing", licence=entry.licence, summary=entry.summary))
+            told = {"licence": entry.licence, "summary": entry.summary, "system": entry.system}
+            found.append(CheckpointInfo(name, "missing", **told))
+        else:
+            found.append(_told(name, entry, path))
     return found + [info for info in local_checkpoints(model_folders(folders)) if info.name not in TABLE]
+
+
+def _told(name: str, entry: Entry, path: Path) -> CheckpointInfo:
+    """A known checkpoint that is here."""
+    known = {"name": name, "licence": entry.licence, "summary": entry.summary}
+    try:
+        return replace(inspect(path), **known)
+    except VividFaceError:  # what is wrong with it is loading's to say
+        return CheckpointInfo(**known, kind=LOOSE, path=path, size=size_of(path), system=entry.system)

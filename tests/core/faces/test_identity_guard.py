@@ -19,7 +19,7 @@ from vividface_core.faces.detect import load_detector
 from vividface_core.faces.embed import load_embedder
 from vividface_core.faces.identity_guard import EVERY, REACH, STRETCH, THRESHOLD, IdentityGuard, TrackIdentity, warnings
 from vividface_core.pipeline.analysis import find_faces
-from vividface_core.pipeline.restore import Callbacks, RestoreOptions, restore_frames, restore_video
+from vividface_core.pipeline.restore import Callbacks, Given, RestoreOptions, Resuming, restore_frames, restore_video
 from vividface_core.restorers.base import Restorer
 from vividface_core.video.reader import VideoReader
 from vividface_core.video.shots import Shot
@@ -107,7 +107,7 @@ def stranger_shown(frames, tracks):
 
 
 def run(frames, tracks, restorer, **options):
-    return restore_frames(frames, restorer, RestoreOptions(**{"window": 17, **options}), tracks=tracks)
+    return restore_frames(frames, restorer, RestoreOptions(**{"window": 17, **options}), given=Given(tracks))
 
 
 def likeness(before: torch.Tensor, after: torch.Tensor, track) -> np.ndarray:
@@ -242,7 +242,7 @@ def test_figures_and_pictures_survive_an_interruption(tmp_path):
         restore_video(source, output, Stranger(), options, callbacks=StopIn(25))
     work = tmp_path / ".out.mkv.vividface"
     assert [figure["shot"] for figure in json.loads((work / "identity-00000.json").read_text())] == [0]
-    resumed = restore_video(source, output, Stranger(), options, resume=True)
+    resumed = restore_video(source, output, Stranger(), options, resuming=Resuming(resume=True))
     assert resumed.resumed_shots == 1 and not work.exists()
     assert [(figure.shot, figure.first, figure.last) for figure in calm.identity] == [(0, 0, 20), (1, 20, 36)]
     assert resumed.identity == calm.identity and resumed.notices == calm.notices and len(calm.notices) == 2

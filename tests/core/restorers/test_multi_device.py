@@ -19,6 +19,7 @@ from vividface_core.errors import DeviceLost, InvalidOption, MissingWeights, Out
 from vividface_core.pipeline.planning import choose_window, reduce_memory
 from vividface_core.pipeline.restore import RestoreOptions, restore_frames
 from vividface_core.restorers.base import Restorer, translate_oom
+from vividface_core.restorers.lengths import ClipLengths
 from vividface_core.restorers.multi_device.pool import DevicePool
 from vividface_core.restorers.oom_fallback import OomFallbackRestorer
 from vividface_core.restorers.windows import CrossFade, plan_windows
@@ -114,6 +115,7 @@ class Small(Restorer):
     """Adds 0.1, and has memory for so many frames only; the first remedy helps a little."""
 
     name = "small"
+    valid_lengths, size_multiple = ClipLengths(4, 1), 16
 
     def __init__(self, most: int, remedies: int = 0) -> None:
         self.most, self.remedies, self.seen = most, remedies, []

@@ -14,7 +14,7 @@ from vividface_core.faces.detect import load_detector
 from vividface_core.faces.masks import BlendMask, face_masks
 from vividface_core.faces.parse import load_parser
 from vividface_core.pipeline.analysis import find_faces, find_shots
-from vividface_core.pipeline.restore import RestoreOptions, restore_frames, restore_video
+from vividface_core.pipeline.restore import Given, RestoreOptions, restore_frames, restore_video
 from vividface_core.restorers.base import Restorer
 from vividface_core.video.source import ClipFrames, VideoFrames
 
@@ -104,7 +104,7 @@ def test_a_mask_limits_what_shows(video):
     free, _ = restore_frames(frames, Darker())
     half = torch.zeros(1, *frames.shape[-2:])
     half[..., : frames.shape[-1] // 2] = 1
-    held, _ = restore_frames(frames, Darker(), mask=BlendMask(half))
+    held, _ = restore_frames(frames, Darker(), given=Given(mask=BlendMask(half)))
     left, right = slice(0, frames.shape[-1] // 2), slice(frames.shape[-1] // 2, None)
     assert torch.equal(held[..., left], free[..., left])
     assert torch.equal(held[..., right], frames[..., right]) and not torch.equal(free[..., right], frames[..., right])
@@ -115,7 +115,7 @@ def test_masks_that_do_not_fit(video):
     with pytest.raises(InvalidOption, match="4 masks for 6 frames"):
         BlendMask(torch.ones(4, 10, 10), 6)
     with pytest.raises(InvalidOption, match="4 masks"):
-        restore_frames(frames, Darker(), mask=BlendMask(torch.ones(4, 10, 10)))
+        restore_frames(frames, Darker(), given=Given(mask=BlendMask(torch.ones(4, 10, 10))))
     with pytest.raises(InvalidOption, match="frames, height, width"):
         BlendMask(torch.ones(4, 3, 10, 10))
 
@@ -125,15 +125,15 @@ def test_given_tracks_are_used_and_cut_at_shots(video):
     source = ClipFrames(frames)
     (shot,) = find_shots(source, lambda *_: None)
     (track,) = find_faces(source, shot, detector, lambda *_: None)
-    out, result = restore_frames(frames, Darker(), tracks=[track.between(2, 5)])
+    out, result = restore_frames(frames, Darker(), given=Given([track.between(2, 5)]))
     assert result.tracks == 1
     touched = [bool((out[i] != frames[i]).any()) for i in range(10)]
     assert touched == [2 <= i < 5 for i in range(10)]
     assert track.between(20, 30) is None
-    nobody, result = restore_frames(frames, Darker(), tracks=[])
+    nobody, result = restore_frames(frames, Darker(), given=Given([]))
     assert torch.equal(nobody, frames) and result.tracks == 0
     with pytest.raises(InvalidOption, match="leave out one"):
-        restore_frames(frames, Darker(), RestoreOptions(whole_frame=True), tracks=[track])
+        restore_frames(frames, Darker(), RestoreOptions(whole_frame=True), given=Given([track]))
 
 
 def test_face_masks_lie_on_the_faces(video):

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from tests.full_size import true_vae
 from tests.tiny import tiny_modules
 from vividface_core.restorers.one_step import OneStepRestorer
+from vividface_core.restorers.one_step_options import OneStepExecution
 from vividface_core.wan.empty_prompt import EmptyPrompt
 from vividface_core.wan.fast_vae import layers, stages, winograd
 from vividface_core.wan.fast_vae.streams import FastDecoder, FastEncoder, decoded, decoder_stream, encoder_stream
@@ -117,7 +118,8 @@ def test_one_tile_after_the_other_through_all_frames(case):
 def test_a_restorer_in_tiles_makes_the_same_pictures(frames, height, width):
     def restored(tile=None, **how):
         vae, transformer = tiny_modules(seed=3)
-        restorer = OneStepRestorer(vae, transformer, EmptyPrompt(torch.ones(1, 16)), native_size=64, **how)
+        prompt, execution = EmptyPrompt(torch.ones(1, 16)), OneStepExecution(**how)
+        restorer = OneStepRestorer(vae, transformer, prompt, native_size=64, execution=execution)
         restorer.tile = tile
         return restorer.restore(clip, mask=mask, strength=0.75)
 

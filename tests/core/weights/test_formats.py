@@ -10,18 +10,12 @@ from safetensors.torch import save_file
 
 from tests.tiny import save_tiny_checkpoint, tiny_modules
 from vividface_core.errors import InvalidOption, MissingWeights, UnsupportedCheckpoint
+from vividface_core.restorers.one_step_convert import convert
+from vividface_core.restorers.one_step_save import save_checkpoint_folder
 from vividface_core.wan.empty_prompt import EmptyPrompt
 from vividface_core.wan.loading import build_transformer, build_vae, load_transformer, load_vae, vae_config
 from vividface_core.wan.state_dict import kind_of, read_state_dict, to_original_transformer_keys
-from vividface_core.weights import (
-    convert,
-    download,
-    inspect,
-    list_checkpoints,
-    load_restorer,
-    save_checkpoint_folder,
-    where,
-)
+from vividface_core.weights import download, inspect, list_checkpoints, load_restorer, where
 
 LARGE = {
     "patch_size": (1, 2, 2), "num_attention_heads": 12, "attention_head_dim": 128, "in_channels": 16,
@@ -299,7 +293,7 @@ def test_an_incomplete_official_folder_says_what_to_do(official):
     with pytest.raises(MissingWeights, match=r"Wan2\.1_VAE\.pth.*https://"):
         load_restorer("vividface", folders=[official])
     (folder / "vividface.ckpt").unlink()
-    with pytest.raises(UnsupportedCheckpoint, match="no Wan denoiser"):
+    with pytest.raises(UnsupportedCheckpoint, match="no checkpoint of a known system"):
         load_restorer(folder)
 
 

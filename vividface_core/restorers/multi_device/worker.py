@@ -14,17 +14,10 @@ import numpy as np
 import torch
 
 from vividface_core.errors import DeviceLost, InvalidOption, VividFaceError
-from vividface_core.restorers.base import Restorer
+from vividface_core.restorers.base import PROPERTIES, Restorer
 
-RESTORER_PROPERTIES = (
-    "name",
-    "frame_multiple",
-    "size_multiple",
-    "native_size",
-    "native_frames",
-    "weight_bytes",
-    "dtype",
-)
+RESTORER_PROPERTIES = (*PROPERTIES, "weight_bytes", "dtype")
+"""What a process tells of its restorer when it is ready."""
 
 Load = Callable[..., Restorer]
 """``load(device=…)`` makes a restorer; it travels to other processes, so it must be importable by name."""
@@ -188,18 +181,16 @@ class RankInfo(NamedTuple):
     world_size: int
 
 
-def init_process_group(restorer: Any, device: torch.device, rank_info: RankInfo) -> None:
-    """Join the process group, and let the restorer's denoiser run context-parallel in it from now on.
+def init_process_group(restorer: Restorer, device: torch.device, rank_info: RankInfo) -> None:
+    """Join the process group, and share the work on each window in it from now on.
 
     Raises:
-        InvalidOption: the restorer has no Wan denoiser, or torch has no distribution.
+        InvalidOption: the restorer can't share a window, or torch has no distribution.
     """
     import torch.distributed as dist
 
-    from vividface_core.wan.optimizations.context_parallel import enable_context_parallel
-
-    if not (dist.is_available() and hasattr(restorer, "denoiser")):
-        raise InvalidOption("One window can't be shared here: that takes a Wan denoiser, and torch with distribution.")
+    if not dist.is_available():
+        raise InvalidOption("One window can't be shared here: that takes torch with distribution.")
     if device.type == "cuda":
         torch.cuda.set_device(device)
     dist.init_process_group(
@@ -208,4 +199,4 @@ def init_process_group(restorer: Any, device: torch.device, rank_info: RankInfo)
         rank=rank_info.rank,
         world_size=rank_info.world_size,
     )
-    enable_context_parallel(restorer.denoiser)
+    restorer.share_window()

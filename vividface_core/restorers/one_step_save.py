@@ -1,16 +1,12 @@
-"""The project's own checkpoint folder, written whole or not at all.
+"""Checkpoints of the one-step restorer, written: the project's folder, and files in Wan's own names.
 
-A folder is ``vae/`` and ``transformer/`` in diffusers' layout, ``empty_prompt.safetensors``, and the card
-``vividface.json``. In fp8 the matrices of the blocks are stored in 8 bits with a scale each, as ComfyUI stores them;
-what is small or sensitive stays wider.
+In fp8 the matrices of the blocks are stored in 8 bits with a scale each, as ComfyUI stores them; what is small or
+sensitive stays wider.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,36 +14,33 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vividface_core.errors import MissingWeights, UnsupportedCheckpoint
-from vividface_core.io.atomic import read_json, write_json
+from vividface_core.errors import UnsupportedCheckpoint
+from vividface_core.io.atomic import write_json
+from vividface_core.io.folders import whole_folder
 from vividface_core.io.quantization import FP8, QuantizedLinear, dense_tensors, layer_table, quantize_fp8
-from vividface_core.io.tensors import read_tensors, write_tensors
+from vividface_core.io.tensors import write_tensors
 from vividface_core.restorers.one_step import OneStepRestorer
-from vividface_core.wan.conditional_decoder import ConditionalDecoder, DecoderConfig
+from vividface_core.restorers.one_step_files import CODECS, DECODER, DEFAULTS, ENCODER, FORMAT, WEIGHTS_FILE
+from vividface_core.restorers.registry import CARD
+from vividface_core.wan.conditional_decoder import ConditionalDecoder
 from vividface_core.wan.empty_prompt import FILE_NAME, EmptyPrompt
-from vividface_core.wan.tiny_encoder import EncoderConfig, TinyEncoder
-from vividface_core.wan.transformer import T_STAR, VELOCITY_SCALE, weight_type
+from vividface_core.wan.loading import HEAD_DIM
+from vividface_core.wan.state_dict import original_transformer_names, original_vae_names
+from vividface_core.wan.tiny_encoder import TinyEncoder
+from vividface_core.wan.transformer import weight_type
 
-CARD = "vividface.json"
-DECODER, ENCODER, WEIGHTS_FILE = "decoder", "encoder", "model.safetensors"
-"""Folders of a conditional decoder and of a tiny encoder, and the file in each."""
-CODECS: dict[str, tuple[type[nn.Module], Any]] = {
-    DECODER: (ConditionalDecoder, DecoderConfig),
-    ENCODER: (TinyEncoder, EncoderConfig),
-}
-"""What a checkpoint may hold beside an autoencoder's own halves, by its entry in the card: net and config."""
-FORMAT = 1
-DEFAULTS = {
-    "format": FORMAT,
-    "system": "vividface",
-    "t_star": T_STAR,
-    "velocity_scale": VELOCITY_SCALE,
-    "native_size": 512,
-    "native_frames": 81,
-}
-"""What a card says where it is silent: the released model."""
 PYTORCH = {"format": "pt"}
 """Metadata of every file of weights."""
+
+
+def save(
+    path: Path, restorer: OneStepRestorer, meta: Mapping[str, Any], dtype: torch.dtype | None = torch.float16
+) -> Path:
+    """Write a ``plain`` restorer; see :func:`save_checkpoint_folder`."""
+    return save_checkpoint_folder(
+        path, restorer.vae, restorer.transformer, restorer.prompt, meta, dtype, decoder=restorer.decoder,
+        encoder=restorer.encoder,
+    )  # fmt: skip
 
 
 def save_checkpoint_folder(
@@ -79,12 +72,11 @@ def save_checkpoint_folder(
     path = Path(path)
     prompt = empty_prompt if isinstance(empty_prompt, EmptyPrompt) else EmptyPrompt(empty_prompt.detach().float())
     OneStepRestorer.check_parts(vae, transformer, prompt)
-    partial = path.with_name(f".{path.name}.partial.{uuid.uuid4().hex[:8]}")
-    try:
+    with whole_folder(path) as partial:
         for name, module in (("vae", vae), ("transformer", transformer)):
-            (partial / name).mkdir(parents=True)
+            (partial / name).mkdir()
             module.save_config(partial / name)
-            weights, described = tensors_of(module, dtype)
+            weights, described = tensors_to_store(module, dtype)
             write_tensors(partial / name / "diffusion_pytorch_model.safetensors", weights, described)
         # What the parts are decides, not what an older card said.
         meta = {key: value for key, value in meta.items() if key not in CODECS}
@@ -96,9 +88,6 @@ def save_checkpoint_folder(
         prompt.save(partial / FILE_NAME)
         card = json.dumps({**DEFAULTS, **meta, "format": FORMAT}, indent=2, ensure_ascii=False)
         (partial / CARD).write_text(card + "\n", encoding="utf-8")
-        _put_in_place(partial, path)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return path
 
 
@@ -109,31 +98,6 @@ def save_codec(folder: Path, net: nn.Module, dtype: torch.dtype | None = torch.f
     write_tensors(folder / WEIGHTS_FILE, {k: _stored(k, v, dtype) for k, v in net.state_dict().items()}, PYTORCH)
 
 
-def load_codec(
-    folder: Path, kind: str, *, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"
-) -> Any:
-    """Read what :func:`save_codec` wrote, in evaluation mode: a :class:`ConditionalDecoder` or a :class:`TinyEncoder`.
-
-    Args:
-        kind: of :data:`CODECS`.
-
-    Raises:
-        MissingWeights: a file isn't there.
-        UnsupportedCheckpoint: names or shapes don't fit the config.
-    """
-    for name in ("config.json", WEIGHTS_FILE):
-        if not (folder / name).is_file():
-            raise MissingWeights(f"{folder / name} is missing, which the checkpoint's card names; fetch it again.")
-    net, config = CODECS[kind]
-    made = net(config.from_dict(read_json(folder / "config.json"), folder / "config.json"))
-    state = read_tensors(folder / WEIGHTS_FILE)
-    try:
-        made.load_state_dict({key: value.float() for key, value in state.items()})
-    except RuntimeError as error:
-        raise UnsupportedCheckpoint(f"{folder / WEIGHTS_FILE} doesn't fit its config: {error}") from error
-    return made.eval().to(device=device, dtype=dtype or torch.float32)
-
-
 def _stored(name: str, value: Tensor, dtype: torch.dtype | None) -> Tensor:
     # A copy, because safetensors refuses tensors that share memory.
     stored = value.detach().to("cpu", dtype or value.dtype, copy=True).contiguous()
@@ -142,7 +106,7 @@ def _stored(name: str, value: Tensor, dtype: torch.dtype | None) -> Tensor:
     return stored
 
 
-def tensors_of(
+def tensors_to_store(
     module: nn.Module, dtype: torch.dtype | None, rename: Callable[[str], str] = str
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors to store, under ``rename``d names, and the metadata that describes them."""
@@ -167,29 +131,48 @@ def tensors_of(
     return tensors, {**PYTORCH, **layer_table(layers)} if layers else PYTORCH
 
 
-def _put_in_place(new: Path, path: Path) -> None:
-    """Rename; a folder can't be renamed over a full one, so an old one steps aside first. What isn't of the checkpoint
-    moves back from there."""
-    path = Path(os.path.realpath(path))  # a link stays a link
-    old = path.with_name(f"{new.name}.old")
-    if path.exists():
-        os.replace(path, old)
-    try:
-        os.replace(new, path)
-    except OSError:
-        if old.exists():
-            os.replace(old, path)
-        raise
-    if old.exists():
-        _move_missing(old, path)
-        shutil.rmtree(old)
+def save_original(
+    restorer: OneStepRestorer, folder: Path, name: str, dtype: torch.dtype = torch.float16
+) -> list[Path]:
+    """``<name>_dit.safetensors`` and ``<name>_vae.safetensors`` in Wan's own names, for ``diffusion_models`` and
+    ``vae`` of ComfyUI.
+
+    Raises:
+        UnsupportedCheckpoint: a layout that the original code doesn't have; says which.
+    """
+    transformer, vae = restorer.transformer, restorer.vae
+    config = transformer.config
+    if config.attention_head_dim != HEAD_DIM or tuple(config.patch_size) != (1, 2, 2):
+        raise UnsupportedCheckpoint(
+            f"Original Wan has heads of {HEAD_DIM} channels and patches of 1×2×2; this denoiser has heads of "
+            f"{config.attention_head_dim} and patches of {'×'.join(map(str, config.patch_size))}. Only the checkpoint "
+            "folder can carry it."
+        )
+    if vae.config.is_residual or vae.config.patch_size or vae.config.z_dim != 16:
+        raise UnsupportedCheckpoint(
+            "Wan 2.1's autoencoder has 16 channels, no patches and no residual shortcuts; this one has another layout. "
+            "Only the checkpoint folder can carry it."
+        )
+    written = []
+    names = {
+        "dit": (transformer.state_dict(), original_transformer_names(transformer.state_dict())),
+        "vae": (vae.state_dict(), original_vae_names(vae.state_dict(), vae.config.num_res_blocks)),
+    }
+    for part, (state, renamed) in names.items():
+        tensors = {renamed[key]: value.to("cpu", dtype, copy=True).contiguous() for key, value in state.items()}
+        path = Path(folder) / f"{name}_{part}.safetensors"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_tensors(path, tensors, {"format": "pt"})
+        written.append(path)
+    return written
 
 
-def _move_missing(old: Path, new: Path) -> None:
-    """Move into ``new`` what only ``old`` has."""
-    for entry in old.iterdir():
-        target = new / entry.name
-        if not os.path.lexists(target):
-            os.replace(entry, target)
-        elif entry.is_dir() and not entry.is_symlink() and target.is_dir():
-            _move_missing(entry, target)
+def describe(meta: Mapping[str, Any]) -> str:
+    """How the model is used, for its card: Markdown."""
+    training = meta.get("training") or {}
+    steps = f"Stage `{training['stage']}`, {training['steps']} steps.\n" if "stage" in training else ""
+    return (
+        f"One denoiser pass at t\\* = {meta['t_star']:g}, velocity scale {meta['velocity_scale']:g}, made for clips of "
+        f"{meta['native_frames']} frames at {meta['native_size']}×{meta['native_size']}. {steps}\n"
+        "Load it with `vividface restore IN -o OUT --model THIS-FOLDER`, or with the node *Load VividFace Model*.\n"
+    )

@@ -1,8 +1,10 @@
-"""Official files as the project's own checkpoint folder, or as a denoiser that ComfyUI loads."""
+"""Official Wan files made into a checkpoint folder, or into a denoiser for ComfyUI: ``vividface models convert``."""
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,58 @@ import torch
 
 from vividface_core.errors import InvalidOption, UnsupportedCheckpoint
 from vividface_core.io.output_guard import Source, Target, check_paths
+from vividface_core.io.quantization import FP8
 from vividface_core.io.tensors import write_tensors
+from vividface_core.restorers.one_step_save import save_checkpoint_folder, tensors_to_store
+from vividface_core.restorers.registry import CARD
+from vividface_core.runtime.devices import pick_dtype
 from vividface_core.wan.empty_prompt import EmptyPrompt, compute_empty_prompt
 from vividface_core.wan.loading import HEAD_DIM, load_transformer, load_vae
 from vividface_core.wan.state_dict import original_transformer_names
-from vividface_core.weights.folder import CARD, save_checkpoint_folder, tensors_of
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of ``vividface models convert``."""
+    parser.add_argument("--dit", type=Path, required=True, help="vividface.ckpt or any Wan denoiser, in any format")
+    parser.add_argument("--vae", type=Path, help="Wan2.1_VAE.pth or any Wan VAE; for a folder")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--umt5", type=Path, help="UMT5-XXL encoder, read one layer at a time")
+    source.add_argument("--prompt", type=Path, help="an empty_prompt.safetensors that exists already")
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--dtype", default="bf16",
+                        help="fp32, bf16 (default), fp16, or fp8: the denoiser's matrices in 8 bits with scales")
+
+
+def check(args: argparse.Namespace) -> None:
+    """Find out before the work whether ``args.output`` could be written.
+
+    Raises:
+        InvalidOption: see :func:`check_folder`.
+    """
+    sources = {"--dit": args.dit, "--vae": args.vae, "--umt5": args.umt5, "--prompt": args.prompt}
+    (check_file if args.output.suffix == ".safetensors" else check_folder)(args.output, sources)
+
+
+def run(args: argparse.Namespace, bar: Callable[[str], AbstractContextManager[Callable[[float], None]]]) -> Path:
+    """Carry out ``vividface models convert``; returns what was written.
+
+    Args:
+        bar: ``bar(title)`` shows how far the work is.
+
+    Raises:
+        InvalidOption: options that don't go together.
+        VividFaceError: see :func:`convert` and :func:`convert_denoiser`.
+    """
+    dtype = FP8["float8_e4m3fn"] if args.dtype == "fp8" else pick_dtype(args.dtype)
+    if args.output.suffix == ".safetensors":
+        if args.vae or args.umt5 or args.prompt:
+            raise InvalidOption("A .safetensors file gets the denoiser alone; leave out --vae, --umt5 and --prompt.")
+        return convert_denoiser(args.dit, args.output, dtype)
+    if args.vae is None:
+        raise InvalidOption("A folder needs the autoencoder as well: say where it is with --vae.")
+    with bar("Converting") as progress:
+        return convert(dit=args.dit, vae=args.vae, umt5=args.umt5, prompt=args.prompt, output=args.output, dtype=dtype,
+                       progress=progress)
 
 
 def check_folder(output: Path, sources: Mapping[str, Path | None]) -> None:
@@ -113,5 +162,5 @@ def convert_denoiser(dit: Path, output: Path, dtype: torch.dtype | None = torch.
             f"{config.attention_head_dim} and patches of {'×'.join(map(str, config.patch_size))}. Write a folder."
         )
     names = original_transformer_names(transformer.state_dict())
-    write_tensors(output, *tensors_of(transformer, dtype, names.__getitem__))
+    write_tensors(output, *tensors_to_store(transformer, dtype, names.__getitem__))
     return output

@@ -16,7 +16,7 @@ from vividface_core.restorers.windows import plan_windows
 from vividface_core.runtime.devices import pick_device
 from vividface_core.video.compare import SUFFIXES
 from vividface_core.video.mux import check_output
-from vividface_core.video.reader import probe
+from vividface_core.video.source import VideoFrames
 
 UNUSED = {"faces": "--faces", "min_face": "--min-face", "detector": "--detector"}
 """Options that say which faces are meant, by their names among the arguments."""
@@ -43,7 +43,7 @@ def check_request(args: argparse.Namespace, options: RestoreOptions) -> None:
     if options.window is not None and options.overlap is not None:
         plan_windows(options.window + 1, options.window, options.overlap)
     check_paths(_targets(args), _sources(args, options))
-    info = probe(args.input)
+    info = VideoFrames(args.input, deinterlace=args.deinterlace, playlist=args.allow_playlist).file
     check_output(args.output, options.preset, info)
     if args.side_by_side:
         check_file(args.side_by_side, "--side-by-side", SUFFIXES)

@@ -171,6 +171,7 @@ def test_a_console_of_an_older_code_page(tmp_path: Path) -> None:
             str(out),
             *command[1:],
             "--quiet",
+            "--overwrite",
         ]
         run = subprocess.run(line, env=environment, capture_output=True)
         assert run.returncode == 0, run.stderr.decode("cp1252")

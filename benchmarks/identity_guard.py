@@ -158,7 +158,7 @@ def tables(entries: list[dict], model: str) -> str:
 def cost(model: str, frames: int, runs: int) -> str:
     """Processor time of whole runs over a real clip in memory, with each mode in turn."""
     from training.evaluation.held_out import CLIPS
-    from vividface_core.pipeline.restore import RestoreOptions, restore_frames
+    from vividface_core.pipeline.restore import Resources, RestoreOptions, restore_frames
     from vividface_core.video.reader import VideoReader
     from vividface_core.weights import load_restorer
 
@@ -170,7 +170,7 @@ def cost(model: str, frames: int, runs: int) -> str:
     for _ in range(runs):
         for mode in MODES:
             began = time.process_time()
-            restore_frames(clip, restorer, RestoreOptions(identity_guard=mode), detector=detector)
+            restore_frames(clip, restorer, RestoreOptions(identity_guard=mode), resources=Resources(detector=detector))
             spent[mode].append((time.process_time() - began) / frames)
     lines = ["| guard | processor seconds a frame | more than off |", "|---|---|---|"]
     least = median(spent["off"])

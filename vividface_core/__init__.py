@@ -9,7 +9,9 @@ The public API. Names are imported when they are first used, so importing the pa
 
 - Restoring: :func:`load_restorer` makes a :class:`Restorer` of a checkpoint's name or path; :func:`restore_video` works
   from file to file, :func:`restore_frames` on tensors; both take :class:`RestoreOptions` and return a :class:`Result`,
-  and report to :class:`Callbacks`. :class:`VideoFrames` is a part of a video as a source.
+  and report to :class:`Callbacks`. :class:`Given` is what is known of the faces beforehand, :class:`Resources` what
+  works beside the restorer, :class:`Resuming` what becomes of an interrupted run. :class:`VideoFrames` is a part of a
+  video as a source.
 - Degrading: :func:`degrade_video` by a preset of the papers, with a seed.
 - Measuring: :func:`pair_up` finds clips and their references, :func:`choose` the metrics, :func:`measure` measures.
 - Errors: everything that input or environment can cause is a :class:`VividFaceError` with one sentence to show.
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from vividface_core.metrics.measure import measure
     from vividface_core.metrics.pairs import pair_up
     from vividface_core.metrics.registry import choose
-    from vividface_core.pipeline.options import RestoreOptions, Result
+    from vividface_core.pipeline.options import Given, Resources, RestoreOptions, Result, Resuming
     from vividface_core.pipeline.restore import restore_frames, restore_video
     from vividface_core.restorers.base import Restorer
     from vividface_core.runtime.callbacks import Callbacks
@@ -37,9 +39,12 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Callbacks": "runtime.callbacks",
+    "Given": "pipeline.options",
+    "Resources": "pipeline.options",
     "RestoreOptions": "pipeline.options",
     "Restorer": "restorers.base",
     "Result": "pipeline.options",
+    "Resuming": "pipeline.options",
     "VideoFrames": "video.source",
     "VividFaceError": "errors",
     "choose": "metrics.registry",
@@ -52,9 +57,12 @@ _HOMES = {
 }
 __all__ = [
     "Callbacks",
+    "Given",
+    "Resources",
     "RestoreOptions",
     "Restorer",
     "Result",
+    "Resuming",
     "VideoFrames",
     "VividFaceError",
     "choose",

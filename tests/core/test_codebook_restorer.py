@@ -142,7 +142,7 @@ def test_windows_of_any_length():
 
 
 def test_colour_default():
-    assert make().color_default == "auto"
+    assert make().color_default == "wavelet"
     assert {make(kind=kind).color_default for kind in ("deflicker", "deflicker_brightness", "deflicker_pixel")} == {
         "none"
     }

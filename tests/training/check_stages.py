@@ -8,7 +8,7 @@ from torch import Tensor
 
 from tests.other_device import DEVICE, other_device
 from training.config import load_config
-from training.train import make_stage
+from training.stages.registry import make_stage
 
 CONFIG = """
 stage = "{stage}"

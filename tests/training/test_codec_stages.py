@@ -17,8 +17,8 @@ from tests.assets import clip, run_ffmpeg
 from training.config import load_config
 from training.evaluation.nafnet import ImageRestorer, NafConfig, NafNet, load_nafnet
 from training.prepare import main as prepare
+from training.stages.registry import make_stage
 from training.train import main as train
-from training.train import make_stage
 from training.trainer.log import read_curve
 from vividface_core.errors import InvalidOption, MissingWeights, UnsupportedCheckpoint
 from vividface_core.wan.vae import decode, encode

@@ -10,7 +10,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from training.config import load_config
 from training.dry_run import LiveBytes, cost_of, main, make_batch, measure, shapes_of
-from training.train import make_stage
+from training.stages.registry import make_stage
 from vividface_core.errors import InvalidOption
 from vividface_core.wan.conditional_decoder import ConditionalDecoder, DecoderConfig, operations
 from vividface_core.wan.optimizations.memory_estimate import tiny_encoder_bytes

@@ -21,8 +21,8 @@ from training.config import load_config
 from training.data.batches import Samples, make_loader
 from training.data.shards import ShardReader, ShardWriter
 from training.prepare import main as prepare
+from training.stages.registry import make_stage
 from training.train import main as train
-from training.train import make_stage
 from training.trainer.log import read_curve
 from training.trainer.loop import Trainer
 from vividface_core.weights import load_restorer

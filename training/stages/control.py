@@ -15,7 +15,7 @@ from training.evaluation.nafnet import NafConfig, NafNet, save_nafnet
 from training.losses.face_focused import switch_of, switched_error
 from training.losses.perceptual import Perceptual
 from training.stages.base import Batch, Stage
-from training.stages.modules import Parts
+from training.stages.modules import Parts, check_model
 from training.stages.one_step import pixel_parts, weighted
 
 
@@ -40,10 +40,7 @@ class ControlStage(Stage):
     @classmethod
     def check(cls, config: Config) -> None:
         super().check(config)
-        if config.model.control is None:
-            raise ValueError("model.control is what stage control trains, and no other stage")
-        if config.loss.teacher or config.loss.teacher_lpips:
-            raise ValueError("loss.teacher and loss.teacher_lpips are for the decoder stage")
+        check_model(config, control=True)
 
     def __init__(self, config: Config, parts: Parts | None = None) -> None:
         super().__init__(config)

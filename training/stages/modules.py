@@ -58,19 +58,23 @@ def make_vae(model: Model) -> nn.Module:
     return load_unchanged(model.base).vae
 
 
-def check_model(config: Config, *, trains_vae: bool = False, has_teacher: bool = False) -> None:
-    """Check the ``model`` table of a stage that trains parts of the one-step restorer.
+def check_model(
+    config: Config, *, control: bool = False, trains_vae: bool = False, has_teacher: bool = False
+) -> None:
+    """Check the ``model`` table of a stage of the one-step restorer.
 
     Args:
-        trains_vae: whether the stage may train the autoencoder along. has_teacher: whether it has the teacher's losses.
+        control: whether the stage trains an image restorer to compare with.
+        trains_vae: whether it may train the autoencoder along.
+        has_teacher: whether it has the losses against a teacher.
 
     Raises:
         ValueError: entries don't go together.
     """
     model, loss = config.model, config.loss
-    if model.control is not None:
+    if (model.control is not None) != control:
         raise ValueError("model.control is what stage control trains, and no other stage")
-    if not model.base and model.vae is None:
+    if not control and not model.base and model.vae is None:
         raise ValueError("model needs a base, or a vae (and a transformer, but for the autoencoder stage)")
     if model.train_vae != "none" and (not trains_vae or model.gradient_checkpointing):
         raise ValueError("model.train_vae is for the pixel stage, with gradient_checkpointing = false")

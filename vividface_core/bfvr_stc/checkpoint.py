@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,12 +63,13 @@ class Checkpoint:
         return self.kind != AUTOENCODER
 
 
-def detect(path: str | Path) -> Checkpoint | None:
+def detect(path: str | Path, read: Callable[[Path], dict[str, Tensor]] = read_tensors) -> Checkpoint | None:
     """What the checkpoint at ``path`` is, by its content; ``None`` if it isn't one of this system.
 
     Args:
         path: a folder written by :func:`save`, or a file with the released names (``ckpt-bfvr.pth``,
             ``ckpt-defilcker.pth``, ``ckpt-deflickersd.pth``, ``net_g_stage1.pth``, whatever they are called here).
+        read: reads the tensors of a file; for a caller who has them already.
 
     Raises:
         UnsupportedCheckpoint: it is of this system but can't be used: an unknown format, layout or kind.
@@ -81,7 +82,7 @@ def detect(path: str | Path) -> Checkpoint | None:
     if path.is_dir():
         return None
     try:
-        state = find_weights(read_tensors(path))
+        state = find_weights(read(path))
     except VividFaceError:
         if path.is_file():
             return None  # whatever is wrong with it is for its own system to say

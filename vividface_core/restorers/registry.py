@@ -209,7 +209,21 @@ VIVIDFACE = System(
     tags=("one-step-diffusion", "wan"),
 )
 
-_SYSTEMS: dict[str, System] = {VIVIDFACE.id: VIVIDFACE}
+BFVR_STC = System(
+    id="bfvr_stc",
+    detect="vividface_core.restorers.codebook_files:detect",
+    load="vividface_core.restorers.codebook_files:load",
+    save="vividface_core.restorers.codebook_files:save",
+    execution="vividface_core.restorers.codebook_files:CodebookExecution",
+    valid_lengths=ClipLengths(2),
+    size_multiple=8,
+    native_size=512,
+    native_frames=24,
+    color_default="wavelet",
+    tags=("codebook",),
+)
+
+_SYSTEMS: dict[str, System] = {system.id: system for system in (VIVIDFACE, BFVR_STC)}
 _plugins_read = False
 
 

@@ -413,10 +413,10 @@ def test_a_rubric_of_ones_own(tmp_path):
 
 
 @pytest.mark.parametrize("change, told", [
-    (lambda tree: tree.pop("tiers"), "the rubric lacks the field 'tiers'"),
-    (lambda tree: tree.update(keepabove=3), "unknown field 'keepabove'"),
+    (lambda tree: tree.pop("tiers"), "'tiers' is missing"),
+    (lambda tree: tree.update(keepabove=3), "'keepabove' is unknown"),
     (lambda tree: tree["dimensions"][0].update(points="35"), "'points' of entry 1 of 'dimensions'"),
-    (lambda tree: tree["dimensions"][0].update(points=True), "must be a whole number"),
+    (lambda tree: tree["dimensions"][0].update(points=True), "should be a valid integer"),
     (lambda tree: tree["dimensions"][0].update(points=36), "end at 35, its points are 36"),
     (lambda tree: tree["dimensions"].pop(), "90 points together, not 100"),
     (lambda tree: tree["dimensions"][1]["bands"][1].update(low=8), "8-11 stands where 7 should begin"),
@@ -424,8 +424,8 @@ def test_a_rubric_of_ones_own(tmp_path):
     (lambda tree: tree["dimensions"][1].update(key="A b"), "'A b' must be small letters"),
     (lambda tree: tree["rules"][0].update(points=0), "changes the score by 0"),
     (lambda tree: tree["tiers"].reverse(), "the best first"),
-    (lambda tree: tree.update(tiers={}), "must be a list"),
-    (lambda tree: tree.update(below=[]), "must be a table of fields"),
+    (lambda tree: tree.update(tiers={}), "should be a valid array"),
+    (lambda tree: tree.update(below=[]), "should be an object"),
     (lambda tree: tree.update(keep_above=100), "under 100"),
     (lambda tree: tree.update(name="a b"), "its name must be"),
 ])  # fmt: skip
@@ -443,7 +443,7 @@ def test_a_file_that_is_no_rubric(tmp_path):
     for path in (tmp_path / "own.json", tmp_path / "none.json", tmp_path):
         with pytest.raises(InvalidOption):
             read_rubric(path)
-    with pytest.raises(InvalidOption, match="must be a table"):
+    with pytest.raises(InvalidOption, match="should be an object"):
         rubric_from_json([])
     with pytest.raises(InvalidOption):
         replace(RUBRIC, tiers=(Tier("A", 50, "t"), Tier("A", 40, "t")))

@@ -7,7 +7,6 @@ import math
 import av
 
 from vividface_core.video.info import ColorInfo
-from vividface_core.video.pixel_formats import layout
 
 UNSPECIFIED = 2
 MATRICES = {
@@ -86,9 +85,3 @@ def rotation_of(matrix: tuple[int, ...] | None) -> int:
     if matrix is None:
         return 0
     return round(-math.degrees(math.atan2(matrix[1], matrix[0])) / 90) * 90 % 360
-
-
-def bit_depth_of(format: str) -> int:
-    """Bits a sample of a planar format."""
-    shape = layout(format)
-    return shape.depth if shape else 8

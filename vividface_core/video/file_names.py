@@ -13,8 +13,6 @@ from vividface_core.video.images import IMAGE_SUFFIXES, list_images
 
 VIDEO_SUFFIXES = frozenset((".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".mxf", ".gif"))
 
-SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"}
-
 
 def natural_key(name: str) -> list[Any]:
     """Sorts ``2.mp4`` before ``10.mp4``."""

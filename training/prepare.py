@@ -34,11 +34,12 @@ from vividface_core.faces.masks import latent_mask
 from vividface_core.faces.parse import FaceParser, load_parser
 from vividface_core.restorers.registry import LATENTS
 from vividface_core.runtime.devices import pick_device, pick_dtype
+from vividface_core.video.file_names import VIDEO_SUFFIXES
 from vividface_core.video.reader import VideoReader
 from vividface_core.wan.vae import encode, spatial_ratio, temporal_ratio
 from vividface_core.weights import load_restorer, system_of, where
 
-SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".webp", ".gif"}
+SUFFIXES = VIDEO_SUFFIXES | {".webp"}
 THUMBNAIL = 128
 
 

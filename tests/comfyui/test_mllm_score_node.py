@@ -52,9 +52,10 @@ def server(tmp_path_factory, remote):
         run_ffmpeg("-i", folder / "input" / "face.mp4", "-vf", f"gblur={blur}", "-an", "-c:v", "ffv1",
                    folder / "input" / "set" / f"{name}.mkv")  # fmt: skip
     models = folder / "models" / "LLM" / "Makers"
-    knows = tuple(f"{line}\n" for line in answer(structured=False).split("\n"))
-    save_tiny_qwen(models / "knows", knows=knows, prompt=render_prompt())
-    endless = save_tiny_qwen(models / "babbles", "qwen3_vl", prompt=render_prompt()) / "generation_config.json"
+    knows = (answer(structured=True),)
+    prompt = render_prompt(form="json")
+    save_tiny_qwen(models / "knows", knows=knows, prompt=prompt)
+    endless = save_tiny_qwen(models / "babbles", "qwen3_vl", prompt=prompt) / "generation_config.json"
     endless.write_text(json.dumps({**json.loads(endless.read_text()), "eos_token_id": 999_999}))
     environment = {"VIVIDFACE_MLLM_KEY": KEY, "VIVIDFACE_MLLM_SERVERS": remote.address,
                    "XDG_CONFIG_HOME": str(folder / "config")}  # fmt: skip

@@ -11,7 +11,7 @@ from typing import Any
 
 from vividface_core.errors import InvalidOption
 from vividface_core.io.folders import entries, is_file
-from vividface_core.video.file_names import SUFFIXES, distinct_stems, natural_key
+from vividface_core.video.file_names import VIDEO_SUFFIXES, distinct_stems, natural_key
 
 
 @dataclass(eq=False)
@@ -72,12 +72,13 @@ def find_videos(folder: Path, pattern: str | None = None) -> list[Item]:
     if not folder.is_dir():
         raise InvalidOption(f"--input {folder} is no folder. Name a folder with videos.")
     try:
-        found = folder.glob(pattern) if pattern else (it for it in entries(folder) if it.suffix.lower() in SUFFIXES)
+        videos = (entry for entry in entries(folder) if entry.suffix.lower() in VIDEO_SUFFIXES)
+        found = folder.glob(pattern) if pattern else videos
         files = [file for file in found if is_file(file) and not file.name.startswith(".")]
     except (ValueError, NotImplementedError) as error:
         raise InvalidOption(f"--pattern {pattern!r} is no pattern for file names: {error}.") from error
     if not files:
-        wanted = pattern or ", ".join(sorted(SUFFIXES))
+        wanted = pattern or ", ".join(sorted(VIDEO_SUFFIXES))
         raise InvalidOption(f"{folder} holds no video ({wanted}). Name another folder, or use --pattern GLOB.")
     files.sort(key=lambda file: natural_key(str(file.relative_to(folder))))
     return [Item(file, stem, _identity(file, folder)) for file, stem in zip(files, distinct_stems(files))]

@@ -9,9 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-FILTERS = ("area", "bilinear", "bicubic")
-"""Of :func:`shrink`, as OpenCV names them."""
-
 
 def gaussian_blur(clip: Tensor, sigma: float, radius: int | None = None) -> Tensor:
     """Blur ``[T, C, H, W]`` with an isotropic Gaussian of ``sigma`` pixels, reflected borders.

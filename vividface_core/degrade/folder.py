@@ -13,7 +13,7 @@ from vividface_core.errors import InvalidOption, UnwritableVideo, VividFaceError
 from vividface_core.io.folders import entries
 from vividface_core.io.output_guard import Source, check_paths
 from vividface_core.runtime.callbacks import Callbacks
-from vividface_core.video.file_names import SUFFIXES, distinct_stems, natural_key
+from vividface_core.video.file_names import VIDEO_SUFFIXES, distinct_stems, natural_key
 from vividface_core.video.frame import Frame
 from vividface_core.video.images import list_images
 from vividface_core.video.presets import load_preset as load_coding
@@ -33,7 +33,7 @@ def videos_in(folder: Path) -> list[Path]:
     Raises:
         InvalidOption: pictures and videos are mixed, so it isn't clear what is meant.
     """
-    files = [file for file in entries(folder) if file.suffix.lower() in SUFFIXES and file.name[0] != "."]
+    files = [file for file in entries(folder) if file.suffix.lower() in VIDEO_SUFFIXES and file.name[0] != "."]
     videos = sorted((file for file in files if file.is_file()), key=lambda file: natural_key(file.name))
     if videos and list_images(folder):
         raise InvalidOption(f"{folder} holds both videos and pictures. Put one of them elsewhere.")
@@ -75,7 +75,7 @@ def degrade_folder(
         raise InvalidOption(f"The output {output} is the input folder: results would replace the videos. Name another.")
     targets = folder_targets(folder, output, codec_out)
     if not targets:
-        raise InvalidOption(f"{folder} holds neither videos ({', '.join(sorted(SUFFIXES))}) nor pictures.")
+        raise InvalidOption(f"{folder} holds neither videos ({', '.join(sorted(VIDEO_SUFFIXES))}) nor pictures.")
     written = [one for target in targets.values() for one in targets_of(target)]
     check_paths(written, [Source(video, "the input") for video in targets])
     try:

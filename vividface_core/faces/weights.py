@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from vividface_core.errors import MissingWeights
 from vividface_core.io.folders import is_file
+from vividface_core.io.places import CACHE, models_folder
 
 FOLDER = Path(__file__).parent.parent / "assets" / "faces"
 
@@ -32,10 +32,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 def facexlib_folders(folders: Iterable[str | Path] | None = None) -> list[Path]:
     """Where facexlib weights may lie: ``folders``, ``$VIVIDFACE_MODELS/facexlib``, ``~/.cache/vividface/facexlib``."""
-    places = [Path(folder) for folder in folders or ()]
-    if root := os.environ.get("VIVIDFACE_MODELS"):
-        places.append(Path(root) / "facexlib")
-    return [*places, Path.home() / ".cache" / "vividface" / "facexlib"]
+    default = dict.fromkeys((models_folder(), Path.home().joinpath(*CACHE)))
+    return [*map(Path, folders or ()), *(place / "facexlib" for place in default)]
 
 
 def first_file(names: Iterable[str], places: Iterable[Path]) -> Path | None:

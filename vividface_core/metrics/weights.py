@@ -6,7 +6,6 @@ if unset), and never fetched unless a person asks for it.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from vividface_core.errors import MissingWeights, UnsupportedCheckpoint
 from vividface_core.io.folders import is_file
 from vividface_core.io.hub import HubFile, WebFile, fetch
+from vividface_core.io.places import models_folder
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,7 @@ class WeightFile:
 
 def weight_folders(folders: Iterable[str | Path] = ()) -> list[Path]:
     """Where weights are looked for; they need not exist. The last one is where downloads go by default."""
-    root = os.environ.get("VIVIDFACE_MODELS")
-    return [*map(Path, folders), (Path(root) if root else Path.home() / ".cache" / "vividface") / "metrics"]
+    return [*map(Path, folders), models_folder() / "metrics"]
 
 
 def find(file: WeightFile, folders: Iterable[str | Path] = ()) -> Path:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from vividface_core.errors import InvalidOption
+from vividface_core.io.records import validated
 
 
 @dataclass(frozen=True)
@@ -69,15 +69,4 @@ class Assessment:
         Raises:
             InvalidOption: it is no record of an assessment.
         """
-        try:
-            return cls(
-                scores={str(key): float(value) for key, value in stored["scores"].items()},
-                reasons={str(key): str(value) for key, value in stored["reasons"].items()},
-                adjustments=tuple(Adjustment(str(row["rule"]), float(row["points"]), str(row["reason"]))
-                                  for row in stored["adjustments"]),
-                base=float(stored["base"]), final=float(stored["final"]), tier=str(stored["tier"]),
-                critical_issues=tuple(map(str, stored["critical_issues"])), motion_blur=str(stored["motion_blur"]),
-                faults=tuple(map(str, stored["faults"])), rubric=str(stored["rubric"]), raw=str(stored["raw"]),
-            )  # fmt: skip
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise InvalidOption(f"This is no record of an assessment ({type(error).__name__}: {error}).") from error
+        return validated(cls, stored, "record of an assessment")

@@ -1,23 +1,26 @@
 """A judge's scores brought in line with people's: a monotone correction, fitted to a few clips that people scored.
 
-Isotonic regression by pool-adjacent-violators: of all corrections that never put a better score below a worse one,
+Isotonic regression: of all corrections that never put a better score below a worse one,
 that with the least squared error. It belongs to one judge with one version of the rubric.
 """
 
 from __future__ import annotations
 
 import csv
+import importlib
 import io
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from vividface_core.errors import InvalidOption, MissingDependency, UnwritableVideo
+from vividface_core.io.records import validated
 from vividface_core.io.text import read_text
 from vividface_core.mllm.rubric_schema import TOTAL
 
@@ -92,17 +95,14 @@ class Calibration:
         Raises:
             InvalidOption: it is no calibration, or not a monotone one.
         """
-        try:
-            if (stored["format"], stored["version"]) != (FORMAT, VERSION):
-                raise ValueError(f"format {stored['format']!r}, version {stored['version']!r}")
-            knots = tuple((float(x), float(y)) for x, y in stored["knots"])
-            rising = all(a[0] < b[0] and a[1] <= b[1] for a, b in zip(knots, knots[1:]))
-            if len(knots) < 2 or not rising or not np.isfinite(knots).all():
-                raise ValueError("its knots don't rise")
-            return cls(str(stored["rubric"]), str(stored["judge"]), knots, int(stored["rows"]),
-                       Agreement(**stored["before"]), Agreement(**stored["after"]))  # fmt: skip
-        except (KeyError, TypeError, ValueError) as error:
-            raise InvalidOption(f"This is no calibration ({type(error).__name__}: {error}); fit it again.") from error
+        told = (stored.get("format"), stored.get("version")) if isinstance(stored, Mapping) else ()
+        if told != (FORMAT, VERSION):
+            raise InvalidOption(f"This is no calibration of version {VERSION} ({told}); fit it again.")
+        found = validated(cls, stored, "calibration")
+        rising = all(a[0] < b[0] and a[1] <= b[1] for a, b in zip(found.knots, found.knots[1:]))
+        if len(found.knots) < 2 or not rising or not np.isfinite(found.knots).all():
+            raise InvalidOption("This is no calibration: its knots don't rise; fit it again.")
+        return found
 
     def write(self, path: Path) -> None:
         """As JSON, whole or not at all.
@@ -134,24 +134,12 @@ class Calibration:
             raise InvalidOption(f"{path}: {error}") from error
 
 
-def isotonic(values: Sequence[float], weights: Sequence[float] | None = None) -> list[float]:
-    """The never falling sequence with the least weighted squared distance from ``values``."""
-    blocks: list[list[float]] = []
-    for value, weight in zip(values, weights if weights is not None else [1.0] * len(values)):
-        blocks.append([float(value), float(weight), 1])
-        while len(blocks) > 1 and blocks[-2][0] >= blocks[-1][0]:
-            value, weight, count = blocks.pop()
-            last = blocks[-1]
-            together = last[1] + weight
-            blocks[-1] = [(last[0] * last[1] + value * weight) / together, together, last[2] + count]
-    return [value for value, _, count in blocks for _ in range(int(count))]
-
-
 def _knots(judge: Sequence[float], human: Sequence[float]) -> tuple[tuple[float, float], ...]:
     """Equal scores of the judge are one; within a flat part the ends are enough."""
     scores, place, count = np.unique(np.asarray(judge, float), return_inverse=True, return_counts=True)
     means = np.bincount(place, weights=np.asarray(human, float)) / count
-    rows = list(zip(scores.tolist(), isotonic(means.tolist(), count.tolist())))
+    fitted = _scipy("optimize").isotonic_regression(means, weights=count).x
+    rows = list(zip(scores.tolist(), fitted.tolist()))
     inner = [row for before, row, after in zip(rows, rows[1:], rows[2:]) if not before[1] == row[1] == after[1]]
     return tuple([rows[0], *inner, rows[-1]] if len(rows) > 1 else rows)
 
@@ -199,29 +187,28 @@ def _checked(rows: Sequence[HumanScore]) -> None:
         raise InvalidOption(f"The judge gave all clips {rows[0].judge:g}; nothing can be fitted to that.")
 
 
+def _scipy(module: str) -> ModuleType:
+    try:
+        return importlib.import_module(f"scipy.{module}")
+    except Exception as error:  # a broken installation raises anything
+        raise MissingDependency(
+            f"Calibrating needs SciPy, which doesn't import ({error}). Reinstall it: pip install scipy"
+        ) from error
+
+
 def agreement(scores: Sequence[float], human: Sequence[float]) -> Agreement:
     """Of scores with people's.
 
     Raises:
         MissingDependency: SciPy doesn't import.
     """
-    try:
-        from scipy import stats
-    except Exception as error:
-        raise MissingDependency(
-            f"Rank correlations need SciPy, which doesn't import ({error}). Reinstall it: pip install scipy"
-        ) from error
+    stats = _scipy("stats")
     constant = len(set(scores)) == 1 or len(set(human)) == 1
 
     def rank(correlation: Callable) -> float | None:
         return None if constant else float(correlation(scores, human).statistic)
 
     return Agreement(rank(stats.spearmanr), rank(stats.kendalltau), float(np.mean(np.abs(np.subtract(scores, human)))))
-
-
-def with_judge(rows: Sequence[HumanScore], scores: Mapping[str, float]) -> list[HumanScore]:
-    """Human scores with a judge's of the same videos, where the file has none."""
-    return [row if row.judge is not None else replace(row, judge=scores.get(row.video)) for row in rows]
 
 
 def read_human_scores(path: Path) -> list[HumanScore]:

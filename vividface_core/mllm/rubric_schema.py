@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from vividface_core.errors import InvalidOption, MissingDependency, UnwritableVideo
+from vividface_core.io.records import validated
 from vividface_core.io.text import read_text
 
 TOTAL = 100
@@ -21,9 +22,14 @@ TOTAL = 100
 _KEY, _NAME = re.compile(r"[a-z][a-z0-9_]*"), re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
+_CLOSED: Any = {"extra": "forbid"}
+
+
 @dataclass(frozen=True)
 class Band:
     """Scores from ``low`` to ``high``, both included, and what earns them."""
+
+    __pydantic_config__ = _CLOSED
 
     low: int
     high: int
@@ -44,6 +50,8 @@ class Dimension:
             :mod:`~vividface_core.mllm.answers.vocabulary`.
     """
 
+    __pydantic_config__ = _CLOSED
+
     key: str
     label: str
     title: str
@@ -62,6 +70,8 @@ class Rule:
         words: other words that tell an answer means it.
     """
 
+    __pydantic_config__ = _CLOSED
+
     key: str
     title: str
     points: int
@@ -73,6 +83,8 @@ class Rule:
 class Region:
     """A part of the face that is looked at for its own sake, and what it must show."""
 
+    __pydantic_config__ = _CLOSED
+
     key: str
     title: str
     text: str
@@ -81,6 +93,8 @@ class Region:
 @dataclass(frozen=True)
 class Tier:
     """A class of quality: final scores of ``at_least`` and up to the next tier."""
+
+    __pydantic_config__ = _CLOSED
 
     name: str
     at_least: int
@@ -101,6 +115,8 @@ class Rubric:
         InvalidOption: the parts don't fit together.
     """
 
+    __pydantic_config__ = _CLOSED
+
     name: str
     purpose: str
     dimensions: tuple[Dimension, ...]
@@ -108,7 +124,7 @@ class Rubric:
     rules: tuple[Rule, ...]
     tiers: tuple[Tier, ...]
     below: Tier
-    keep_above: float
+    keep_above: int | float
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -186,12 +202,6 @@ def _band_faults(dimension: Dimension) -> Iterable[str]:
         yield f"the bands of {dimension.key!r} end at {following - 1}, its points are {dimension.points}"
 
 
-_KINDS = {"str": str, "int": int, "float": float, "tuple[str, ...]": str}
-_PARTS = {"tuple[Dimension, ...]": Dimension, "tuple[Band, ...]": Band, "tuple[Region, ...]": Region,
-          "tuple[Rule, ...]": Rule, "tuple[Tier, ...]": Tier, "Tier": Tier}  # fmt: skip
-_SAID = {str: "text", int: "a whole number", float: "a number"}
-
-
 def rubric_to_json(rubric: Rubric) -> dict[str, Any]:
     """Plain values, which :func:`rubric_from_json` takes back."""
     return json.loads(json.dumps(asdict(rubric)))
@@ -259,41 +269,4 @@ def rubric_from_json(content: Any) -> Rubric:
     Raises:
         InvalidOption: a field is missing, unknown or of the wrong kind, or the parts don't fit together.
     """
-    return _made(Rubric, content, "the rubric")
-
-
-def _made(kind: type, content: Any, where: str) -> Any:
-    """An object of a dataclass, its fields checked by their annotations."""
-    if not isinstance(content, Mapping):
-        raise InvalidOption(f"{where} must be a table of fields, not {_shown(content)}.")
-    known = {field.name: field for field in fields(kind)}
-    for name in content:
-        if name not in known:
-            raise InvalidOption(f"{where} has an unknown field {name!r}; it may have {', '.join(known)}.")
-    for name, field in known.items():
-        if name not in content and field.default is MISSING:
-            raise InvalidOption(f"{where} lacks the field {name!r}.")
-    return kind(**{name: _value(known[name].type, value, f"{name!r} of {where}") for name, value in content.items()})
-
-
-def _value(kind: str, value: Any, where: str) -> Any:
-    many = kind.startswith("tuple")
-    if many and not isinstance(value, list):
-        raise InvalidOption(f"{where} must be a list, not {_shown(value)}.")
-    if kind in _PARTS:
-        return (tuple(_made(_PARTS[kind], row, f"entry {number} of {where}") for number, row in enumerate(value, 1))
-                if many else _made(_PARTS[kind], value, where))  # fmt: skip
-    rows = tuple(_plain(_KINDS[kind], row, where) for row in (value if many else [value]))
-    return rows if many else rows[0]
-
-
-def _plain(kind: type, value: Any, where: str) -> Any:
-    accepted = (int, float) if kind is float else kind
-    if not isinstance(value, accepted) or isinstance(value, bool):
-        raise InvalidOption(f"{where} must be {_SAID[kind]}, not {_shown(value)}.")
-    return value
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return validated(Rubric, content, "rubric")

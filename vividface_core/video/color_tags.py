@@ -8,7 +8,6 @@ import av
 
 from vividface_core.video.info import ColorInfo
 from vividface_core.video.orientation import is_mirrored, matrix_of, rotation_of
-from vividface_core.video.pixel_formats import layout
 
 UNSPECIFIED = 2
 MATRICES = {
@@ -76,9 +75,3 @@ def display_matrix_of(decoded: av.VideoFrame, side_data: dict[str, bytes] | None
         matrix = struct.unpack("=9i", whole[:36])
         return matrix if is_mirrored(matrix) or rotation_of(matrix) else None
     return matrix_of(False, round(decoded.rotation / 90) * 90, decoded.width, decoded.height)
-
-
-def bit_depth_of(format: str) -> int:
-    """Bits a sample of a planar format."""
-    shape = layout(format)
-    return shape.depth if shape else 8

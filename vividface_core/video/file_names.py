@@ -12,8 +12,6 @@ from typing import Any
 
 VIDEO_SUFFIXES = frozenset((".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".mxf", ".gif"))
 
-SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"}
-
 
 def natural_key(name: str) -> list[Any]:
     """Sorts ``2.mp4`` before ``10.mp4``."""

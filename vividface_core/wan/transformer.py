@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -56,8 +53,3 @@ def weight_type(module: nn.Module, name: str, dtype: torch.dtype) -> torch.dtype
     """The type of one of the module's tensors where it computes in ``dtype``; see :func:`cast`."""
     keep = tuple(module._keep_in_fp32_modules or ())
     return torch.float32 if any(part in keep for part in name.split(".")) else dtype
-
-
-def token_count(config: Any, latent_frames: int, height: int, width: int) -> int:
-    """Tokens of a latent of ``height``×``width`` cells."""
-    return latent_frames * height * width // math.prod(config.patch_size)

@@ -11,6 +11,7 @@ from pathlib import Path
 from vividface_core.errors import InvalidOption, MissingWeights, VividFaceError
 from vividface_core.io.folders import is_dir, is_file, size_of
 from vividface_core.io.hub import HubFile, fetch
+from vividface_core.io.places import models_folder
 from vividface_core.io.tensors import SUFFIXES, shard_names
 from vividface_core.restorers.registry import CARD, LOOSE
 from vividface_core.weights.catalog import TABLE, Entry
@@ -21,8 +22,7 @@ ASSETS = Path(__file__).parents[1] / "assets"
 
 def model_folders(folders: Iterable[str | Path] | None = None) -> list[Path]:
     """Where to look: ``folders``, then the default one. They need not exist."""
-    default = Path(os.environ.get("VIVIDFACE_MODELS") or Path.home() / ".cache" / "vividface")
-    return [*map(Path, folders or ()), default]
+    return [*map(Path, folders or ()), models_folder()]
 
 
 def where(name: str | Path, folders: Iterable[str | Path] | None = None) -> Path:

@@ -196,8 +196,8 @@ def test_bad_options_are_one_line(videos, tmp_path, capsys, monkeypatch, argumen
 
 
 def test_a_model_on_this_machine(videos, tmp_path):
-    knows = tuple(f"{line}\n" for line in answer(structured=False).split("\n"))
-    model = save_tiny_qwen(tmp_path / "qwen", knows=knows, prompt=render_prompt())
+    knows = (answer(structured=True),)
+    model = save_tiny_qwen(tmp_path / "qwen", knows=knows, prompt=render_prompt(form="json"))
     command = [sys.executable, "-m", "vividface_core.cli.main", "score", videos / "a.mkv", "--judge", f"local:{model}",
                *SMALL, "--device", "cpu", "--json", tmp_path / "r.json", "--quiet"]  # fmt: skip
     run = subprocess.run([str(word) for word in command], capture_output=True, text=True, cwd=ROOT)

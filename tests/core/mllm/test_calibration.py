@@ -16,9 +16,7 @@ from vividface_core.mllm.calibration import (
     HumanScore,
     agreement,
     fit_calibration,
-    isotonic,
     read_human_scores,
-    with_judge,
 )  # fmt: skip
 
 WHOSE = {"rubric": "vividface@0123", "judge": "judge-a"}
@@ -35,25 +33,6 @@ def generous(seed: int, count: int = 40):
     judge = np.clip(np.round(78 + 16 * quality + rng.normal(0, 1, count)), 0, 100)
     human = np.clip(np.round(100 * quality**2 + rng.normal(0, 5, count)), 0, 100)
     return judge, human
-
-
-def test_isotonic_regression_is_scipys():
-    reference = pytest.importorskip("scipy.optimize", reason="SciPy").__dict__.get("isotonic_regression")
-    if reference is None:
-        pytest.skip("isotonic_regression came with SciPy 1.12")
-    rng = np.random.default_rng(1)
-    for _ in range(200):
-        values = rng.integers(0, 12, rng.integers(1, 30)).astype(float)
-        weights = rng.integers(1, 5, len(values)).astype(float)
-        assert isotonic(values, weights) == pytest.approx(reference(values, weights=weights).x)
-        assert isotonic(values) == pytest.approx(reference(values).x)
-
-
-def test_isotonic_regression_by_hand():
-    assert isotonic([1, 3, 2, 4]) == [1, 2.5, 2.5, 4]
-    assert isotonic([5, 4, 3]) == [4, 4, 4]
-    assert isotonic([3, 0], [1, 2]) == [1, 1]
-    assert isotonic([]) == []
 
 
 def test_the_fit_is_the_best_monotone_one_at_the_judges_scores():
@@ -215,12 +194,6 @@ def test_what_nothing_can_be_fitted_to():
         with pytest.raises(InvalidOption) as refused:
             fit_calibration(bad, **WHOSE)
         assert told in str(refused.value)
-
-
-def test_a_judges_scores_are_put_beside_peoples():
-    joined = with_judge(READ, {"a.mp4": 1.0, "c.mp4": 77.0})
-    assert [row.judge for row in joined] == [91, 88, 77]
-    assert with_judge(READ, {})[2].judge is None
 
 
 def test_the_order_of_clips_makes_no_difference():

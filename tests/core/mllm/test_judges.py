@@ -123,10 +123,10 @@ def test_a_sampling_that_cannot_be(values):
 def models(tmp_path_factory) -> dict[str, Path]:
     """By family: one that babbles, and one that knows one answer."""
     root, made = tmp_path_factory.mktemp("models"), {}
-    lines = tuple(f"{line}\n" for line in answer(structured=False).split("\n"))
+    lines = (answer(structured=True),)
     for family in ("qwen2_5_vl", "qwen3_vl"):
-        made[family] = save_tiny_qwen(root / family, family, prompt=render_prompt())
-        taught = save_tiny_qwen(root / f"{family}-taught", family, knows=lines, prompt=render_prompt())
+        made[family] = save_tiny_qwen(root / family, family, prompt=render_prompt(form="json"))
+        taught = save_tiny_qwen(root / f"{family}-taught", family, knows=lines, prompt=render_prompt(form="json"))
         made[f"{family} taught"] = taught
     return made
 
@@ -174,14 +174,14 @@ def test_babble_is_refused_and_an_answer_is_read(models, face, family):
     judge = local(models[f"{family} taught"])
     judgement = judge.judge(face)
     assert judgement.assessment.scores == SCORES and judgement.assessment.final == 85
-    assert judgement.answer.strip() == answer(structured=False) and not judgement.refused
+    assert judgement.answer.strip() == answer(structured=True) and not judgement.refused
     assert judgement.identity["model_type"] == family and judgement.identity["rubric"] == rubric_version(RUBRIC)
     json.dumps(judgement.to_json())
 
 
 def test_babble_that_ends_by_itself_is_refused_by_the_reader(models, face, tmp_path):
     knows = ("lorem ipsum", " dolor sit amet")
-    folder = save_tiny_qwen(tmp_path / "latin", knows=knows, prompt=render_prompt())
+    folder = save_tiny_qwen(tmp_path / "latin", knows=knows, prompt=render_prompt(form="json"))
     with pytest.raises(NoAssessment, match="no scores") as raised:
         local(folder).judge(face)
     assert raised.value.refused[0].answer == "".join(knows)

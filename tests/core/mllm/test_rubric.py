@@ -56,13 +56,13 @@ def test_everything_of_the_papers_form_is_read():
     assert (read.tier, read.critical_issues) == ("Premium", ("Short motion blur of the mouth",))
     assert read.motion_blur == "mouth blurred for a moment, eyes and teeth clear"
     assert "skin texture" in read.adjustments[0].reason and read.adjustment == -1
-    chinese, japanese = parse_assessment(ANSWERS["Chinese"][0]), parse_assessment(ANSWERS["Japanese"][0])
-    assert (chinese.critical_issues, chinese.motion_blur) == (("嘴部模糊",), "嘴部有轻微模糊")
-    assert (japanese.critical_issues, japanese.reasons["clarity"]) == ((), "まつ毛まで鮮明")
     assert parse_assessment(ANSWERS["headings with scores below"][0]).reasons["clarity"] == "Pores are visible."
 
 
 NO_ANSWERS = {
+    "a table of bare numbers": "| Criterion | Max | Score |\n|---|---|---|\n" + "\n".join(
+        f"| {key} | {POINTS[key]} | {score} |" for key, score in zip(KEYS, SCORES)),
+    "another language": "清晰度：33/35\n稳定性：18/20\n光照：17/20\n伪影：13/15\n遮挡：10/10\n最终得分：91",
     "nothing": "",
     "blanks": " \n\t\n",
     "a refusal": "I'm sorry, but I can't evaluate videos of real people.",
@@ -195,31 +195,15 @@ def as_form(scores, rules, final):
 
 
 def as_markdown(scores, rules, final):
-    rows = [f"| {number}. **{dimension.title}** | {POINTS[dimension.key]} | **{scores[dimension.key]:g}** | fine |"
+    rows = [f"| {number}. **{dimension.title}** | **{scores[dimension.key]:g}/{dimension.points}** | fine |"
             for number, dimension in enumerate(RUBRIC.dimensions, 1)]  # fmt: skip
     listed = [
         f"- **{'Bonus' if RULE_POINTS[key] > 0 else 'Penalty'} ({RULE_POINTS[key]:+d}):** {TITLES[key]}"
         for key in rules
     ]
-    return "\n".join(["| Criterion | Max | Score | Why |", "|---|---:|---:|---|", *rows, "",
+    return "\n".join(["| Criterion | Score | Why |", "|---|---:|---|", *rows, "",
                       "## Bonus/Penalty Adjustments", *listed,
                       "", f"**Final Score: {final:g}/100**"])  # fmt: skip
-
-
-def as_chinese(scores, rules, final):
-    names, signs = (
-        ("清晰度", "稳定性", "光照质量", "伪影与噪声", "面部遮挡"),
-        ("皮肤纹理", "白平衡", "运动模糊", "噪点", "磨皮", "锐度不一致"),
-    )
-    words = dict(zip(RULE_POINTS, signs))
-    lines = [
-        f"{name}：{value:g}分（满分{points}分）" for name, value, points in zip(names, scores.values(), POINTS.values())
-    ]
-    listed = [
-        f"• {'加分' if RULE_POINTS[key] > 0 else '扣分'}（{RULE_POINTS[key]:+d}分）：{words[key]}".replace("-", "−")
-        for key in rules
-    ]
-    return "\n".join([*lines, "奖惩调整：", *(listed or ["无"]), f"最终得分：{final:g}分"])
 
 
 def as_json(scores, rules, final):
@@ -231,7 +215,7 @@ def as_json(scores, rules, final):
         "motion_blur_check": "none"}, indent=1), "json")  # fmt: skip
 
 
-@pytest.mark.parametrize("form", [as_form, as_markdown, as_chinese, as_json])
+@pytest.mark.parametrize("form", [as_form, as_markdown, as_json])
 def test_any_scores_survive_being_written_and_read(form):
     rng = random.Random(form.__name__)
     for _ in range(300):
@@ -275,7 +259,7 @@ def test_no_text_breaks_the_parser_and_every_cut_answer_is_honest():
     rng = random.Random(5)
     pieces = [
         *PAPER.split(),
-        *ANSWERS["Chinese"][0].split(),
+        *ANSWERS["JSON"][0].split(),
         "|",
         "{",
         "}",
@@ -421,7 +405,7 @@ def test_a_rubric_of_ones_own(tmp_path):
     own = read_rubric(tmp_path / "own.toml")
     assert "Gaze: X/40" in render_prompt(own) and answer_schema(own)["properties"]["final_score"]["maximum"] == 100
     read = parse_assessment(
-        "Sharpness: 50/60\nBlick: 30/40\nAbzug: -4 (Zwinkern)\nFinal Score: 76\nQuality Tier: Good", own
+        "Sharpness: 50/60\nBlick: 30/40\nPenalty: -4 (Zwinkern)\nFinal Score: 76\nQuality Tier: Good", own
     )
     assert (read.scores, read.final, read.tier, read.faults) == ({"sharpness": 50, "gaze": 30}, 76, "Good", ())
     with pytest.raises(InvalidAnswer, match="sharpness, gaze|no scores"):
@@ -429,10 +413,10 @@ def test_a_rubric_of_ones_own(tmp_path):
 
 
 @pytest.mark.parametrize("change, told", [
-    (lambda tree: tree.pop("tiers"), "the rubric lacks the field 'tiers'"),
-    (lambda tree: tree.update(keepabove=3), "unknown field 'keepabove'"),
+    (lambda tree: tree.pop("tiers"), "'tiers' is missing"),
+    (lambda tree: tree.update(keepabove=3), "'keepabove' is unknown"),
     (lambda tree: tree["dimensions"][0].update(points="35"), "'points' of entry 1 of 'dimensions'"),
-    (lambda tree: tree["dimensions"][0].update(points=True), "must be a whole number"),
+    (lambda tree: tree["dimensions"][0].update(points=True), "should be a valid integer"),
     (lambda tree: tree["dimensions"][0].update(points=36), "end at 35, its points are 36"),
     (lambda tree: tree["dimensions"].pop(), "90 points together, not 100"),
     (lambda tree: tree["dimensions"][1]["bands"][1].update(low=8), "8-11 stands where 7 should begin"),
@@ -440,8 +424,8 @@ def test_a_rubric_of_ones_own(tmp_path):
     (lambda tree: tree["dimensions"][1].update(key="A b"), "'A b' must be small letters"),
     (lambda tree: tree["rules"][0].update(points=0), "changes the score by 0"),
     (lambda tree: tree["tiers"].reverse(), "the best first"),
-    (lambda tree: tree.update(tiers={}), "must be a list"),
-    (lambda tree: tree.update(below=[]), "must be a table of fields"),
+    (lambda tree: tree.update(tiers={}), "should be a valid array"),
+    (lambda tree: tree.update(below=[]), "should be an object"),
     (lambda tree: tree.update(keep_above=100), "under 100"),
     (lambda tree: tree.update(name="a b"), "its name must be"),
 ])  # fmt: skip
@@ -459,7 +443,7 @@ def test_a_file_that_is_no_rubric(tmp_path):
     for path in (tmp_path / "own.json", tmp_path / "none.json", tmp_path):
         with pytest.raises(InvalidOption):
             read_rubric(path)
-    with pytest.raises(InvalidOption, match="must be a table"):
+    with pytest.raises(InvalidOption, match="should be an object"):
         rubric_from_json([])
     with pytest.raises(InvalidOption):
         replace(RUBRIC, tiers=(Tier("A", 50, "t"), Tier("A", 40, "t")))

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from training.curation.engines.base import Worker
-from training.curation.engines.ray_cluster import first_line, silence_ray
-from vividface_core.errors import ClusterUnusable, VividFaceError
+from training.curation.engines.ray_cluster import silence_ray
+from vividface_core.errors import ClusterUnusable, VividFaceError, first_line
 
 TRIES = 3
 """Times that an item is given out: after that many dead workers the fault is its own."""
@@ -164,5 +164,6 @@ def rows_of(count: int, packed: bytes, tasks: Any, size: int, threads: int, gpus
 
 def gave_up(error: Exception) -> ClusterUnusable:
     """Ray's own error, for people."""
-    return ClusterUnusable(f"Ray gave up: {first_line(error)} What is finished is kept; the same command goes on. "
-                           "Ray's logs are in its temporary folder, usually /tmp/ray.")  # fmt: skip
+    told = first_line(error).rstrip(".")
+    return ClusterUnusable(f"Ray gave up: {told}. What is finished is kept; the same command goes on. Ray's logs are "
+                           "in its temporary folder, usually /tmp/ray.")  # fmt: skip

@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from vividface_core.errors import ClusterUnusable, MissingDependency, UnwritableVideo
+from vividface_core.errors import ClusterUnusable, MissingDependency, UnwritableVideo, first_line
 
 STORE_BYTES = 128 * 2**20
 """Of the object store of a cluster on this machine: what passes through it is text."""
@@ -58,7 +58,7 @@ class Cluster:
                          **({} if self._address else local))  # fmt: skip
         except Exception as error:
             where = f"The Ray cluster at {self._address} can't be reached" if self._address else "Ray can't start here"
-            raise ClusterUnusable(f"{where}: {first_line(error)}{_advice(self._address)}") from error
+            raise ClusterUnusable(f"{where}: {first_line(error).rstrip('.')}.{_advice(self._address)}") from error
         self._connected = True
 
     def processes(self, gpus: float = 0.0) -> int:
@@ -125,7 +125,7 @@ def _load_libraries(address: str | None) -> None:
             import_module(module)
         except Exception as error:
             raise MissingDependency(
-                f"--engine ray needs Ray Data ({module}: {first_line(error)[:-1]}). Install it: "
+                f"--engine ray needs Ray Data ({module}: {first_line(error).rstrip('.')}). Install it: "
                 "pip install 'vividface[curate]'."
             ) from error
 
@@ -175,7 +175,8 @@ def _prove(shared: Path | None, read: Path | None) -> None:
         except ray.exceptions.GetTimeoutError as error:
             raise ClusterUnusable(f"Not all machines of the Ray cluster have answered in {PROOF_SECONDS} s.") from error
         except ray.exceptions.RayError as error:
-            raise ClusterUnusable(f"A machine of the Ray cluster can't work: {first_line(error)}") from error
+            told = first_line(error).rstrip(".")
+            raise ClusterUnusable(f"A machine of the Ray cluster can't work: {told}.") from error
     for node, answer in zip(nodes, answers):
         unseen = shared if shared and answer["text"] != text else read if not answer["folder"] else None
         _check_answer(node.get("NodeManagerAddress", "?"), answer, unseen)
@@ -245,10 +246,3 @@ def _token(folder: Path | None) -> Iterator[tuple[Path | None, str]]:
         yield path, text
     finally:
         path.unlink(missing_ok=True)
-
-
-def first_line(error: BaseException) -> str:
-    """The message of an error, without the pages that Ray writes under it."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = lines[0] if lines else type(error).__name__
-    return text if text.endswith(".") else f"{text}."

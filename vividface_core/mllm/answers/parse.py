@@ -9,9 +9,8 @@ from __future__ import annotations
 import re
 
 from vividface_core.errors import InvalidAnswer
-from vividface_core.mllm.answers import vocabulary
 from vividface_core.mllm.answers.json_answer import read_json
-from vividface_core.mllm.answers.reading import Item, Reading, any_of, small, without_thoughts
+from vividface_core.mllm.answers.reading import RULE_WORDS, Item, Reading, without_thoughts
 from vividface_core.mllm.answers.text_answer import read_text
 from vividface_core.mllm.assessment import Adjustment, Assessment
 from vividface_core.mllm.paper_rubric import RUBRIC
@@ -25,8 +24,8 @@ _ROUNDING = 0.051
 def parse_assessment(text: str, rubric: Rubric = RUBRIC) -> Assessment:
     """What an answer to :func:`~vividface_core.mllm.prompt.render_prompt` says.
 
-    Reads the four steps as lines, lists or tables, in Markdown or without, with headings in several languages, and
-    JSON. Thoughts before the answer are left out. Of several answers in one text the last complete one counts.
+    Reads JSON, also amid text, and the paper's four steps in lines. Thoughts before the answer are left out. Of several
+    answers in one text the last complete one counts.
 
     Raises:
         InvalidAnswer: it isn't an answer, or a dimension has no score on the rubric's scale.
@@ -120,12 +119,12 @@ def _adjustments(reading: Reading, faults: list[str], rubric: Rubric) -> list[Ad
         rule = _rule(item, rubric)
         if rule is None:
             if item.signed:
-                faults.append(f"An adjustment of {item.points:+g} follows no rule and doesn't count: {item.reason!r}.")
+                faults.append(f"An adjustment of {item.points:+g} follows no rule and doesn't count: {item.text!r}.")
         elif rule.key in found:
             faults.append(f"The rule {rule.key} is applied more than once; it counts once.")
         else:
-            found[rule.key] = Adjustment(rule.key, float(rule.points), item.reason)
-            if item.points is not None and abs(item.points) != abs(rule.points):
+            found[rule.key] = Adjustment(rule.key, float(rule.points), item.text)
+            if abs(item.points) != abs(rule.points):
                 faults.append(f"The rule {rule.key} is applied with {item.points:+g}; {rule.points:+d} counts.")
     total = sum(adjustment.points for adjustment in found.values())
     if _differs(reading.total, total):
@@ -137,30 +136,25 @@ def _rule(item: Item, rubric: Rubric) -> Rule | None:
     """Which rule is meant: by its words, then by its points."""
     meant: list[tuple[bool, int, Rule]] = []
     for rule in rubric.rules:
-        if item.signed and (item.points or 0) * rule.points < 0:
+        if item.signed and item.points * rule.points < 0:
             continue
         length = max((len(word) for word in _words(rule) if _said(word, item.text)), default=0)
         if length:
-            meant.append((abs(item.points or 0) == abs(rule.points), length, rule))
+            meant.append((abs(item.points) == abs(rule.points), length, rule))
     if meant:
         return max(meant, key=lambda row: row[:2])[2]
     # A number and no word of a reason: the points tell, if only one rule has them.
-    rest = re.sub(
-        rf"{any_of((*vocabulary.BONUS, *vocabulary.PENALTY, *vocabulary.POINTS, 'total', 'adjustment'))}",
-        " ",
-        item.text,
-    )
+    rest = re.sub(r"bonus\w*|penalt\w*|points?|total|adjustment", " ", item.text, flags=re.I)
     alike = [rule for rule in rubric.rules if item.signed and rule.points == item.points]
     return alike[0] if len(alike) == 1 and not re.search(r"[^\W\d_]", rest) else None
 
 
 def _words(rule: Rule) -> list[str]:
-    known = vocabulary.RULES.get(rule.key, ())
-    return [small(word) for word in (rule.title, rule.key.replace("_", " "), *rule.words, *known)]
+    return [rule.title, rule.key.replace("_", " "), *rule.words, *RULE_WORDS.get(rule.key, ())]
 
 
 def _said(word: str, text: str) -> bool:
-    return bool(re.search((r"(?<![^\W_])" if word[0].isascii() else "") + re.escape(word), text))
+    return bool(re.search(rf"(?<![^\W_]){re.escape(word)}", text, re.I))
 
 
 def _tier(told: str | None, rubric: Rubric) -> str | None:
@@ -169,8 +163,8 @@ def _tier(told: str | None, rubric: Rubric) -> str | None:
         return None
     found = []
     for name in sorted((tier.name for tier in (*rubric.tiers, rubric.below)), key=len, reverse=True):
-        pattern = rf"(?<!\w){re.escape(small(name))}(?!\w)"
-        if re.search(pattern, told):
+        pattern = rf"(?<!\w){re.escape(name)}(?!\w)"
+        if re.search(pattern, told, re.I):
             found.append(name)
-            told = re.sub(pattern, " ", told)
+            told = re.sub(pattern, " ", told, flags=re.I)
     return found[0] if len(found) == 1 else None

@@ -100,7 +100,7 @@ class LocalJudge(WritingJudge):
         self.identity |= {
             "kind": "local", "model": str(model), "model_type": kind, "dtype": str(self._dtype).removeprefix("torch."),
             "four_bit": self._options.four_bit, "max_tokens": self._options.max_tokens,
-            "temperature": self._options.temperature,
+            "temperature": self._options.temperature, "form": "json",
         }  # fmt: skip
 
     def look(self, source: VideoFrames) -> SampledFrames:
@@ -135,7 +135,7 @@ class LocalJudge(WritingJudge):
         return Reply(text, {"prompt_tokens": asked, "answer_tokens": len(made)})
 
     def _prompt(self, complaint: str) -> str:
-        prompt = render_prompt(self.rubric)
+        prompt = render_prompt(self.rubric, form="json")
         return f"{prompt}\n{complaint}\n" if complaint else prompt
 
     def _decoding(self) -> dict[str, Any]:

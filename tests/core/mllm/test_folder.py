@@ -76,7 +76,7 @@ def test_tables_say_the_same(videos, tmp_path):
         assert cells["tier"] == row["tier"] == RUBRIC.tier(scores.final)
         assert cells["keep"] == ("yes" if scores.final > 80 else "no") and row["keep"] == (scores.final > 80)
     assert (rows[3]["state"], sheet[3]["state"], sheet[3]["final"], rows[3]["keep"]) == ("failed", "failed", "", False)
-    assert "can't be opened" in sheet[3]["error"]
+    assert "is a text and no media file" in sheet[3]["error"]
 
 
 def test_what_was_stopped_goes_on_where_it_was(videos, remote, tmp_path, monkeypatch):

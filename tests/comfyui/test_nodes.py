@@ -162,7 +162,7 @@ def test_widgets_take_values_of_other_nodes(comfy):
     [
         ({"load": {"file": "absent.mp4"}}, "absent.mp4"),
         ({"load": {"start_frame": 500}}, "none from number 500"),
-        ({"restore": {"window": 6}}, "4k + 1"),
+        ({"restore": {"window": 7}}, "4k + 1"),
         ({"restore": {"size": 33}}, "multiple of 16"),
         ({"restore": {"faces": "by number", "face_numbers": "one"}}, "with commas"),
         ({"restore": {"faces": "nobody"}}, "nobody"),

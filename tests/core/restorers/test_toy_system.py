@@ -309,7 +309,7 @@ def test_the_node(installed, checkpoint, video, light, tmp_path):
             "save": {"class_type": "SaveImage", "inputs": {"images": ["restore", 0], "filename_prefix": "out"}},
         }  # fmt: skip
         server.run(prompt)
-        wrong = {**prompt, "restore": {**prompt["restore"], "inputs": {**prompt["restore"]["inputs"], "window": 6}}}
+        wrong = {**prompt, "restore": {**prompt["restore"], "inputs": {**prompt["restore"]["inputs"], "window": 7}}}
         with pytest.raises(ValueError, match=r"4k \+ 1.*3k \+ 2"):
             server.queue(wrong)
     from PIL import Image

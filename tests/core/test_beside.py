@@ -144,15 +144,15 @@ def test_a_long_clip_is_timed_once(monkeypatch):
     seen = lengths(restorer, monkeypatch)
     options = RestoreOptions(whole_frame=True, size=32, window=33, overlap=8, identity_guard="off")
     for _ in range(2):
-        restore_frames(torch.rand(58, 3, 48, 64), restorer, options)
-    assert seen == [5, 33, 33, 33, 33]
+        restore_frames(torch.rand(120, 3, 48, 64), restorer, options)
+    assert seen[:3] == [5, 1, 5] and set(seen[3:]) == {33} and len(seen[3:]) % 2 == 0
 
 
 @pytest.mark.parametrize("said", [{}, {"OMP_WAIT_POLICY": "active"}, {"GOMP_SPINCOUNT": "7"}, {"KMP_BLOCKTIME": "3"}])
 def test_the_program_lets_threads_sleep_unless_the_user_says_otherwise(said):
     code = (
         "import os, sys\n"
-        "from vividface_core import cli\n"
+        "from vividface_core.cli import main as cli\n"
         "assert 'torch' not in sys.modules\n"
         "try: cli.main(['restore', '--help'])\n"
         "except SystemExit: pass\n"

@@ -151,7 +151,8 @@ class RegionStream:
 
     def _submit(self, window: Window) -> None:
         clip = torch.stack([self._waiting[at] for at in range(window.start, window.stop)]).float()
-        clip = torch.rot90(clip, self.region.turn, (-2, -1))
+        if self.region.turn:
+            clip = torch.rot90(clip, self.region.turn, (-2, -1))
         tick = self._begin(len(window)) if self._begin else None
         result = self._restorer.submit(clip, tick)
 
@@ -159,7 +160,8 @@ class RegionStream:
             restored = result()
             if tick is not None:
                 tick(1.0)
-            return torch.rot90(restored, -self.region.turn, (-2, -1))
+            # Even a turn by nothing would be a copy.
+            return torch.rot90(restored, -self.region.turn, (-2, -1)) if self.region.turn else restored
 
         self._submitted.append(finished)
         self._next += 1

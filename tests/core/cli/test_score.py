@@ -172,7 +172,7 @@ def test_an_unreadable_video_fails_alone(videos, tmp_path, capsys):
     (tmp_path / "broken.mp4").write_bytes(b"no video")
     assert score(videos / "a.mkv", tmp_path / "broken.mp4", "--judge", "technical", "--json", tmp_path / "r.json") == 1
     said = capsys.readouterr().out
-    assert "1 judged" in said and "1 failed" in said and "can't be opened" in rows(said)["broken.mp4"][0]
+    assert "1 judged" in said and "1 failed" in said and "no media file" in rows(said)["broken.mp4"][0]
     assert [v["state"] for v in json.loads((tmp_path / "r.json").read_text())["videos"]] == ["judged", "failed"]
 
 

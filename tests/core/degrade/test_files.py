@@ -284,7 +284,7 @@ def test_bad_inputs_are_one_sentence(folder, tmp_path):
     half.write_bytes(clip("single_face").read_bytes()[:200_000])
     for source, output, word in (
         (tmp_path / "missing.mp4", "o.mp4", "missing.mp4"), (mixed, "o", "both videos and pictures"),
-        (half, "o.mp4", "half.mp4"), (folder, "in", "input folder"), (folder / "a.mp4", "in/a.mp4", "input itself"),
+        (half, "o.mp4", "half.mp4"), (folder, "in", "input itself"), (folder / "a.mp4", "in/a.mp4", "input itself"),
         (folder / "a.mp4", "no/o.mp4", "does not exist"), (folder, "no/o", "can't be made"),
     ):  # fmt: skip
         run = vividface("degrade", source, "-o", tmp_path / output)

@@ -40,7 +40,7 @@ def wide_to_narrow():
 
 VAES = {
     "wan 2.1": wan21, "tiny": lambda: tiny_modules()[0], "wan 2.2": wide_to_narrow,
-    "nano": lambda: load_restorer("vividface-nano").vae,
+    "nano": lambda: load_restorer("vividface-nano", plain=True).vae,
 }  # fmt: skip
 
 

@@ -81,8 +81,8 @@ def test_a_run_tells_its_work_steadily(tiny_checkpoint, tmp_path):
                            callbacks=recorder)  # fmt: skip
     done, total = [one for one, _ in recorder.told["restore"]], recorder.told["restore"][-1][1]
     assert done == sorted(done) and done[-1] == pytest.approx(total)
-    # Frames come 13 at a time, a third of the whole; work grows within a window too.
-    assert max(b - a for a, b in zip(done, done[1:])) < 0.25 * total
+    # So fast a model is through its window before anyone asks how far it is: a window is the most that comes at once.
+    assert max(b - a for a, b in zip(done, done[1:])) <= 17 < 0.3 * total
     shots = recorder.told["shots"]
     assert VideoFrames(source).count is None and all(total == 40 for _, total in shots) and shots[-1][0] == 40
     assert result.tracks == 0 and result.whole_frame and recorder.planned.seconds is None

@@ -18,8 +18,8 @@ from tests.comfyui.prompts import LOAD, RESTORE, node, restore_video, saved
 from tests.comfyui.server import ComfyServer, error_of
 from tests.memory import NOTHING_KEPT
 from tests.tiny import wan_layout
-from training.export import export_original
 from vividface_core.pipeline.restore import RestoreOptions, restore_frames
+from vividface_core.restorers.one_step_save import save_original
 from vividface_core.video.source import VideoFrames
 
 WATCHED = """
@@ -79,7 +79,7 @@ def test_nothing_that_lies_in_shared_folders_takes_the_nodes_away(guest):
     assert "sub/deep/mine" in options["options"] and "tiny" in options["options"]
     # It is found by that name: validation passes, and what fails is the broken library.
     entry = guest.wait(guest.queue(restore_video(model={"model": "sub/deep/mine"})))
-    assert "diffusers" in error_of(entry)
+    assert "scenedetect is broken here" in error_of(entry)
 
 
 def test_the_pack_imports_in_under_a_second(guest):
@@ -99,7 +99,8 @@ def test_every_node_is_there_beside_broken_libraries(guest):
 
 def test_a_broken_library_is_one_sentence_where_it_is_needed(guest):
     entry = guest.wait(guest.queue(restore_video()))
-    assert "diffusers" in error_of(entry) and "VividFaceLoadModel" in error_of(entry)
+    # Loading and restoring need no diffusers, which is broken as well; the first library that is wanted is named.
+    assert "scenedetect is broken here" in error_of(entry) and "VividFaceOneStepRestore" in error_of(entry)
 
 
 def test_folders_of_extra_model_paths_are_offered(guest):
@@ -202,7 +203,7 @@ def test_comfyuis_own_modules_give_the_engines_result(tmp_path):
     server = ComfyServer(tmp_path)
     for name in ("models/vae", "models/diffusion_models", "custom_nodes/given", "input"):
         (tmp_path / name).mkdir(parents=True)
-    export_original(restorer, tmp_path / "models", "wan", torch.float32)
+    save_original(restorer, tmp_path / "models", "wan", torch.float32)
     (tmp_path / "models" / "wan_vae.safetensors").rename(tmp_path / "models" / "vae" / "wan_vae.safetensors")
     (tmp_path / "models" / "wan_dit.safetensors").rename(
         tmp_path / "models" / "diffusion_models" / "wan_dit.safetensors"

@@ -45,6 +45,15 @@ def test_work_is_done_in_order_by_one_other_thread(beside):
     assert len({thread for _, thread in seen}) == 1 and seen[0][1] is not threading.current_thread()
 
 
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad, torch.enable_grad])
+def test_work_computes_as_its_sender_does(beside, mode):
+    def now(tell=None):
+        return torch.is_inference_mode_enabled(), torch.is_grad_enabled()
+
+    with mode():
+        assert beside.submit(now)() == now()
+
+
 @pytest.mark.parametrize("error", [OutOfMemory("full"), TimeoutError("the work's own"), KeyboardInterrupt()])
 def test_an_error_is_raised_where_the_result_is_asked_for(beside, error):
     def fail(tell):

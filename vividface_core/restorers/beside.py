@@ -8,6 +8,8 @@ from collections.abc import Callable
 from concurrent import futures
 from typing import TypeVar
 
+import torch
+
 from vividface_core.restorers.base import Progress
 
 T = TypeVar("T")
@@ -40,6 +42,8 @@ class Beside:
             What waits for the result, calls ``progress`` meanwhile, and raises what ``work`` or ``progress`` raised.
         """
         result: futures.Future[T] = futures.Future()
+        # Both are of a thread: a host that computes without gradients means all of its run.
+        inference, gradients = torch.is_inference_mode_enabled(), torch.is_grad_enabled()
         share = [0.0]
 
         def tell(done: float) -> None:
@@ -50,7 +54,8 @@ class Beside:
         def run() -> None:
             try:
                 tell(0.0)
-                result.set_result(work(tell))
+                with torch.inference_mode(inference), torch.set_grad_enabled(gradients):
+                    result.set_result(work(tell))
             except BaseException as error:
                 result.set_exception(error)
 

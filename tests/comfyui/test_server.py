@@ -163,7 +163,7 @@ def test_memory_does_not_grow_with_the_video(tmp_path, tiny_checkpoint):
     """1,000 frames need what 150 need, in a server of its own each."""
     peaks = {}
     for frames in (150, 1000):
-        with ComfyServer(tmp_path / str(frames)) as server:
+        with ComfyServer(tmp_path / str(frames), environment=NOTHING_KEPT) as server:
             shutil.copytree(tiny_checkpoint, server.folder / "models" / "vividface" / "tiny")
             run_ffmpeg("-stream_loop", -1, "-i", degraded_face(tmp_path / f"loop{frames}.mp4", 48, 240), "-map", "0:v",
                        "-frames:v", frames, "-c", "copy", server.folder / "input" / "face.mp4")  # fmt: skip

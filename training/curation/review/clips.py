@@ -13,9 +13,8 @@ from typing import Any
 from urllib.parse import quote
 
 from training.curation.dataset import candidate_path
-from training.curation.review.groups import Row, group_of
+from training.curation.review.groups import Row, group_of, group_value
 from training.curation.review.previews import FOLDER, find_preview, preview_path
-from training.curation.review.text import group_value
 from vividface_core.errors import UnwritableVideo
 from vividface_core.mllm.rubric import Rubric
 

@@ -51,3 +51,8 @@ def by_score(rows: Sequence[Row]) -> list[Row]:
 def score_text(score: float) -> str:
     """As tables show it."""
     return f"{score:.1f}".removesuffix(".0")
+
+
+def group_value(stage: str, kind: str) -> str:
+    """A group of dropped clips as the page's script knows it."""
+    return f"{stage}: {kind}"

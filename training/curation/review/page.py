@@ -10,15 +10,15 @@ import hashlib
 import json
 from base64 import b64encode
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 from typing import Any, TypedDict
 
 from training.curation import human_labels
-from training.curation.review import text
 from training.curation.review.clips import clips_for_page
-from training.curation.review.groups import Row
+from training.curation.review.groups import Row, dropped_groups, group_value
 from vividface_core.io.atomic import write_report
+from vividface_core.io.templates import render
+from vividface_core.metrics.report import tool_version
 from vividface_core.metrics.reports import html
 from vividface_core.mllm.rubric import RUBRIC, Rubric
 
@@ -71,19 +71,21 @@ def page(rows: Sequence[Row], out: Path, facts: Facts) -> str:
     style = "\n".join(file.read_text(encoding="utf-8")
                       for file in (Path(html.__file__).with_name("report.css"), _HERE / "review.css"))  # fmt: skip
     content = _content(rows, out, facts)
-    name = escape(content["name"])
-    head = text.head(rows, name, facts, content["threshold"])
-    body = "\n".join((head, text.bar(rows), text.BODY, text.foot(facts, name)))
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{escape(_policy(style, script))}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta name="color-scheme" content="light dark">\n<link rel="icon" href="data:,">\n'
-        f"<title>{name} – review</title>\n<style>{style}</style>\n</head>\n<body>\n<main>\n"
-        f"{body}\n</main>\n{text.HELP}\n"
-        f'<script type="application/json" id="data">{_json(content)}</script>\n<script>{script}</script>\n</body>\n'
-        "</html>\n"
-    )
+    return render(
+        _HERE / "review.html", policy=_policy(style, script), style=style, script=script, data=_json(content),
+        name=content["name"], threshold=content["threshold"], judge=facts.get("judge"),
+        calibration=facts.get("calibration"), clips=len(rows), videos=len({row["video"] for row in rows}),
+        kept=sum(row["state"] == "kept" for row in rows), scored=any(row["final"] is not None for row in rows),
+        causes=_causes(rows), command=facts.get("command") or "vividface curate DIR -o OUT", version=tool_version(),
+    )  # fmt: skip
+
+
+def _causes(rows: Sequence[Row]) -> list[tuple[str, list[tuple[str, str, int]]]]:
+    """By stage, in the order of a run: value, name and number of each group of dropped clips."""
+    parts: dict[str, list[tuple[str, str, int]]] = {}
+    for (stage, kind), own in dropped_groups(rows).items():
+        parts.setdefault(stage, []).append((group_value(stage, kind), kind, len(own)))
+    return list(parts.items())
 
 
 def _policy(style: str, script: str) -> str:

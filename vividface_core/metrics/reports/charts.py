@@ -1,4 +1,4 @@
-"""Curves of figures over a clip's frames: their axes, and their drawing as SVG.
+"""Curves of figures over a clip's frames: their axes, and what of them is drawn as SVG.
 
 A curve stands in the SVG as it was measured: ``x`` is the frame's number and ``y`` the figure, so that the page's
 script, and anyone else, can read the figures back.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
+from typing import Any
 
 MOST_POINTS = 2000
 """Of a longer curve the worst of every so many frames are drawn."""
@@ -81,8 +81,10 @@ def bounds(curves: Sequence[Curve]) -> tuple[float, float] | None:
     return (min(known), max(known)) if known else None
 
 
-def svg(curves: Sequence[Curve], frames: int, title: str, marks: Sequence[int] = (), digits: int = 2) -> str:
-    """A chart without its heading: axis labels are HTML around an SVG that stretches to any size.
+def chart(curves: Sequence[Curve], frames: int, title: str, marks: Sequence[int] = (), digits: int = 2
+          ) -> dict[str, Any] | None:  # fmt: skip
+    """What the report's template draws: axis labels in HTML around an SVG that stretches to any size. ``None``: there
+    is no figure.
 
     Args:
         frames: of the clip; the horizontal axis.
@@ -92,31 +94,17 @@ def svg(curves: Sequence[Curve], frames: int, title: str, marks: Sequence[int] =
     """
     found = bounds(curves)
     if found is None:
-        return '<p class="none">no figures</p>'
+        return None
     scale, width = ticks(*found), max(1, frames - 1)
-    low, high = scale[0], scale[-1]
-    places = decimals(scale)
-
-    def across(frame: int) -> str:
-        return f"left:{100 * frame / width:.4g}%"
-
-    def up(value: float) -> str:
-        return f"top:{100 * (high - value) / (high - low):.4g}%"
-
-    lines = "".join(f'<i class="grid" style="{up(value)}"></i>' for value in scale)
-    side = "".join(f'<span style="{up(value)}">{value:.{places}f}</span>' for value in scale)
-    below = "".join(f'<span style="{across(frame)}">{frame}</span>' for frame in frame_ticks(frames))
-    pointed = "".join(f'<i class="mark" style="{across(frame)}"></i>' for frame in marks)
-    paths = "".join(
-        f'<path class="{curve.kind}" data-label="{escape(curve.label)}" d="{_path(curve.points)}"/>' for curve in curves
-    )
-    flipped = f'<g transform="matrix(1 0 0 -1 0 {_short(high)})">{paths}</g>'
-    return (
-        f'<div class="chart" data-frames="{frames}" data-digits="{digits}"><div class="y">{side}</div>'
-        f'<div class="area">{lines}<svg viewBox="0 0 {width} {_short(high - low)}" preserveAspectRatio="none" '
-        f'role="img" aria-label="{escape(title)}" tabindex="0">{flipped}</svg><i class="cursor"></i>{pointed}</div>'
-        f'<div class="name">frame</div><div class="x">{below}</div></div>'
-    )
+    low, high, places = scale[0], scale[-1], decimals(scale)
+    across = {frame: f"{100 * frame / width:.4g}" for frame in (*marks, *frame_ticks(frames))}
+    return {
+        "frames": frames, "digits": digits, "title": title, "width": width, "height": _short(high - low),
+        "high": _short(high), "marks": [across[frame] for frame in marks],
+        "scale": [(f"{100 * (high - value) / (high - low):.4g}", f"{value:.{places}f}") for value in scale],
+        "ticks": [(across[frame], frame) for frame in frame_ticks(frames)],
+        "paths": [(curve.kind, curve.label, _path(curve.points)) for curve in curves],
+    }  # fmt: skip
 
 
 def _path(points: Points) -> str:

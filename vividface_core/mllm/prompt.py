@@ -106,7 +106,11 @@ def _object(rubric: Rubric) -> str:
 
 
 def answer_schema(rubric: Rubric = RUBRIC) -> dict[str, Any]:
-    """JSON schema of an answer, for servers with structured output: every field required, none besides."""
+    """JSON schema of an answer, for servers with structured output: every field required, none besides.
+
+    Written out, as servers want it: pydantic's has titles and references, and its model, made anew for each rubric,
+    would refuse what :func:`~vividface_core.mllm.answers.parse.parse_assessment` puts right.
+    """
     rules = [rule.key for rule in rubric.rules]
     adjustment = _closed(rule={"type": "string", "enum": rules}, points=_whole(*_limits(rubric)),
                          reason={"type": "string"})  # fmt: skip

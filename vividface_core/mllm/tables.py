@@ -1,4 +1,7 @@
-"""Judged videos as tables: one video by its dimensions, many by their scores."""
+"""Judged videos as tables: one video by its dimensions, many by their scores.
+
+Columns of text are aligned here: failed videos have a sentence in place of cells, which tabulate can't leave out.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Curves of a clip's figures as one picture, where there is no page to draw them in."""
+"""Curves of a clip's figures as one picture, where there is no page to draw them in.
+
+By Pillow, which the pack needs anyway: a node shows this picture, and must not depend on matplotlib for it.
+"""
 
 from __future__ import annotations
 

@@ -25,7 +25,8 @@ KEY, FILE = "VIVIDFACE_MLLM_KEY", "VIVIDFACE_MLLM_SETTINGS"
 
 
 class Secret:
-    """A key that doesn't show in messages, records or tracebacks."""
+    """A key that doesn't show in messages, records or tracebacks. Unlike pydantic's ``SecretStr`` it can't be pickled,
+    and takes itself out of what a server says."""
 
     __slots__ = ("_text",)
 

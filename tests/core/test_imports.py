@@ -9,7 +9,7 @@ import sys
 
 import vividface_core
 
-BREAKABLE = ("accelerate", "cv2", "diffusers", "facexlib", "gguf", "grpc", "huggingface_hub", "peft", "PIL",
+BREAKABLE = ("accelerate", "cv2", "diffusers", "facexlib", "gguf", "grpc", "huggingface_hub", "peft", "PIL", "pydantic",
              "pyarrow", "pyiqa", "ray", "scenedetect", "scipy", "skimage", "torchvision", "transformers")  # fmt: skip
 MODULES = sorted(m.name for m in pkgutil.walk_packages(vividface_core.__path__, "vividface_core."))
 

@@ -1,9 +1,9 @@
 """One question to a server with the chat-completions interface: sent, repeated where that may help, read whole.
 
-Python's own client is enough. The openai package would replace the request alone, as deadlines of a whole answer, limits
-of its size, waits shared by threads and broken streams are checked on the bytes here; it would bring six packages, send
-facts of the machine in headers, and take keys and organisations from the environment, which servers of a workflow
-mustn't get.
+Python's own client is enough. The openai package would replace the request alone, as deadlines of a whole answer,
+limits of its size, waits shared by threads and broken streams are checked on the bytes here; it would bring six
+packages, send facts of the machine in headers, and take keys and organisations from the environment, which servers of
+a workflow must not get.
 """
 
 from __future__ import annotations

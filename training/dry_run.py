@@ -231,7 +231,7 @@ def make_batch(config: Config, stage: Stage) -> Batch:
     """A micro-batch as the stage's source would give it, of noise."""
     count, data = config.optimizer.micro_batch_size, config.data
     frames, size = data.frames or config.model.native_frames, data.size
-    batch = {"chance": torch.rand(count, 4)}
+    batch = {"uniform": torch.rand(count, 4)}
     if data.kind == "shards" and config.stage != "control":
         vae = stage.vae.config
         cells = size // spatial_ratio(vae)

@@ -27,7 +27,8 @@ def detector():
 @pytest.fixture(scope="module")
 def truth():
     """Six frames of a talking head, 144×144."""
-    return torch.stack([frame.rgb() for frame in VideoFrames(clip("carphone")).read(0, 6)])[..., 16:160].contiguous()
+    frames = torch.stack([frame.rgb() for frame in VideoFrames(clip("carphone")).read(0, 6)])
+    return eight_bits(frames[..., 16:160]).contiguous()
 
 
 @pytest.fixture(scope="module")

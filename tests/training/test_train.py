@@ -61,7 +61,7 @@ def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     run_ffmpeg("-i", clip("single_face"), "-frames:v", "54", "-c", "copy", folder / "face.mp4")
     out = folder / "prepared"
-    arguments = ["--frames", "9", "--size", "64", "--variants", "2", "--pixels", "--smallest", "40"]
+    arguments = ["--frames", "9", "--size", "64", "--variants", "2", "--pixels", "--inputs", "--smallest", "40"]
     assert prepare([str(folder / "face.mp4"), "--out", str(out), "--detector", "mtcnn", *arguments]) == 0
     assert len(ShardReader(out)) == 6
     return out

@@ -32,7 +32,7 @@ from training.trainer.log import read_curve
 from vividface_core.errors import InvalidOption
 from vividface_core.io.atomic import write_json
 
-DEFAULT = Path(__file__).parent / "configs" / "nano-ablation.toml"
+DEFAULT = Path(__file__).parents[1] / "configs" / "nano-ablation.toml"
 Entries = list[dict[str, Any]]
 
 

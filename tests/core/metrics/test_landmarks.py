@@ -123,7 +123,7 @@ def test_frames_without_a_face_have_no_figure_and_are_counted(context, detector)
     (akd, mean), (tlme, moved) = figures(context, detector, (AKD, TLME), output, clean, chunk=4)
     assert np.flatnonzero(np.isnan(akd)).tolist() == [3]
     assert np.flatnonzero(np.isnan(tlme)).tolist() == [0, 3, 4]
-    assert mean.value == 0 and "in 1 frames" in mean.notes[0]
+    assert mean.value == 0 and "in 1 frame" in mean.notes[0]
     assert moved.value == 0 and "in 2 frames" in moved.notes[0]
     nobody = figures(context, detector, (AKD, TLME), output[3:4], clean[3:4])
     assert all(np.isnan(result.value) for _, result in nobody)

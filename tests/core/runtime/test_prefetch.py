@@ -85,7 +85,7 @@ def test_a_reader_that_nobody_needs_any_more_closes_its_file():
     before = threading.active_count()
     with closing(prefetch(source(), one, max_bytes=3)) as items:
         next(items)
-    assert closed == ["ahead"] and threading.active_count() == before
+    assert closed == ["prefetch"] and threading.active_count() == before
 
 
 def test_everything_is_written_before_the_end():

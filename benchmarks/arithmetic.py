@@ -24,8 +24,9 @@ def operations(
     """
     cells = spatial_ratio(vae.config)
     clip = torch.empty(1, 3, frames, height, width, device="meta")
-    latent = torch.empty(1, vae.config.z_dim, latent_frames(vae.config, frames), height // cells, width // cells,
-                         device="meta")  # fmt: skip
+    latent = torch.empty(
+        1, vae.config.z_dim, latent_frames(vae.config, frames), height // cells, width // cells, device="meta"
+    )
     text = torch.empty(1, 512, transformer.config.text_dim, device="meta")
     moment = torch.empty(1, device="meta")
     return {

@@ -47,8 +47,15 @@ def measure(name: str, workers: int | None, items: int, seconds: float) -> dict[
             rate = late / (time.perf_counter() - ready)
         finally:
             engine.close()
-    return {"engine": name, "workers": count, "seconds": seconds, "items": items, "start": ready - began - seconds,
-            "rate": rate, "ideal": rate * seconds / count}  # fmt: skip
+    return {
+        "engine": name,
+        "workers": count,
+        "seconds": seconds,
+        "items": items,
+        "start": ready - began - seconds,
+        "rate": rate,
+        "ideal": rate * seconds / count,
+    }
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -57,8 +64,10 @@ def table(rows: list[dict[str, Any]]) -> str:
     lines = ["| engine | workers | s an item | start | items/s | of the ideal | against 1 worker |", "|" + "---|" * 7]
     for row in rows:
         against = f"{row['rate'] / alone[row['seconds']]:.2f}×" if row["seconds"] in alone else "-"
-        lines.append(f"| {row['engine']} | {row['workers']} | {row['seconds']:g} | {row['start']:.1f} s "
-                     f"| {row['rate']:.2f} | {row['ideal']:.0%} | {against} |")  # fmt: skip
+        lines.append(
+            f"| {row['engine']} | {row['workers']} | {row['seconds']:g} | {row['start']:.1f} s "
+            f"| {row['rate']:.2f} | {row['ideal']:.0%} | {against} |"
+        )
     return "\n".join(lines)
 
 

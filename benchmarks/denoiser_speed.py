@@ -101,15 +101,25 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     tokens = math.prod(latent.shape[2:]) // 4
     result = {
         "machine": torch.cuda.get_device_name() if args.device == "cuda" else platform.machine(),
-        "torch": torch.__version__, "threads": torch.get_num_threads(), "device": args.device, "dtype": args.dtype,
-        "attention": args.attention, "linear": args.linear, "compile": args.compile, "graphs": args.graphs,
-        "layers": args.layers or 30, "clip": str(args.clip),
-        "tokens": tokens, "seconds": seconds, "medians": medians,
-        "ratio": medians["plain"] / medians["ours"], "processor": work,
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "device": args.device,
+        "dtype": args.dtype,
+        "attention": args.attention,
+        "linear": args.linear,
+        "compile": args.compile,
+        "graphs": args.graphs,
+        "layers": args.layers or 30,
+        "clip": str(args.clip),
+        "tokens": tokens,
+        "seconds": seconds,
+        "medians": medians,
+        "ratio": medians["plain"] / medians["ours"],
+        "processor": work,
         "processor ratio": work["plain"] / work["ours"],
         "weights": {form: module_bytes(modules[form]) for form in FORMS},
         "ours to plain": compare(outputs["ours"], outputs["plain"]),
-    }  # fmt: skip
+    }
     if reference is not None:
         result |= {f"{form} to plain fp32": compare(outputs[form], reference) for form in FORMS}
     return result
@@ -188,8 +198,10 @@ def main() -> None:
             form: json.loads(subprocess.check_output([*command, "--memory", form], text=True).splitlines()[-1])
             for form in FORMS
         }
-    print(f"{result['tokens']} tokens, {args.dtype}: diffusers {result['medians']['plain']:.2f} s, ours "
-          f"{result['medians']['ours']:.2f} s, {result['ratio']:.2f}×")  # fmt: skip
+    print(
+        f"{result['tokens']} tokens, {args.dtype}: diffusers {result['medians']['plain']:.2f} s, ours "
+        f"{result['medians']['ours']:.2f} s, {result['ratio']:.2f}×"
+    )
     print(json.dumps({key: value for key, value in result.items() if key != "seconds"}, indent=1))
     if args.json:
         args.json.write_text(json.dumps(result, indent=1) + "\n")

@@ -102,8 +102,10 @@ def _diffusers(args: argparse.Namespace, device: Any, dtype: Any) -> Run:
         pixels = (clip.to(device) * 2 - 1).transpose(0, 1)[None].to(dtype)
         latent = (vae.encode(pixels).latent_dist.mode().float() - mean) / std
         clock.lap("encode")
-        latent = latent - transformer(latent.to(dtype), timestep=moment, encoder_hidden_states=text,
-                                      return_dict=False)[0].float()  # fmt: skip
+        latent = (
+            latent
+            - transformer(latent.to(dtype), timestep=moment, encoder_hidden_states=text, return_dict=False)[0].float()
+        )
         clock.lap("denoise")
         pixels = vae.decode((latent * std + mean).to(dtype), return_dict=False)[0]
         restored = ((pixels[0].transpose(0, 1).float() + 1) / 2).clamp(0, 1).cpu()
@@ -181,8 +183,14 @@ def _line(process: subprocess.Popen, who: str) -> dict[str, float]:
 def _median(who: str, clip: Clip, rows: Sequence[dict[str, float]]) -> dict[str, Any]:
     stages = {stage: statistics.median(row[stage] for row in rows) for stage in STAGES}
     total = statistics.median(sum(row[stage] for stage in STAGES) for row in rows)
-    return {"who": who, "clip": str(clip), **stages, "total": total, "runs": len(rows),
-            "peak_gib": max(row["peak"] for row in rows) / 2**30}  # fmt: skip
+    return {
+        "who": who,
+        "clip": str(clip),
+        **stages,
+        "total": total,
+        "runs": len(rows),
+        "peak_gib": max(row["peak"] for row in rows) / 2**30,
+    }
 
 
 def arithmetic(clip: Clip, layers: int) -> dict[str, int]:
@@ -203,9 +211,11 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     lines = ["| clip | who | encode s | denoise s | decode s | whole s | of diffusers | peak GiB |", "|" + "---|" * 8]
     for row in rows:
         stock = next((r["total"] for r in rows if r["clip"] == row["clip"] and r["who"] == "diffusers"), math.nan)
-        lines.append(f"| {row['clip']} | {row['who']} | {row['encode']:.2f} | {row['denoise']:.2f} "
-                     f"| {row['decode']:.2f} | {row['total']:.2f} | {row['total'] / stock:.2f} "
-                     f"| {row['peak_gib']:.2f} |")  # fmt: skip
+        lines.append(
+            f"| {row['clip']} | {row['who']} | {row['encode']:.2f} | {row['denoise']:.2f} "
+            f"| {row['decode']:.2f} | {row['total']:.2f} | {row['total'] / stock:.2f} "
+            f"| {row['peak_gib']:.2f} |"
+        )
     return "\n".join(lines)
 
 
@@ -216,8 +226,9 @@ def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     axes = figure.subplots(1, 2)
     for who in dict.fromkeys(row["who"] for row in rows):
-        mine = sorted((Clip.parse(row["clip"]).pixels / 1e6, row["total"], row["peak_gib"])
-                      for row in rows if row["who"] == who)  # fmt: skip
+        mine = sorted(
+            (Clip.parse(row["clip"]).pixels / 1e6, row["total"], row["peak_gib"]) for row in rows if row["who"] == who
+        )
         pixels, *curves = zip(*mine)
         for axis, values in zip(axes, curves):
             axis.plot(pixels, values, marker="o", label=who)
@@ -250,8 +261,13 @@ def main() -> None:
         counts[str(clip)] = arithmetic(clip, args.layers)
         rows += measure(clip, args)
     print(table(rows))
-    report = {"device": _device_name(args.device), "dtype": args.dtype, "layers": args.layers,
-              "operations": counts, "rows": rows}  # fmt: skip
+    report = {
+        "device": _device_name(args.device),
+        "dtype": args.dtype,
+        "layers": args.layers,
+        "operations": counts,
+        "rows": rows,
+    }
     for clip, count in counts.items():
         print(_told(clip, count, report["device"]))
     if args.json:

@@ -122,10 +122,13 @@ def measure(model: str, frames: int, draws: int) -> list[dict]:
                 print(f"{clip.name}, draw {draw}: no face is found in the degraded clip", flush=True)
                 continue
             right = judge(track, given, restorer.restore(given), embedder)
-            swaps = [judge(track, given, people.swapped(given, track, name), embedder).mean
-                     for name in people.others(clip.person)]  # fmt: skip
-            entries.append({"clip": clip, "draw": draw, "degradation": degradation.as_dict(), "right": right.mean,
-                            "swaps": swaps})  # fmt: skip
+            swaps = [
+                judge(track, given, people.swapped(given, track, name), embedder).mean
+                for name in people.others(clip.person)
+            ]
+            entries.append(
+                {"clip": clip, "draw": draw, "degradation": degradation.as_dict(), "right": right.mean, "swaps": swaps}
+            )
             print(f"{clip.name}, draw {draw}: {right.mean:.2f}, swaps {max(swaps):.2f} and less", flush=True)
     return entries
 
@@ -142,16 +145,22 @@ def tables(entries: list[dict], model: str) -> str:
         )
     right = np.array([entry["right"] for entry in entries])
     swaps = np.concatenate([entry["swaps"] for entry in entries])
-    lines += ["", f"All {len(right)} restorations and {len(swaps)} swaps of {len(entries)} degraded clips:", "",
-              "| | lowest | 5 % | half | 95 % | highest |", "|" + "---|" * 6]  # fmt: skip
+    lines += [
+        "",
+        f"All {len(right)} restorations and {len(swaps)} swaps of {len(entries)} degraded clips:",
+        "",
+        "| | lowest | 5 % | half | 95 % | highest |",
+        "|" + "---|" * 6,
+    ]
     for name, values in ((model, right), ("swaps", swaps)):
         shown = " | ".join(f"{value:.2f}" for value in np.quantile(values, (0, 0.05, 0.5, 0.95, 1)))
         lines.append(f"| {name} | {shown} |")
     lines += ["", "| threshold | restorations warned of | swaps found |", "|---|---|---|"]
     for threshold in (0.1, 0.15, 0.2, 0.25, 0.3):
         mark = "**" if threshold == THRESHOLD else ""
-        lines.append(f"| {mark}{threshold:.2f}{mark} | {(right < threshold).mean():.1%} | "
-                     f"{(swaps < threshold).mean():.1%} |")  # fmt: skip
+        lines.append(
+            f"| {mark}{threshold:.2f}{mark} | {(right < threshold).mean():.1%} | {(swaps < threshold).mean():.1%} |"
+        )
     return "\n".join(lines)
 
 

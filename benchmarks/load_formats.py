@@ -107,8 +107,15 @@ def rows(folder: Path, layers: int) -> Iterator[dict[str, float | str | bool]]:
         write(folder / "small" / file, small)
         write(folder / file, state)
         for compact in ways:
-            command = [sys.executable, "-m", "benchmarks.load_formats", "--one", str(folder / file),
-                       str(folder / "small" / file), *["--compact"] * compact]  # fmt: skip
+            command = [
+                sys.executable,
+                "-m",
+                "benchmarks.load_formats",
+                "--one",
+                str(folder / file),
+                str(folder / "small" / file),
+                *["--compact"] * compact,
+            ]
             run = subprocess.run(command, capture_output=True, text=True, check=True)
             yield {"format": name, "compact": compact, "file": (folder / file).stat().st_size, **json.loads(run.stdout)}
         (folder / file).unlink()
@@ -130,8 +137,11 @@ def main() -> int:
         for row in rows(Path(folder), args.layers):
             found.append(row)
             sizes = (f"{row[key] / 2**20:>5.0f} MiB" for key in ("file", "weights", "peak"))
-            print(f"{row['format']:<26} {'compact' if row['compact'] else 'dense':<8} {' '.join(sizes)} "
-                  f"{row['peak'] / row['weights']:>6.3f} {row['seconds']:>5.1f} s", flush=True)  # fmt: skip
+            print(
+                f"{row['format']:<26} {'compact' if row['compact'] else 'dense':<8} {' '.join(sizes)} "
+                f"{row['peak'] / row['weights']:>6.3f} {row['seconds']:>5.1f} s",
+                flush=True,
+            )
     if args.json:
         args.json.write_text(json.dumps(found, indent=2) + "\n")
     return int(any(row["peak"] > LIMIT * row["weights"] for row in found))

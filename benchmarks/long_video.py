@@ -47,11 +47,31 @@ def film(source: Path, target: Path, frames: int, size: int) -> None:
 
 def measure(video: Path, output: Path, args: argparse.Namespace) -> dict[str, float]:
     """Seconds and peak memory (GiB) of one run of the command."""
-    command = ["restore", video, "-o", output, "--model", args.model, "--whole-frame", "--size", args.size, "--window",
-               args.window, "--overlap", args.overlap, "--device", args.device, "--quiet"]  # fmt: skip
+    command = [
+        "restore",
+        video,
+        "-o",
+        output,
+        "--model",
+        args.model,
+        "--whole-frame",
+        "--size",
+        args.size,
+        "--window",
+        args.window,
+        "--overlap",
+        args.overlap,
+        "--device",
+        args.device,
+        "--quiet",
+    ]
     began = time.monotonic()
-    said = subprocess.run([sys.executable, "-m", "vividface_core.cli.main", *map(str, command)], check=True, text=True,
-                          capture_output=True).stdout  # fmt: skip
+    said = subprocess.run(
+        [sys.executable, "-m", "vividface_core.cli.main", *map(str, command)],
+        check=True,
+        text=True,
+        capture_output=True,
+    ).stdout
     return {"seconds": time.monotonic() - began, "peak_gib": float(said.split("peak memory ")[1].split()[0])}
 
 
@@ -72,8 +92,11 @@ def main() -> None:
             source = Path(folder) / f"{frames}.mp4"
             film(args.video, source, frames, args.size)
             rows.append({"frames": frames, **measure(source, Path(folder) / f"{frames}-out.mp4", args)})
-            print(f"{frames:6d} frames of {args.size}×{args.size}: {rows[-1]['peak_gib']:.2f} GiB, "
-                  f"{rows[-1]['seconds']:.0f} s", flush=True)  # fmt: skip
+            print(
+                f"{frames:6d} frames of {args.size}×{args.size}: {rows[-1]['peak_gib']:.2f} GiB, "
+                f"{rows[-1]['seconds']:.0f} s",
+                flush=True,
+            )
     if args.json:
         settings = {key: getattr(args, key) for key in ("size", "window", "overlap", "model", "device")}
         args.json.write_text(json.dumps({**settings, "rows": rows}, indent=1) + "\n")

@@ -61,8 +61,15 @@ def work(folder: Path, jobs: int, number: int) -> None:
             found = {"frames": 0 if track is None else len(track.boxes)}
         else:
             region = face_region(folder / f"{sample.name}.mkv", track)
-            measured = measure_clip(region.frames, region.landmarks, region.boxes, region.scores, tools,
-                                    crop=region.crop, picture=region.picture)  # fmt: skip
+            measured = measure_clip(
+                region.frames,
+                region.landmarks,
+                region.boxes,
+                region.scores,
+                tools,
+                crop=region.crop,
+                picture=region.picture,
+            )
             found = {"frames": FRAMES, "figures": measured.to_json(), "hash": clip_hash(region.frames)}
         write_json(_record(folder, sample), found)
 
@@ -105,12 +112,16 @@ def _whole(judged: list[Outcome]) -> Iterator[str]:
     faulty = [one for one in judged if one.sample.fault]
     clean = [one for one in judged if not one.sample.fault]
     hits, false = (sum(bool(one.causes) for one in ones) for ones in (faulty, clean))
-    yield f"| **all faults** | {len(faulty)} | {hits} | {sum(one.sample.check in one.named for one in faulty)} | " \
-          f"{sum(LOST in one.named for one in faulty)} |"  # fmt: skip
+    yield (
+        f"| **all faults** | {len(faulty)} | {hits} | {sum(one.sample.check in one.named for one in faulty)} | "
+        f"{sum(LOST in one.named for one in faulty)} |"
+    )
     yield f"| **untouched, without a fault** | {len(clean)} | {false} | | {sum(LOST in o.named for o in clean)} |"
     yield ""
-    yield f"Dropping: recall {hits / len(faulty):.1%}, precision {hits / max(hits + false, 1):.1%}; " \
-          f"{false} of {len(clean)} untouched clips are dropped wrongly."  # fmt: skip
+    yield (
+        f"Dropping: recall {hits / len(faulty):.1%}, precision {hits / max(hits + false, 1):.1%}; "
+        f"{false} of {len(clean)} untouched clips are dropped wrongly."
+    )
 
 
 def checks_table(found: list[Outcome]) -> Iterator[str]:
@@ -136,8 +147,12 @@ def figures_table(found: list[Outcome], limits: Thresholds = LIMITS) -> Iterator
         clean = _values([one for one in found if one.sample.change == UNTOUCHED and not one.sample.fault], check.figure)
         faulty = _values([one for one in found if one.sample.check == check.fault], check.figure)
         sign = "≥" if check.limit.startswith("min_") else "≤"
-        shown = [" | ".join(f"{value:.{check.digits}f}" for value in np.quantile(values, (0, 0.5, 1)))
-                 if len(values) else "– | – | –" for values in (clean, faulty)]  # fmt: skip
+        shown = [
+            " | ".join(f"{value:.{check.digits}f}" for value in np.quantile(values, (0, 0.5, 1)))
+            if len(values)
+            else "– | – | –"
+            for values in (clean, faulty)
+        ]
         yield f"| {check.figure} | {sign} {getattr(limits, check.limit):g} | {shown[0]} | {shown[1]} |"
 
 
@@ -148,8 +163,9 @@ def _values(found: list[Outcome], name: str) -> list[float]:
 
 def duplicates_table(found: list[Outcome], limits: Thresholds = LIMITS) -> Iterator[str]:
     """Pairs by what they are, and what is found of them."""
-    kinds: dict[str, list[tuple[float, float]]] = {name: [] for name in (*TWINS, "two copies", LATER, "another moment "
-                                                   "of the same video", "others")}  # fmt: skip
+    kinds: dict[str, list[tuple[float, float]]] = {
+        name: [] for name in (*TWINS, "two copies", LATER, "another moment of the same video", "others")
+    }
     ones = [one for one in found if one.hash and one.sample.change in (UNTOUCHED, LATER, *TWINS)]
     for one, other in combinations(ones, 2):
         if kind := _kind(one.sample, other.sample):
@@ -233,10 +249,16 @@ def tables(folder: Path, half: str) -> str:
     found = outcomes(folder, half)
     clips = [clip for clip in CLIPS if clip.half == half]
     parts = [
-        [f"{len(clips)} clips of {len({clip.file for clip in clips})} videos, {len(found)} files. The greatest "
-         f"likeness between the halves' faces is {between_halves(folder):.2f}."],
-        faults_table(found), checks_table(found), figures_table(found), duplicates_table(found), sizes_table(folder),
-    ]  # fmt: skip
+        [
+            f"{len(clips)} clips of {len({clip.file for clip in clips})} videos, {len(found)} files. The greatest "
+            f"likeness between the halves' faces is {between_halves(folder):.2f}."
+        ],
+        faults_table(found),
+        checks_table(found),
+        figures_table(found),
+        duplicates_table(found),
+        sizes_table(folder),
+    ]
     return "\n\n".join("\n".join(part) for part in parts)
 
 

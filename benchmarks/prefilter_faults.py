@@ -137,8 +137,12 @@ def cut_off(scene: Scene) -> Copy:
 def shaken(scene: Scene) -> Tensor:
     """Every frame jumps by up to 45 % of the face's side."""
     jumps = scene.rng.uniform(-0.45, 0.45, (len(scene.frames), 2)) * scene.side
-    return torch.stack([torch.roll(frame, tuple(np.round(jump).astype(int).tolist()), (1, 2))
-                        for frame, jump in zip(scene.frames, jumps)])  # fmt: skip
+    return torch.stack(
+        [
+            torch.roll(frame, tuple(np.round(jump).astype(int).tolist()), (1, 2))
+            for frame, jump in zip(scene.frames, jumps)
+        ]
+    )
 
 
 def thing_on_mouth(scene: Scene) -> Tensor:
@@ -182,8 +186,9 @@ def _cover(scene: Scene, where: int, patch: Tensor | None, extent: tuple[float, 
         if patch is None:
             color, inside = _fingers(u, v, skin)
         else:
-            color = F.grid_sample(patch[None], torch.stack([u, v], -1)[None], padding_mode="reflection",
-                                  align_corners=False)[0]  # fmt: skip
+            color = F.grid_sample(
+                patch[None], torch.stack([u, v], -1)[None], padding_mode="reflection", align_corners=False
+            )[0]
             inside = (u.abs() ** 4 + v.abs() ** 4).sqrt()
         alpha = ((1 - inside) * unit / 6).clamp(0, 1)
         frame[:] = alpha * color + (1 - alpha) * frame

@@ -39,16 +39,24 @@ def measure(model: str, size: int, frames: int, runs: int, device: str) -> dict[
         seconds.append(time.perf_counter() - began)
     median = statistics.median(seconds[1:])
     memory = torch.cuda.max_memory_allocated() if at.type == "cuda" else peak_memory()
-    return {"size": size, "frames": frames, "seconds": median, "rate": frames / median, "memory": memory / 2**20,
-            "threads": torch.get_num_threads()}  # fmt: skip
+    return {
+        "size": size,
+        "frames": frames,
+        "seconds": median,
+        "rate": frames / median,
+        "memory": memory / 2**20,
+        "threads": torch.get_num_threads(),
+    }
 
 
 def table(rows: list[dict[str, float]]) -> str:
     """The rows as Markdown."""
     lines = ["| size | frames | s a clip | frames/s | peak memory |", "|" + "---|" * 5]
     for row in rows:
-        lines.append(f"| {row['size']}×{row['size']} | {row['frames']} | {row['seconds']:.2f} | {row['rate']:.1f} "
-                     f"| {row['memory'] / 1024:.2f} GiB |")  # fmt: skip
+        lines.append(
+            f"| {row['size']}×{row['size']} | {row['frames']} | {row['seconds']:.2f} | {row['rate']:.1f} "
+            f"| {row['memory'] / 1024:.2f} GiB |"
+        )
     return "\n".join(lines)
 
 
@@ -68,8 +76,21 @@ def main() -> None:
         return
     rows = []
     for size in args.sizes:
-        command = [sys.executable, "-m", "benchmarks.restore_speed", "--one", str(size), "--model", args.model,
-                   "--frames", str(args.frames), "--runs", str(args.runs), "--device", args.device]  # fmt: skip
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.restore_speed",
+            "--one",
+            str(size),
+            "--model",
+            args.model,
+            "--frames",
+            str(args.frames),
+            "--runs",
+            str(args.runs),
+            "--device",
+            args.device,
+        ]
         rows.append(json.loads(subprocess.check_output(command, text=True).splitlines()[-1]))
         print(table(rows[-1:]).splitlines()[-1], flush=True)
     print(table(rows))

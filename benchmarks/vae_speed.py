@@ -115,17 +115,43 @@ def measure(args: argparse.Namespace, clip: Clip, dtype: str, stage: str) -> lis
         process.stdin.close()
         process.wait()
         seconds = [row["seconds"] for row in rounds[way]]
-        rows.append({"config": args.config, "clip": str(clip), "dtype": dtype, "stage": stage,
-                     "way": way, "seconds": statistics.median(seconds), "all": seconds,
-                     "peak": max(row["peak"] for row in rounds[way]),
-                     "threads": rounds[way][-1]["threads"]})  # fmt: skip
+        rows.append(
+            {
+                "config": args.config,
+                "clip": str(clip),
+                "dtype": dtype,
+                "stage": stage,
+                "way": way,
+                "seconds": statistics.median(seconds),
+                "all": seconds,
+                "peak": max(row["peak"] for row in rounds[way]),
+                "threads": rounds[way][-1]["threads"],
+            }
+        )
     return rows
 
 
 def _start(args: argparse.Namespace, clip: Clip, dtype: str, way: str, stage: str) -> subprocess.Popen:
-    command = [sys.executable, "-m", "benchmarks.vae_speed", "--one", way, stage, "--config", args.config,
-               "--clips", str(clip), "--dtypes", dtype, "--device", args.device,
-               "--chunk", str(args.chunk), "--tile", str(args.tile or 0)]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.vae_speed",
+        "--one",
+        way,
+        stage,
+        "--config",
+        args.config,
+        "--clips",
+        str(clip),
+        "--dtypes",
+        dtype,
+        "--device",
+        args.device,
+        "--chunk",
+        str(args.chunk),
+        "--tile",
+        str(args.tile or 0),
+    ]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     if not process.stdout.readline():
         raise SystemExit(f"{way} ended with status {process.wait()}; its own words are above.")

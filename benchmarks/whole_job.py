@@ -54,8 +54,9 @@ def main() -> None:
             for name, checkout in checkouts.items():
                 rows[name].append(run(checkout) | {"torch": _torch_import()})
                 print(f"run {number + 1}, {name}: {rows[name][-1]['wall']:.1f} s", file=sys.stderr, flush=True)
-    medians = {name: {key: statistics.median(row[key] for row in each) for key in each[0]}
-               for name, each in rows.items()}  # fmt: skip
+    medians = {
+        name: {key: statistics.median(row[key] for row in each) for key in each[0]} for name, each in rows.items()
+    }
     print(table(medians))
     if args.json:
         args.json.write_text(json.dumps({"busy": args.busy, "cores": os.cpu_count(), "rows": rows}, indent=1) + "\n")
@@ -78,8 +79,13 @@ def run(checkout: Path) -> dict[str, float]:
     environment = {**os.environ, "PYTHONPATH": str(checkout)}
     with tempfile.TemporaryDirectory() as folder:
         began, used = time.time(), os.times()
-        job = subprocess.Popen([sys.executable, "-m", "training.demo", folder], cwd=checkout, env=environment,
-                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)  # fmt: skip
+        job = subprocess.Popen(
+            [sys.executable, "-m", "training.demo", folder],
+            cwd=checkout,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
         said, log = _listen(job)
         if job.wait():
             raise SystemExit(f"The demo of {checkout} failed: {log.decode(errors='replace')[-2000:]}")
@@ -127,9 +133,11 @@ def table(medians: dict[str, dict[str, float]]) -> str:
     lines = [f"| seconds | {' | '.join(names)} |{' ratio |' if compared else ''}"]
     lines.append("|---|" + "---|" * (len(names) + compared))
     titles = {stage: stage for stage in STAGES} | {
-        "wall": "**whole job**", "cpu": "processor time, all cores", "cold": "`vividface restore` to its first frame",
+        "wall": "**whole job**",
+        "cpu": "processor time, all cores",
+        "cold": "`vividface restore` to its first frame",
         "torch": "of which torch's import",
-    }  # fmt: skip
+    }
     for key, title in titles.items():
         values = [medians[name][key] for name in names]
         ratio = f" {values[0] / values[1]:.2f} × |" if compared and values[1] > 0.05 else " |" * compared

@@ -26,5 +26,17 @@ class VividFaceExtension(ComfyExtension):
         register_folders()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [LoadModel, DownloadModel, VideoLoad, FaceMask, OneStepRestore, OneStepRestoreImages, CompareVideo,
-                DegradeSynth, DegradeSynthImages, Metrics, MLLMScore, ScoreFolder]  # fmt: skip
+        return [
+            LoadModel,
+            DownloadModel,
+            VideoLoad,
+            FaceMask,
+            OneStepRestore,
+            OneStepRestoreImages,
+            CompareVideo,
+            DegradeSynth,
+            DegradeSynthImages,
+            Metrics,
+            MLLMScore,
+            ScoreFolder,
+        ]

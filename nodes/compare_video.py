@@ -36,13 +36,21 @@ class CompareVideo(io.ComfyNode):
             inputs=[
                 io.MultiType.Input("before", [io.Video, io.Image], tooltip="Left of the divider."),
                 io.MultiType.Input("after", [io.Video, io.Image], tooltip="Right of the divider."),
-                advanced(io.Float.Input("fps", default=24.0, min=1.0, max=240.0, step=0.01,
-                                        tooltip="Frames a second of image batches; videos have their own.")),
+                advanced(
+                    io.Float.Input(
+                        "fps",
+                        default=24.0,
+                        min=1.0,
+                        max=240.0,
+                        step=0.01,
+                        tooltip="Frames a second of image batches; videos have their own.",
+                    )
+                ),
             ],
             outputs=[],
             hidden=[io.Hidden.unique_id],
             is_output_node=True,
-        )  # fmt: skip
+        )
 
     @classmethod
     def execute(cls, before: Any, after: Any, fps: float) -> io.NodeOutput:
@@ -51,8 +59,10 @@ class CompareVideo(io.ComfyNode):
         sizes = {name: (one["width"], one["height"]) for name, one in shown.items()}
         a, b = sizes.values()
         if abs(a[0] * b[1] / (a[1] * b[0]) - 1) > SAME_SHAPE:
-            raise InvalidOption(f"before is {a[0]}×{a[1]}, after is {b[0]}×{b[1]}: the shapes differ, so they can't be "
-                                "laid over each other.")  # fmt: skip
+            raise InvalidOption(
+                f"before is {a[0]}×{a[1]}, after is {b[0]}×{b[1]}: the shapes differ, so they can't be "
+                "laid over each other."
+            )
         return io.NodeOutput(ui={"vividface_compare": [shown]})
 
 
@@ -62,13 +72,17 @@ def playable(given: Any, fps: float, callbacks: NodeCallbacks) -> dict[str, Any]
     A file that the page can play and may ask for is shown as it is; anything else as a copy.
     """
     if isinstance(given, torch.Tensor) or in_memory(given):
-        parts = given.get_components() if not isinstance(given, torch.Tensor) else Types.VideoComponents(
-            images=given, audio=None, frame_rate=Fraction(round(fps * 1000), 1000))  # fmt: skip
+        parts = (
+            given.get_components()
+            if not isinstance(given, torch.Tensor)
+            else Types.VideoComponents(images=given, audio=None, frame_rate=Fraction(round(fps * 1000), 1000))
+        )
         path = temp_path(".mp4")
         # 4:2:0 wants even sides.
         height, width = (side - side % 2 for side in parts.images.shape[1:3])
-        even = Types.VideoComponents(images=parts.images[:, :height, :width, :3], audio=parts.audio,
-                                     frame_rate=parts.frame_rate)  # fmt: skip
+        even = Types.VideoComponents(
+            images=parts.images[:, :height, :width, :3], audio=parts.audio, frame_rate=parts.frame_rate
+        )
         InputImpl.VideoFromComponents(even).save_to(str(path))
         return _told(path)
     with source_of(given) as source:

@@ -28,36 +28,56 @@ class DegradeSynth(io.ComfyNode):
             display_name="Degrade Synth (Video)",
             description="Degrades a video by a recipe of the papers, to test restorers with a truth at hand. Sound, "
             "timing and size stay. Videos of any length: frames stream from disk to disk.",
-            search_aliases=["degrade", "degradation", "synthetic", "low quality", "blur", "noise", "compress",
-                            "flicker"],
+            search_aliases=[
+                "degrade",
+                "degradation",
+                "synthetic",
+                "low quality",
+                "blur",
+                "noise",
+                "compress",
+                "flicker",
+            ],
             inputs=[
                 io.Video.Input("video", tooltip="Any video."),
                 *common_inputs(),
-                advanced(io.Combo.Input("encoding", options=list(SUFFIXES), default="h264",
-                                        tooltip="How the result is kept: h264 at crf 16, far finer than what the "
-                                        "degradation leaves; ffv1 keeps it exactly, in large files.")),
+                advanced(
+                    io.Combo.Input(
+                        "encoding",
+                        options=list(SUFFIXES),
+                        default="h264",
+                        tooltip="How the result is kept: h264 at crf 16, far finer than what the "
+                        "degradation leaves; ffv1 keeps it exactly, in large files.",
+                    )
+                ),
             ],
             outputs=[
                 io.Video.Output("degraded", display_name="video", tooltip="The degraded video."),
                 io.String.Output("parameters", display_name="parameters", tooltip=PARAMETERS_TIP),
             ],
             hidden=[io.Hidden.unique_id],
-        )  # fmt: skip
+        )
 
     @classmethod
-    def validate_inputs(cls, preset: str, sigma: float, scale: float, noise: float, crf: int, overrides: str
-                        ) -> bool | str:  # fmt: skip
+    def validate_inputs(
+        cls, preset: str, sigma: float, scale: float, noise: float, crf: int, overrides: str
+    ) -> bool | str:
         return check(preset, overrides, sigma=sigma, scale=scale, noise=noise, crf=crf)
 
     @classmethod
-    def execute(cls, video: Any, preset: str, seed: int, overrides: str, encoding: str,
-                **numbers: Any) -> io.NodeOutput:  # fmt: skip
+    def execute(
+        cls, video: Any, preset: str, seed: int, overrides: str, encoding: str, **numbers: Any
+    ) -> io.NodeOutput:
         callbacks, chosen = NodeCallbacks(cls.hidden.unique_id), preset_of(preset, overrides, **numbers)
         if in_memory(video):
             parts = video.get_components()
             images, parameters = degrade_images(parts.images, chosen, seed, callbacks)
-            return io.NodeOutput(InputImpl.VideoFromComponents(Types.VideoComponents(
-                images=images, audio=parts.audio, frame_rate=parts.frame_rate)), parameters)  # fmt: skip
+            return io.NodeOutput(
+                InputImpl.VideoFromComponents(
+                    Types.VideoComponents(images=images, audio=parts.audio, frame_rate=parts.frame_rate)
+                ),
+                parameters,
+            )
         output = temp_path(SUFFIXES[encoding])
         with source_of(video) as source:
             result = degrade_video(source, output, chosen, seed=seed, codec_out=encoding, callbacks=callbacks)

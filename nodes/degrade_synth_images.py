@@ -31,11 +31,12 @@ class DegradeSynthImages(io.ComfyNode):
                 io.String.Output("parameters", display_name="parameters", tooltip=PARAMETERS_TIP),
             ],
             hidden=[io.Hidden.unique_id],
-        )  # fmt: skip
+        )
 
     @classmethod
-    def validate_inputs(cls, preset: str, sigma: float, scale: float, noise: float, crf: int, overrides: str
-                        ) -> bool | str:  # fmt: skip
+    def validate_inputs(
+        cls, preset: str, sigma: float, scale: float, noise: float, crf: int, overrides: str
+    ) -> bool | str:
         return check(preset, overrides, sigma=sigma, scale=scale, noise=noise, crf=crf)
 
     @classmethod

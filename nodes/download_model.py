@@ -31,7 +31,7 @@ class DownloadModel(io.ComfyNode):
             outputs=[io.String.Output("path", display_name="path", tooltip="The folder it was put into.")],
             hidden=[io.Hidden.unique_id],
             is_output_node=True,
-        )  # fmt: skip
+        )
 
     @classmethod
     def execute(cls, model: str) -> io.NodeOutput:

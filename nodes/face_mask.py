@@ -56,38 +56,77 @@ class FaceMask(io.ComfyNode):
             search_aliases=["face mask", "face parsing", "detect face", "track face", "segment face", "bisenet"],
             inputs=[
                 io.MultiType.Input("source", [io.Video, io.Image], tooltip="A VIDEO, or an IMAGE batch."),
-                io.Combo.Input("region", options=list(REGIONS), default=ALL,
-                               tooltip="Which part of the face. Parts need the weights of a parsing network."),
-                io.Combo.Input("faces", options=CHOICES, default="all",
-                               tooltip="Which people."),
+                io.Combo.Input(
+                    "region",
+                    options=list(REGIONS),
+                    default=ALL,
+                    tooltip="Which part of the face. Parts need the weights of a parsing network.",
+                ),
+                io.Combo.Input("faces", options=CHOICES, default="all", tooltip="Which people."),
                 io.String.Input("face_numbers", default="0", tooltip="For 'by number': places from the left, from 0."),
-                advanced(io.Int.Input("min_face", default=24, min=0, max=4096,
-                                      tooltip="Faces with a shorter side (pixels) are left out.")),
-                advanced(io.Int.Input("grow", default=0, min=-256, max=256,
-                                      tooltip="Pixels by which the mask grows, or shrinks where negative.")),
-                advanced(io.Combo.Input("parser", options=PARSERS, default="auto",
-                                        tooltip="auto: the best whose weights are in models/vividface/facexlib; "
-                                        "without any, an ellipse over the landmarks.")),
+                advanced(
+                    io.Int.Input(
+                        "min_face",
+                        default=24,
+                        min=0,
+                        max=4096,
+                        tooltip="Faces with a shorter side (pixels) are left out.",
+                    )
+                ),
+                advanced(
+                    io.Int.Input(
+                        "grow",
+                        default=0,
+                        min=-256,
+                        max=256,
+                        tooltip="Pixels by which the mask grows, or shrinks where negative.",
+                    )
+                ),
+                advanced(
+                    io.Combo.Input(
+                        "parser",
+                        options=PARSERS,
+                        default="auto",
+                        tooltip="auto: the best whose weights are in models/vividface/facexlib; "
+                        "without any, an ellipse over the landmarks.",
+                    )
+                ),
                 advanced(io.Combo.Input("detector", options=DETECTORS, default="auto", tooltip="Face detector.")),
-                advanced(io.Boolean.Input("require_face", default=False,
-                                          tooltip="Stop with an error where no face is found.")),
+                advanced(
+                    io.Boolean.Input(
+                        "require_face", default=False, tooltip="Stop with an error where no face is found."
+                    )
+                ),
             ],
             outputs=[
                 io.Mask.Output("mask", display_name="mask", tooltip="One a frame, 1 = face."),
                 Tracks.Output("tracks", display_name="tracks", tooltip="For the restore nodes."),
-                io.Mask.Output("latent_mask", display_name="latent mask",
-                               tooltip="On the grid of Wan's autoencoder: 1/8 in space, 1 + (T - 1)/4 in time."),
+                io.Mask.Output(
+                    "latent_mask",
+                    display_name="latent mask",
+                    tooltip="On the grid of Wan's autoencoder: 1/8 in space, 1 + (T - 1)/4 in time.",
+                ),
             ],
             hidden=[io.Hidden.unique_id],
-        )  # fmt: skip
+        )
 
     @classmethod
     def validate_inputs(cls, faces: str, face_numbers: str) -> bool | str:
         return check_faces(faces, face_numbers, CHOICES)
 
     @classmethod
-    def execute(cls, source: Any, region: str, faces: str, face_numbers: str, min_face: int, grow: int, parser: str,
-                detector: str, require_face: bool) -> io.NodeOutput:
+    def execute(
+        cls,
+        source: Any,
+        region: str,
+        faces: str,
+        face_numbers: str,
+        min_face: int,
+        grow: int,
+        parser: str,
+        detector: str,
+        require_face: bool,
+    ) -> io.NodeOutput:
         callbacks, device = NodeCallbacks(cls.hidden.unique_id), management.get_torch_device()
         network = _parser(parser, region, device)
         finder = load_detector(detector, device=device, folders=face_folders())

@@ -30,18 +30,32 @@ class LoadModel(io.ComfyNode):
             description="Loads a face restoration model. vividface-nano is part of the pack and needs no download.",
             search_aliases=["face restore model", "face enhancer", "vividface", "restorer", "upscale face"],
             inputs=[
-                io.Combo.Input("model", options=model_names(), default="vividface-nano",
-                               tooltip="Everything in models/vividface, Wan denoisers in models/diffusion_models, and "
-                               "the known checkpoints. One that isn't here is fetched by Download VividFace Model."),
-                io.Combo.Input("precision", options=[*DTYPES, *precisions()], default="auto",
-                               tooltip="Number type of the computation. auto: bf16 where the device computes in it, "
-                               "else fp32. fp8 weights: half the memory of bf16 for the denoiser, less exact."),
-                advanced(io.Combo.Input("device", options=["auto", "cpu"], default="auto",
-                                        tooltip="auto: where ComfyUI puts its models; cpu: main memory, slow.")),
+                io.Combo.Input(
+                    "model",
+                    options=model_names(),
+                    default="vividface-nano",
+                    tooltip="Everything in models/vividface, Wan denoisers in models/diffusion_models, and "
+                    "the known checkpoints. One that isn't here is fetched by Download VividFace Model.",
+                ),
+                io.Combo.Input(
+                    "precision",
+                    options=[*DTYPES, *precisions()],
+                    default="auto",
+                    tooltip="Number type of the computation. auto: bf16 where the device computes in it, "
+                    "else fp32. fp8 weights: half the memory of bf16 for the denoiser, less exact.",
+                ),
+                advanced(
+                    io.Combo.Input(
+                        "device",
+                        options=["auto", "cpu"],
+                        default="auto",
+                        tooltip="auto: where ComfyUI puts its models; cpu: main memory, slow.",
+                    )
+                ),
                 *option_inputs(),
             ],
             outputs=[Restorer.Output("restorer", display_name="restorer", tooltip="For the restore nodes.")],
-        )  # fmt: skip
+        )
 
     @classmethod
     def validate_inputs(cls, model: str) -> bool | str:

@@ -40,30 +40,46 @@ class Metrics(io.ComfyNode):
             search_aliases=["psnr", "ssim", "lpips", "quality metrics", "measure", "benchmark", "evaluate"],
             inputs=[
                 io.MultiType.Input("output", EITHER, tooltip="What is measured."),
-                io.String.Input("metrics", default="",
-                                tooltip="Names with commas, or nothing for the usual ones: those marked * only when "
-                                f"named. {', '.join(map(_offered, METRICS.values()))}."),
-                io.MultiType.Input("reference", EITHER, optional=True,
-                                   tooltip="The truth, of the same size and length. Without it only some metrics can "
-                                   "be measured."),
-                io.MultiType.Input("source", EITHER, optional=True,
-                                   tooltip="What the output was restored from, of the same size and length: it is "
-                                   "measured too, to be compared."),
+                io.String.Input(
+                    "metrics",
+                    default="",
+                    tooltip="Names with commas, or nothing for the usual ones: those marked * only when "
+                    f"named. {', '.join(map(_offered, METRICS.values()))}.",
+                ),
+                io.MultiType.Input(
+                    "reference",
+                    EITHER,
+                    optional=True,
+                    tooltip="The truth, of the same size and length. Without it only some metrics can be measured.",
+                ),
+                io.MultiType.Input(
+                    "source",
+                    EITHER,
+                    optional=True,
+                    tooltip="What the output was restored from, of the same size and length: it is "
+                    "measured too, to be compared.",
+                ),
             ],
             outputs=[
-                io.String.Output("table", display_name="table",
-                                 tooltip="All figures with their protocols, as Markdown."),
-                io.String.Output("values", display_name="values",
-                                 tooltip="All figures as JSON: by output and input, then by metric; null where there "
-                                 "is none."),
-                io.Float.Output("value", display_name="value",
-                                tooltip="The output's figure by the metric that is named first, or by the first one "
-                                "measured if none is named; NaN where there is none."),
+                io.String.Output(
+                    "table", display_name="table", tooltip="All figures with their protocols, as Markdown."
+                ),
+                io.String.Output(
+                    "values",
+                    display_name="values",
+                    tooltip="All figures as JSON: by output and input, then by metric; null where there is none.",
+                ),
+                io.Float.Output(
+                    "value",
+                    display_name="value",
+                    tooltip="The output's figure by the metric that is named first, or by the first one "
+                    "measured if none is named; NaN where there is none.",
+                ),
                 io.Image.Output("plot", display_name="plot", tooltip="A curve over the frames for each metric."),
             ],
             hidden=[io.Hidden.unique_id],
             is_output_node=True,
-        )  # fmt: skip
+        )
 
     @classmethod
     def validate_inputs(cls, metrics: str) -> bool | str:
@@ -108,8 +124,10 @@ def _chosen(names: list[str] | None, has_reference: bool) -> list[Metric]:
     chosen = choose(names, True)
     lost = [metric for metric in chosen if metric.reference == "needed" and not has_reference]
     if names is not None and lost:
-        raise InvalidOption(f"{', '.join(metric.name for metric in lost)} can't be measured without a reference: "
-                            "connect the true video to 'reference'.")  # fmt: skip
+        raise InvalidOption(
+            f"{', '.join(metric.name for metric in lost)} can't be measured without a reference: "
+            "connect the true video to 'reference'."
+        )
     return [metric for metric in chosen if metric not in lost]
 
 

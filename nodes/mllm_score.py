@@ -29,29 +29,42 @@ class MLLMScore(io.ComfyNode):
             "through a multimodal model on this machine or behind a server, or by measurements alone.",
             search_aliases=["mllm", "vlm", "qwen", "score", "grade", "rate video", "quality", "aesthetic", "filter"],
             inputs=[
-                io.MultiType.Input("video", [io.Video, io.Image],
-                                   tooltip="What is graded: a video, or an image batch."),
+                io.MultiType.Input(
+                    "video", [io.Video, io.Image], tooltip="What is graded: a video, or an image batch."
+                ),
                 *judge_inputs(),
                 *judge_details(),
-                advanced(io.Float.Input("image_fps", default=24.0, min=0.01, max=240.0, step=0.01,
-                                        tooltip="Frames a second of image batches; videos have their own.")),
+                advanced(
+                    io.Float.Input(
+                        "image_fps",
+                        default=24.0,
+                        min=0.01,
+                        max=240.0,
+                        step=0.01,
+                        tooltip="Frames a second of image batches; videos have their own.",
+                    )
+                ),
             ],
             outputs=[
                 io.Float.Output("score", display_name="score", tooltip="Final score, from 0 to 100."),
                 io.String.Output("tier", display_name="tier", tooltip="The rubric's class of that score."),
                 io.Boolean.Output("keep", display_name="keep", tooltip="Whether the score is above the threshold."),
-                io.String.Output("table", display_name="table",
-                                 tooltip="Each criterion with its points and the judge's reason, as Markdown."),
+                io.String.Output(
+                    "table",
+                    display_name="table",
+                    tooltip="Each criterion with its points and the judge's reason, as Markdown.",
+                ),
                 io.String.Output("answer", display_name="answer", tooltip="What the judge wrote, as it came."),
                 io.String.Output("record", display_name="record", tooltip="Everything about the judgement as JSON."),
             ],
             hidden=[io.Hidden.unique_id],
             is_output_node=True,
-        )  # fmt: skip
+        )
 
     @classmethod
-    def validate_inputs(cls, judge: str, model: str, server: str, server_model: str, passes: int, rubric: str,
-                        calibration: str) -> bool | str:  # fmt: skip
+    def validate_inputs(
+        cls, judge: str, model: str, server: str, server_model: str, passes: int, rubric: str, calibration: str
+    ) -> bool | str:
         return check(judge, model, server, server_model, passes, rubric, calibration)
 
     @classmethod
@@ -71,7 +84,11 @@ class MLLMScore(io.ComfyNode):
         row = with_verdict(record, judge.rubric, calibration, None if threshold < 0 else threshold)
         table = dimensions(row, judge.rubric)
         return io.NodeOutput(
-            row["final"], row["tier"], row["keep"], table.markdown(), judgement.answer,
+            row["final"],
+            row["tier"],
+            row["keep"],
+            table.markdown(),
+            judgement.answer,
             json.dumps(row, ensure_ascii=False, indent=1),
             ui={"text": (table.markdown(),), "vividface_table": (table.to_json(),)},
-        )  # fmt: skip
+        )

@@ -30,14 +30,28 @@ class OneStepRestore(io.ComfyNode):
             display_name="One-Step Restore (Video)",
             description="Restores the faces of a video. Everything else (other pixels, sound, timing) stays. Videos "
             "of any length: frames stream from disk to disk.",
-            search_aliases=["face restore", "restore video", "enhance face", "deblur face", "upscale face",
-                            "codeformer", "gfpgan", "seedvr"],
+            search_aliases=[
+                "face restore",
+                "restore video",
+                "enhance face",
+                "deblur face",
+                "upscale face",
+                "codeformer",
+                "gfpgan",
+                "seedvr",
+            ],
             inputs=[
                 io.Video.Input("video", tooltip="Any video."),
                 *common_inputs(),
-                advanced(io.Combo.Input("encoding", options=list(SUFFIXES), default="h264",
-                                        tooltip="How the result is kept: h264 and h265 look lossless; ffv1 keeps "
-                                        "every untouched pixel bit for bit, in large files.")),
+                advanced(
+                    io.Combo.Input(
+                        "encoding",
+                        options=list(SUFFIXES),
+                        default="h264",
+                        tooltip="How the result is kept: h264 and h265 look lossless; ffv1 keeps "
+                        "every untouched pixel bit for bit, in large files.",
+                    )
+                ),
                 *optional_inputs(),
                 *appended_inputs(),
             ],
@@ -46,16 +60,26 @@ class OneStepRestore(io.ComfyNode):
                 io.String.Output("report", display_name="report", tooltip="What was done, in plain words."),
             ],
             hidden=[io.Hidden.unique_id],
-        )  # fmt: skip
+        )
 
     @classmethod
     def validate_inputs(cls, faces: str, face_numbers: str, window: int, size: int) -> bool | str:
         return check(faces, face_numbers, window, size)
 
     @classmethod
-    def execute(cls, video: Any, encoding: str, restorer: Any = None, mask: Any = None, tracks: Any = None,
-                reference: Any = None, vae: Any = None, model: Any = None, conditioning: Any = None,
-                **values: Any) -> io.NodeOutput:
+    def execute(
+        cls,
+        video: Any,
+        encoding: str,
+        restorer: Any = None,
+        mask: Any = None,
+        tracks: Any = None,
+        reference: Any = None,
+        vae: Any = None,
+        model: Any = None,
+        conditioning: Any = None,
+        **values: Any,
+    ) -> io.NodeOutput:
         callbacks = NodeCallbacks(cls.hidden.unique_id)
         with restore_options(values, reference, tracks, encoding) as options:
             engine = restorer_of(restorer, vae, model, conditioning, options)
@@ -67,15 +91,21 @@ class OneStepRestore(io.ComfyNode):
                     callbacks.notice("The frames' transparency is left out: a VIDEO made of frames has none.")
                 size = (frames.shape[3], frames.shape[2])
                 restored, result = restore_frames(
-                    frames, engine, options, given=Given(tracks_of(tracks, size), blend_mask(mask, len(frames))),
-                    **common)
-                made = InputImpl.VideoFromComponents(Types.VideoComponents(
-                    images=to_images(restored), audio=parts.audio, frame_rate=parts.frame_rate))
+                    frames,
+                    engine,
+                    options,
+                    given=Given(tracks_of(tracks, size), blend_mask(mask, len(frames))),
+                    **common,
+                )
+                made = InputImpl.VideoFromComponents(
+                    Types.VideoComponents(images=to_images(restored), audio=parts.audio, frame_rate=parts.frame_rate)
+                )
             else:
                 output = temp_path(SUFFIXES[encoding])
                 with source_of(video) as source:
                     given = Given(tracks_of(tracks, source.size), blend_mask(mask, source.count))
-                    result = restore_video(source, output, engine, options, given=given,
-                                           resuming=Resuming(keep_unfinished=False), **common)
+                    result = restore_video(
+                        source, output, engine, options, given=given, resuming=Resuming(keep_unfinished=False), **common
+                    )
                 made = InputImpl.VideoFromFile(str(output))
         return io.NodeOutput(made, report_of(result, callbacks, tracks))

@@ -37,15 +37,25 @@ class OneStepRestoreImages(io.ComfyNode):
                 io.String.Output("report", display_name="report", tooltip="What was done, in plain words."),
             ],
             hidden=[io.Hidden.unique_id],
-        )  # fmt: skip
+        )
 
     @classmethod
     def validate_inputs(cls, faces: str, face_numbers: str, window: int, size: int) -> bool | str:
         return check(faces, face_numbers, window, size)
 
     @classmethod
-    def execute(cls, images: Any, restorer: Any = None, mask: Any = None, tracks: Any = None, reference: Any = None,
-                vae: Any = None, model: Any = None, conditioning: Any = None, **values: Any) -> io.NodeOutput:
+    def execute(
+        cls,
+        images: Any,
+        restorer: Any = None,
+        mask: Any = None,
+        tracks: Any = None,
+        reference: Any = None,
+        vae: Any = None,
+        model: Any = None,
+        conditioning: Any = None,
+        **values: Any,
+    ) -> io.NodeOutput:
         callbacks, frames = NodeCallbacks(cls.hidden.unique_id), to_frames(images)
         with restore_options(values, reference, tracks) as options:
             engine = restorer_of(restorer, vae, model, conditioning, options)

@@ -78,16 +78,27 @@ class ScoreFolder(io.ComfyNode):
             "a crash the next run judges only what is missing.",
             search_aliases=["score folder", "batch score", "mllm", "curate", "filter videos", "sort videos", "rate"],
             inputs=[
-                io.Combo.Input("folder", options=_folders(), default=HERE,
-                               tooltip="A folder below ComfyUI's input folder; a dot is the input folder itself."),
+                io.Combo.Input(
+                    "folder",
+                    options=_folders(),
+                    default=HERE,
+                    tooltip="A folder below ComfyUI's input folder; a dot is the input folder itself.",
+                ),
                 io.Boolean.Input("subfolders", default=False, tooltip="Take the videos of folders below it too."),
                 *judge_inputs(),
-                io.Combo.Input("sort", options=[NO_COPIES, *SORTS], default=NO_COPIES,
-                               tooltip="Copies of the videos in the folder sorted beside the tables. The originals "
-                               "stay where they are; copies of an earlier run are moved as the scores say now."),
-                io.String.Input("name", default="VividFace/scores",
-                                tooltip="Folder below ComfyUI's output folder for tables and copies. A run with the "
-                                "same name goes on where the last one ended; give another folder another name."),
+                io.Combo.Input(
+                    "sort",
+                    options=[NO_COPIES, *SORTS],
+                    default=NO_COPIES,
+                    tooltip="Copies of the videos in the folder sorted beside the tables. The originals "
+                    "stay where they are; copies of an earlier run are moved as the scores say now.",
+                ),
+                io.String.Input(
+                    "name",
+                    default="VividFace/scores",
+                    tooltip="Folder below ComfyUI's output folder for tables and copies. A run with the "
+                    "same name goes on where the last one ended; give another folder another name.",
+                ),
                 *judge_details(),
             ],
             outputs=[
@@ -95,16 +106,30 @@ class ScoreFolder(io.ComfyNode):
                 io.Int.Output("judged", display_name="judged", tooltip="Videos with a score."),
                 io.Int.Output("kept", display_name="kept", tooltip="Videos above the threshold."),
                 io.Int.Output("failed", display_name="failed", tooltip="Videos without a score; the table says why."),
-                io.String.Output("path", display_name="path",
-                                 tooltip="The folder with scores.csv, scores.json, scores.jsonl and the copies."),
+                io.String.Output(
+                    "path",
+                    display_name="path",
+                    tooltip="The folder with scores.csv, scores.json, scores.jsonl and the copies.",
+                ),
             ],
             hidden=[io.Hidden.unique_id],
             is_output_node=True,
-        )  # fmt: skip
+        )
 
     @classmethod
-    def validate_inputs(cls, folder: str, subfolders: bool, name: str, judge: str, model: str, server: str,
-                        server_model: str, passes: int, rubric: str, calibration: str) -> bool | str:  # fmt: skip
+    def validate_inputs(
+        cls,
+        folder: str,
+        subfolders: bool,
+        name: str,
+        judge: str,
+        model: str,
+        server: str,
+        server_model: str,
+        passes: int,
+        rubric: str,
+        calibration: str,
+    ) -> bool | str:
         try:
             if folder is not None:
                 videos_in(_source(folder), bool(subfolders))
@@ -119,8 +144,9 @@ class ScoreFolder(io.ComfyNode):
         return time.time_ns()  # videos and tables may have changed; what is judged isn't judged again
 
     @classmethod
-    def execute(cls, folder: str, subfolders: bool, threshold: float, sort: str, name: str,
-                **values: Any) -> io.NodeOutput:  # fmt: skip
+    def execute(
+        cls, folder: str, subfolders: bool, threshold: float, sort: str, name: str, **values: Any
+    ) -> io.NodeOutput:
         bar = ShareBar(cls.hidden.unique_id)
         videos, target = videos_in(_source(folder), subfolders), _target(name)
         judge, calibration, notices = make(values)
@@ -134,12 +160,24 @@ class ScoreFolder(io.ComfyNode):
         for notice in notices:
             logging.info("VividFace: %s", notice)
         with renamed():
-            rows = score_folder(judge, videos, target, calibration=calibration,
-                                threshold=None if threshold < 0 else threshold,
-                                sort="" if sort == NO_COPIES else sort, on_poll=stop_if_asked, told=told)  # fmt: skip
+            rows = score_folder(
+                judge,
+                videos,
+                target,
+                calibration=calibration,
+                threshold=None if threshold < 0 else threshold,
+                sort="" if sort == NO_COPIES else sort,
+                on_poll=stop_if_asked,
+                told=told,
+            )
         table, short = as_table(rows, judge.rubric, judge.name), as_table(rows[:SHOWN], judge.rubric, judge.name)
         judged = [row for row in rows if row["state"] == "judged"]
         text, shown = in_words(table.markdown()), {**short.to_json(), "title": table.title}
-        return io.NodeOutput(text, len(judged), sum(row["keep"] for row in judged),
-                             len(rows) - len(judged), str(target),
-                             ui={"text": (text,), "vividface_table": (shown,)})  # fmt: skip
+        return io.NodeOutput(
+            text,
+            len(judged),
+            sum(row["keep"] for row in judged),
+            len(rows) - len(judged),
+            str(target),
+            ui={"text": (text,), "vividface_table": (shown,)},
+        )

@@ -39,24 +39,46 @@ class VideoLoad(io.ComfyNode):
             "its times.",
             search_aliases=["load video", "open video", "video input", "trim video", "frame range"],
             inputs=[
-                io.Combo.Input("file", options=_files(), upload=io.UploadType.video,
-                               tooltip="A video in ComfyUI's input folder; the button adds one."),
-                io.Int.Input("start_frame", default=0, min=0, max=LONGEST,
-                             tooltip="Number of the first frame that is taken, counted from 0."),
-                io.Int.Input("frame_count", default=0, min=0, max=LONGEST,
-                             tooltip="How many of the file's frames are taken from there on; 0: to the end."),
-                advanced(io.Int.Input("stride", default=1, min=1, max=1000,
-                                      tooltip="Take every so many-th frame of the part. The playing time stays.")),
+                io.Combo.Input(
+                    "file",
+                    options=_files(),
+                    upload=io.UploadType.video,
+                    tooltip="A video in ComfyUI's input folder; the button adds one.",
+                ),
+                io.Int.Input(
+                    "start_frame",
+                    default=0,
+                    min=0,
+                    max=LONGEST,
+                    tooltip="Number of the first frame that is taken, counted from 0.",
+                ),
+                io.Int.Input(
+                    "frame_count",
+                    default=0,
+                    min=0,
+                    max=LONGEST,
+                    tooltip="How many of the file's frames are taken from there on; 0: to the end.",
+                ),
+                advanced(
+                    io.Int.Input(
+                        "stride",
+                        default=1,
+                        min=1,
+                        max=1000,
+                        tooltip="Take every so many-th frame of the part. The playing time stays.",
+                    )
+                ),
             ],
             outputs=[
                 io.Video.Output("video", display_name="video", tooltip="The video, or the part of it."),
-                io.Image.Output("first_frame", display_name="first frame",
-                                tooltip="The first frame that is taken, as an image."),
+                io.Image.Output(
+                    "first_frame", display_name="first frame", tooltip="The first frame that is taken, as an image."
+                ),
                 io.Int.Output("frames", display_name="frames", tooltip="Frames that are taken."),
                 io.Float.Output("fps", display_name="fps", tooltip="Frames a second of the part."),
                 io.String.Output("info", display_name="info", tooltip="Size, rate, codec, streams in plain words."),
             ],
-        )  # fmt: skip
+        )
 
     @classmethod
     def validate_inputs(cls, file: str, start_frame: int, frame_count: int, stride: int) -> bool | str:
@@ -81,12 +103,14 @@ class VideoLoad(io.ComfyNode):
         if first is None:
             raise UnreadableVideo(f"{file} holds no frame that can be decoded.")
         whole = source.is_whole
-        video = InputImpl.VideoFromFile(str(source.path)) if whole else VideoPart(
-            source.path, source.first, source.end, source.step)  # fmt: skip
+        video = (
+            InputImpl.VideoFromFile(str(source.path))
+            if whole
+            else VideoPart(source.path, source.first, source.end, source.step)
+        )
         image = to_images(first.rgb()[None])
         count, text = _describe(source, video)
-        return io.NodeOutput(video, image, count, float(source.fps), text,
-                             ui=ui.PreviewImage(image, cls=cls))  # fmt: skip
+        return io.NodeOutput(video, image, count, float(source.fps), text, ui=ui.PreviewImage(image, cls=cls))
 
 
 def _source(file: str, start: int, count: int, stride: int) -> VideoFrames:
@@ -99,6 +123,8 @@ def _describe(source: VideoFrames, video: InputImpl.VideoFromFile | VideoPart) -
     info, (width, height) = source.file, source.size
     count = source.count if source.count is not None else video.get_frame_count()
     others = ", ".join(f"{stream.kind} {stream.codec}" for stream in info.streams) or "no sound"
-    text = (f"{os.path.basename(source.name)}: {width}×{height}, {counted(count, 'frame')}, "
-            f"{float(source.fps):.3f} fps, {info.codec} {info.pix_fmt}, {others}")  # fmt: skip
+    text = (
+        f"{os.path.basename(source.name)}: {width}×{height}, {counted(count, 'frame')}, "
+        f"{float(source.fps):.3f} fps, {info.codec} {info.pix_fmt}, {others}"
+    )
     return count, text

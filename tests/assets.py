@@ -62,9 +62,32 @@ def two_people_and_a_cut(path: Path, first: int, second: int) -> Path:
         "pad=640:360:95:0:navy,setsar=1[y];[x][y]concat=n=2:v=1[v]"
     )
     run_ffmpeg(
-        "-i", clip("franck"), "-i", clip("cap12"), "-i", clip("franck"),
-        "-f", "lavfi", "-i", f"sine=frequency=440:duration={(first + second) / 24}",
-        "-filter_complex", graph, "-map", "[v]", "-map", "3:a", "-c:v", "libx264", "-preset", "veryfast",
-        "-crf", "20", "-pix_fmt", "yuv420p", "-c:a", "aac", path,
-    )  # fmt: skip
+        "-i",
+        clip("franck"),
+        "-i",
+        clip("cap12"),
+        "-i",
+        clip("franck"),
+        "-f",
+        "lavfi",
+        "-i",
+        f"sine=frequency=440:duration={(first + second) / 24}",
+        "-filter_complex",
+        graph,
+        "-map",
+        "[v]",
+        "-map",
+        "3:a",
+        "-c:v",
+        "libx264",
+        "-preset",
+        "veryfast",
+        "-crf",
+        "20",
+        "-pix_fmt",
+        "yuv420p",
+        "-c:a",
+        "aac",
+        path,
+    )
     return path

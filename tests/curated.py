@@ -17,12 +17,21 @@ from vividface_core.mllm.rubric import RUBRIC
 from vividface_core.mllm.scoring import judge_id
 
 FACES = {
-    "single_face": (294, 185, 300), "wolfgang": (432, 205, 310), "franck": (198, 150, 240), "cap12": (207, 168, 200),
-    "face_noface": (440, 285, 440), "cap13": (204, 170, 180), "carphone": (88, 66, 95),
-}  # fmt: skip
+    "single_face": (294, 185, 300),
+    "wolfgang": (432, 205, 310),
+    "franck": (198, 150, 240),
+    "cap12": (207, 168, 200),
+    "face_noface": (440, 285, 440),
+    "cap13": (204, 170, 180),
+    "carphone": (88, 66, 95),
+}
 """Of each clip the square around its face: centre x, centre y, side."""
-SPOILS = {"clean": "null", "blurred": "gblur=sigma=4", "noisy": "noise=alls=25:allf=t:all_seed=1",
-          "dark": "eq=brightness=-0.35"}  # fmt: skip
+SPOILS = {
+    "clean": "null",
+    "blurred": "gblur=sigma=4",
+    "noisy": "noise=alls=25:allf=t:all_seed=1",
+    "dark": "eq=brightness=-0.35",
+}
 THRESHOLD = 80.0
 FRAMES = 13
 
@@ -56,8 +65,16 @@ def _make(root: Path, faces: int, starts: tuple[int, ...]) -> list[dict[str, Any
                 rows.append(_row(videos, out, panel, (name, start, spoil), number == faces - 1))
     for clean, noisy in list(zip(rows[0::4], rows[2::4]))[::2]:
         if noisy["stage"] == "judge":
-            noisy.update(state="dropped", stage="duplicate", duplicate_of=clean["key"], judge=None, judgement=None,
-                         causes=[f"the same as {clean['key']}, which is better"], final=None, tier=None)  # fmt: skip
+            noisy.update(
+                state="dropped",
+                stage="duplicate",
+                duplicate_of=clean["key"],
+                judge=None,
+                judgement=None,
+                causes=[f"the same as {clean['key']}, which is better"],
+                final=None,
+                tier=None,
+            )
     for row in rows:
         if row["state"] != "kept":
             (out / "clips" / f"{row['key']}.mp4").unlink(missing_ok=True)
@@ -70,17 +87,50 @@ def _row(videos: Path, out: Path, panel: Panel, what: tuple[str, int, str], smal
     name, start, spoil = what
     video = f"{name}/{name}-{start}-{spoil}.mp4"
     (videos / name).mkdir(parents=True, exist_ok=True)
-    run_ffmpeg("-i", clip(name), "-vf", f"trim=start_frame={start}:end_frame={start + FRAMES},setpts=PTS-STARTPTS,"
-               f"crop=trunc(iw/2)*2:trunc(ih/2)*2,{SPOILS[spoil]}", "-an", "-frames:v", FRAMES, "-c:v", "libx264",
-               "-preset", "veryfast", "-crf", 16, "-pix_fmt", "yuv420p", videos / video)  # fmt: skip
+    run_ffmpeg(
+        "-i",
+        clip(name),
+        "-vf",
+        f"trim=start_frame={start}:end_frame={start + FRAMES},setpts=PTS-STARTPTS,"
+        f"crop=trunc(iw/2)*2:trunc(ih/2)*2,{SPOILS[spoil]}",
+        "-an",
+        "-frames:v",
+        FRAMES,
+        "-c:v",
+        "libx264",
+        "-preset",
+        "veryfast",
+        "-crf",
+        16,
+        "-pix_fmt",
+        "yuv420p",
+        videos / video,
+    )
     key = f"{name}-{start}-{spoil}-{hashlib.sha256(video.encode()).hexdigest()[:8]}-000000-0"
     row: dict[str, Any] = {
-        "key": key, "video": video, "content": hashlib.sha256((videos / video).read_bytes()).hexdigest(), "first": 0,
-        "frames": FRAMES, "fps": "24/1", "track": 0, "crop": list(FACES[name]), "face_side": FACES[name][2] / 1.5,
-        "detector_score": 0.99, "figures": {}, "hash": "0" * 16, "state": "dropped", "stage": "technical",
-        "causes": [], "duplicate_of": None, "judge": None, "judgement": None, "final": None, "tier": None,
-        "overruled": None, "clip": None,
-    }  # fmt: skip
+        "key": key,
+        "video": video,
+        "content": hashlib.sha256((videos / video).read_bytes()).hexdigest(),
+        "first": 0,
+        "frames": FRAMES,
+        "fps": "24/1",
+        "track": 0,
+        "crop": list(FACES[name]),
+        "face_side": FACES[name][2] / 1.5,
+        "detector_score": 0.99,
+        "figures": {},
+        "hash": "0" * 16,
+        "state": "dropped",
+        "stage": "technical",
+        "causes": [],
+        "duplicate_of": None,
+        "judge": None,
+        "judgement": None,
+        "final": None,
+        "tier": None,
+        "overruled": None,
+        "clip": None,
+    }
     if small:
         row["causes"] = [f"face of {row['face_side']:.0f} pixels, under 96", "too dark: mean 31, under 40"]
         return row
@@ -90,14 +140,33 @@ def _row(videos: Path, out: Path, panel: Panel, what: tuple[str, int, str], smal
     final = told["assessment"]["final"]
     kept = final > THRESHOLD
     row |= {
-        "figures": told["members"][0]["facts"]["measures"], "judge": judge_id(panel.identity), "judgement": told,
-        "final": final, "tier": RUBRIC.tier(final), "stage": "judge", "state": "kept" if kept else "dropped",
-        "causes": [] if kept else [f"final score {final:.1f}, not above {THRESHOLD:g}"], "clip": f"clips/{key}.mp4",
-    }  # fmt: skip
+        "figures": told["members"][0]["facts"]["measures"],
+        "judge": judge_id(panel.identity),
+        "judgement": told,
+        "final": final,
+        "tier": RUBRIC.tier(final),
+        "stage": "judge",
+        "state": "kept" if kept else "dropped",
+        "causes": [] if kept else [f"final score {final:.1f}, not above {THRESHOLD:g}"],
+        "clip": f"clips/{key}.mp4",
+    }
     return row
 
 
 def _cut(video: Path, crop: tuple[float, float, float], target: Path) -> None:
     x, y, side = crop
-    run_ffmpeg("-i", video, "-vf", f"crop={side}:{side}:{x - side / 2}:{y - side / 2},scale=192:192", "-c:v", "libx264",
-               "-preset", "veryfast", "-crf", 14, "-pix_fmt", "yuv420p", target)  # fmt: skip
+    run_ffmpeg(
+        "-i",
+        video,
+        "-vf",
+        f"crop={side}:{side}:{x - side / 2}:{y - side / 2},scale=192:192",
+        "-c:v",
+        "libx264",
+        "-preset",
+        "veryfast",
+        "-crf",
+        14,
+        "-pix_fmt",
+        "yuv420p",
+        target,
+    )

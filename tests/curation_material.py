@@ -7,10 +7,27 @@ from pathlib import Path
 from tests.assets import CLIPS, clip, run_ffmpeg
 
 OPTIONS = (
-    "--judge", "technical", "--judge-fps", "30", "--frames", "9", "--size", "128", "--detector", "mtcnn",
-    "--threshold", "88", "--min-face-side", "40", "--min-sharpness", "0.06", "--max-covered", "off",
-    "--max-motion-distance", "0.2",
-)  # fmt: skip
+    "--judge",
+    "technical",
+    "--judge-fps",
+    "30",
+    "--frames",
+    "9",
+    "--size",
+    "128",
+    "--detector",
+    "mtcnn",
+    "--threshold",
+    "88",
+    "--min-face-side",
+    "40",
+    "--min-sharpness",
+    "0.06",
+    "--max-covered",
+    "off",
+    "--max-motion-distance",
+    "0.2",
+)
 """With which more than thirty clips of these videos come before the judge, who keeps some of them."""
 SMALL = "scale=-2:180"
 # Folder and name → source, first frame, frames, filter.
@@ -61,8 +78,9 @@ def make_videos(folder: Path) -> Path:
     for place, (name, count, graph) in PICTURES.items():
         (folder / place).parent.mkdir(parents=True, exist_ok=True)
         move = f"{graph},crop=iw-32:ih-32:n:n*0.5,crop=trunc(iw/2)*2:trunc(ih/2)*2"
-        run_ffmpeg("-loop", 1, "-framerate", 25, "-i", source(name), "-vf", move, "-frames:v", count, *exact,
-                   folder / place)  # fmt: skip
+        run_ffmpeg(
+            "-loop", 1, "-framerate", 25, "-i", source(name), "-vf", move, "-frames:v", count, *exact, folder / place
+        )
     (folder / BROKEN).write_text("this is no video\n" * 40)
     (folder / "notes.txt").write_text("not looked at")
     (folder / ".hidden").mkdir()

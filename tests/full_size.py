@@ -8,10 +8,20 @@ import torch
 from torch import Tensor, nn
 
 TRANSFORMER = {
-    "patch_size": (1, 2, 2), "num_attention_heads": 12, "attention_head_dim": 128, "in_channels": 16,
-    "out_channels": 16, "text_dim": 4096, "freq_dim": 256, "ffn_dim": 8960, "num_layers": 30, "cross_attn_norm": True,
-    "qk_norm": "rms_norm_across_heads", "eps": 1e-6, "rope_max_seq_len": 1024,
-}  # fmt: skip
+    "patch_size": (1, 2, 2),
+    "num_attention_heads": 12,
+    "attention_head_dim": 128,
+    "in_channels": 16,
+    "out_channels": 16,
+    "text_dim": 4096,
+    "freq_dim": 256,
+    "ffn_dim": 8960,
+    "num_layers": 30,
+    "cross_attn_norm": True,
+    "qk_norm": "rms_norm_across_heads",
+    "eps": 1e-6,
+    "rope_max_seq_len": 1024,
+}
 """Wan2.1-T2V-1.3B."""
 
 
@@ -28,8 +38,7 @@ def true_transformer(dtype: torch.dtype, layers: int | None = None, seed: int = 
     rng = torch.Generator().manual_seed(seed)
     # A part of one long row for each tensor: billions of draws would take longer than the tests.
     row = torch.randn(1 << 24, generator=rng)
-    state = {name: _values(name, tensor.shape, row, rng).to(types[name])
-             for name, tensor in model.named_parameters()}  # fmt: skip
+    state = {name: _values(name, tensor.shape, row, rng).to(types[name]) for name, tensor in model.named_parameters()}
     model.load_state_dict(state, assign=True)
     rope = model.config
     model.rope = type(model.rope)(rope.attention_head_dim, rope.patch_size, rope.rope_max_seq_len)

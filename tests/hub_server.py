@@ -66,10 +66,13 @@ class _Handler(BaseHTTPRequestHandler):
             self._say({"errors": [], "warnings": []})
         elif "/preupload/" in self.path:
             files = [
-                {"path": file["path"], "uploadMode": "lfs" if file["path"].endswith(".safetensors") else "regular",
-                 "shouldIgnore": False}
+                {
+                    "path": file["path"],
+                    "uploadMode": "lfs" if file["path"].endswith(".safetensors") else "regular",
+                    "shouldIgnore": False,
+                }
                 for file in json.loads(body)["files"]
-            ]  # fmt: skip
+            ]
             self._say({"files": files})
         elif self.path.endswith("/info/lfs/objects/batch"):
             objects = [

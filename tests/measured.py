@@ -13,8 +13,18 @@ from tests.assets import clip, ffmpeg, run_ffmpeg
 
 def lossless(path: Path, start: int = 0, frames: int = 20, size: str = "176:144") -> Path:
     """Part of a real video of a man who speaks in a car, as RGB."""
-    run_ffmpeg("-i", clip("carphone"), "-vf", f"trim=start_frame={start}:end_frame={start + frames},setpts=N/25/TB,"
-               f"scale={size},format=gbrp", "-r", 25, "-an", "-c:v", "ffv1", path)  # fmt: skip
+    run_ffmpeg(
+        "-i",
+        clip("carphone"),
+        "-vf",
+        f"trim=start_frame={start}:end_frame={start + frames},setpts=N/25/TB,scale={size},format=gbrp",
+        "-r",
+        25,
+        "-an",
+        "-c:v",
+        "ffv1",
+        path,
+    )
     return path
 
 

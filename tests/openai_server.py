@@ -20,8 +20,28 @@ ROOT = Path(__file__).parents[1]
 KEY = "sk-right-8f3a91"
 SCORES = {"clarity": 30, "stability": 17, "lighting": 16, "artifacts": 12, "occlusion": 9}
 """Base 84; with the bonus for colour 85."""
-MISDEEDS = {"ok", "text", "429", "429-long", "500", "slow", "drip", "reset", "truncated", "garbage", "no-choices",
-            "length", "empty", "refusal", "nonsense", "no-schema", "400", "403", "redirect", "stream-cut"}  # fmt: skip
+MISDEEDS = {
+    "ok",
+    "text",
+    "429",
+    "429-long",
+    "500",
+    "slow",
+    "drip",
+    "reset",
+    "truncated",
+    "garbage",
+    "no-choices",
+    "length",
+    "empty",
+    "refusal",
+    "nonsense",
+    "no-schema",
+    "400",
+    "403",
+    "redirect",
+    "stream-cut",
+}
 """``ok=30`` gives 30 for clarity; ``slow=2`` and ``429=2`` are seconds; ``text`` overlooks the schema."""
 
 
@@ -30,22 +50,36 @@ def answer(structured: bool, clarity: int = SCORES["clarity"]) -> str:
     scores = {**SCORES, "clarity": clarity}
     base = sum(scores.values())
     if structured:
-        return json.dumps({
-            "scores": {key: {"score": value, "reason": f"{key} seen"} for key, value in scores.items()},
-            "base_score": base,
-            "adjustments": [{"rule": "color", "points": 1, "reason": "true colours"}], "total_adjustment": 1,
-            "final_score": base + 1, "quality_tier": "Premium", "critical_issues": [],
-            "motion_blur_check": "none in eyes, mouth or teeth",
-        })  # fmt: skip
+        return json.dumps(
+            {
+                "scores": {key: {"score": value, "reason": f"{key} seen"} for key, value in scores.items()},
+                "base_score": base,
+                "adjustments": [{"rule": "color", "points": 1, "reason": "true colours"}],
+                "total_adjustment": 1,
+                "final_score": base + 1,
+                "quality_tier": "Premium",
+                "critical_issues": [],
+                "motion_blur_check": "none in eyes, mouth or teeth",
+            }
+        )
     limits = {"clarity": 35, "stability": 20, "lighting": 20, "artifacts": 15, "occlusion": 10}
     lines = [f"{key.title()}: {value}/{limits[key]} ({key} seen)" for key, value in scores.items()]
-    return "\n".join([
-        "STEP 1 - Individual Scores:", *lines, "STEP 2 - Base Score Calculation:",
-        f"Base Score = {' + '.join(map(str, scores.values()))} = {base}/100", "STEP 3 - Bonus/Penalty Adjustments:",
-        "Perfect color: +1 points (true colours)", "Total Adjustment: +1 points", "STEP 4 - Final Results:",
-        f"Final Score = {base} (Base) + 1 (Adjustment) = {base + 1}/100", "Quality Tier: Premium",
-        "Critical Issues: None", "Motion Blur Check: none in eyes, mouth or teeth",
-    ])  # fmt: skip
+    return "\n".join(
+        [
+            "STEP 1 - Individual Scores:",
+            *lines,
+            "STEP 2 - Base Score Calculation:",
+            f"Base Score = {' + '.join(map(str, scores.values()))} = {base}/100",
+            "STEP 3 - Bonus/Penalty Adjustments:",
+            "Perfect color: +1 points (true colours)",
+            "Total Adjustment: +1 points",
+            "STEP 4 - Final Results:",
+            f"Final Score = {base} (Base) + 1 (Adjustment) = {base + 1}/100",
+            "Quality Tier: Premium",
+            "Critical Issues: None",
+            "Motion Blur Check: none in eyes, mouth or teeth",
+        ]
+    )
 
 
 class Server:
@@ -67,8 +101,15 @@ class Server:
         given = request.headers.get("Authorization", "").removeprefix("Bearer ")
         allowed = given == self.key or not self.key
         word = self.script.pop(0) if self.script and allowed else "ok"
-        self.seen.append({"at": time.monotonic(), "body": body, "authorization": request.headers.get("Authorization"),
-                          "path": request.path, "word": word})  # fmt: skip
+        self.seen.append(
+            {
+                "at": time.monotonic(),
+                "body": body,
+                "authorization": request.headers.get("Authorization"),
+                "path": request.path,
+                "word": word,
+            }
+        )
         if not allowed:
             return failed(401, f"Incorrect API key provided: {given}. Ask your administrator.")
         self.busy += 1
@@ -145,9 +186,12 @@ def event(content: dict) -> bytes:
 
 def completion(text: str, reason: str = "stop") -> dict:
     return {
-        "id": "1", "object": "chat.completion", "model": "judge", "usage": {"prompt_tokens": 7, "completion_tokens": 5},
+        "id": "1",
+        "object": "chat.completion",
+        "model": "judge",
+        "usage": {"prompt_tokens": 7, "completion_tokens": 5},
         "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": reason}],
-    }  # fmt: skip
+    }
 
 
 def failed(status: int, message: str, headers: dict[str, str] | None = None) -> web.Response:
@@ -158,8 +202,9 @@ class Remote:
     """The server process, seen from a test; it wants :data:`KEY`."""
 
     def __init__(self) -> None:
-        self._process = subprocess.Popen([sys.executable, "-m", "tests.openai_server", KEY], cwd=ROOT, text=True,
-                                         stdout=subprocess.PIPE)  # fmt: skip
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.openai_server", KEY], cwd=ROOT, text=True, stdout=subprocess.PIPE
+        )
         self.root = f"http://127.0.0.1:{int(self._process.stdout.readline())}"
         self.address = f"{self.root}/v1"
 

@@ -46,9 +46,15 @@ class OnDevice(torch.Tensor):
     def __new__(cls, inner: torch.Tensor) -> OnDevice:
         with torch.inference_mode(False):
             self = torch.Tensor._make_wrapper_subclass(
-                cls, inner.size(), strides=inner.stride(), storage_offset=inner.storage_offset(), dtype=inner.dtype,
-                layout=inner.layout, device=DEVICE, requires_grad=inner.requires_grad,
-            )  # fmt: skip
+                cls,
+                inner.size(),
+                strides=inner.stride(),
+                storage_offset=inner.storage_offset(),
+                dtype=inner.dtype,
+                layout=inner.layout,
+                device=DEVICE,
+                requires_grad=inner.requires_grad,
+            )
         self.inner = inner
         return self
 

@@ -16,15 +16,35 @@ def tiny_modules(seed: int = 0):
 
     torch.manual_seed(seed)
     vae = AutoencoderKLWan(
-        base_dim=8, z_dim=LATENTS, dim_mult=[1, 2, 2], num_res_blocks=1, temperal_downsample=[True, True],
-        latents_mean=[0.1] * LATENTS, latents_std=[0.9] * LATENTS, is_residual=True, in_channels=12,
-        out_channels=12, patch_size=2, scale_factor_temporal=4, scale_factor_spatial=8,
-    ).eval()  # fmt: skip
+        base_dim=8,
+        z_dim=LATENTS,
+        dim_mult=[1, 2, 2],
+        num_res_blocks=1,
+        temperal_downsample=[True, True],
+        latents_mean=[0.1] * LATENTS,
+        latents_std=[0.9] * LATENTS,
+        is_residual=True,
+        in_channels=12,
+        out_channels=12,
+        patch_size=2,
+        scale_factor_temporal=4,
+        scale_factor_spatial=8,
+    ).eval()
     transformer = WanTransformer3DModel(
-        patch_size=(1, 2, 2), num_attention_heads=2, attention_head_dim=16, in_channels=LATENTS,
-        out_channels=LATENTS, text_dim=16, freq_dim=32, ffn_dim=64, num_layers=2, cross_attn_norm=True,
-        qk_norm="rms_norm_across_heads", eps=1e-6, rope_max_seq_len=1024,
-    ).eval()  # fmt: skip
+        patch_size=(1, 2, 2),
+        num_attention_heads=2,
+        attention_head_dim=16,
+        in_channels=LATENTS,
+        out_channels=LATENTS,
+        text_dim=16,
+        freq_dim=32,
+        ffn_dim=64,
+        num_layers=2,
+        cross_attn_norm=True,
+        qk_norm="rms_norm_across_heads",
+        eps=1e-6,
+        rope_max_seq_len=1024,
+    ).eval()
     return vae, transformer
 
 
@@ -51,9 +71,15 @@ def wan_layout(**options):
     torch.manual_seed(3)
     vae = AutoencoderKLWan(base_dim=8)
     transformer = WanTransformer3DModel(
-        num_attention_heads=2, attention_head_dim=128, in_channels=16, out_channels=16, text_dim=4096, freq_dim=256,
-        ffn_dim=320, num_layers=2,
-    )  # fmt: skip
+        num_attention_heads=2,
+        attention_head_dim=128,
+        in_channels=16,
+        out_channels=16,
+        text_dim=4096,
+        freq_dim=256,
+        ffn_dim=320,
+        num_layers=2,
+    )
     for module in (vae, transformer):
         for parameter in module.parameters():
             if parameter.ndim == 1:

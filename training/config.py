@@ -291,8 +291,15 @@ def published(config: Config) -> dict[str, Any]:
     loss, optimizer = config.loss.model_dump(mode="json"), config.optimizer.model_dump(mode="json", by_alias=True)
     data = config.data.model_dump(mode="json", exclude={"path", "validation", "manifest", "workers"})
     system = {"system": config.system} if config.system else {}
-    return {**system, "stage": config.stage, "seed": config.run.seed, "precision": config.run.precision, "data": data,
-            "loss": loss, "optimizer": optimizer}  # fmt: skip
+    return {
+        **system,
+        "stage": config.stage,
+        "seed": config.run.seed,
+        "precision": config.run.precision,
+        "data": data,
+        "loss": loss,
+        "optimizer": optimizer,
+    }
 
 
 def load_config(path: Path, changes: tuple[str, ...] = ()) -> Config:

@@ -47,11 +47,20 @@ def main() -> int:
     truth.write_bytes((fetch(CLIP[0]) / CLIP[1]).read_bytes())
     degrade_file(truth, folder / "input.mp4")
     # A process of its own, so that the memory it tells is the restoration's.
-    code = subprocess.call([
-        sys.executable, "-m", "vividface_core.cli.main", "restore", str(folder / "input.mp4"),
-        "-o", str(folder / "restored.mp4"), "--side-by-side", str(folder / "side_by_side.mp4"),
-        "--overwrite",
-    ])  # fmt: skip
+    code = subprocess.call(
+        [
+            sys.executable,
+            "-m",
+            "vividface_core.cli.main",
+            "restore",
+            str(folder / "input.mp4"),
+            "-o",
+            str(folder / "restored.mp4"),
+            "--side-by-side",
+            str(folder / "side_by_side.mp4"),
+            "--overwrite",
+        ]
+    )
     if not code:
         print(f"Look at {folder / 'side_by_side.mp4'}: the degraded input on the left, the result on the right.")
     return code

@@ -44,10 +44,18 @@ from vividface_core.weights import where
 
 RELEASED = ("vividface", "wan2.1-t2v-1.3b")
 WAN_1_3B = {
-    "patch_size": (1, 2, 2), "num_attention_heads": 12, "attention_head_dim": 128, "text_dim": 4096, "freq_dim": 256,
-    "ffn_dim": 8960, "num_layers": 30, "cross_attn_norm": True, "qk_norm": "rms_norm_across_heads", "eps": 1e-6,
+    "patch_size": (1, 2, 2),
+    "num_attention_heads": 12,
+    "attention_head_dim": 128,
+    "text_dim": 4096,
+    "freq_dim": 256,
+    "ffn_dim": 8960,
+    "num_layers": 30,
+    "cross_attn_norm": True,
+    "qk_norm": "rms_norm_across_heads",
+    "eps": 1e-6,
     "rope_max_seq_len": 1024,
-}  # fmt: skip
+}
 """Wan2.1-T2V-1.3B; its autoencoder is diffusers' default."""
 ALLOWANCE = 1.5 * 2**30
 """Bytes that a GPU's context, libraries and a fragmented allocator take beside tensors."""
@@ -96,8 +104,11 @@ def _checkpoint(name: str, configs: Path) -> Shapes:
         folder = where(name)
     except VividFaceError:
         folder = Path(name)
-    parts = {part: read_json(folder / part / "config.json") for part in ("vae", "transformer", DECODER, ENCODER)
-             if (folder / part / "config.json").is_file()}  # fmt: skip
+    parts = {
+        part: read_json(folder / part / "config.json")
+        for part in ("vae", "transformer", DECODER, ENCODER)
+        if (folder / part / "config.json").is_file()
+    }
     if not parts:
         raise InvalidOption(f"{name} isn't here, and no configuration in {configs} writes it: its shapes aren't known.")
     return Shapes(**parts)
@@ -107,8 +118,10 @@ def make_parts(shapes: Shapes) -> Parts:
     """Modules of these shapes, on the device that is set."""
     from diffusers import AutoencoderKLWan, WanTransformer3DModel
 
-    known = {key: {k: v for k, v in (getattr(shapes, key) or {}).items() if not k.startswith("_")}
-             for key in ("vae", "transformer")}  # fmt: skip
+    known = {
+        key: {k: v for k, v in (getattr(shapes, key) or {}).items() if not k.startswith("_")}
+        for key in ("vae", "transformer")
+    }
     channels = known["vae"].get("z_dim", 16)
     statistics = {} if channels == 16 else {"latents_mean": [0.0] * channels, "latents_std": [1.0] * channels}
     vae = AutoencoderKLWan(**{**statistics, **known["vae"]})
@@ -117,9 +130,11 @@ def make_parts(shapes: Shapes) -> Parts:
     fits = {"latent_channels": channels, "temporal_ratio": temporal_ratio(vae.config)}
     decoder, encoder = (
         None if values is None else net(kind.from_dict({**fits, **values}))
-        for net, kind, values in ((ConditionalDecoder, DecoderConfig, shapes.decoder),
-                                  (TinyEncoder, EncoderConfig, shapes.encoder))
-    )  # fmt: skip
+        for net, kind, values in (
+            (ConditionalDecoder, DecoderConfig, shapes.decoder),
+            (TinyEncoder, EncoderConfig, shapes.encoder),
+        )
+    )
     return Parts(vae, transformer, prompt, decoder, None, encoder, perceptual_net)
 
 
@@ -236,13 +251,20 @@ def make_batch(config: Config, stage: Stage) -> Batch:
         vae = stage.vae.config
         cells = size // spatial_ratio(vae)
         latent = count, vae.z_dim, latent_frames(vae, frames), cells, cells
-        batch |= {"low": torch.randn(latent), "high": torch.randn(latent),
-                  "mask": torch.ones(count, 1, *latent[2:], dtype=torch.uint8)}  # fmt: skip
+        batch |= {
+            "low": torch.randn(latent),
+            "high": torch.randn(latent),
+            "mask": torch.ones(count, 1, *latent[2:], dtype=torch.uint8),
+        }
         if not stage.pixels:
             return batch
     pixels = count, 3, frames, size, size
-    return {**batch, "clean": torch.rand(pixels), "degraded": torch.rand(pixels),
-            "pixel_mask": torch.ones(count, 1, *pixels[2:], dtype=torch.uint8)}  # fmt: skip
+    return {
+        **batch,
+        "clean": torch.rand(pixels),
+        "degraded": torch.rand(pixels),
+        "pixel_mask": torch.ones(count, 1, *pixels[2:], dtype=torch.uint8),
+    }
 
 
 def cost_of(stage: Stage, batch: Batch) -> Cost:
@@ -258,11 +280,15 @@ def cost_of(stage: Stage, batch: Batch) -> Cost:
         forward = counter.get_total_flops()
         loss.backward()
     return Cost(
-        parameters=sum(p.numel() for p in everything), trained=trained, weights=sum(map(_bytes, everything)),
-        batch=sum(map(_bytes, batch.values())), step=live.peak,
+        parameters=sum(p.numel() for p in everything),
+        trained=trained,
+        weights=sum(map(_bytes, everything)),
+        batch=sum(map(_bytes, batch.values())),
+        step=live.peak,
         optimizer=trained * (TRAINED_BYTES + (4 if config.optimizer.ema else 0)),
-        forward=forward, backward=counter.get_total_flops() - forward,
-    )  # fmt: skip
+        forward=forward,
+        backward=counter.get_total_flops() - forward,
+    )
 
 
 def _convolution_backward(gradient: Any, x: Any, weight: Any, *rest: Any, **_: Any) -> int:

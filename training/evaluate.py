@@ -63,10 +63,11 @@ class Measures:
         clip, truth = (x.clamp(0, 1).mul(255).round().div(255) for x in (clip, truth))
         pairs = list(zip(to_bytes(truth), to_bytes(clip)))
         ssim = [
-            structural_similarity(a, b, data_range=255, channel_axis=2, gaussian_weights=True, sigma=1.5,
-                                  use_sample_covariance=False)
+            structural_similarity(
+                a, b, data_range=255, channel_axis=2, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+            )
             for a, b in pairs
-        ]  # fmt: skip
+        ]
         return {
             "psnr": float(np.mean([peak_signal_noise_ratio(a, b, data_range=255) for a, b in pairs])),
             "ssim": float(np.mean(ssim)),
@@ -95,8 +96,9 @@ class FaceClip(Protocol):
         """The face: ``[frames, 3, size, size]``, RGB, 0…1."""
 
 
-def material(clips: Sequence[FaceClip], frames: int, size: int, detector: FaceDetector
-             ) -> list[tuple[FaceClip, Degradation, Tensor, Tensor]]:  # fmt: skip
+def material(
+    clips: Sequence[FaceClip], frames: int, size: int, detector: FaceDetector
+) -> list[tuple[FaceClip, Degradation, Tensor, Tensor]]:
     """Each clip with its degradation, its degraded frames and its truth."""
     rows = []
     for seed, clip in enumerate(clips, start=FIRST_SEED):
@@ -133,13 +135,22 @@ def evaluate(
             outputs[method] = out[window] if len(out) == frames else out
             scores[method] = {**measure(outputs[method], truth[window]), "seconds": seconds}
         clean = restorer.restore(truth)
-        entries.append({
-            "clip": clip.name, "person": clip.person, "degradation": degradation.as_dict(), "scores": scores,
-            "clean": psnr(clean[window], truth[window]), "views": (low[window], outputs[name], truth[window]),
-        })  # fmt: skip
+        entries.append(
+            {
+                "clip": clip.name,
+                "person": clip.person,
+                "degradation": degradation.as_dict(),
+                "scores": scores,
+                "clean": psnr(clean[window], truth[window]),
+                "views": (low[window], outputs[name], truth[window]),
+            }
+        )
         before, after = scores["input"], scores[name]
-        print(f"{clip.name}: {before['psnr']:.2f} → {after['psnr']:.2f} dB, LPIPS {before['lpips']:.3f} → "
-              f"{after['lpips']:.3f}, clean {entries[-1]['clean']:.2f} dB", flush=True)  # fmt: skip
+        print(
+            f"{clip.name}: {before['psnr']:.2f} → {after['psnr']:.2f} dB, LPIPS {before['lpips']:.3f} → "
+            f"{after['lpips']:.3f}, clean {entries[-1]['clean']:.2f} dB",
+            flush=True,
+        )
     return entries, settings
 
 
@@ -152,8 +163,10 @@ def evaluate_levels(name: str, frames: int, clips: Sequence[FaceClip]) -> list[d
     """See :func:`training.evaluation.levels.measure`."""
     torch.manual_seed(0)
     restorer, detector = load_restorer(name), load_detector("mtcnn")
-    faces = [(clip.name, seed, clip.cut(frames, restorer.native_size, detector))
-             for seed, clip in enumerate(clips, start=FIRST_SEED)]  # fmt: skip
+    faces = [
+        (clip.name, seed, clip.cut(frames, restorer.native_size, detector))
+        for seed, clip in enumerate(clips, start=FIRST_SEED)
+    ]
     return levels.measure(restorer.restore, faces, detector)
 
 
@@ -193,8 +206,14 @@ def _report_levels(args: argparse.Namespace, entries: list[dict]) -> None:
     if args.table:
         write_between(args.table, "levels", text)
     if args.json:
-        record = {"model": args.model, "clips": args.clips, "frames": args.frames, "levels": levels.LEVELS,
-                  "summary": levels.summary(entries), "entries": entries}  # fmt: skip
+        record = {
+            "model": args.model,
+            "clips": args.clips,
+            "frames": args.frames,
+            "levels": levels.LEVELS,
+            "summary": levels.summary(entries),
+            "entries": entries,
+        }
         args.json.write_text(json.dumps(record, indent=1) + "\n")
 
 

@@ -84,8 +84,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("output", type=Path)
     parser.add_argument("--card", type=Path, help="JSON: name, licence, training_data, metrics … (see model_card)")
     parser.add_argument("--dtype", choices=DTYPES, default="fp16")
-    parser.add_argument("--original", type=Path,
-                        help="also write files in the layout of the system's own code into this folder")
+    parser.add_argument(
+        "--original", type=Path, help="also write files in the layout of the system's own code into this folder"
+    )
     parser.add_argument("--push", metavar="USER/NAME", help="send the folder to the Hub")
     parser.add_argument("--private", action="store_true")
     args = parser.parse_args(argv)

@@ -92,12 +92,15 @@ def _configuration(training: dict[str, Any]) -> str:
     tables = {name: training[name] for name in ("data", "loss", "optimizer") if name in training}
     if not tables:
         return ""
-    lines = [f"- {name}: " + ", ".join(f"{key} {value}" for key, value in table.items())
-             for name, table in tables.items()]  # fmt: skip
+    lines = [
+        f"- {name}: " + ", ".join(f"{key} {value}" for key, value in table.items()) for name, table in tables.items()
+    ]
     return "## Configuration\n\n" + "\n".join(lines) + "\n"
 
 
 def _bullets(sources: list[dict[str, str]]) -> str:
-    names = ((source.get("package") or source.get("name", "?"), source.get("licence", "licence not stated"))
-             for source in sources)  # fmt: skip
+    names = (
+        (source.get("package") or source.get("name", "?"), source.get("licence", "licence not stated"))
+        for source in sources
+    )
     return "".join(f"- {name} ({licence})\n" for name, licence in names)

@@ -72,9 +72,15 @@ class SampleMaker:
     """
 
     def __init__(
-        self, vae: nn.Module, parser: FaceParser, ranges: DegradationRanges, variants: int, pixels: bool,
-        seed: int, inputs: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        vae: nn.Module,
+        parser: FaceParser,
+        ranges: DegradationRanges,
+        variants: int,
+        pixels: bool,
+        seed: int,
+        inputs: bool = False,
+    ) -> None:
         self._vae, self._parser, self._ranges = vae, parser, ranges
         self._variants, self._pixels, self._seed, self._inputs = variants, pixels, seed, inputs
 
@@ -126,8 +132,9 @@ class ContactSheet:
             rgb = crop_clip(next(iter(reader)).rgb(), clip.crop, THUMBNAIL)
         picture = Image.fromarray((rgb * 255).round().byte().permute(1, 2, 0).numpy())
         if clip.dropped:
-            ImageDraw.Draw(picture).text((3, THUMBNAIL - 14), clip.dropped, fill="white", stroke_width=2,
-                                         stroke_fill="black")  # fmt: skip
+            ImageDraw.Draw(picture).text(
+                (3, THUMBNAIL - 14), clip.dropped, fill="white", stroke_width=2, stroke_fill="black"
+            )
         pictures.append(picture)
 
     @property
@@ -152,9 +159,15 @@ class ContactSheet:
 
 
 def prepare(
-    videos: list[Path], writer: ShardWriter, rules: ClipRules, make: SampleMaker, sheet: ContactSheet,
-    detector_name: str = "auto", device: torch.device | str = "cpu", whole: bool = False,
-) -> Counter:  # fmt: skip
+    videos: list[Path],
+    writer: ShardWriter,
+    rules: ClipRules,
+    make: SampleMaker,
+    sheet: ContactSheet,
+    detector_name: str = "auto",
+    device: torch.device | str = "cpu",
+    whole: bool = False,
+) -> Counter:
     """Add every clip of ``videos`` that isn't there yet. Returns how many were kept, known, and dropped for what.
 
     Args:
@@ -236,11 +249,18 @@ def run(args: argparse.Namespace) -> None:
     device = pick_device(args.device)
     parser, ranges = load_parser(args.parser, device=device), DegradationRanges()
     recipe = {
-        "model": args.model, "clips": asdict(rules), "degradation": asdict(ranges), "variants": args.variants,
-        "pixels": args.pixels, "mask": parser.name, "detector": args.detector, "seed": args.seed,
+        "model": args.model,
+        "clips": asdict(rules),
+        "degradation": asdict(ranges),
+        "variants": args.variants,
+        "pixels": args.pixels,
+        "mask": parser.name,
+        "detector": args.detector,
+        "seed": args.seed,
         # Said only where it holds: data prepared before there was a choice keeps its recipe.
-        **({"inputs": True} if args.inputs else {}), **({"whole_clips": True} if args.manifest else {}),
-    }  # fmt: skip
+        **({"inputs": True} if args.inputs else {}),
+        **({"whole_clips": True} if args.manifest else {}),
+    }
     with ShardWriter(args.out, recipe) as writer:
         restorer = load_restorer(args.model, device=device, dtype=pick_dtype(args.dtype))
         make = SampleMaker(restorer.vae, parser, ranges, args.variants, args.pixels, args.seed, args.inputs)

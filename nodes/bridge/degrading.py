@@ -25,28 +25,74 @@ PARAMETERS_TIP = "What was drawn, from where, with which seed, as JSON."
 def common_inputs() -> list[io.Input]:
     """Inputs in their order for ever: saved workflows keep widget values by position."""
     return [
-        io.Combo.Input("preset", options=preset_names(), default="vividface",
-                       tooltip="Whose recipe. vividface: blur, fewer pixels, noise, H.264. keep: KEEP's code. "
-                       "bfvr_stc: BFVR-STC's code. brightness_flicker: some frames darker or brighter. "
-                       "pixel_flicker: fine structure that changes from frame to frame. "
-                       "real_world: one of nine, from nothing over the paper's ranges to web compression, grain and "
-                       "grey footage."),
-        io.Int.Input("seed", default=0, min=0, max=LARGEST_SEED, control_after_generate=True,
-                     tooltip="The same seed draws the same degradation."),
-        advanced(io.Float.Input("sigma", default=-1.0, min=-1.0, max=50.0, step=0.1,
-                                tooltip="Blur, standard deviation in pixels; -1: as the preset draws it.")),
-        advanced(io.Float.Input("scale", default=-1.0, min=-1.0, max=32.0, step=0.1,
-                                tooltip="How many times smaller the picture gets before it is enlarged again; -1: as "
-                                "the preset draws it.")),
-        advanced(io.Float.Input("noise", default=-1.0, min=-1.0, max=255.0, step=0.5,
-                                tooltip="Standard deviation of the noise, of 255; -1: as the preset draws it.")),
-        advanced(io.Int.Input("crf", default=-1, min=-1, max=51,
-                              tooltip="Constant rate factor of the preset's H.264, more is worse; -1: as the preset "
-                              "draws it.")),
-        advanced(io.String.Input("overrides", default="", multiline=True,
-                                 tooltip="Any other value of the preset, one a line: NAME=VALUE, a range as "
-                                 "sigma=2..6, or choices as filter=area,bicubic.")),
-    ]  # fmt: skip
+        io.Combo.Input(
+            "preset",
+            options=preset_names(),
+            default="vividface",
+            tooltip="Whose recipe. vividface: blur, fewer pixels, noise, H.264. keep: KEEP's code. "
+            "bfvr_stc: BFVR-STC's code. brightness_flicker: some frames darker or brighter. "
+            "pixel_flicker: fine structure that changes from frame to frame. "
+            "real_world: one of nine, from nothing over the paper's ranges to web compression, grain and "
+            "grey footage.",
+        ),
+        io.Int.Input(
+            "seed",
+            default=0,
+            min=0,
+            max=LARGEST_SEED,
+            control_after_generate=True,
+            tooltip="The same seed draws the same degradation.",
+        ),
+        advanced(
+            io.Float.Input(
+                "sigma",
+                default=-1.0,
+                min=-1.0,
+                max=50.0,
+                step=0.1,
+                tooltip="Blur, standard deviation in pixels; -1: as the preset draws it.",
+            )
+        ),
+        advanced(
+            io.Float.Input(
+                "scale",
+                default=-1.0,
+                min=-1.0,
+                max=32.0,
+                step=0.1,
+                tooltip="How many times smaller the picture gets before it is enlarged again; -1: as "
+                "the preset draws it.",
+            )
+        ),
+        advanced(
+            io.Float.Input(
+                "noise",
+                default=-1.0,
+                min=-1.0,
+                max=255.0,
+                step=0.5,
+                tooltip="Standard deviation of the noise, of 255; -1: as the preset draws it.",
+            )
+        ),
+        advanced(
+            io.Int.Input(
+                "crf",
+                default=-1,
+                min=-1,
+                max=51,
+                tooltip="Constant rate factor of the preset's H.264, more is worse; -1: as the preset draws it.",
+            )
+        ),
+        advanced(
+            io.String.Input(
+                "overrides",
+                default="",
+                multiline=True,
+                tooltip="Any other value of the preset, one a line: NAME=VALUE, a range as "
+                "sigma=2..6, or choices as filter=area,bicubic.",
+            )
+        ),
+    ]
 
 
 def preset_of(preset: str, overrides: str | None, **numbers: float | None) -> Preset | Mixture:

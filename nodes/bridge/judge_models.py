@@ -91,8 +91,9 @@ class ModelCache:
             with torch.inference_mode(False):
                 loaded = make(loaded=None).loaded
             # A list of its own around it: the patcher notes things on its model.
-            patcher = ModelPatcher(torch.nn.ModuleList([loaded[0]]), management.get_torch_device(),
-                                   management.unet_offload_device())  # fmt: skip
+            patcher = ModelPatcher(
+                torch.nn.ModuleList([loaded[0]]), management.get_torch_device(), management.unet_offload_device()
+            )
             patcher.add_callback(CallbacksMP.ON_DETACH, self._unloaded)
             held = key, patcher, loaded
         management.load_models_gpu([held[1]], memory_required=ROOM, force_full_load=True)

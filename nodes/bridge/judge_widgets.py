@@ -38,45 +38,112 @@ MOST_PASSES = 16
 def judge_inputs() -> list[io.Input]:
     """Inputs in their order for ever: saved workflows keep widget values by position."""
     return [
-        io.Combo.Input("judge", options=JUDGES, default=TECHNICAL,
-                       tooltip="Who grades. technical: sharpness, noise, blocks, light and steadiness are measured; no "
-                       "model looks at the video. local model: Qwen2.5-VL or Qwen3-VL on this machine. server: a model "
-                       "behind the chat-completions interface."),
-        io.Combo.Input("model", options=[ANY, *judge_models()], default=ANY,
-                       tooltip="For local model: a folder in models/LLM with the whole model, as it comes from the "
-                       "Hub. auto: the first one there."),
-        io.String.Input("server", default="",
-                        tooltip="For server: base URL, mostly with /v1 at its end. Only servers on this machine and "
-                        "those named in VIVIDFACE_MLLM_SERVERS or the settings file are asked; empty: the first named "
-                        "one. Keys are never written here; the help page tells where they go."),
+        io.Combo.Input(
+            "judge",
+            options=JUDGES,
+            default=TECHNICAL,
+            tooltip="Who grades. technical: sharpness, noise, blocks, light and steadiness are measured; no "
+            "model looks at the video. local model: Qwen2.5-VL or Qwen3-VL on this machine. server: a model "
+            "behind the chat-completions interface.",
+        ),
+        io.Combo.Input(
+            "model",
+            options=[ANY, *judge_models()],
+            default=ANY,
+            tooltip="For local model: a folder in models/LLM with the whole model, as it comes from the "
+            "Hub. auto: the first one there.",
+        ),
+        io.String.Input(
+            "server",
+            default="",
+            tooltip="For server: base URL, mostly with /v1 at its end. Only servers on this machine and "
+            "those named in VIVIDFACE_MLLM_SERVERS or the settings file are asked; empty: the first named "
+            "one. Keys are never written here; the help page tells where they go.",
+        ),
         io.String.Input("server_model", default="", tooltip="For server: what it calls its model."),
-        io.Float.Input("threshold", default=-1.0, min=-1.0, max=100.0, step=0.5,
-                       tooltip="Videos with a higher score are kept; -1: as the rubric says, for the paper's 90."),
-    ]  # fmt: skip
+        io.Float.Input(
+            "threshold",
+            default=-1.0,
+            min=-1.0,
+            max=100.0,
+            step=0.5,
+            tooltip="Videos with a higher score are kept; -1: as the rubric says, for the paper's 90.",
+        ),
+    ]
 
 
 def judge_details() -> list[io.Input]:
     """More of them, at the end of each node."""
     return [
-        advanced(io.Int.Input("passes", default=1, min=1, max=MOST_PASSES,
-                              tooltip="Answers that are averaged, each drawn anew; for models, not for technical.")),
-        advanced(io.Float.Input("fps", default=Sampling.fps, min=0.01, max=60.0, step=0.5,
-                                tooltip="Frames shown of each second.")),
-        advanced(io.Int.Input("frames", default=Sampling.frames, min=1, max=768,
-                              tooltip="Frames shown at most; longer videos are looked at more sparsely.")),
-        advanced(io.Int.Input("frame_pixels", default=Sampling.frame_pixels, min=4096, max=16_777_216, step=1024,
-                              tooltip="Pixels of a shown frame at most; larger frames are made smaller.")),
-        advanced(io.Int.Input("max_tokens", default=JudgeOptions.max_tokens, min=64, max=32_768,
-                              tooltip="Length of an answer at most.")),
-        advanced(io.Combo.Input("precision", options=PRECISIONS, default="auto",
-                                tooltip="For local model: type of its weights. auto: bf16 where the device has it, "
-                                "fp32 on the CPU. 4 bits needs bitsandbytes and a GPU.")),
-        advanced(io.Combo.Input("rubric", options=[PAPER, *files_in("rubrics", (".toml", ".json"))], default=PAPER,
-                                tooltip="Criteria: the VividFace paper's, or a file in models/vividface/rubrics.")),
-        advanced(io.Combo.Input("calibration", options=[NONE, *files_in("calibrations", (".json",))], default=NONE,
-                                tooltip="Correction of scores towards those of people: a file in "
-                                "models/vividface/calibrations, fitted for this judge with these settings.")),
-    ]  # fmt: skip
+        advanced(
+            io.Int.Input(
+                "passes",
+                default=1,
+                min=1,
+                max=MOST_PASSES,
+                tooltip="Answers that are averaged, each drawn anew; for models, not for technical.",
+            )
+        ),
+        advanced(
+            io.Float.Input(
+                "fps", default=Sampling.fps, min=0.01, max=60.0, step=0.5, tooltip="Frames shown of each second."
+            )
+        ),
+        advanced(
+            io.Int.Input(
+                "frames",
+                default=Sampling.frames,
+                min=1,
+                max=768,
+                tooltip="Frames shown at most; longer videos are looked at more sparsely.",
+            )
+        ),
+        advanced(
+            io.Int.Input(
+                "frame_pixels",
+                default=Sampling.frame_pixels,
+                min=4096,
+                max=16_777_216,
+                step=1024,
+                tooltip="Pixels of a shown frame at most; larger frames are made smaller.",
+            )
+        ),
+        advanced(
+            io.Int.Input(
+                "max_tokens",
+                default=JudgeOptions.max_tokens,
+                min=64,
+                max=32_768,
+                tooltip="Length of an answer at most.",
+            )
+        ),
+        advanced(
+            io.Combo.Input(
+                "precision",
+                options=PRECISIONS,
+                default="auto",
+                tooltip="For local model: type of its weights. auto: bf16 where the device has it, "
+                "fp32 on the CPU. 4 bits needs bitsandbytes and a GPU.",
+            )
+        ),
+        advanced(
+            io.Combo.Input(
+                "rubric",
+                options=[PAPER, *files_in("rubrics", (".toml", ".json"))],
+                default=PAPER,
+                tooltip="Criteria: the VividFace paper's, or a file in models/vividface/rubrics.",
+            )
+        ),
+        advanced(
+            io.Combo.Input(
+                "calibration",
+                options=[NONE, *files_in("calibrations", (".json",))],
+                default=NONE,
+                tooltip="Correction of scores towards those of people: a file in "
+                "models/vividface/calibrations, fitted for this judge with these settings.",
+            )
+        ),
+    ]
 
 
 def rubric_of(name: str | None) -> Rubric:
@@ -103,8 +170,15 @@ def _file(what: str, name: str, *suffixes: str) -> Path:
     return known[name]
 
 
-def check(judge: str | None, model: str | None, server: str | None, server_model: str | None, passes: int | None,
-          rubric: str | None, calibration: str | None) -> bool | str:  # fmt: skip
+def check(
+    judge: str | None,
+    model: str | None,
+    server: str | None,
+    server_model: str | None,
+    passes: int | None,
+    rubric: str | None,
+    calibration: str | None,
+) -> bool | str:
     """What can be known before running: True, or a sentence. ``None`` stands for what another node tells."""
     try:
         rubric_of(rubric), calibration_of(calibration)
@@ -131,8 +205,15 @@ def make(values: dict[str, Any]) -> tuple[Judge, Calibration | None, list[str]]:
     """
     rubric, pixels = rubric_of(values["rubric"]), values["frame_pixels"]
     sampling = Sampling(values["fps"], values["frames"], pixels, max(Sampling.total_pixels, pixels))
-    options = JudgeOptions(rubric, sampling, values["server_model"].strip(), values["passes"],
-                           max_tokens=values["max_tokens"], quiet=True, named_only=True)  # fmt: skip
+    options = JudgeOptions(
+        rubric,
+        sampling,
+        values["server_model"].strip(),
+        values["passes"],
+        max_tokens=values["max_tokens"],
+        quiet=True,
+        named_only=True,
+    )
     notices: list[str] = []
     if values["judge"] == LOCAL:
         judge = _local(judge_model(values["model"]), values["precision"], options)

@@ -55,6 +55,12 @@ def load_managed(
         load_device: where ComfyUI will put it to use it; decides the number type where ``dtype`` is ``None``.
         options: of its system.
     """
-    restorer = load_restorer(model_path(name), device=offload_device, dtype=dtype, runs_on=load_device,
-                             folders=search_folders(name), **options)  # fmt: skip
+    restorer = load_restorer(
+        model_path(name),
+        device=offload_device,
+        dtype=dtype,
+        runs_on=load_device,
+        folders=search_folders(name),
+        **options,
+    )
     return ManagedRestorer(restorer, name, load_device, offload_device)

@@ -110,8 +110,11 @@ def view_params(path: str | Path) -> dict[str, str] | None:
     for kind in ("temp", "output", "input"):
         folder = Path(folder_paths.get_directory_by_type(kind)).resolve()
         if path.is_relative_to(folder):
-            return {"filename": path.name, "subfolder": path.parent.relative_to(folder).as_posix().removeprefix("."),
-                    "type": kind}  # fmt: skip
+            return {
+                "filename": path.name,
+                "subfolder": path.parent.relative_to(folder).as_posix().removeprefix("."),
+                "type": kind,
+            }
     return None
 
 

@@ -41,9 +41,13 @@ class NodeCallbacks(Callbacks):
         time_left = "" if plan.seconds is None else f", about {plan.seconds:.0f} s"
         logging.info(
             "VividFace: %s, %s of up to %s at %d×%d, about %.2f GiB%s",
-            counted(len(plan.shots), "shot"), counted(plan.window_count, "window"), counted(plan.window, "frame"),
-            *reversed(plan.shape), plan.peak_memory / 2**30, time_left,
-        )  # fmt: skip
+            counted(len(plan.shots), "shot"),
+            counted(plan.window_count, "window"),
+            counted(plan.window, "frame"),
+            *reversed(plan.shape),
+            plan.peak_memory / 2**30,
+            time_left,
+        )
 
     def progress(self, stage: str, done: float, total: float | None) -> None:
         stop_if_asked()

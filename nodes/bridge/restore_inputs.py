@@ -61,9 +61,7 @@ def restorer_of(
     return ComfyRestorer(vae, model, conditioning)
 
 
-def face_models(
-    engine: Restorer, managed: ManagedRestorer | None, options: RestoreOptions, tracks: Any
-) -> Resources:
+def face_models(engine: Restorer, managed: ManagedRestorer | None, options: RestoreOptions, tracks: Any) -> Resources:
     """What works beside the restorer: face detector and parser out of ComfyUI's folders, and the memory there is."""
     device = engine.device if managed is not None else management.get_torch_device()
     weights = 0 if managed is None else managed.weight_bytes
@@ -107,6 +105,8 @@ def report_of(result: Result, callbacks: NodeCallbacks, tracks: FaceTracks | Non
     if tracks is not None:
         lines.append("The connected tracks chose the faces.")
     if plan is not None and plan.window_count:
-        lines.append(f"{counted(plan.window_count, 'window')} of up to {counted(plan.window, 'frame')} at "
-                     f"{plan.shape[1]}×{plan.shape[0]}, overlap {plan.overlap}")  # fmt: skip
+        lines.append(
+            f"{counted(plan.window_count, 'window')} of up to {counted(plan.window, 'frame')} at "
+            f"{plan.shape[1]}×{plan.shape[0]}, overlap {plan.overlap}"
+        )
     return "\n".join([*lines, *result.notices])

@@ -28,67 +28,145 @@ DETECTORS = ["auto", "mtcnn", "retinaface"]
 def common_inputs() -> list[io.Input]:
     """Inputs in their order for ever: saved workflows keep widget values by position."""
     return [
-        io.Combo.Input("faces", options=FACES, default="all",
-                       tooltip="Which people are restored: all; the largest face of each shot; those with the numbers "
-                       "below; or those who look like the reference picture."),
-        io.String.Input("face_numbers", default="0",
-                        tooltip="For 'by number': places from the left in each shot, from 0, with commas: 0,2."),
-        io.Float.Input("strength", default=1.0, min=0.0, max=1.0, step=0.05,
-                       tooltip="0 keeps the source, 1 shows the full restoration."),
-        io.Combo.Input("color", options=list(COLORS), default="auto",
-                       tooltip="How the face's colours are matched to the source. auto: wavelet for faces, none for "
-                       "whole frames."),
-        io.Boolean.Input("whole_frame", default=False,
-                         tooltip="The footage is a face crop already: restore whole frames, as the papers do."),
-        advanced(io.Int.Input("min_face", default=24, min=0, max=4096,
-                              tooltip="Faces with a shorter side (pixels) are left alone.")),
-        advanced(io.Int.Input("window", default=0, min=0, max=1001,
-                              tooltip="Frames restored together, 4k + 1; 0: as many as the model was trained on and "
-                              "memory allows.")),
-        advanced(io.Int.Input("overlap", default=-1, min=-1, max=500,
-                              tooltip="Frames that neighbouring windows share; -1: about a quarter, at most 8.")),
-        advanced(io.Int.Input("size", default=0, min=0, max=4096,
-                              tooltip="Side of the face crop that the model sees, a multiple of 16; 0: the model's.")),
-        advanced(io.Combo.Input("detector", options=DETECTORS, default="auto",
-                                tooltip="Face detector. auto: RetinaFace where its weights are, else MTCNN, which is "
-                                "part of the pack.")),
-    ]  # fmt: skip
+        io.Combo.Input(
+            "faces",
+            options=FACES,
+            default="all",
+            tooltip="Which people are restored: all; the largest face of each shot; those with the numbers "
+            "below; or those who look like the reference picture.",
+        ),
+        io.String.Input(
+            "face_numbers",
+            default="0",
+            tooltip="For 'by number': places from the left in each shot, from 0, with commas: 0,2.",
+        ),
+        io.Float.Input(
+            "strength",
+            default=1.0,
+            min=0.0,
+            max=1.0,
+            step=0.05,
+            tooltip="0 keeps the source, 1 shows the full restoration.",
+        ),
+        io.Combo.Input(
+            "color",
+            options=list(COLORS),
+            default="auto",
+            tooltip="How the face's colours are matched to the source. auto: wavelet for faces, none for whole frames.",
+        ),
+        io.Boolean.Input(
+            "whole_frame",
+            default=False,
+            tooltip="The footage is a face crop already: restore whole frames, as the papers do.",
+        ),
+        advanced(
+            io.Int.Input(
+                "min_face", default=24, min=0, max=4096, tooltip="Faces with a shorter side (pixels) are left alone."
+            )
+        ),
+        advanced(
+            io.Int.Input(
+                "window",
+                default=0,
+                min=0,
+                max=1001,
+                tooltip="Frames restored together, 4k + 1; 0: as many as the model was trained on and memory allows.",
+            )
+        ),
+        advanced(
+            io.Int.Input(
+                "overlap",
+                default=-1,
+                min=-1,
+                max=500,
+                tooltip="Frames that neighbouring windows share; -1: about a quarter, at most 8.",
+            )
+        ),
+        advanced(
+            io.Int.Input(
+                "size",
+                default=0,
+                min=0,
+                max=4096,
+                tooltip="Side of the face crop that the model sees, a multiple of 16; 0: the model's.",
+            )
+        ),
+        advanced(
+            io.Combo.Input(
+                "detector",
+                options=DETECTORS,
+                default="auto",
+                tooltip="Face detector. auto: RetinaFace where its weights are, else MTCNN, which is part of the pack.",
+            )
+        ),
+    ]
 
 
 def optional_inputs() -> list[io.Input]:
     """Optional inputs, which come after every widget."""
     return [
         Restorer.Input("restorer", optional=True, tooltip="From Load VividFace Model."),
-        io.Mask.Input("mask", optional=True,
-                      tooltip="Where the restoration may show: one mask, or one a frame. Painted, or Face Mask's."),
-        Tracks.Input("tracks", optional=True,
-                     tooltip="Faces that Face Mask found. They are restored as they are, and not looked for again."),
-        io.Image.Input("reference", optional=True,
-                       tooltip="For 'like the reference': a picture of the person."),
-        io.Vae.Input("vae", optional=True,
-                     tooltip="Instead of a restorer: a Wan 2.1 VAE of the core's Load VAE."),
-        io.Model.Input("model", optional=True,
-                       tooltip="Instead of a restorer: a one-step Wan 2.1 denoiser from Load Diffusion Model."),
-        io.Conditioning.Input("conditioning", optional=True,
-                              tooltip="Instead of a restorer: the empty prompt, from the core's CLIP Text Encode."),
-    ]  # fmt: skip
+        io.Mask.Input(
+            "mask",
+            optional=True,
+            tooltip="Where the restoration may show: one mask, or one a frame. Painted, or Face Mask's.",
+        ),
+        Tracks.Input(
+            "tracks",
+            optional=True,
+            tooltip="Faces that Face Mask found. They are restored as they are, and not looked for again.",
+        ),
+        io.Image.Input("reference", optional=True, tooltip="For 'like the reference': a picture of the person."),
+        io.Vae.Input("vae", optional=True, tooltip="Instead of a restorer: a Wan 2.1 VAE of the core's Load VAE."),
+        io.Model.Input(
+            "model",
+            optional=True,
+            tooltip="Instead of a restorer: a one-step Wan 2.1 denoiser from Load Diffusion Model.",
+        ),
+        io.Conditioning.Input(
+            "conditioning",
+            optional=True,
+            tooltip="Instead of a restorer: the empty prompt, from the core's CLIP Text Encode.",
+        ),
+    ]
 
 
 def appended_inputs() -> list[io.Input]:
     """Added after the first edition, in the order of their coming: last, and optional, as older prompts lack them."""
     return [
-        advanced(io.Combo.Input("identity_guard", options=list(MODES), default=RestoreOptions.identity_guard,
-                                optional=True, tooltip="warn: the report says where a restored face looks like "
-                                "somebody else. blend: such a face is also blended back towards the input as far as "
-                                "needed. off: no look at it.")),
-        advanced(io.Float.Input("identity_threshold", default=RestoreOptions.identity_threshold, min=0.0, max=1.0,
-                                step=0.01, optional=True,
-                                tooltip="Least likeness of a restored face to its input, as the cosine of two face "
-                                "embeddings. Strangers are below 0.2, a sharp face and its restoration above 0.7.")),
-        advanced(io.Boolean.Input("keep_size", default=False, optional=True,
-                                  tooltip="With whole frame: restore at the video's own size instead of the model's "
-                                  "square. Larger frames need more memory.")),
-    ]  # fmt: skip
+        advanced(
+            io.Combo.Input(
+                "identity_guard",
+                options=list(MODES),
+                default=RestoreOptions.identity_guard,
+                optional=True,
+                tooltip="warn: the report says where a restored face looks like "
+                "somebody else. blend: such a face is also blended back towards the input as far as "
+                "needed. off: no look at it.",
+            )
+        ),
+        advanced(
+            io.Float.Input(
+                "identity_threshold",
+                default=RestoreOptions.identity_threshold,
+                min=0.0,
+                max=1.0,
+                step=0.01,
+                optional=True,
+                tooltip="Least likeness of a restored face to its input, as the cosine of two face "
+                "embeddings. Strangers are below 0.2, a sharp face and its restoration above 0.7.",
+            )
+        ),
+        advanced(
+            io.Boolean.Input(
+                "keep_size",
+                default=False,
+                optional=True,
+                tooltip="With whole frame: restore at the video's own size instead of the model's "
+                "square. Larger frames need more memory.",
+            )
+        ),
+    ]
 
 
 def check(faces: str | None, face_numbers: str | None, window: int | None, size: int | None) -> bool | str:
@@ -119,8 +197,9 @@ def face_spec(faces: str, face_numbers: str) -> str:
 
 
 @contextmanager
-def restore_options(values: dict[str, Any], reference: Tensor | None, tracks: Any, preset: str = "h264"
-                    ) -> Iterator[RestoreOptions]:  # fmt: skip
+def restore_options(
+    values: dict[str, Any], reference: Tensor | None, tracks: Any, preset: str = "h264"
+) -> Iterator[RestoreOptions]:
     """The engine's options; a reference picture lies on disk as long as they are used. Given tracks are the choice.
 
     Raises:
@@ -137,14 +216,20 @@ def restore_options(values: dict[str, Any], reference: Tensor | None, tracks: An
     spec = f"ref:{picture}" if picture is not None else face_spec(faces, values["face_numbers"])
     try:
         yield RestoreOptions(
-            preset=preset, whole_frame=values["whole_frame"], faces=spec,
-            min_face=values["min_face"], strength=values["strength"], color=values["color"],
-            window=values["window"] or None, overlap=None if values["overlap"] < 0 else values["overlap"],
-            detector=values["detector"], size=values["size"] or None,
+            preset=preset,
+            whole_frame=values["whole_frame"],
+            faces=spec,
+            min_face=values["min_face"],
+            strength=values["strength"],
+            color=values["color"],
+            window=values["window"] or None,
+            overlap=None if values["overlap"] < 0 else values["overlap"],
+            detector=values["detector"],
+            size=values["size"] or None,
             identity_guard=values.get("identity_guard", RestoreOptions.identity_guard),
             identity_threshold=values.get("identity_threshold", RestoreOptions.identity_threshold),
             keep_size=values.get("keep_size", False),
-        )  # fmt: skip
+        )
     finally:
         if picture is not None:
             picture.unlink(missing_ok=True)

@@ -46,9 +46,10 @@ class VideoPart(Video):
             stream = container.streams.audio[0]
             parts = [
                 torch.from_numpy(heard.to_ndarray())
-                for frame in container.decode(stream) if first <= (frame.time or 0) < last
+                for frame in container.decode(stream)
+                if first <= (frame.time or 0) < last
                 for heard in av.AudioResampler("fltp", frame.layout).resample(frame)
-            ]  # fmt: skip
+            ]
             if not parts:
                 return None
             return {"waveform": torch.cat(parts, 1)[None], "sample_rate": stream.sample_rate}

@@ -9,10 +9,13 @@ from contextlib import contextmanager
 from vividface_core.errors import JudgeFailed
 
 WIDGETS = {
-    ", or name the variable with --key-env": "", "VIVIDFACE_MLLM_KEY": "VIVIDFACE_MLLM_KEY or the settings file",
-    "--model": "server_model", "--four-bit": "precision = 4 bits", "--frame-pixels": "frame_pixels",
+    ", or name the variable with --key-env": "",
+    "VIVIDFACE_MLLM_KEY": "VIVIDFACE_MLLM_KEY or the settings file",
+    "--model": "server_model",
+    "--four-bit": "precision = 4 bits",
+    "--frame-pixels": "frame_pixels",
     "--max-tokens": "max_tokens",
-}  # fmt: skip
+}
 """What the command line calls things, and what the nodes do."""
 
 

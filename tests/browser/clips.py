@@ -16,9 +16,11 @@ from vividface_core.degrade import Degradation
 
 HARD = Degradation(sigma=4.0, scale=4.0, noise=8.0, crf=25)
 SPOILT = {
-    "a_sharp": None, "b_soft": Degradation(sigma=1.5, scale=1.0, noise=0.0, crf=18),
-    "c_noisy": Degradation(sigma=0.3, scale=1.0, noise=12.0, crf=18), "d_hard": HARD,
-}  # fmt: skip
+    "a_sharp": None,
+    "b_soft": Degradation(sigma=1.5, scale=1.0, noise=0.0, crf=18),
+    "c_noisy": Degradation(sigma=0.3, scale=1.0, noise=12.0, crf=18),
+    "d_hard": HARD,
+}
 """Videos for a judge: how one clip is spoilt, by name."""
 HEIGHT = 400
 """Of the clips for pictures."""
@@ -62,11 +64,39 @@ def write_clip(path: Path, frames: torch.Tensor, fps: int = 24) -> Path:
     raw = (frames * 255).round().byte().permute(0, 2, 3, 1).contiguous().numpy()
     height, width = raw.shape[1:3]
     command = [
-        ffmpeg(), "-hide_banner", "-loglevel", "error", "-y",
-        "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(fps), "-i", "pipe:0",
-        "-i", str(clip("single_face")), "-map", "0:v", "-map", "1:a", "-t", f"{len(raw) / fps:.6f}",
-        "-c:v", "libx264", "-crf", "10", "-pix_fmt", "yuv420p", "-c:a", "aac", str(path),
-    ]  # fmt: skip
+        ffmpeg(),
+        "-hide_banner",
+        "-loglevel",
+        "error",
+        "-y",
+        "-f",
+        "rawvideo",
+        "-pix_fmt",
+        "rgb24",
+        "-s",
+        f"{width}x{height}",
+        "-r",
+        str(fps),
+        "-i",
+        "pipe:0",
+        "-i",
+        str(clip("single_face")),
+        "-map",
+        "0:v",
+        "-map",
+        "1:a",
+        "-t",
+        f"{len(raw) / fps:.6f}",
+        "-c:v",
+        "libx264",
+        "-crf",
+        "10",
+        "-pix_fmt",
+        "yuv420p",
+        "-c:a",
+        "aac",
+        str(path),
+    ]
     subprocess.run(command, input=raw.tobytes(), check=True)
     return path
 

@@ -14,17 +14,32 @@ FILE, PAINTED = "face.mp4", "face.png"
 """What they load from the server's input folder."""
 
 COMMON = {
-    "faces": "all", "face_numbers": "0", "strength": 1.0, "color": "auto", "whole_frame": False, "min_face": 24,
-    "window": 0, "overlap": -1, "size": 0, "detector": "auto",
-    "identity_guard": RestoreOptions.identity_guard, "identity_threshold": RestoreOptions.identity_threshold,
+    "faces": "all",
+    "face_numbers": "0",
+    "strength": 1.0,
+    "color": "auto",
+    "whole_frame": False,
+    "min_face": 24,
+    "window": 0,
+    "overlap": -1,
+    "size": 0,
+    "detector": "auto",
+    "identity_guard": RestoreOptions.identity_guard,
+    "identity_threshold": RestoreOptions.identity_threshold,
     "keep_size": RestoreOptions.keep_size,
-}  # fmt: skip
+}
 MODEL = {"model": "vividface-nano", "precision": "auto", "device": "auto"}
 VIDEO = {"file": FILE, "start_frame": 0, "frame_count": 0, "stride": 1}
 MASK = {
-    "region": "face and hair", "faces": "all", "face_numbers": "0", "min_face": 24, "grow": 0, "parser": "auto",
-    "detector": "auto", "require_face": False,
-}  # fmt: skip
+    "region": "face and hair",
+    "faces": "all",
+    "face_numbers": "0",
+    "min_face": 24,
+    "grow": 0,
+    "parser": "auto",
+    "detector": "auto",
+    "require_face": False,
+}
 MEASURED = "psnr, ids-mobile, akd, temporal"
 """A metric each of the picture, the person, the face's movements and time, none of which needs a download."""
 DEGRADE = {"preset": "vividface", "seed": 8, "sigma": -1.0, "scale": -1.0, "noise": -1.0, "crf": -1, "overrides": ""}
@@ -40,20 +55,27 @@ RESTORE_VIDEO = Workflow(
     {
         "1": Node("VividFaceVideoLoad", (0, 0), (320, 620), VIDEO),
         "2": Node("VividFaceLoadModel", (0, 680), (320, 140), MODEL),
-        "3": Node("VividFaceOneStepRestore", (380, 0), (320, 820),
-                  {**COMMON, "encoding": "h264", "video": ("1", 0), "restorer": ("2", 0)}),
+        "3": Node(
+            "VividFaceOneStepRestore",
+            (380, 0),
+            (320, 820),
+            {**COMMON, "encoding": "h264", "video": ("1", 0), "restorer": ("2", 0)},
+        ),
         "4": Node("VividFaceCompareVideo", (760, 0), (640, 620), {"fps": 24.0, "before": ("1", 0), "after": ("3", 0)}),
         "5": Node("SaveVideo", (1460, 0), (320, 560), saved("VividFace/restored", ("3", 0))),
         "6": Node("PreviewAny", (1460, 620), (320, 200), {"source": ("3", 1)}, "What was done"),
     },
     {
-        "7": Note((760, 680), (640, 140),
-                  "Choose a video in Video Load, or upload one, and press Run. Drag the divider in Compare Video to "
-                  "see what changed. Save Video puts the file into ComfyUI's output folder, under VividFace.\n\n"
-                  "vividface-nano is part of the pack and runs on every machine, but it is small. For better faces "
-                  "choose a larger model; the node Download VividFace Model fetches one that you don't have yet.\n\n"
-                  "Only faces change: the rest of the picture, the sound and the timing stay.",
-                  "How to use it"),
+        "7": Note(
+            (760, 680),
+            (640, 140),
+            "Choose a video in Video Load, or upload one, and press Run. Drag the divider in Compare Video to "
+            "see what changed. Save Video puts the file into ComfyUI's output folder, under VividFace.\n\n"
+            "vividface-nano is part of the pack and runs on every machine, but it is small. For better faces "
+            "choose a larger model; the node Download VividFace Model fetches one that you don't have yet.\n\n"
+            "Only faces change: the rest of the picture, the sound and the timing stay.",
+            "How to use it",
+        ),
     },
     (
         Group("1 · Video and model", "input", ("1", "2")),
@@ -61,31 +83,43 @@ RESTORE_VIDEO = Workflow(
         Group("3 · Compare", "result", ("4", "7")),
         Group("4 · Save", "result", ("5", "6")),
     ),
-)  # fmt: skip
+)
 
 RESTORE_ONE_FACE = Workflow(
     "restore_one_face",
     {
         "1": Node("VividFaceVideoLoad", (0, 0), (320, 620), VIDEO),
         "2": Node("VividFaceLoadModel", (0, 680), (320, 140), MODEL),
-        "3": Node("VividFaceFaceMask", (380, 0), (320, 340),
-                  {**MASK, "faces": "by number", "source": ("1", 0)}, "Face Mask: which face"),
-        "4": Node("VividFaceOneStepRestore", (760, 0), (320, 820),
-                  {**COMMON, "encoding": "h264", "video": ("1", 0), "restorer": ("2", 0), "tracks": ("3", 1)}),
+        "3": Node(
+            "VividFaceFaceMask",
+            (380, 0),
+            (320, 340),
+            {**MASK, "faces": "by number", "source": ("1", 0)},
+            "Face Mask: which face",
+        ),
+        "4": Node(
+            "VividFaceOneStepRestore",
+            (760, 0),
+            (320, 820),
+            {**COMMON, "encoding": "h264", "video": ("1", 0), "restorer": ("2", 0), "tracks": ("3", 1)},
+        ),
         "5": Node("VividFaceCompareVideo", (1140, 0), (640, 820), {"fps": 24.0, "before": ("1", 0), "after": ("4", 0)}),
         "6": Node("SaveVideo", (1840, 0), (320, 560), saved("VividFace/one_face", ("4", 0))),
         "7": Node("PreviewAny", (1840, 620), (320, 200), {"source": ("4", 1)}, "What was done"),
     },
     {
-        "8": Note((380, 400), (320, 420),
-                  "With faces = by number, face numbers counts from the left in each shot, beginning at 0: 0 is the "
-                  "leftmost face; 0,2 are the first and the third. largest takes the largest face of each shot, all "
-                  "takes everyone.\n\n"
-                  "Face Mask follows the chosen face through the video and hands it on as tracks. The restore node "
-                  "then looks for no faces itself, so its own faces setting does nothing here.\n\n"
-                  "To choose by a picture of the person, leave Face Mask out: in the restore node set faces to like "
-                  "the reference, and connect a Load Image to reference.",
-                  "How to choose a face"),
+        "8": Note(
+            (380, 400),
+            (320, 420),
+            "With faces = by number, face numbers counts from the left in each shot, beginning at 0: 0 is the "
+            "leftmost face; 0,2 are the first and the third. largest takes the largest face of each shot, all "
+            "takes everyone.\n\n"
+            "Face Mask follows the chosen face through the video and hands it on as tracks. The restore node "
+            "then looks for no faces itself, so its own faces setting does nothing here.\n\n"
+            "To choose by a picture of the person, leave Face Mask out: in the restore node set faces to like "
+            "the reference, and connect a Load Image to reference.",
+            "How to choose a face",
+        ),
     },
     (
         Group("1 · Video and model", "input", ("1", "2")),
@@ -94,7 +128,7 @@ RESTORE_ONE_FACE = Workflow(
         Group("4 · Compare", "result", ("5",)),
         Group("5 · Save", "result", ("6", "7")),
     ),
-)  # fmt: skip
+)
 
 MASK_GUIDED_RESTORE = Workflow(
     "mask_guided_restore",
@@ -104,35 +138,51 @@ MASK_GUIDED_RESTORE = Workflow(
         "3": Node("GetVideoComponents", (380, 0), (320, 80), {"video": ("1", 0)}),
         "4": Node("VividFaceFaceMask", (380, 140), (320, 340), {**MASK, "source": ("3", 0)}),
         "5": Node("LoadImage", (380, 980), (320, 320), {"image": PAINTED}, "Painted mask", through=""),
-        "6": Node("MaskComposite", (760, 980), (320, 160),
-                  {"x": 0, "y": 0, "operation": "subtract", "destination": ("4", 0), "source": ("5", 1)},
-                  "Face mask less what is painted", through="destination"),
+        "6": Node(
+            "MaskComposite",
+            (760, 980),
+            (320, 160),
+            {"x": 0, "y": 0, "operation": "subtract", "destination": ("4", 0), "source": ("5", 1)},
+            "Face mask less what is painted",
+            through="destination",
+        ),
         "7": Node("MaskPreview", (380, 540), (320, 280), {"mask": ("6", 0)}, "Where faces may change"),
-        "8": Node("VividFaceOneStepRestoreImages", (760, 0), (320, 680),
-                  {**COMMON, "images": ("3", 0), "restorer": ("2", 0), "mask": ("6", 0)}),
+        "8": Node(
+            "VividFaceOneStepRestoreImages",
+            (760, 0),
+            (320, 680),
+            {**COMMON, "images": ("3", 0), "restorer": ("2", 0), "mask": ("6", 0)},
+        ),
         "9": Node("CreateVideo", (760, 740), (320, 80), {"fps": ("3", 2), "images": ("8", 0), "audio": ("3", 1)}),
-        "10": Node("VividFaceCompareVideo", (1140, 0), (640, 640),
-                   {"fps": 24.0, "before": ("1", 0), "after": ("9", 0)}),
+        "10": Node(
+            "VividFaceCompareVideo", (1140, 0), (640, 640), {"fps": 24.0, "before": ("1", 0), "after": ("9", 0)}
+        ),
         "11": Node("SaveVideo", (1840, 0), (320, 560), saved("VividFace/mask_guided", ("9", 0))),
         "12": Node("PreviewAny", (1840, 620), (320, 200), {"source": ("8", 1)}, "What was done"),
         "13": Node("PreviewImage", (0, 980), (320, 320), {"images": ("1", 1)}, "First frame"),
     },
     {
-        "14": Note((1140, 700), (640, 120),
-                   "Face Mask tells where faces are; the restoration shows only there. grow makes that area larger or, "
-                   "below 0, smaller. With the weights of a parsing network, region can be a part of the face.\n\n"
-                   "All frames are in memory here. For long videos take One-Step Restore (Video): it has a mask input "
-                   "too.",
-                   "How to use it"),
-        "15": Note((1140, 980), (640, 320),
-                   "To keep a part of a face as it was (glasses, a scar, make-up):\n"
-                   "1. Run once. Right-click First frame and choose Copy (Clipspace).\n"
-                   "2. Right-click Painted mask and choose Paste (Clipspace).\n"
-                   "3. Right-click Painted mask, choose Open in MaskEditor, paint over the part, and save.\n"
-                   "4. Select the two violet nodes, press Ctrl+B to switch them on, and Run.\n\n"
-                   "What is painted then stays as it was, in every frame; the paint doesn't move with the face. With "
-                   "operation = multiply it is the other way round: only what is painted changes.",
-                   "How to touch up by hand"),
+        "14": Note(
+            (1140, 700),
+            (640, 120),
+            "Face Mask tells where faces are; the restoration shows only there. grow makes that area larger or, "
+            "below 0, smaller. With the weights of a parsing network, region can be a part of the face.\n\n"
+            "All frames are in memory here. For long videos take One-Step Restore (Video): it has a mask input "
+            "too.",
+            "How to use it",
+        ),
+        "15": Note(
+            (1140, 980),
+            (640, 320),
+            "To keep a part of a face as it was (glasses, a scar, make-up):\n"
+            "1. Run once. Right-click First frame and choose Copy (Clipspace).\n"
+            "2. Right-click Painted mask and choose Paste (Clipspace).\n"
+            "3. Right-click Painted mask, choose Open in MaskEditor, paint over the part, and save.\n"
+            "4. Select the two violet nodes, press Ctrl+B to switch them on, and Run.\n\n"
+            "What is painted then stays as it was, in every frame; the paint doesn't move with the face. With "
+            "operation = multiply it is the other way round: only what is painted changes.",
+            "How to touch up by hand",
+        ),
     },
     (
         Group("1 · Video and model", "input", ("1", "2")),
@@ -142,7 +192,7 @@ MASK_GUIDED_RESTORE = Workflow(
         Group("5 · Save", "result", ("11", "12")),
         Group("Touch-up by hand (switched off until you want it)", "mask", ("5", "6", "13", "15")),
     ),
-)  # fmt: skip
+)
 
 DEGRADE_RESTORE_METRICS = Workflow(
     "degrade_restore_metrics",
@@ -151,22 +201,33 @@ DEGRADE_RESTORE_METRICS = Workflow(
         "2": Node("VividFaceLoadModel", (0, 680), (320, 140), MODEL),
         "3": Node("VividFaceDegradeSynth", (380, 0), (320, 560), {**DEGRADE, "encoding": "h264", "video": ("1", 0)}),
         "4": Node("PreviewAny", (380, 620), (320, 200), {"source": ("3", 1)}, "What was drawn"),
-        "5": Node("VividFaceOneStepRestore", (760, 0), (320, 820),
-                  {**COMMON, "encoding": "h264", "video": ("3", 0), "restorer": ("2", 0)}),
+        "5": Node(
+            "VividFaceOneStepRestore",
+            (760, 0),
+            (320, 820),
+            {**COMMON, "encoding": "h264", "video": ("3", 0), "restorer": ("2", 0)},
+        ),
         "6": Node("VividFaceCompareVideo", (1140, 0), (640, 620), {"fps": 24.0, "before": ("3", 0), "after": ("5", 0)}),
-        "7": Node("VividFaceMetrics", (1840, 0), (640, 520),
-                  {"metrics": MEASURED, "output": ("5", 0), "reference": ("1", 0), "source": ("3", 0)}),
+        "7": Node(
+            "VividFaceMetrics",
+            (1840, 0),
+            (640, 520),
+            {"metrics": MEASURED, "output": ("5", 0), "reference": ("1", 0), "source": ("3", 0)},
+        ),
         "8": Node("PreviewAny", (1840, 580), (640, 240), {"source": ("7", 0)}, "All figures"),
     },
     {
-        "9": Note((1140, 680), (640, 140),
-                  "Choose a sharp video in Video Load and press Run. It is degraded, restored, and measured: how near "
-                  "the restored video (output) comes to the sharp one, and how near the degraded one (input) was.\n\n"
-                  "The seed stands still, so that only the model and its settings make a difference from run to run. "
-                  "Another seed draws another degradation; another preset is another paper's recipe.\n\n"
-                  "Leave metrics empty to measure everything; its help page tells which metrics need weights. In All "
-                  "figures, preview_mode shows the table as Markdown.",
-                  "How to use it"),
+        "9": Note(
+            (1140, 680),
+            (640, 140),
+            "Choose a sharp video in Video Load and press Run. It is degraded, restored, and measured: how near "
+            "the restored video (output) comes to the sharp one, and how near the degraded one (input) was.\n\n"
+            "The seed stands still, so that only the model and its settings make a difference from run to run. "
+            "Another seed draws another degradation; another preset is another paper's recipe.\n\n"
+            "Leave metrics empty to measure everything; its help page tells which metrics need weights. In All "
+            "figures, preview_mode shows the table as Markdown.",
+            "How to use it",
+        ),
     },
     (
         Group("1 · Sharp video and model", "input", ("1", "2")),
@@ -175,43 +236,66 @@ DEGRADE_RESTORE_METRICS = Workflow(
         Group("4 · Compare: degraded, restored", "result", ("6", "9")),
         Group("5 · Measure", "result", ("7", "8")),
     ),
-)  # fmt: skip
+)
 
-JUDGE = {"judge": "technical (measurements, no MLLM)", "model": "auto", "server": "", "server_model": "",
-         "threshold": -1.0}  # fmt: skip
-LOOK = {"passes": 1, "fps": 2.0, "frames": 32, "frame_pixels": 602112, "max_tokens": 2048, "precision": "auto",
-        "rubric": "paper", "calibration": "none"}  # fmt: skip
+JUDGE = {
+    "judge": "technical (measurements, no MLLM)",
+    "model": "auto",
+    "server": "",
+    "server_model": "",
+    "threshold": -1.0,
+}
+LOOK = {
+    "passes": 1,
+    "fps": 2.0,
+    "frames": 32,
+    "frame_pixels": 602112,
+    "max_tokens": 2048,
+    "precision": "auto",
+    "rubric": "paper",
+    "calibration": "none",
+}
 
 SCORE_FOLDER = Workflow(
     "score_folder",
     {
-        "1": Node("VividFaceScoreFolder", (0, 0), (640, 820),
-                  {"folder": ".", "subfolders": False, **JUDGE, "sort": "by tier", "name": "VividFace/scores", **LOOK}),
+        "1": Node(
+            "VividFaceScoreFolder",
+            (0, 0),
+            (640, 820),
+            {"folder": ".", "subfolders": False, **JUDGE, "sort": "by tier", "name": "VividFace/scores", **LOOK},
+        ),
         "2": Node("PreviewAny", (700, 460), (320, 360), {"source": ("1", 0)}, "All scores"),
         "3": Node("VividFaceVideoLoad", (1080, 0), (320, 620), VIDEO),
         "4": Node("VividFaceMLLMScore", (1460, 0), (480, 820), {"video": ("3", 0), **JUDGE, **LOOK, "image_fps": 24.0}),
         "5": Node("PreviewAny", (2000, 0), (400, 820), {"source": ("4", 4)}, "What the judge wrote"),
     },
     {
-        "6": Note((700, 0), (320, 400),
-                  "Put videos into ComfyUI's input folder, or into a folder there, choose it in Score Folder, and "
-                  "press Run. Each gets a score from 0 to 100, a tier, and a place in the tables; with sort, copies of "
-                  "the videos are put into folders by tier, or into keep and drop. The originals stay where they "
-                  "are.\n\n"
-                  "Stop it whenever you like: what is judged is kept, and the next run does only what is missing.\n\n"
-                  "The judge technical measures sharpness, noise, blocks, light and steadiness. It understands nothing "
-                  "and sees no face: it shows how things go. For grades as in the paper set judge to local model, with "
-                  "Qwen2.5-VL or Qwen3-VL in models/LLM, or to server.",
-                  "How to use it"),
-        "7": Note((1080, 680), (320, 140),
-                  "To see why a video got its score, look at it alone. To look at the folder only, select this group "
-                  "and press Ctrl+B.",
-                  "One by one"),
+        "6": Note(
+            (700, 0),
+            (320, 400),
+            "Put videos into ComfyUI's input folder, or into a folder there, choose it in Score Folder, and "
+            "press Run. Each gets a score from 0 to 100, a tier, and a place in the tables; with sort, copies of "
+            "the videos are put into folders by tier, or into keep and drop. The originals stay where they "
+            "are.\n\n"
+            "Stop it whenever you like: what is judged is kept, and the next run does only what is missing.\n\n"
+            "The judge technical measures sharpness, noise, blocks, light and steadiness. It understands nothing "
+            "and sees no face: it shows how things go. For grades as in the paper set judge to local model, with "
+            "Qwen2.5-VL or Qwen3-VL in models/LLM, or to server.",
+            "How to use it",
+        ),
+        "7": Note(
+            (1080, 680),
+            (320, 140),
+            "To see why a video got its score, look at it alone. To look at the folder only, select this group "
+            "and press Ctrl+B.",
+            "One by one",
+        ),
     },
     (
         Group("1 · Score a folder", "restore", ("1", "2", "6")),
         Group("2 · Score one video", "result", ("3", "4", "5", "7")),
     ),
-)  # fmt: skip
+)
 
 WORKFLOWS = (RESTORE_VIDEO, RESTORE_ONE_FACE, MASK_GUIDED_RESTORE, DEGRADE_RESTORE_METRICS, SCORE_FOLDER)

@@ -130,14 +130,23 @@ def lay_out(page: ComfyPage, workflow: Workflow) -> None:
     """Open a workflow in the page, with its places, notes and groups."""
     page.load_api(workflow.api(everything=True))
     page.page.wait_for_timeout(1000)
-    page.page.evaluate(_LAY_OUT, [
-        {number: {"at": node.at, "size": node.size, "mode": NORMAL if node.through is None else BYPASSED}
-         for number, node in workflow.nodes.items()},
-        {number: {"at": note.at, "size": note.size, "text": note.text, "title": note.title}
-         for number, note in workflow.notes.items()},
-        [{"title": group.title, "bounds": workflow.bounds(group), "color": COLOURS[group.colour]}
-         for group in workflow.groups],
-    ])  # fmt: skip
+    page.page.evaluate(
+        _LAY_OUT,
+        [
+            {
+                number: {"at": node.at, "size": node.size, "mode": NORMAL if node.through is None else BYPASSED}
+                for number, node in workflow.nodes.items()
+            },
+            {
+                number: {"at": note.at, "size": note.size, "text": note.text, "title": note.title}
+                for number, note in workflow.notes.items()
+            },
+            [
+                {"title": group.title, "bounds": workflow.bounds(group), "color": COLOURS[group.colour]}
+                for group in workflow.groups
+            ],
+        ],
+    )
     page.page.wait_for_timeout(500)
 
 
@@ -164,15 +173,30 @@ def _slim(thing: Any) -> Any:
 
 def wired(prompt: dict[str, Any]) -> dict[str, Any]:
     """What counts of an API workflow: types, values and links, without the page's own video preview."""
-    return {number: {"class_type": node["class_type"],
-                     "inputs": {name: value for name, value in sorted(node["inputs"].items())
-                                if name != "video-preview"}}
-            for number, node in sorted(prompt.items(), key=lambda item: int(item[0]))}  # fmt: skip
+    return {
+        number: {
+            "class_type": node["class_type"],
+            "inputs": {name: value for name, value in sorted(node["inputs"].items()) if name != "video-preview"},
+        }
+        for number, node in sorted(prompt.items(), key=lambda item: int(item[0]))
+    }
 
 
 def overlaps(graph: dict[str, Any]) -> list[tuple[Any, Any]]:
     """Pairs of nodes (with their titles of 30 pixels) of which one covers the other."""
-    boxes = [(node["id"], node["pos"][0], node["pos"][1] - 30, node["pos"][0] + node["size"][0],
-              node["pos"][1] + node["size"][1]) for node in graph["nodes"]]  # fmt: skip
-    return [(a[0], b[0]) for i, a in enumerate(boxes) for b in boxes[i + 1:]
-            if a[1] < b[3] and b[1] < a[3] and a[2] < b[4] and b[2] < a[4]]  # fmt: skip
+    boxes = [
+        (
+            node["id"],
+            node["pos"][0],
+            node["pos"][1] - 30,
+            node["pos"][0] + node["size"][0],
+            node["pos"][1] + node["size"][1],
+        )
+        for node in graph["nodes"]
+    ]
+    return [
+        (a[0], b[0])
+        for i, a in enumerate(boxes)
+        for b in boxes[i + 1 :]
+        if a[1] < b[3] and b[1] < a[3] and a[2] < b[4] and b[2] < a[4]
+    ]

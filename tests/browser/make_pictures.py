@@ -67,7 +67,8 @@ def open_shipped(page: ComfyPage, workflow: Workflow) -> None:
 
 def view(page: ComfyPage, margin: int = 24) -> None:
     """Show the whole graph between the page's own bars."""
-    page.page.evaluate("""margin => {
+    page.page.evaluate(
+        """margin => {
         const { graph, canvas } = window.app
         const parts = [...graph._groups.map(g => [g.pos, g.size]), ...graph._nodes.map(n => [n.pos, n.size])]
         const left = Math.min(...parts.map(([p]) => p[0])), top = Math.min(...parts.map(([p]) => p[1]))
@@ -82,7 +83,9 @@ def view(page: ComfyPage, margin: int = 24) -> None:
         canvas.ds.scale = scale
         canvas.ds.offset = [(x - box.left) / scale, (y - box.top) / scale]
         canvas.setDirty(true, true)
-    }""", margin)  # fmt: skip
+    }""",
+        margin,
+    )
     page.page.wait_for_timeout(800)
 
 

@@ -45,8 +45,9 @@ def write_graph(page: ComfyPage, workflow: Workflow, folder: Path = FOLDER) -> N
     if overlaps(graph):
         raise RuntimeError(f"{workflow.name}: nodes overlap: {overlaps(graph)}")
     write_json(folder / f"{workflow.name}.json", graph)
-    shipped = {number: {**node, "_meta": {"title": prompt[number]["_meta"]["title"]}}
-               for number, node in wired(prompt).items()}  # fmt: skip
+    shipped = {
+        number: {**node, "_meta": {"title": prompt[number]["_meta"]["title"]}} for number, node in wired(prompt).items()
+    }
     write_json(folder / "api" / f"{workflow.name}.api.json", shipped)
 
 

@@ -11,9 +11,15 @@ from tests.comfyui.server import ComfyServer
 from tests.environment.browser import BROWSERS
 
 FLAGS = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--autoplay-policy=no-user-gesture-required",
-)  # fmt: skip
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--autoplay-policy=no-user-gesture-required",
+)
 SETTINGS = {
     "Comfy.TutorialCompleted": True,  # else the templates dialog covers the graph
     "Comfy.Workflow.ShowMissingNodesWarning": True,

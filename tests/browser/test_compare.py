@@ -37,17 +37,42 @@ def numbered(path: Path, color: tuple[int, int, int], width: int, height: int, f
     the colour."""
     bit = f"gt(mod(floor(N/pow(2,floor(X*{BITS}/W))),2),0)"
     shades = ":".join(f"{name}='if(lt(Y,H/2),{bit}*225+15,{value})'" for name, value in zip("rgb", color))
-    run_ffmpeg("-f", "lavfi", "-i", f"color=black:s={width}x{height}:r={fps}:d=2", "-vf",
-               f"format=gbrp,geq={shades},format=yuv420p", "-c:v", "libx264", "-preset", "veryfast", "-crf", "18",
-               path)  # fmt: skip
+    run_ffmpeg(
+        "-f",
+        "lavfi",
+        "-i",
+        f"color=black:s={width}x{height}:r={fps}:d=2",
+        "-vf",
+        f"format=gbrp,geq={shades},format=yuv420p",
+        "-c:v",
+        "libx264",
+        "-preset",
+        "veryfast",
+        "-crf",
+        "18",
+        path,
+    )
     return path
 
 
 def face(path: Path, width: int, blur: float) -> Path:
     """One second of a person, for pictures that a person judges."""
-    run_ffmpeg("-i", clip("franck"), "-vf", f"fps=24,scale={width // 4}:-2,scale={width}:-2,gblur={blur}" if blur else
-               f"fps=24,scale={width}:-2", "-frames:v", 24, "-an", "-c:v", "libx264", "-crf", "18", "-pix_fmt",
-               "yuv420p", path)  # fmt: skip
+    run_ffmpeg(
+        "-i",
+        clip("franck"),
+        "-vf",
+        f"fps=24,scale={width // 4}:-2,scale={width}:-2,gblur={blur}" if blur else f"fps=24,scale={width}:-2",
+        "-frames:v",
+        24,
+        "-an",
+        "-c:v",
+        "libx264",
+        "-crf",
+        "18",
+        "-pix_fmt",
+        "yuv420p",
+        path,
+    )
     return path
 
 

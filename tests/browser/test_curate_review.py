@@ -19,7 +19,7 @@ from training.curation.human_labels import HumanLabel
 from training.curation.review import clips
 from training.curation.review.page import write_review
 
-HOSTILE = "</script><img src=x onerror=\"window.hit=1\">'<b>&amp;"
+HOSTILE = '</script><img src=x onerror="window.hit=1">\'<b>&amp;'
 
 
 @pytest.fixture(scope="module")
@@ -107,8 +107,11 @@ def test_it_opens_without_network_and_complaints(opened, curated):
     for image in opened.page.locator(".card img").all():
         assert image.evaluate("image => image.decode().then(() => image.naturalWidth)") == 1024
     assert {kind: opened.count(kind) for kind in ("all", "kept", "dropped", "person")} == {
-        "all": len(rows), "kept": sum(row["state"] == "kept" for row in rows),
-        "dropped": sum(row["state"] == "dropped" for row in rows), "person": 0}  # fmt: skip
+        "all": len(rows),
+        "kept": sum(row["state"] == "kept" for row in rows),
+        "dropped": sum(row["state"] == "dropped" for row in rows),
+        "person": 0,
+    }
     opened.page.wait_for_selector("#side video, #side .flips")
     outside = [url for url in opened.asked if not url.startswith(("data:", curated[1].as_uri()))]
     assert outside == [] and opened.said == []
@@ -180,14 +183,14 @@ def test_a_reload_keeps_decisions_and_saving_writes_what_the_run_reads(opened, c
     opened.press("d", "ArrowRight", "s")
     opened.page.keyboard.type("87,5")
     opened.press("Escape", "n")
-    opened.page.keyboard.type("k is kept, d isn't: ü\n\"x\"")
+    opened.page.keyboard.type('k is kept, d isn\'t: ü\n"x"')
     opened.press("Escape", "ArrowRight", "s")
     opened.page.keyboard.type("101")
     assert opened.page.locator(".wrong").is_visible() and opened.page.locator("[aria-invalid=true]").count() == 1
     opened.press("Escape")
     assert opened.page.locator("#save").inner_text() == "Save overrules (3)", "1 and 10 were scores"
     opened.press("u")
-    expected = {first: HumanLabel("drop"), second: HumanLabel(None, 87.5, "k is kept, d isn't: ü\n\"x\"")}
+    expected = {first: HumanLabel("drop"), second: HumanLabel(None, 87.5, 'k is kept, d isn\'t: ü\n"x"')}
     opened.page.reload()
     assert opened.count("person") == 2 and opened.page.locator("#save").inner_text() == "Save overrules (2)"
     opened.card(second).click()
@@ -219,7 +222,8 @@ def test_overrules_of_before_are_shown_and_can_be_taken_back(opened, curated, fo
     opened.page.reload()
     assert opened.count("person") == 1 and opened.page.locator("#save").inner_text() == "Save overrules"
     assert "✕ you" in opened.card(first).inner_text() and opened.count("dropped") == 1 + sum(
-        row["state"] == "dropped" for row in rows)  # fmt: skip
+        row["state"] == "dropped" for row in rows
+    )
     opened.page.click("[data-verdict='']")
     assert opened.count("person") == 0 and "✓ kept" in opened.card(first).inner_text(), "as the judge had it"
     told = human_labels.read(opened.downloaded(tmp_path / "overrules.json"))
@@ -329,8 +333,13 @@ def test_what_others_wrote_is_text_and_runs_nothing(browser, curated, folder):
     rows = copy.deepcopy([row for row in rows if row["judgement"]][:1])
     rows[0].update(key=HOSTILE, video=HOSTILE, causes=[HOSTILE], tier=HOSTILE, figures={HOSTILE: HOSTILE}, clip=None)
     found = rows[0]["judgement"]["assessment"]
-    found.update(reasons=dict.fromkeys(found["reasons"], HOSTILE), critical_issues=[HOSTILE], motion_blur=HOSTILE,
-                 adjustments=[{"rule": HOSTILE, "points": -1, "reason": HOSTILE}], faults=[HOSTILE])  # fmt: skip
+    found.update(
+        reasons=dict.fromkeys(found["reasons"], HOSTILE),
+        critical_issues=[HOSTILE],
+        motion_blur=HOSTILE,
+        adjustments=[{"rule": HOSTILE, "points": -1, "reason": HOSTILE}],
+        faults=[HOSTILE],
+    )
     human_labels.write(out / "overrules.json", {HOSTILE: HumanLabel("drop", 3, HOSTILE)})
     write_review([{**rows[0]}], out, out / "hostile.html", {"name": HOSTILE, "judge": HOSTILE, "command": HOSTILE})
     context = browser.new_context(viewport={"width": 1400, "height": 900})

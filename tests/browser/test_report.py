@@ -23,8 +23,22 @@ def report(tmp_path_factory):
         truth = lossless(root / "truth" / f"{name}.mkv", 80 * number, FRAMES)
         coded(root / "output" / f"{name}.mkv", truth, (36, 26)[number])
     target = root / "report.html"
-    assert main(["metrics", str(root / "output"), "--reference", str(root / "truth"), "--only", "psnr,ssim", "--html",
-                 str(target), "--quiet"]) == 0  # fmt: skip
+    assert (
+        main(
+            [
+                "metrics",
+                str(root / "output"),
+                "--reference",
+                str(root / "truth"),
+                "--only",
+                "psnr,ssim",
+                "--html",
+                str(target),
+                "--quiet",
+            ]
+        )
+        == 0
+    )
     return target
 
 
@@ -99,14 +113,21 @@ def test_the_curve_is_where_its_axis_says(opened):
     """The pixel of a curve's highest point lies as far between two labels as its figure does."""
     page, _, _ = opened
     values = figures(page, 0, "psnr")
-    place = curve(page, 0, "psnr").locator("path").evaluate(
-        """(path, frame) => {
+    place = (
+        curve(page, 0, "psnr")
+        .locator("path")
+        .evaluate(
+            """(path, frame) => {
           const [, x, y] = [...path.getAttribute('d').matchAll(/[ML](\\d+) ([-\\d.e]+)/g)][frame].map(Number)
           const point = new DOMPoint(x, y).matrixTransform(path.getScreenCTM())
           return [point.x, point.y]
-        }""", values.index(max(values)))  # fmt: skip
-    labels = [(float(label.inner_text()), label.bounding_box()) for label in
-              curve(page, 0, "psnr").locator(".y span").all()]  # fmt: skip
+        }""",
+            values.index(max(values)),
+        )
+    )
+    labels = [
+        (float(label.inner_text()), label.bounding_box()) for label in curve(page, 0, "psnr").locator(".y span").all()
+    ]
     (low, at_low), (high, at_high) = labels[0], labels[-1]
     low_y, high_y = (box["y"] + box["height"] / 2 for box in (at_low, at_high))
     assert place[1] == pytest.approx(low_y + (high_y - low_y) * (max(values) - low) / (high - low), abs=1.5)

@@ -71,8 +71,10 @@ def artefacts(tmp_path) -> Path:
 
 def shipped(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """A workflow's graph and its API form."""
-    return tuple(json.loads(path.read_text(encoding="utf-8"))
-                 for path in (FOLDER / f"{name}.json", FOLDER / "api" / f"{name}.api.json"))  # fmt: skip
+    return tuple(
+        json.loads(path.read_text(encoding="utf-8"))
+        for path in (FOLDER / f"{name}.json", FOLDER / "api" / f"{name}.api.json")
+    )
 
 
 def open_graph(page: ComfyPage, name: str) -> None:
@@ -211,8 +213,12 @@ def check_figures(server: ComfyServer, entry: dict[str, Any], sharp: np.ndarray)
     degraded, restored = map(read_clip, compared(server, entry))
     assert degraded.shape == restored.shape == sharp.shape
     (table,) = entry["outputs"]["8"]["text"]
-    cells = {row[0]: row[1:] for row in ([cell.strip() for cell in line.strip("|").split("|")]
-                                         for line in table.splitlines() if line.startswith("|"))}  # fmt: skip
+    cells = {
+        row[0]: row[1:]
+        for row in (
+            [cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line.startswith("|")
+        )
+    }
     assert cells["clip"] == ["PSNR ↑", "Identity (MobileFaceNet) ↑", "AKD ×1000 ↓", "Temporal ↓"]
     assert "not measured" not in table
     wanted = {"input": psnr(degraded, sharp), "output": psnr(restored, sharp)}
@@ -268,8 +274,9 @@ def check_scores(server: ComfyServer, entry: dict[str, Any], folder: Path) -> No
     (table,) = entry["outputs"]["1"]["vividface_table"]
     finals = {row[0]: float(row[table["head"].index("final")]) for row in table["rows"]}
     judge = TechnicalJudge()
-    assert finals == {name: judge.judge(folder / name).assessment.final
-                      for name in (*(f"{name}.mp4" for name in SPOILT), FILE)}  # fmt: skip
+    assert finals == {
+        name: judge.judge(folder / name).assessment.final for name in (*(f"{name}.mp4" for name in SPOILT), FILE)
+    }
     assert finals["a_sharp.mp4"] == max(finals.values()) > 5 + finals["d_hard.mp4"]
     copies = (server.folder / "output" / "VividFace" / "scores" / "sorted").rglob("*.mp4")
     assert {path.name: path.parent.name for path in copies} == {
@@ -293,8 +300,10 @@ def test_scoring_a_folder_runs_by_the_button_and_shows_its_tables(page, server, 
     for number, node in enumerate(("1", "4")):
         (table,) = entry["outputs"][node]["vividface_table"]
         assert shown.nth(number).locator(".vf-table-title").inner_text() == table["title"]
-        cells = shown.nth(number).locator("tbody tr").evaluate_all(
-            "rows => rows.map(row => [...row.cells].map(cell => cell.textContent))"
+        cells = (
+            shown.nth(number)
+            .locator("tbody tr")
+            .evaluate_all("rows => rows.map(row => [...row.cells].map(cell => cell.textContent))")
         )
         assert cells == table["rows"]
     assert wired(page.to_api()) == wired(shipped(name)[1]), "the tables are no part of the prompt"
@@ -380,7 +389,9 @@ def test_what_is_painted_by_hand_stays_as_it_was(page, server, artefacts):
     assert {"5", "6"} <= page.to_api().keys()
     eyes, below = (slice(60, 88), slice(85, 135)), (slice(106, 125), LEFT)
     before, after = (changed(read_clip(path), source(server)) for path in (unpainted, result))
-    print(f"eyes {before[eyes].mean():.2f} → {after[eyes].mean():.2f}, "
-          f"below {before[below].mean():.2f} → {after[below].mean():.2f}")  # fmt: skip
+    print(
+        f"eyes {before[eyes].mean():.2f} → {after[eyes].mean():.2f}, "
+        f"below {before[below].mean():.2f} → {after[below].mean():.2f}"
+    )
     assert after[eyes].mean() < 0.5 * before[eyes].mean()
     assert after[below].mean() > 0.7 * before[below].mean()

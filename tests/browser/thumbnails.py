@@ -30,9 +30,13 @@ def last_saved(
     if entry["status"]["status_str"] != "success":
         raise RuntimeError(error_of(entry))
     outputs = sorted(entry["outputs"].items(), key=lambda item: int(item[0]))
-    return [server.folder / kind / one["subfolder"] / one["filename"]
-            for number, shown in outputs if nodes is None or number in nodes
-            for one in shown.get("images", []) if one["type"] == kind]  # fmt: skip
+    return [
+        server.folder / kind / one["subfolder"] / one["filename"]
+        for number, shown in outputs
+        if nodes is None or number in nodes
+        for one in shown.get("images", [])
+        if one["type"] == kind
+    ]
 
 
 def half_and_half(before: Image.Image, after: Image.Image) -> Image.Image:
@@ -94,8 +98,9 @@ def graded(outputs: dict[str, Any], folder: Path) -> Image.Image:
         left, top = number % 2 * SIDE // 2, number // 2 * SIDE // 2
         face = square(Image.fromarray(read_clip(folder / row[0])[4]), 0.58)
         picture.paste(face.resize((SIDE // 2, SIDE // 2), Image.Resampling.LANCZOS), (left, top))
-        ImageDraw.Draw(picture).text((left + 12, top + SIDE // 2 - 56), row[final], "white", font, stroke_width=3,
-                                     stroke_fill="black")  # fmt: skip
+        ImageDraw.Draw(picture).text(
+            (left + 12, top + SIDE // 2 - 56), row[final], "white", font, stroke_width=3, stroke_fill="black"
+        )
     return picture
 
 

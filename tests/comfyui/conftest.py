@@ -12,10 +12,31 @@ from tests.comfyui.server import ComfyServer
 
 def degraded_face(path: Path, frames: int = 24, width: int = 320) -> Path:
     """A person who speaks: blurred, small, compressed, with a tone as sound; 24 frames a second."""
-    run_ffmpeg("-i", clip("franck"), "-f", "lavfi", "-i", f"sine=frequency=440:duration={frames / 24}",
-               "-vf", f"fps=24,scale={width // 2}:-2,gblur=1,scale={width}:-2", "-t", frames / 24,
-               "-map", "0:v", "-map", "1:a", "-c:v", "libx264", "-crf", "24", "-pix_fmt", "yuv420p", "-c:a", "aac",
-               path)  # fmt: skip
+    run_ffmpeg(
+        "-i",
+        clip("franck"),
+        "-f",
+        "lavfi",
+        "-i",
+        f"sine=frequency=440:duration={frames / 24}",
+        "-vf",
+        f"fps=24,scale={width // 2}:-2,gblur=1,scale={width}:-2",
+        "-t",
+        frames / 24,
+        "-map",
+        "0:v",
+        "-map",
+        "1:a",
+        "-c:v",
+        "libx264",
+        "-crf",
+        "24",
+        "-pix_fmt",
+        "yuv420p",
+        "-c:a",
+        "aac",
+        path,
+    )
     return path
 
 

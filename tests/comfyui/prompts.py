@@ -6,12 +6,30 @@ from typing import Any
 
 Prompt = dict[str, dict[str, Any]]
 
-RESTORE = {"faces": "all", "face_numbers": "0", "strength": 1.0, "color": "auto", "whole_frame": False, "min_face": 24,
-           "window": 0, "overlap": -1, "size": 0, "detector": "auto"}  # fmt: skip
+RESTORE = {
+    "faces": "all",
+    "face_numbers": "0",
+    "strength": 1.0,
+    "color": "auto",
+    "whole_frame": False,
+    "min_face": 24,
+    "window": 0,
+    "overlap": -1,
+    "size": 0,
+    "detector": "auto",
+}
 LOAD = {"file": "face.mp4", "start_frame": 0, "frame_count": 0, "stride": 1}
 MODEL = {"model": "vividface-nano", "precision": "auto", "device": "auto"}
-MASK = {"region": "face and hair", "faces": "all", "face_numbers": "0", "min_face": 24, "grow": 0, "parser": "auto",
-        "detector": "auto", "require_face": False}  # fmt: skip
+MASK = {
+    "region": "face and hair",
+    "faces": "all",
+    "face_numbers": "0",
+    "min_face": 24,
+    "grow": 0,
+    "parser": "auto",
+    "detector": "auto",
+    "require_face": False,
+}
 
 
 def node(kind: str, **inputs: Any) -> dict[str, Any]:
@@ -24,8 +42,9 @@ def saved(source: list[Any], prefix: str) -> dict[str, Any]:
     return node("SaveVideo", video=source, filename_prefix=prefix, format="auto", codec="auto")
 
 
-def restore_video(prefix: str = "restored", load: dict | None = None, model: dict | None = None, **options: Any
-                  ) -> Prompt:  # fmt: skip
+def restore_video(
+    prefix: str = "restored", load: dict | None = None, model: dict | None = None, **options: Any
+) -> Prompt:
     """Video Load → One-Step Restore → Save Video, and the report as text."""
     restore = {**RESTORE, "encoding": "h264", **options}
     return {

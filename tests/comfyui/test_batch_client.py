@@ -59,10 +59,27 @@ def pieces(tmp_path_factory) -> list[Path]:
     """Half-second pieces of a real clip, all different."""
     folder = tmp_path_factory.mktemp("pieces")
     run_ffmpeg(
-        "-i", clip("franck"), "-t", "4", "-an", "-vf", "scale=160:-2", "-c:v", "libx264", "-preset", "ultrafast",
-        "-force_key_frames", "expr:gte(t,n_forced*0.5)", "-f", "segment", "-segment_time", "0.5",
-        "-reset_timestamps", "1", folder / "%d.mp4",
-    )  # fmt: skip
+        "-i",
+        clip("franck"),
+        "-t",
+        "4",
+        "-an",
+        "-vf",
+        "scale=160:-2",
+        "-c:v",
+        "libx264",
+        "-preset",
+        "ultrafast",
+        "-force_key_frames",
+        "expr:gte(t,n_forced*0.5)",
+        "-f",
+        "segment",
+        "-segment_time",
+        "0.5",
+        "-reset_timestamps",
+        "1",
+        folder / "%d.mp4",
+    )
     found = sorted(folder.iterdir())
     assert len(found) >= 7
     return found[:7]
@@ -100,8 +117,14 @@ class Run:
         for address in addresses:
             command += ["--server", address]
         environment = {**os.environ, "VIVIDFACE_SERVER_TOKEN": TOKEN}
-        return subprocess.Popen(list(map(str, command)), cwd=REPOSITORY, text=True, stdout=subprocess.PIPE,
-                                stderr=subprocess.STDOUT, env=environment)  # fmt: skip
+        return subprocess.Popen(
+            list(map(str, command)),
+            cwd=REPOSITORY,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=environment,
+        )
 
     def finish(self, process: subprocess.Popen) -> int:
         """Its exit code, once it has ended."""
@@ -173,8 +196,10 @@ def test_a_bad_file_fails_alone(servers, pieces, tmp_path):
     (run.input / "bad.mp4").write_text("This is no video.")
     assert run.whole([servers[0].address]) == 1, run.text
     assert {name: entry["state"] for name, entry in run.files.items()} == {
-        pieces[0].name: "done", pieces[1].name: "done", "bad.mp4": "failed",
-    }  # fmt: skip
+        pieces[0].name: "done",
+        pieces[1].name: "done",
+        "bad.mp4": "failed",
+    }
     bad = run.files["bad.mp4"]
     assert "SaveVideo (node 2) failed" in bad["reason"] and bad["sent"] == 2  # once more after the error
     assert bad["reason"].split("\n")[0] in run.text

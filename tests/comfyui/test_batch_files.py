@@ -98,8 +98,10 @@ def test_names(tmp_path):
     assert distinct_stems([Path("A.mp4"), Path("a.mov"), Path("a-mov.avi")]) == ["A-mp4", "a-mov-2", "a-mov"]
     assert result_names("a", [("9", "x_1.webm")]) == ["a.webm"]
     assert result_names("a", [("9", "x.png"), ("9", "y.png"), ("4:2", "z.mp4")]) == [
-        "a-9-1.png", "a-9-2.png", "a-4_2-1.mp4",
-    ]  # fmt: skip
+        "a-9-1.png",
+        "a-9-2.png",
+        "a-4_2-1.mp4",
+    ]
     with pytest.raises(InvalidOption, match="no video"):
         find_videos(tmp_path, "*.flv")
 

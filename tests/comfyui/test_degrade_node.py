@@ -60,8 +60,7 @@ def degrade_images(**changes: object) -> dict:
 def test_a_video_is_degraded_as_the_engine_does_it(comfy, tmp_path):
     outputs = comfy.run(degrade_a_video("degraded", sigma=2.0, overrides="noise=1..3\n\ncrf=24\n"))
     path = saved_at(comfy, outputs, "save")
-    own = degrade_video(source(comfy), tmp_path / "own.mp4", seed=5,
-                        values={"sigma": 2, "noise": "1..3", "crf": 24})  # fmt: skip
+    own = degrade_video(source(comfy), tmp_path / "own.mp4", seed=5, values={"sigma": 2, "noise": "1..3", "crf": 24})
     assert (rgb(path) - rgb(own.output)).abs().mean() < 1e-3
     assert (rgb(path) - rgb(source(comfy))).abs().mean() > 5e-3
     assert [data for _, data in packets(path, "audio")] == [data for _, data in packets(source(comfy), "audio")]
@@ -130,7 +129,7 @@ def test_widgets_take_values_of_other_nodes(comfy):
         ({"overrides": "sigma=3", "sigma": 2.0}, "in 'overrides'"),
         ({"seed": -1}, "seed"),
     ],
-)  # fmt: skip
+)
 def test_bad_values_are_refused_before_anything_runs(comfy, changes, message):
     for prompt in (degrade_a_video("bad", **changes), degrade_images(**changes)):
         with pytest.raises(ValueError, match="(?s).*") as caught:

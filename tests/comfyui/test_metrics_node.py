@@ -73,8 +73,10 @@ def test_figures_are_the_engines(comfy, clips):
 
 
 def test_the_plot_is_shown_with_both_curves(comfy, clips):
-    outputs = comfy.run(measured(reference="truth", source="worse") | {
-        "save": node("SaveImage", images=["measure", 3], filename_prefix="plot")})  # fmt: skip
+    outputs = comfy.run(
+        measured(reference="truth", source="worse")
+        | {"save": node("SaveImage", images=["measure", 3], filename_prefix="plot")}
+    )
     saved, shown = outputs["save"]["images"][0], outputs["measure"]["images"][0]
     paths = [comfy.folder / one["type"] / one["subfolder"] / one["filename"] for one in (saved, shown)]
     first, second = (np.asarray(Image.open(path).convert("RGB"), int) for path in paths)
@@ -118,12 +120,15 @@ def test_an_unknown_name_is_refused_before_anything_runs(comfy, clips):
         comfy.queue(measured("psnr,beauty", reference="truth"))
 
 
-@pytest.mark.parametrize("metrics, others, words", [
-    ("psnr", {}, ["psnr can't be measured", "'reference'"]),
-    ("psnr", {"reference": "small"}, ["'output' is 176x144", "'reference' is 88x72"]),
-    ("psnr", {"reference": "short"}, [f"'output' has {FRAMES} frames", "'reference' has 5"]),
-    ("psnr", {"reference": "truth", "source": "short"}, ["'input' has 5 frames"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "metrics, others, words",
+    [
+        ("psnr", {}, ["psnr can't be measured", "'reference'"]),
+        ("psnr", {"reference": "small"}, ["'output' is 176x144", "'reference' is 88x72"]),
+        ("psnr", {"reference": "short"}, [f"'output' has {FRAMES} frames", "'reference' has 5"]),
+        ("psnr", {"reference": "truth", "source": "short"}, ["'input' has 5 frames"]),
+    ],
+)
 def test_what_does_not_fit_is_one_sentence(comfy, clips, metrics, others, words):
     if not (clips / "small.mkv").exists():
         lossless(clips / "small.mkv", 0, FRAMES, "88:72")

@@ -24,9 +24,21 @@ from vividface_core.mllm.judges.sampling import Sampling
 from vividface_core.mllm.judges.technical import NAME, TechnicalJudge
 from vividface_core.mllm.rubric import RUBRIC, render_prompt, rubric_version
 
-JUDGE = {"judge": NAME, "model": "auto", "server": "", "server_model": "", "threshold": -1.0, "passes": 1, "fps": 2.0,
-         "frames": 4, "frame_pixels": 16_384, "max_tokens": 2048, "precision": "auto", "rubric": "paper",
-         "calibration": "none"}  # fmt: skip
+JUDGE = {
+    "judge": NAME,
+    "model": "auto",
+    "server": "",
+    "server_model": "",
+    "threshold": -1.0,
+    "passes": 1,
+    "fps": 2.0,
+    "frames": 4,
+    "frame_pixels": 16_384,
+    "max_tokens": 2048,
+    "precision": "auto",
+    "rubric": "paper",
+    "calibration": "none",
+}
 ASKED = {"judge": "server", "server_model": "judge"}
 FOLDER = {"folder": "set", "subfolders": True, "sort": "no copies", "name": "graded"}
 OUTPUTS = ("score", "tier", "keep", "table", "answer", "record")
@@ -49,16 +61,27 @@ def server(tmp_path_factory, remote):
     (folder / "input" / "set" / "deep").mkdir(parents=True)
     degraded_face(folder / "input" / "face.mp4")
     for name, blur in (("1", 0.1), ("2", 3), ("deep/10", 6)):
-        run_ffmpeg("-i", folder / "input" / "face.mp4", "-vf", f"gblur={blur}", "-an", "-c:v", "ffv1",
-                   folder / "input" / "set" / f"{name}.mkv")  # fmt: skip
+        run_ffmpeg(
+            "-i",
+            folder / "input" / "face.mp4",
+            "-vf",
+            f"gblur={blur}",
+            "-an",
+            "-c:v",
+            "ffv1",
+            folder / "input" / "set" / f"{name}.mkv",
+        )
     models = folder / "models" / "LLM" / "Makers"
     knows = (answer(structured=True),)
     prompt = render_prompt(form="json")
     save_tiny_qwen(models / "knows", knows=knows, prompt=prompt)
     endless = save_tiny_qwen(models / "babbles", "qwen3_vl", prompt=prompt) / "generation_config.json"
     endless.write_text(json.dumps({**json.loads(endless.read_text()), "eos_token_id": 999_999}))
-    environment = {"VIVIDFACE_MLLM_KEY": KEY, "VIVIDFACE_MLLM_SERVERS": remote.address,
-                   "XDG_CONFIG_HOME": str(folder / "config")}  # fmt: skip
+    environment = {
+        "VIVIDFACE_MLLM_KEY": KEY,
+        "VIVIDFACE_MLLM_SERVERS": remote.address,
+        "XDG_CONFIG_HOME": str(folder / "config"),
+    }
     with ComfyServer(folder, environment=environment) as running:
         yield running
 
@@ -168,14 +191,17 @@ def test_only_named_servers_are_asked_and_only_they_get_keys(server, remote):
     assert [request["authorization"] for request in remote.seen()] == [None]
 
 
-@pytest.mark.parametrize("options, words", [
-    ({"judge": "somebody"}, "choose one of"),
-    ({"judge": "server"}, "server_model"),
-    ({"judge": "local model", "model": "Makers/gone"}, "There is no Makers/gone"),
-    ({"rubric": "../secret.json"}, "There is no rubric"),
-    ({"calibration": "none.json"}, "There is no calibration"),
-    ({"passes": 3}, "only measures"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({"judge": "somebody"}, "choose one of"),
+        ({"judge": "server"}, "server_model"),
+        ({"judge": "local model", "model": "Makers/gone"}, "There is no Makers/gone"),
+        ({"rubric": "../secret.json"}, "There is no rubric"),
+        ({"calibration": "none.json"}, "There is no calibration"),
+        ({"passes": 3}, "only measures"),
+    ],
+)
 def test_what_cannot_be_is_refused_before_anything_runs(server, options, words):
     for prompt in (scored(**options), folder(**options)):
         with pytest.raises(ValueError, match=words):
@@ -223,14 +249,17 @@ def test_a_folder_becomes_tables_and_sorted_copies(server):
     try:
         prompt = folder(sort="keep and drop", threshold=78.0) | {
             name: node("PreviewAny", source=["judge", place])
-            for place, name in enumerate(("table", "judged", "kept", "failed", "path"))}  # fmt: skip
+            for place, name in enumerate(("table", "judged", "kept", "failed", "path"))
+        }
         outputs = server.run(prompt)
     finally:
         broken.unlink()
     told = {name: outputs[name]["text"][0] for name in ("table", "judged", "kept", "failed", "path")}
     target = server.folder / "output" / "graded"
-    finals = {name: TechnicalJudge(SAMPLING).judge(server.folder / "input" / "set" / name).assessment.final
-              for name in ("1.mkv", "2.mkv", "deep/10.mkv")}  # fmt: skip
+    finals = {
+        name: TechnicalJudge(SAMPLING).judge(server.folder / "input" / "set" / name).assessment.final
+        for name in ("1.mkv", "2.mkv", "deep/10.mkv")
+    }
     kept = {name for name, final in finals.items() if final > 78}
     assert 0 < len(kept) < 3, finals
     assert (told["judged"], told["kept"], told["failed"]) == ("3", str(len(kept)), "1")

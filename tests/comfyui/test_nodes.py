@@ -68,8 +68,10 @@ def test_an_unchanged_workflow_is_not_run_again_but_a_changed_file_is(comfy, res
     assert {"load", "model", "restore"} <= set(cached["nodes"])
     video = comfy.folder / "input" / "other.mp4"
     video.write_bytes((comfy.folder / "input" / "face.mp4").read_bytes())
-    only = {"load": node("VividFaceVideoLoad", **{**LOAD, "file": "other.mp4"}),
-            "show": node("PreviewAny", source=["load", 4])}  # fmt: skip
+    only = {
+        "load": node("VividFaceVideoLoad", **{**LOAD, "file": "other.mp4"}),
+        "show": node("PreviewAny", source=["load", 4]),
+    }
     comfy.run(only)
     video.write_bytes((comfy.folder / "output" / restored[1].name).read_bytes())
     entry = comfy.wait(comfy.queue(only))
@@ -79,37 +81,46 @@ def test_an_unchanged_workflow_is_not_run_again_but_a_changed_file_is(comfy, res
 
 def test_images_give_what_the_engine_gives(comfy, tmp_path):
     options = {**RESTORE, "faces": "largest", "strength": 0.75}
-    outputs = comfy.run({
-        "load": node("VividFaceVideoLoad", **{**LOAD, "start_frame": 3, "frame_count": 9}),
-        "parts": node("GetVideoComponents", video=["load", 0]),
-        "model": node("VividFaceLoadModel", **MODEL),
-        "restore": node("VividFaceOneStepRestoreImages", images=["parts", 0], restorer=["model", 0], **options),
-        "save": node("SaveImage", images=["restore", 0], filename_prefix="images"),
-    })  # fmt: skip
+    outputs = comfy.run(
+        {
+            "load": node("VividFaceVideoLoad", **{**LOAD, "start_frame": 3, "frame_count": 9}),
+            "parts": node("GetVideoComponents", video=["load", 0]),
+            "model": node("VividFaceLoadModel", **MODEL),
+            "restore": node("VividFaceOneStepRestoreImages", images=["parts", 0], restorer=["model", 0], **options),
+            "save": node("SaveImage", images=["restore", 0], filename_prefix="images"),
+        }
+    )
     folder = comfy.folder / "output"
     got = torch.stack([rgb(folder / image["filename"])[0] for image in outputs["save"]["images"]])
     frames = torch.stack([frame.rgb() for frame in VideoFrames(comfy.folder / "input" / "face.mp4", 3, 12).read()])
-    wanted, _ = restore_frames(frames, load_restorer("vividface-nano"),
-                               RestoreOptions(faces="largest", strength=0.75))  # fmt: skip
+    wanted, _ = restore_frames(frames, load_restorer("vividface-nano"), RestoreOptions(faces="largest", strength=0.75))
     assert got.shape == wanted.shape == (9, 3, *frames.shape[2:])
     assert (got - wanted).abs().max() < 2 / 255 + 1e-3, "PNG has 8 bits"
 
 
 def test_masks_and_tracks_guide_the_restoration(comfy):
-    outputs = comfy.run({
-        "load": node("VividFaceVideoLoad", **{**LOAD, "frame_count": 9}),
-        "parts": node("GetVideoComponents", video=["load", 0]),
-        "faces": node("VividFaceFaceMask", source=["load", 0], **{**MASK, "require_face": True}),
-        "picture": node("MaskToImage", mask=["faces", 0]),
-        "masks": node("SaveImage", images=["picture", 0], filename_prefix="mask"),
-        "cells": node("MaskToImage", mask=["faces", 2]),
-        "grid": node("SaveImage", images=["cells", 0], filename_prefix="grid"),
-        "model": node("VividFaceLoadModel", **MODEL),
-        "restore": node("VividFaceOneStepRestoreImages", images=["parts", 0], restorer=["model", 0],
-                        mask=["faces", 0], tracks=["faces", 1], **RESTORE),
-        "save": node("SaveImage", images=["restore", 0], filename_prefix="guided"),
-        "plain": node("SaveImage", images=["parts", 0], filename_prefix="plain"),
-    })  # fmt: skip
+    outputs = comfy.run(
+        {
+            "load": node("VividFaceVideoLoad", **{**LOAD, "frame_count": 9}),
+            "parts": node("GetVideoComponents", video=["load", 0]),
+            "faces": node("VividFaceFaceMask", source=["load", 0], **{**MASK, "require_face": True}),
+            "picture": node("MaskToImage", mask=["faces", 0]),
+            "masks": node("SaveImage", images=["picture", 0], filename_prefix="mask"),
+            "cells": node("MaskToImage", mask=["faces", 2]),
+            "grid": node("SaveImage", images=["cells", 0], filename_prefix="grid"),
+            "model": node("VividFaceLoadModel", **MODEL),
+            "restore": node(
+                "VividFaceOneStepRestoreImages",
+                images=["parts", 0],
+                restorer=["model", 0],
+                mask=["faces", 0],
+                tracks=["faces", 1],
+                **RESTORE,
+            ),
+            "save": node("SaveImage", images=["restore", 0], filename_prefix="guided"),
+            "plain": node("SaveImage", images=["parts", 0], filename_prefix="plain"),
+        }
+    )
 
     def pictures(name):
         return torch.stack([rgb(comfy.folder / "output" / one["filename"])[0] for one in outputs[name]["images"]])
@@ -123,22 +134,30 @@ def test_masks_and_tracks_guide_the_restoration(comfy):
 
 
 def test_a_part_keeps_its_own_sound(comfy):
-    outputs = comfy.run({
-        "load": node("VividFaceVideoLoad", **{**LOAD, "start_frame": 6, "frame_count": 12}),
-        "model": node("VividFaceLoadModel", **MODEL),
-        "restore": node("VividFaceOneStepRestore", video=["load", 0], restorer=["model", 0],
-                        **{**RESTORE, "strength": 0.0, "encoding": "h264"}),
-        "save": saved(["restore", 0], "part"),
-        "core": saved(["load", 0], "core"),
-    })  # fmt: skip
+    outputs = comfy.run(
+        {
+            "load": node("VividFaceVideoLoad", **{**LOAD, "start_frame": 6, "frame_count": 12}),
+            "model": node("VividFaceLoadModel", **MODEL),
+            "restore": node(
+                "VividFaceOneStepRestore",
+                video=["load", 0],
+                restorer=["model", 0],
+                **{**RESTORE, "strength": 0.0, "encoding": "h264"},
+            ),
+            "save": saved(["restore", 0], "part"),
+            "core": saved(["load", 0], "core"),
+        }
+    )
     path = output_of(comfy, outputs, "save")
     assert len(rgb(path)) == 12 and abs(packets(path, "audio")[-1][0] - 0.5) < 0.06
     assert len(rgb(output_of(comfy, outputs, "core"))) == 12, "the core's own nodes read it too"
 
 
 def test_a_lossless_result_keeps_every_other_sample(comfy):
-    comfy.run(restore_video(encoding="ffv1", load={"frame_count": 9}, strength=0.95) | {
-        "save": node("PreviewAny", source=["restore", 1])})  # fmt: skip
+    comfy.run(
+        restore_video(encoding="ffv1", load={"frame_count": 9}, strength=0.95)
+        | {"save": node("PreviewAny", source=["restore", 1])}
+    )
     made = max((comfy.folder / "temp" / "vividface").glob("*.mkv"), key=lambda path: path.stat().st_mtime)
     with av.open(str(made)) as after, av.open(str(comfy.folder / "input" / "face.mp4")) as before:
         for a, b in zip(before.decode(video=0), after.decode(video=0)):
@@ -150,8 +169,11 @@ def test_widgets_take_values_of_other_nodes(comfy):
     prompt = restore_video(prefix="linked")
     prompt["number"] = node("PrimitiveInt", value=9)
     prompt["words"] = node("PrimitiveString", value="0")
-    for name, key, source in (("restore", "window", "number"), ("restore", "face_numbers", "words"),
-                              ("load", "frame_count", "number")):  # fmt: skip
+    for name, key, source in (
+        ("restore", "window", "number"),
+        ("restore", "face_numbers", "words"),
+        ("load", "frame_count", "number"),
+    ):
         prompt[name]["inputs"][key] = [source, 0]
     (text,) = comfy.run(prompt)["report"]["text"]
     assert text.startswith("9 frames") and "of up to 9 frames" in text
@@ -169,7 +191,7 @@ def test_widgets_take_values_of_other_nodes(comfy):
         ({"restore": {"strength": 1.5}}, "strength"),
         ({"model": {"model": "vividface"}}, "Download VividFace Model"),
     ],
-)  # fmt: skip
+)
 def test_bad_input_is_refused_before_anything_runs(comfy, change, message):
     prompt = restore_video()
     for name, inputs in change.items():
@@ -186,7 +208,7 @@ def test_bad_input_is_refused_before_anything_runs(comfy, change, message):
         ({"restorer": None}, "No model is connected"),
         ({"mask": ["mask", 0]}, "masks for 24 frames"),
     ],
-)  # fmt: skip
+)
 def test_an_error_while_running_is_one_sentence_of_the_node(comfy, change, message):
     prompt = restore_video()
     prompt["blank"] = node("EmptyImage", width=64, height=64, batch_size=5, color=0)
@@ -254,13 +276,16 @@ def test_progress_and_pictures_arrive(comfy):
 
 
 def test_compare_shows_both_as_they_are(comfy):
-    outputs = comfy.run({
-        "load": node("VividFaceVideoLoad", **{**LOAD, "frame_count": 9}),
-        "parts": node("GetVideoComponents", video=["load", 0]),
-        "small": node("ImageScale", image=["parts", 0], upscale_method="bilinear", width=160, height=128,
-                      crop="disabled"),
-        "compare": node("VividFaceCompareVideo", before=["load", 0], after=["small", 0], fps=24.0),
-    })  # fmt: skip
+    outputs = comfy.run(
+        {
+            "load": node("VividFaceVideoLoad", **{**LOAD, "frame_count": 9}),
+            "parts": node("GetVideoComponents", video=["load", 0]),
+            "small": node(
+                "ImageScale", image=["parts", 0], upscale_method="bilinear", width=160, height=128, crop="disabled"
+            ),
+            "compare": node("VividFaceCompareVideo", before=["load", 0], after=["small", 0], fps=24.0),
+        }
+    )
     (shown,) = outputs["compare"]["vividface_compare"]
     assert (shown["before"]["width"], shown["after"]["width"]) == (320, 160)
     for side in shown.values():

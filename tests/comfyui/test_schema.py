@@ -28,8 +28,12 @@ def described(info: dict[str, Any]) -> dict[str, Any]:
             if wanted == "COMBO" and name not in CHANGING:
                 entry["options"] = details["options"]
             inputs[name] = entry
-    return {"inputs": inputs, "outputs": dict(zip(info["output_name"], info["output"])),
-            "output_node": info["output_node"], "category": info["category"]}  # fmt: skip
+    return {
+        "inputs": inputs,
+        "outputs": dict(zip(info["output_name"], info["output"])),
+        "output_node": info["output_node"],
+        "category": info["category"],
+    }
 
 
 def current(server: ComfyServer) -> dict[str, Any]:

@@ -37,8 +37,14 @@ def spoil(folder: Path) -> None:
     """What other people leave in shared folders: links to nothing and to themselves, rubbish, files that can't be
     read; and a model two levels below the top."""
     models = folder / "models" / "vividface"
-    for place in (models, models / "sub", models / "rubrics", folder / "models" / "diffusion_models",
-                  folder / "models" / "LLM" / "maker", folder / "input"):  # fmt: skip
+    for place in (
+        models,
+        models / "sub",
+        models / "rubrics",
+        folder / "models" / "diffusion_models",
+        folder / "models" / "LLM" / "maker",
+        folder / "input",
+    ):
         place.mkdir(parents=True, exist_ok=True)
         for suffix in (".safetensors", ".json", ".mp4", ""):
             (place / f"gone{suffix}").symlink_to(place / "nowhere")
@@ -118,11 +124,17 @@ def test_free_gives_the_memory_back(tmp_path, tiny_checkpoint):
     with ComfyServer(tmp_path, environment=NOTHING_KEPT) as server:
         degraded_face(server.folder / "input" / "face.mp4", 9)
         heavy = heavy_checkpoint(server.folder / "models" / "vividface" / "heavy")
-        load = {"model": node("VividFaceLoadModel", model="vividface-nano", precision="fp32", device="auto"),
-                "load": node("VividFaceVideoLoad", **LOAD),
-                "restore": node("VividFaceOneStepRestore", video=["load", 0], restorer=["model", 0],
-                                **{**RESTORE, "size": 64, "encoding": "h264"}),
-                "save": saved(["restore", 0], "free")}  # fmt: skip
+        load = {
+            "model": node("VividFaceLoadModel", model="vividface-nano", precision="fp32", device="auto"),
+            "load": node("VividFaceVideoLoad", **LOAD),
+            "restore": node(
+                "VividFaceOneStepRestore",
+                video=["load", 0],
+                restorer=["model", 0],
+                **{**RESTORE, "size": 64, "encoding": "h264"},
+            ),
+            "save": saved(["restore", 0], "free"),
+        }
         server.run(load)
         server.free()
         before = settled(server)
@@ -145,10 +157,20 @@ def heavy_checkpoint(folder: Path) -> int:
 
     vae, _ = tiny_modules()
     transformer = WanTransformer3DModel(
-        patch_size=(1, 2, 2), num_attention_heads=16, attention_head_dim=64, in_channels=LATENTS, out_channels=LATENTS,
-        text_dim=16, freq_dim=32, ffn_dim=8192, num_layers=4, cross_attn_norm=True,
-        qk_norm="rms_norm_across_heads", eps=1e-6, rope_max_seq_len=1024,
-    )  # fmt: skip
+        patch_size=(1, 2, 2),
+        num_attention_heads=16,
+        attention_head_dim=64,
+        in_channels=LATENTS,
+        out_channels=LATENTS,
+        text_dim=16,
+        freq_dim=32,
+        ffn_dim=8192,
+        num_layers=4,
+        cross_attn_norm=True,
+        qk_norm="rms_norm_across_heads",
+        eps=1e-6,
+        rope_max_seq_len=1024,
+    )
     size = sum(parameter.numel() * 4 for parameter in transformer.parameters())
     folder.parent.mkdir(parents=True, exist_ok=True)
     meta = {"native_size": 64, "native_frames": 17}
@@ -165,8 +187,19 @@ def test_memory_does_not_grow_with_the_video(tmp_path, tiny_checkpoint):
     for frames in (150, 1000):
         with ComfyServer(tmp_path / str(frames), environment=NOTHING_KEPT) as server:
             shutil.copytree(tiny_checkpoint, server.folder / "models" / "vividface" / "tiny")
-            run_ffmpeg("-stream_loop", -1, "-i", degraded_face(tmp_path / f"loop{frames}.mp4", 48, 240), "-map", "0:v",
-                       "-frames:v", frames, "-c", "copy", server.folder / "input" / "face.mp4")  # fmt: skip
+            run_ffmpeg(
+                "-stream_loop",
+                -1,
+                "-i",
+                degraded_face(tmp_path / f"loop{frames}.mp4", 48, 240),
+                "-map",
+                "0:v",
+                "-frames:v",
+                frames,
+                "-c",
+                "copy",
+                server.folder / "input" / "face.mp4",
+            )
             prompt = restore_video(model={"model": "tiny"}, size=64, window=33, overlap=8)
             outputs = server.run(prompt, timeout=1000)
             (text,) = outputs["report"]["text"]
@@ -219,16 +252,27 @@ def test_comfyuis_own_modules_give_the_engines_result(tmp_path):
             "vae": node("VAELoader", vae_name="wan_vae.safetensors"),
             "model": node("UNETLoader", unet_name="wan_dit.safetensors", weight_dtype="default"),
             "empty": node("TestGiven", path=str(tmp_path / "prompt.safetensors")),
-            "restore": node("VividFaceOneStepRestoreImages", images=["parts", 0], vae=["vae", 0], model=["model", 0],
-                            conditioning=["empty", 0], **options),
+            "restore": node(
+                "VividFaceOneStepRestoreImages",
+                images=["parts", 0],
+                vae=["vae", 0],
+                model=["model", 0],
+                conditioning=["empty", 0],
+                **options,
+            ),
             "save": node("SaveImage", images=["restore", 0], filename_prefix="native"),
             "plain": node("SaveImage", images=["parts", 0], filename_prefix="plain"),
-        }  # fmt: skip
+        }
         outputs = server.run(prompt)
-        got, frames = (torch.stack([
-            next(VideoFrames(server.folder / "output" / image["filename"]).read()).rgb()
-            for image in outputs[name]["images"]
-        ]) for name in ("save", "plain"))  # fmt: skip
+        got, frames = (
+            torch.stack(
+                [
+                    next(VideoFrames(server.folder / "output" / image["filename"]).read()).rgb()
+                    for image in outputs[name]["images"]
+                ]
+            )
+            for name in ("save", "plain")
+        )
         prompt["restore"]["inputs"].pop("conditioning")
         entry = server.wait(server.queue(prompt))
         assert "conditioning is missing" in error_of(entry)

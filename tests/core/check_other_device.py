@@ -39,9 +39,16 @@ def test_what_a_device_refuses_is_refused():
 @pytest.mark.parametrize("fast", [False, True])
 @pytest.mark.parametrize(
     "options, near",
-    [({}, 1e-5), ({"plain": True}, 1e-5), ({"tile": 64}, 1e-5), ({"attention": "math"}, 1e-5),
-     ({"linear": "fp8-weights"}, 1e-5), ({"offload": True}, 1e-5), ({"dtype": torch.bfloat16}, 0.05)],
-)  # fmt: skip
+    [
+        ({}, 1e-5),
+        ({"plain": True}, 1e-5),
+        ({"tile": 64}, 1e-5),
+        ({"attention": "math"}, 1e-5),
+        ({"linear": "fp8-weights"}, 1e-5),
+        ({"offload": True}, 1e-5),
+        ({"dtype": torch.bfloat16}, 0.05),
+    ],
+)
 def test_a_restorer_stays_on_its_device(options, near, fast, monkeypatch):
     frames = torch.rand(9, 3, 96, 64)
     options = {"dtype": torch.float32, "native_frames": 17, **options}

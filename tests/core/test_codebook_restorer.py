@@ -67,8 +67,12 @@ def test_colours_are_not_stretched():
 
 def test_bad_requests_are_refused():
     restorer, clip = make(), torch.rand(4, 3, 64, 64)
-    for call in (lambda: restorer.restore(clip[:, :1]), lambda: restorer.restore(clip[:0]),
-                 lambda: restorer.restore(clip, strength=2), lambda: restorer.restore(clip, mask=clip)):  # fmt: skip
+    for call in (
+        lambda: restorer.restore(clip[:, :1]),
+        lambda: restorer.restore(clip[:0]),
+        lambda: restorer.restore(clip, strength=2),
+        lambda: restorer.restore(clip, mask=clip),
+    ):
         with pytest.raises(InvalidOption):
             call()
 
@@ -85,11 +89,14 @@ def test_progress_rises_to_one_and_can_stop():
         make().restore(torch.rand(4, 3, 64, 64), progress=stop)
 
 
-@pytest.mark.parametrize("stage, parameter", [
-    ("encoder", lambda net: net.encoder.blocks[-1].bias),
-    ("lookup", lambda net: net.quantize.embedding_s.weight),
-    ("generator", lambda net: net.generator.blocks[-1].bias),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "stage, parameter",
+    [
+        ("encoder", lambda net: net.encoder.blocks[-1].bias),
+        ("lookup", lambda net: net.quantize.embedding_s.weight),
+        ("generator", lambda net: net.generator.blocks[-1].bias),
+    ],
+)
 def test_nan_names_its_stage(stage, parameter):
     restorer = make()
     parameter(restorer.net).data[:] = float("nan")

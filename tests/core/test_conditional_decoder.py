@@ -149,8 +149,9 @@ def test_a_refining_decoder_sees_what_the_own_one_makes(refining):
     torch.manual_seed(2)
     x = torch.rand(5, 3, 64, 64)
     frames = (x * 2 - 1).transpose(0, 1)[None]
-    mean, std = (torch.tensor(v).view(1, -1, 1, 1, 1) for v in (plain.vae.config.latents_mean,
-                                                                plain.vae.config.latents_std))  # fmt: skip
+    mean, std = (
+        torch.tensor(v).view(1, -1, 1, 1, 1) for v in (plain.vae.config.latents_mean, plain.vae.config.latents_std)
+    )
     z = (plain.vae.encode(frames).latent_dist.mode() - mean) / std
     z = z - plain.transformer(z, torch.tensor([400.0]), plain.prompt.padded("cpu"), return_dict=False)[0]
     own = plain.vae.decode(z * std + mean).sample
@@ -162,8 +163,10 @@ def test_a_refining_decoder_sees_what_the_own_one_makes(refining):
 
 def test_the_own_decoder_is_on_the_device_too_where_it_is_refined(folder, refining):
     restorers = [load_restorer(path) for path in (folder, refining)]
-    inside = [all(id(p) in {id(q) for q in r.modules["decoder"].parameters()} for p in r.vae.decoder.parameters())
-              for r in restorers]  # fmt: skip
+    inside = [
+        all(id(p) in {id(q) for q in r.modules["decoder"].parameters()} for p in r.vae.decoder.parameters())
+        for r in restorers
+    ]
     assert inside == [False, True]
 
 
@@ -185,8 +188,9 @@ def test_the_restorer_equals_the_formula(folder):
     frames = (x * 2 - 1).transpose(0, 1)[None]
     with torch.inference_mode():
         raw = plain.vae.encode(frames).latent_dist.mode()
-        mean, std = (torch.tensor(v).view(1, -1, 1, 1, 1) for v in (plain.vae.config.latents_mean,
-                                                                    plain.vae.config.latents_std))  # fmt: skip
+        mean, std = (
+            torch.tensor(v).view(1, -1, 1, 1, 1) for v in (plain.vae.config.latents_mean, plain.vae.config.latents_std)
+        )
         z = (raw - mean) / std
         velocity = plain.transformer(z, torch.tensor([400.0]), plain.prompt.padded("cpu"), return_dict=False)[0]
         wanted = plain.decoder(0.75 * z - velocity, frames)[0].transpose(0, 1).clamp(-1, 1) / 2 + 0.5
@@ -218,13 +222,16 @@ def test_a_decoder_for_another_autoencoder_is_refused(tmp_path):
     assert not (tmp_path / "m").exists()
 
 
-@pytest.mark.parametrize("fault, error, words", [
-    ("folder gone", MissingWeights, "config.json is missing"),
-    ("unknown entry", UnsupportedCheckpoint, "no conditional decoder's config"),
-    ("other widths", UnsupportedCheckpoint, "doesn't fit its config"),
-    ("other kind", UnsupportedCheckpoint, "this version knows"),
-    ("short skip", UnsupportedCheckpoint, "latent_skip"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "fault, error, words",
+    [
+        ("folder gone", MissingWeights, "config.json is missing"),
+        ("unknown entry", UnsupportedCheckpoint, "no conditional decoder's config"),
+        ("other widths", UnsupportedCheckpoint, "doesn't fit its config"),
+        ("other kind", UnsupportedCheckpoint, "this version knows"),
+        ("short skip", UnsupportedCheckpoint, "latent_skip"),
+    ],
+)
 def test_damaged_checkpoints_are_told(folder, tmp_path, fault, error, words):
     copy = tmp_path / "model"
     shutil.copytree(folder, copy)

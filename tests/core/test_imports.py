@@ -9,14 +9,33 @@ import sys
 
 import vividface_core
 
-BREAKABLE = ("accelerate", "cv2", "diffusers", "facexlib", "gguf", "grpc", "huggingface_hub", "peft", "PIL", "pydantic",
-             "pyarrow", "pyiqa", "ray", "scenedetect", "scipy", "skimage", "torchvision", "transformers")  # fmt: skip
+BREAKABLE = (
+    "accelerate",
+    "cv2",
+    "diffusers",
+    "facexlib",
+    "gguf",
+    "grpc",
+    "huggingface_hub",
+    "peft",
+    "PIL",
+    "pydantic",
+    "pyarrow",
+    "pyiqa",
+    "ray",
+    "scenedetect",
+    "scipy",
+    "skimage",
+    "torchvision",
+    "transformers",
+)
 MODULES = sorted(m.name for m in pkgutil.walk_packages(vividface_core.__path__, "vividface_core."))
 
 
 def run(program: str, **environment: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True,
-                          env={**os.environ, **environment})  # fmt: skip
+    return subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env={**os.environ, **environment}
+    )
 
 
 def test_all_modules_import_beside_broken_libraries(tmp_path):

@@ -130,12 +130,15 @@ def test_an_encoder_for_another_autoencoder_is_refused(tmp_path):
         save_checkpoint_folder(tmp_path / "m", vae, transformer, torch.randn(1, 16), {}, encoder=TinyEncoder(WAN))
 
 
-@pytest.mark.parametrize("fault, error, words", [
-    ("gone", MissingWeights, "encoder.config.json is missing"),
-    ("unknown", UnsupportedCheckpoint, "no tiny encoder's config"),
-    ("uneven", UnsupportedCheckpoint, "as many blocks as widths"),
-    ("kind", UnsupportedCheckpoint, "encoder is 'another'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "fault, error, words",
+    [
+        ("gone", MissingWeights, "encoder.config.json is missing"),
+        ("unknown", UnsupportedCheckpoint, "no tiny encoder's config"),
+        ("uneven", UnsupportedCheckpoint, "as many blocks as widths"),
+        ("kind", UnsupportedCheckpoint, "encoder is 'another'"),
+    ],
+)
 def test_damaged_checkpoints_are_told(folder, fault, error, words):
     card, config = folder / "vividface.json", folder / "encoder" / "config.json"
     kept = {path: path.read_text() for path in (card, config)}

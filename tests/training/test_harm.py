@@ -97,7 +97,7 @@ def test_levels_tell_who_helps_and_who_harms(truth, detector):
     means = levels.summary(blurred)
     assert means["light"]["gain"] < -3 and means["light"]["worst_clip"] == "head" and means["light"]["losses"] == 1
     assert means["none"]["worst"] == means["none"]["output"]["psnr"] < 35
-    tinted = levels.measure(lambda x: (x * torch.tensor([1.0, 1.0, 0.9])[:, None, None]), clips[:1], detector)
+    tinted = levels.measure(lambda x: x * torch.tensor([1.0, 1.0, 0.9])[:, None, None], clips[:1], detector)
     assert levels.summary(tinted)["none"]["neutral"] > 5
     lines = levels.table(blurred).splitlines()
     assert len(lines) == 7 and lines[2].startswith("| none | ∞ → ") and "web: 0.3 / 1.5 / 0 / 33" in lines[4]

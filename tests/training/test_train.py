@@ -68,21 +68,57 @@ def data(tmp_path_factory):
 
 
 def write_config(
-    folder: Path, data: Path, *, stage="latent", base="vividface-nano", micro=4, steps=12, checkpointing="true",
+    folder: Path,
+    data: Path,
+    *,
+    stage="latent",
+    base="vividface-nano",
+    micro=4,
+    steps=12,
+    checkpointing="true",
     extra="",
-) -> Path:  # fmt: skip
+) -> Path:
     folder.mkdir(parents=True)
     path = folder / "config.toml"
-    path.write_text(CONFIG.format(stage=stage, output=folder / "run", base=base, data=data, micro=micro, steps=steps,
-                                  checkpointing=checkpointing) + extra)  # fmt: skip
+    path.write_text(
+        CONFIG.format(
+            stage=stage,
+            output=folder / "run",
+            base=base,
+            data=data,
+            micro=micro,
+            steps=steps,
+            checkpointing=checkpointing,
+        )
+        + extra
+    )
     return path
 
 
 def launch(config: Path, *changes: str, processes: int = 1, **options) -> subprocess.CompletedProcess:
     """``accelerate launch`` on the CPU; several processes talk through gloo."""
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_machines", "1", "--mixed_precision",
-               "no", "--dynamo_backend", "no", "--num_processes", str(processes), "--num_cpu_threads_per_process", "1",
-               "--main_process_port", "0", "-m", "training.train", str(config), *changes]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--cpu",
+        "--num_machines",
+        "1",
+        "--mixed_precision",
+        "no",
+        "--dynamo_backend",
+        "no",
+        "--num_processes",
+        str(processes),
+        "--num_cpu_threads_per_process",
+        "1",
+        "--main_process_port",
+        "0",
+        "-m",
+        "training.train",
+        str(config),
+        *changes,
+    ]
     root = Path(__file__).parents[2]
     run = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=500, **options)
     assert run.returncode == 0, run.stderr[-3000:]
@@ -121,8 +157,9 @@ def test_the_latent_stage_learns(two_processes):
 
 def test_two_processes_equal_accumulation(two_processes, one_process):
     assert np.allclose(losses(two_processes), losses(one_process), rtol=1e-5)
-    ours, theirs = (load_file(run / "model/transformer/diffusion_pytorch_model.safetensors")
-                    for run in (two_processes, one_process))  # fmt: skip
+    ours, theirs = (
+        load_file(run / "model/transformer/diffusion_pytorch_model.safetensors") for run in (two_processes, one_process)
+    )
     assert all((ours[key] - theirs[key]).abs().max() < 1e-5 for key in ours)
 
 
@@ -143,8 +180,10 @@ def test_a_stopped_run_goes_on_as_if_undisturbed(one_process, data, tmp_path):
     launch(config)
     assert len(losses(tmp_path / "stopped" / "run")) == 12
     assert np.allclose(losses(tmp_path / "stopped" / "run"), losses(one_process), rtol=1e-6)
-    ours, theirs = (load_file(run / "model/transformer/diffusion_pytorch_model.safetensors")
-                    for run in (tmp_path / "stopped" / "run", one_process))  # fmt: skip
+    ours, theirs = (
+        load_file(run / "model/transformer/diffusion_pytorch_model.safetensors")
+        for run in (tmp_path / "stopped" / "run", one_process)
+    )
     assert all((ours[key] - theirs[key]).abs().max() < 1e-6 for key in ours)
 
 
@@ -253,8 +292,13 @@ def test_weights_and_biases_gets_the_curve(data, tmp_path, monkeypatch):
 
 def test_the_autoencoder_can_be_trained_along(data, tmp_path):
     config = write_config(tmp_path / "joint", data, stage="pixel", checkpointing="false", extra="[loss]\ndists = 0.0\n")
-    changes = ["model.train_vae=decoder", "data.frames=5", "optimizer.steps=6", "optimizer.name=muon",
-               "optimizer.lr=2e-4"]  # fmt: skip
+    changes = [
+        "model.train_vae=decoder",
+        "data.frames=5",
+        "optimizer.steps=6",
+        "optimizer.name=muon",
+        "optimizer.lr=2e-4",
+    ]
     assert train([str(config), *changes]) == 0
     names = (str(tmp_path / "joint" / "run" / "model"), "vividface-nano")
     ours, base = (load_restorer(name).vae.state_dict() for name in names)

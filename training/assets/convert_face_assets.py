@@ -161,10 +161,15 @@ def _state(
 
 def _region(region: Region) -> dict[str, Any]:
     return {
-        "left_rotation_idx": region.line[0], "right_rotation_idx": region.line[1], "subset_idxs": region.points,
-        "output_height": region.side, "output_width": region.side, "scale_x": MARGIN, "scale_y": MARGIN,
+        "left_rotation_idx": region.line[0],
+        "right_rotation_idx": region.line[1],
+        "subset_idxs": region.points,
+        "output_height": region.side,
+        "output_width": region.side,
+        "scale_x": MARGIN,
+        "scale_y": MARGIN,
         "target_rotation_radians": 0.0,
-    }  # fmt: skip
+    }
 
 
 def _kind(layer: nn.Module) -> str:

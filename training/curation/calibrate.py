@@ -25,14 +25,28 @@ MOST_NAMED = 3
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of ``vividface calibrate``."""
     add = parser.add_argument
-    add("human", type=Path, metavar="HUMAN",
+    add(
+        "human",
+        type=Path,
+        metavar="HUMAN",
         help="people's scores: a CSV file with the columns video and human (0 to 100), overrules.json of a review "
-        "page, or the folder of a data set that holds one")
-    add("--scores", type=Path, metavar="FILE",
+        "page, or the folder of a data set that holds one",
+    )
+    add(
+        "--scores",
+        type=Path,
+        metavar="FILE",
         help="the judge's: the file of --json or --jsonl of 'vividface score', manifest.jsonl of 'vividface curate', "
-        "or its folder; beside overrules.json the manifest is found by itself")
-    add("-o", "--output", type=Path, required=True, metavar="FILE",
-        help="calibration to write, for --calibration of 'vividface score' and 'vividface curate'")
+        "or its folder; beside overrules.json the manifest is found by itself",
+    )
+    add(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="calibration to write, for --calibration of 'vividface score' and 'vividface curate'",
+    )
     add("--judge", metavar="NAME", help="part of the judge's name, where the scores are of several")
     add_overwrite(parser)
     add("--csv", type=Path, metavar="FILE", help="also write both scores of each clip as a table")
@@ -135,11 +149,15 @@ def _joined(people: Sequence[HumanScore], judged: Sequence[Scored], scores: Path
             missing.append(str(error))
             continue
         if person.judge is not None and abs(person.judge - own.score) > 0.05:
-            raise InvalidOption(f"{person.video}: the table says that the judge gave {person.judge:g}, {scores} says "
-                                f"{own.score:g}. Leave the column out, or name the scores that it is of.")  # fmt: skip
+            raise InvalidOption(
+                f"{person.video}: the table says that the judge gave {person.judge:g}, {scores} says "
+                f"{own.score:g}. Leave the column out, or name the scores that it is of."
+            )
         rows.append(HumanScore(own.name, person.human, own.score))
     if missing:
         more = f" (and {len(missing) - MOST_NAMED} more)" if len(missing) > MOST_NAMED else ""
-        raise InvalidOption(f"Of {len(people)} human scores {len(missing)} can't be put beside one in {scores}: "
-                            f"{' '.join(missing[:MOST_NAMED])}{more} Score these first, or take them out.")  # fmt: skip
+        raise InvalidOption(
+            f"Of {len(people)} human scores {len(missing)} can't be put beside one in {scores}: "
+            f"{' '.join(missing[:MOST_NAMED])}{more} Score these first, or take them out."
+        )
     return rows

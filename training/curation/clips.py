@@ -147,13 +147,23 @@ def whole_clips(video: Path, rules: ClipRules, detector: FaceDetector, report: R
     tracks = find_faces(source, Shot(0, count), detector, report)
     if not tracks:
         nothing = np.zeros((1, 5, 2)), np.zeros((1, 4)), np.zeros(1)
-        yield FaceClip(f"{_name(video)}-000000-0", video, 0, 0, (width / 2, height / 2, max(width, height)), *nothing,
-                       dropped="no face")  # fmt: skip
+        yield FaceClip(
+            f"{_name(video)}-000000-0",
+            video,
+            0,
+            0,
+            (width / 2, height / 2, max(width, height)),
+            *nothing,
+            dropped="no face",
+        )
         return
     track = max(tracks, key=lambda track: len(track.boxes))
     ends = (track.first, count - track.last)
-    filled = {name: np.pad(values, [ends] + [(0, 0)] * (values.ndim - 1), mode="edge")
-              for name in ("boxes", "landmarks", "scores", "crops") for values in [getattr(track, name)]}  # fmt: skip
+    filled = {
+        name: np.pad(values, [ends] + [(0, 0)] * (values.ndim - 1), mode="edge")
+        for name in ("boxes", "landmarks", "scores", "crops")
+        for values in [getattr(track, name)]
+    }
     for clip in cut_track(source.file, replace(track, first=0, **filled), rules, _name(video)):
         crop = width / 2, height / 2, float(max(width, height))
         part = filled["landmarks"][clip.first : clip.first + len(clip.boxes)]
@@ -174,8 +184,16 @@ def cut_track(info: VideoInfo, track: FaceTrack, rules: ClipRules, name: str) ->
         points = track.landmarks[part]
         landmarks = crop_points(points, np.tile(crop, (len(points), 1)), rules.size)
         first = track.first + start
-        clip = FaceClip(f"{name}-{first:06d}-{track.id}", info.path, first, track.id, crop, landmarks,
-                        track.boxes[part], track.scores[part])  # fmt: skip
+        clip = FaceClip(
+            f"{name}-{first:06d}-{track.id}",
+            info.path,
+            first,
+            track.id,
+            crop,
+            landmarks,
+            track.boxes[part],
+            track.scores[part],
+        )
         yield replace(clip, dropped=_fault(clip, rules))
 
 

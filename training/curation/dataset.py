@@ -131,8 +131,11 @@ def videos_below(folder: Path) -> list[str]:
     found = []
     for place, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if name[0] != "."]
-        found += [Path(place, name).relative_to(folder).as_posix() for name in files
-                  if name[0] != "." and Path(name).suffix.lower() in VIDEO_SUFFIXES]  # fmt: skip
+        found += [
+            Path(place, name).relative_to(folder).as_posix()
+            for name in files
+            if name[0] != "." and Path(name).suffix.lower() in VIDEO_SUFFIXES
+        ]
     if not found:
         raise InvalidOption(f"There is no video in {folder} or below it ({', '.join(sorted(VIDEO_SUFFIXES))}).")
     # A name that is no valid text can't be listed as it is; the file is then reported as missing.

@@ -165,20 +165,37 @@ def rows_of(videos: Iterable[Video], found: Findings, policy: Policy) -> list[Ro
 def _row_of_video(video: Video) -> Row:
     """Of one that has no candidate."""
     cause, state = (video.error, "failed") if video.error else ("no face was found", "dropped")
-    return {**_EMPTY, "key": video.id, "video": video.video, "content": video.content, "state": state, "stage": "cut",
-            "causes": [cause]}  # fmt: skip
+    return {
+        **_EMPTY,
+        "key": video.id,
+        "video": video.video,
+        "content": video.content,
+        "state": state,
+        "stage": "cut",
+        "causes": [cause],
+    }
 
 
-def _row(video: Video, clip: Record, figures: Record | None, found: Findings, verdict: Verdict | None,
-         policy: Policy) -> Row:  # fmt: skip
+def _row(
+    video: Video, clip: Record, figures: Record | None, found: Findings, verdict: Verdict | None, policy: Policy
+) -> Row:
     key = clip["key"]
-    row = {**_EMPTY, "video": video.video, "content": video.content, "fps": video.record["fps"],
-           **{name: clip[name] for name in ("key", "first", "frames", "track", "crop", "face_side", "detector_score")}}
+    row = {
+        **_EMPTY,
+        "video": video.video,
+        "content": video.content,
+        "fps": video.record["fps"],
+        **{name: clip[name] for name in ("key", "first", "frames", "track", "crop", "face_side", "detector_score")},
+    }
     if figures:
         row |= {"figures": dict(figures["figures"]), "hash": figures["hash"]}
     if verdict:
-        row |= {"state": verdict.state, "stage": verdict.stage, "causes": list(verdict.causes),
-                "duplicate_of": verdict.duplicate_of}  # fmt: skip
+        row |= {
+            "state": verdict.state,
+            "stage": verdict.stage,
+            "causes": list(verdict.causes),
+            "duplicate_of": verdict.duplicate_of,
+        }
     elif policy.judged:
         row |= _judged(found.judgements.get(key), found.errors.get(key, "not judged"), policy)
     else:
@@ -194,8 +211,15 @@ def _judged(record: Record | None, error: str, policy: Policy) -> Row:
         final = policy.calibration.correct(final, rubric=rubric_version(policy.rubric), judge=record["judge"])
     kept = final > policy.keep_above
     cause = f"score {final:g} is not above {policy.keep_above:g}"
-    return {"judge": record["judge"], "judgement": judgement, "final": final, "tier": policy.rubric.tier(final),
-            "state": "kept" if kept else "dropped", "stage": "judge", "causes": [] if kept else [cause]}  # fmt: skip
+    return {
+        "judge": record["judge"],
+        "judgement": judgement,
+        "final": final,
+        "tier": policy.rubric.tier(final),
+        "state": "kept" if kept else "dropped",
+        "stage": "judge",
+        "causes": [] if kept else [cause],
+    }
 
 
 def _overruled(row: Row, verdict: str | None) -> Row:
@@ -213,9 +237,27 @@ def _published(row: Row) -> Row:
 
 
 _EMPTY: Row = {
-    "key": None, "video": None, "content": None, "first": None, "frames": None, "fps": None, "track": None,
-    "crop": None, "face_side": None, "detector_score": None, "figures": None, "hash": None, "state": None,
-    "stage": None, "causes": [], "duplicate_of": None, "judge": None, "judgement": None, "final": None, "tier": None,
-    "overruled": None, "clip": None,
-}  # fmt: skip
+    "key": None,
+    "video": None,
+    "content": None,
+    "first": None,
+    "frames": None,
+    "fps": None,
+    "track": None,
+    "crop": None,
+    "face_side": None,
+    "detector_score": None,
+    "figures": None,
+    "hash": None,
+    "state": None,
+    "stage": None,
+    "causes": [],
+    "duplicate_of": None,
+    "judge": None,
+    "judgement": None,
+    "final": None,
+    "tier": None,
+    "overruled": None,
+    "clip": None,
+}
 """All fields of a row, in their order."""

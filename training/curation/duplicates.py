@@ -120,8 +120,9 @@ def find_duplicates(rows: Sequence[tuple[str, str, float]], limits: Thresholds) 
     return duplicate
 
 
-def _near(signs: np.ndarray, moves: np.ndarray, signs2: np.ndarray, moves2: np.ndarray, limits: Thresholds
-          ) -> Iterator[tuple[int, int]]:  # fmt: skip
+def _near(
+    signs: np.ndarray, moves: np.ndarray, signs2: np.ndarray, moves2: np.ndarray, limits: Thresholds
+) -> Iterator[tuple[int, int]]:
     """Places (later, earlier) of clips within the limits, the first look of one against the second of the other."""
     second = np.where(signs2, 1.0, -1.0).astype(np.float32)
     for start in range(0, len(signs), _BLOCK):

@@ -97,8 +97,11 @@ def human_scores(overrules: Mapping[str, HumanLabel], rows: Iterable[Mapping[str
         rows: of the manifest.
     """
     judged = {row["key"]: float(row["judgement"]["assessment"]["final"]) for row in rows if row.get("judgement")}
-    return [HumanScore(key, float(one.score), judged.get(key))
-            for key, one in sorted(overrules.items()) if one.score is not None]  # fmt: skip
+    return [
+        HumanScore(key, float(one.score), judged.get(key))
+        for key, one in sorted(overrules.items())
+        if one.score is not None
+    ]
 
 
 def human_csv(scores: Iterable[HumanScore]) -> str:

@@ -11,8 +11,20 @@ from typing import Any
 from vividface_core.errors import InvalidOption, MissingDependency, UnwritableVideo
 
 Row = Mapping[str, Any]
-_TEXTS = ("key", "video", "content", "fps", "hash", "state", "stage", "duplicate_of", "judge", "tier", "overruled",
-          "clip")  # fmt: skip
+_TEXTS = (
+    "key",
+    "video",
+    "content",
+    "fps",
+    "hash",
+    "state",
+    "stage",
+    "duplicate_of",
+    "judge",
+    "tier",
+    "overruled",
+    "clip",
+)
 _WHOLE, _REAL = ("first", "frames", "track"), ("face_side", "detector_score", "final")
 
 
@@ -101,8 +113,14 @@ def write_parquet(path: Path, rows: Sequence[Row]) -> None:
     """
     arrow = load_pyarrow()
     text, whole, real = arrow.string(), arrow.int64(), arrow.float64()
-    kinds = {**dict.fromkeys(_TEXTS, text), **dict.fromkeys(_WHOLE, whole), **dict.fromkeys(_REAL, real),
-             "crop": arrow.list_(real), "causes": arrow.list_(text), "judgement": text}  # fmt: skip
+    kinds = {
+        **dict.fromkeys(_TEXTS, text),
+        **dict.fromkeys(_WHOLE, whole),
+        **dict.fromkeys(_REAL, real),
+        "crop": arrow.list_(real),
+        "causes": arrow.list_(text),
+        "judgement": text,
+    }
     figures = list(dict.fromkeys(name for row in rows for name in row["figures"] or ()))
     scores = list(dict.fromkeys(name for row in rows for name in _scores(row)))
     kinds |= dict.fromkeys([f"figure_{name}" for name in figures] + [f"score_{name}" for name in scores], real)

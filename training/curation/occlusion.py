@@ -30,11 +30,15 @@ class OcclusionNet(nn.Sequential):
 
     def __init__(self) -> None:
         super().__init__(
-            nn.Conv2d(CHANNELS, WIDTH, 1), nn.ReLU(),
-            nn.Conv2d(WIDTH, WIDTH, 3, padding=1), nn.ReLU(),
-            nn.Conv2d(WIDTH, WIDTH, 3, padding=1), nn.ReLU(),
-            nn.Conv2d(WIDTH, 1, 3, padding=1), nn.Flatten(1, 2),
-        )  # fmt: skip
+            nn.Conv2d(CHANNELS, WIDTH, 1),
+            nn.ReLU(),
+            nn.Conv2d(WIDTH, WIDTH, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(WIDTH, WIDTH, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(WIDTH, 1, 3, padding=1),
+            nn.Flatten(1, 2),
+        )
 
 
 class OcclusionDetector:

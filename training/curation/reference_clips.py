@@ -46,8 +46,11 @@ def _read(path: Path, first: int) -> Tensor:
         from PIL import Image, ImageSequence
 
         with Image.open(path) as picture:
-            pictures = [np.asarray(frame.convert("RGB")) for number, frame in enumerate(ImageSequence.Iterator(picture))
-                        if first <= number < first + FRAMES]  # fmt: skip
+            pictures = [
+                np.asarray(frame.convert("RGB"))
+                for number, frame in enumerate(ImageSequence.Iterator(picture))
+                if first <= number < first + FRAMES
+            ]
         return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
     from vividface_core.video.reader import VideoReader
 

@@ -107,8 +107,9 @@ class CurationRunner:
             self.callbacks.step(1)
         self.found.judgements.update(there)
 
-    def _work(self, make_worker: Callable[[], Worker], items: Sequence[Item], engine: Engine | None = None,
-              **how: Any) -> Iterator[tuple[Item, Result]]:  # fmt: skip
+    def _work(
+        self, make_worker: Callable[[], Worker], items: Sequence[Item], engine: Engine | None = None, **how: Any
+    ) -> Iterator[tuple[Item, Result]]:
         """Items with their results, as they are done; what the engine has to tell is told on the way."""
         engine = engine or self.engine
         try:
@@ -127,5 +128,8 @@ def _grouped(pairs: Iterable[tuple[Video, Any]]) -> Iterator[Item]:
         group = list(group)
         for start in range(0, len(group), GROUP):
             part = group[start : start + GROUP]
-            yield {"video": part[0][0].video, "id": part[0][0].id,
-                   "clips": [[clip["key"], clip["shot"]] for _, clip in part]}  # fmt: skip
+            yield {
+                "video": part[0][0].video,
+                "id": part[0][0].id,
+                "clips": [[clip["key"], clip["shot"]] for _, clip in part],
+            }

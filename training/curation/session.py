@@ -87,8 +87,9 @@ def _policy(args: argparse.Namespace, data: DataSet) -> Policy:
     rubric = read_rubric(args.rubric) if args.rubric else RUBRIC
     calibration = Calibration.read(args.calibration) if args.calibration else None
     limits = Thresholds(**{field.name: getattr(args, field.name) for field in fields(Thresholds)})
-    return Policy(args.frames, limits, rubric, args.threshold, calibration, human_labels.read(data.overrules),
-                  not args.dry_run)  # fmt: skip
+    return Policy(
+        args.frames, limits, rubric, args.threshold, calibration, human_labels.read(data.overrules), not args.dry_run
+    )
 
 
 def _recipe(args: argparse.Namespace, data: DataSet) -> Recipe:
@@ -150,9 +151,15 @@ def _finish(
 ) -> None:
     """Leave everything under its final name. After a dry run only pictures, and nothing that training would take."""
     source = args.videos.resolve()
-    facts = {"name": data.out.resolve().name, "source": source, "rubric": policy.rubric, "threshold": policy.keep_above,
-             "judge": judge_runner.name if judge_runner else None, "command": _command(args),
-             "calibration": args.calibration.name if args.calibration else None}  # fmt: skip
+    facts = {
+        "name": data.out.resolve().name,
+        "source": source,
+        "rubric": policy.rubric,
+        "threshold": policy.keep_above,
+        "judge": judge_runner.name if judge_runner else None,
+        "command": _command(args),
+        "calibration": args.calibration.name if args.calibration else None,
+    }
     if judge_runner is None:
         write_manifest(data.out / "dry-run.jsonl", [{**row, "clip": None} for row in rows])
         save_contact_sheet(rows, data.out, data.out / "dry-run.jpg", source)
@@ -186,8 +193,10 @@ def _tell_strays(policy: Policy, rows: Sequence[Row], console: Console) -> None:
     strays = [key for key in policy.overrules if key not in keys]
     if strays:
         some = ", ".join(strays[:3]) + (" …" if len(strays) > 3 else "")
-        console.notice(f"{len(strays)} of the overrules are of clips that aren't there: {some}. Other videos or other "
-                       "settings of clips made them.")  # fmt: skip
+        console.notice(
+            f"{len(strays)} of the overrules are of clips that aren't there: {some}. Other videos or other "
+            "settings of clips made them."
+        )
     for key, overrule in policy.overrules.items():
         if overrule.verdict == "keep" and key in keys and keys[key]["state"] != "kept":
             console.notice(f"{key} can't be kept: {'; '.join(keys[key]['causes'])}.")
@@ -241,7 +250,7 @@ class JudgeRunner:
         key = digest_of([self._engine, list(self.names), repr(self.options)])
         known = data.store.get(INTRODUCTIONS, key) if models else None
         if known is None and models and self._engine != "local":
-            (_, known), = engine.map(ResolveIdentity(self.names, self.options), [{}], gpus=self.gpus, processes=1)
+            ((_, known),) = engine.map(ResolveIdentity(self.names, self.options), [{}], gpus=self.gpus, processes=1)
         if known is None:
             judge, notices = shared_judge(self.names, self.options)
             known = {"judge": judge_id(judge.identity), "name": judge.name, "notices": notices}

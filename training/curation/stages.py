@@ -138,8 +138,14 @@ def _cut(recipe: Recipe, store: RecordStore, video: str, content: str, name: str
             shot = {"clips": [_noted(clip) for track in tracks for clip in cut_track(info, track, recipe.rules, name)]}
             store.put(recipe.shots_stage, key, shot)
         clips += [{**{fact: clip[fact] for fact in _FACTS}, "shot": start} for clip in shot["clips"]]
-    return {"video": video, "content": content, "fps": rate_text(info.fps), "size": list(info.upright_size),
-            "frames": known["shots"][-1][1] if known["shots"] else 0, "clips": clips}  # fmt: skip
+    return {
+        "video": video,
+        "content": content,
+        "fps": rate_text(info.fps),
+        "size": list(info.upright_size),
+        "frames": known["shots"][-1][1] if known["shots"] else 0,
+        "clips": clips,
+    }
 
 
 _FACTS = ("key", "first", "frames", "track", "crop", "face_side", "seen", "detector_score")
@@ -148,13 +154,18 @@ _FACTS = ("key", "first", "frames", "track", "crop", "face_side", "seen", "detec
 def _noted(clip: FaceClip) -> dict[str, Any]:
     """Rounded where it is found, so that whoever reads the manifest cuts the very same square."""
     return {
-        "key": clip.key, "first": clip.first, "frames": len(clip.boxes), "track": clip.track,
-        "crop": [round(value, 2) for value in clip.crop], "face_side": round(clip.face_side, 4),
-        "seen": round(float((clip.scores > 0).mean()), 4), "detector_score": round(clip.score, 4),
+        "key": clip.key,
+        "first": clip.first,
+        "frames": len(clip.boxes),
+        "track": clip.track,
+        "crop": [round(value, 2) for value in clip.crop],
+        "face_side": round(clip.face_side, 4),
+        "seen": round(float((clip.scores > 0).mean()), 4),
+        "detector_score": round(clip.score, 4),
         "landmarks": np.round(clip.landmarks.astype(float), 2).tolist(),
         "boxes": np.round(clip.boxes.astype(float), 2).tolist(),
         "scores": np.round(clip.scores.astype(float), 4).tolist(),
-    }  # fmt: skip
+    }
 
 
 def shot_key(name: str, start: int) -> str:
@@ -231,8 +242,9 @@ def _measure(recipe: Recipe, clip: FaceClip, info: VideoInfo, tools: clip_stats.
     frames, times = _read(clip, recipe.rules)
     write_clip(candidate_path(recipe.work, clip.key), frames, times, info)
     save_preview(recipe.work, clip.key, frames)
-    found = clip_stats.measure_clip(frames, clip.landmarks, clip.boxes, clip.scores, tools, crop=clip.crop,
-                                 picture=info.upright_size)  # fmt: skip
+    found = clip_stats.measure_clip(
+        frames, clip.landmarks, clip.boxes, clip.scores, tools, crop=clip.crop, picture=info.upright_size
+    )
     return {"figures": found.to_json(), "hash": duplicates.clip_hash(frames)}
 
 

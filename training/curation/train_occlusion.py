@@ -121,8 +121,13 @@ def _middle(clip: Tensor) -> Tensor:
     picture = clip[len(clip) // 2].permute(2, 0, 1).float() / 255
     side = min(picture.shape[-2:])
     top, left = ((full - side) // 2 for full in picture.shape[-2:])
-    return F.interpolate(picture[None, :, top : top + side, left : left + side], (MARGIN, MARGIN), mode="bilinear",
-                         antialias=True, align_corners=False)[0]  # fmt: skip
+    return F.interpolate(
+        picture[None, :, top : top + side, left : left + side],
+        (MARGIN, MARGIN),
+        mode="bilinear",
+        antialias=True,
+        align_corners=False,
+    )[0]
 
 
 def examples(faces: Tensor, textures: Tensor, finder: OcclusionDetector, count: int) -> tuple[Tensor, Tensor]:

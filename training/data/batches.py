@@ -78,9 +78,14 @@ class MicroBatches(Sampler):
 def make_loader(samples: Samples, order: MicroBatches, workers: int) -> DataLoader:
     """Batches on the CPU, prepared ahead by ``workers`` processes."""
     return DataLoader(
-        samples, batch_sampler=order, num_workers=workers, prefetch_factor=4 if workers else None,
-        persistent_workers=bool(workers), worker_init_fn=_one_thread, pin_memory=torch.cuda.is_available(),
-    )  # fmt: skip
+        samples,
+        batch_sampler=order,
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+        persistent_workers=bool(workers),
+        worker_init_fn=_one_thread,
+        pin_memory=torch.cuda.is_available(),
+    )
 
 
 def _one_thread(_: int) -> None:

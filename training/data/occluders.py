@@ -100,8 +100,9 @@ def _fill(textures: Tensor, skins: Tensor, rng: np.random.Generator, alpha: Tens
         picture = textures[int(rng.integers(len(textures)))]
         side = int(rng.integers(24, min(picture.shape[-2:])))
         top, left = (int(rng.integers(full - side + 1)) for full in picture.shape[-2:])
-        color = F.interpolate(picture[None, :, top : top + side, left : left + side], (112, 112), mode="bilinear",
-                              align_corners=False)[0]  # fmt: skip
+        color = F.interpolate(
+            picture[None, :, top : top + side, left : left + side], (112, 112), mode="bilinear", align_corners=False
+        )[0]
     elif kind < 0.55:
         color = torch.tensor(rng.uniform(0, 1, 3), dtype=torch.float32)[:, None, None].expand(3, 112, 112)
     else:

@@ -52,8 +52,9 @@ def _stem(file: str) -> str:
     return re.sub(r"-\d+$", "", file.rsplit(".", 1)[0])
 
 
-def held_back(groups: Mapping[str, str], faces: Mapping[str, Sequence[Sequence[float]]], moving: Container[str]
-              ) -> set[str]:  # fmt: skip
+def held_back(
+    groups: Mapping[str, str], faces: Mapping[str, Sequence[Sequence[float]]], moving: Container[str]
+) -> set[str]:
     """The clips that are kept from training: whole groups, every 25th of each kind, in an order that the groups' names
     decide. Kinds are: a large face that moves, a large one in a still, a small face, none.
 

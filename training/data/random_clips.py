@@ -18,8 +18,12 @@ from vividface_core.degrade import load_preset
 from vividface_core.errors import MissingWeights
 
 CLIPS, ORIGINS, FACES, MASKS, PEOPLE = (
-    "clips.safetensors", "clips.json", "faces.json", "masks.safetensors", "people.json"
-)  # fmt: skip
+    "clips.safetensors",
+    "clips.json",
+    "faces.json",
+    "masks.safetensors",
+    "people.json",
+)
 MASK_SCALE = 4
 """Stored masks are smaller than the pictures by this."""
 
@@ -89,8 +93,7 @@ class RandomClips:
             keys = [key for key in keys if key not in out]
         self._keys = keys
         self._boxes = {
-            key: [box for box in boxes if box[2] >= config.smallest_face]
-            for key, boxes in self._material.faces.items()
+            key: [box for box in boxes if box[2] >= config.smallest_face] for key, boxes in self._material.faces.items()
         }
         self._faces = [key for key in keys if self._boxes.get(key)]
 

@@ -64,9 +64,13 @@ class ShardWriter:
         if index is not None and index["fingerprint"] != fingerprint(recipe):
             raise InvalidOption(_difference(self.folder, index["recipe"], recipe))
         self._index = index or {
-            "format": FORMAT, "fingerprint": fingerprint(recipe), "recipe": recipe, "samples": {}, "dropped": {},
+            "format": FORMAT,
+            "fingerprint": fingerprint(recipe),
+            "recipe": recipe,
+            "samples": {},
+            "dropped": {},
             "finished": [],
-        }  # fmt: skip
+        }
         self._waiting: dict[str, dict[str, Tensor]] = {}
         self._notes: dict[str, dict[str, Any]] = {}
         self._bytes = 0

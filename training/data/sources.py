@@ -90,5 +90,6 @@ def make_source(
     """The source that ``config.kind`` names."""
     if config.kind == "clips":
         return RandomClips(config, validation=validation)
-    return PreparedClips(config, validation=validation, pixels=pixels, seed=seed, temporal_ratio=temporal_ratio,
-                         inputs=inputs)  # fmt: skip
+    return PreparedClips(
+        config, validation=validation, pixels=pixels, seed=seed, temporal_ratio=temporal_ratio, inputs=inputs
+    )

@@ -51,10 +51,13 @@ class Move:
         bend = F.interpolate(bend, (size, size), mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
         local = torch.stack([x, y], -1) + bend
         angle = torch.from_numpy(self.angle).float()[:, None, None]
-        turned = torch.stack([
-            local[..., 0] * angle.cos() - local[..., 1] * angle.sin(),
-            local[..., 0] * angle.sin() + local[..., 1] * angle.cos(),
-        ], -1)  # fmt: skip
+        turned = torch.stack(
+            [
+                local[..., 0] * angle.cos() - local[..., 1] * angle.sin(),
+                local[..., 0] * angle.sin() + local[..., 1] * angle.cos(),
+            ],
+            -1,
+        )
         side = torch.from_numpy(self.side).float()[:, None, None, None]
         centre = torch.from_numpy(self.centre).float()[:, None, None]
         return (turned * side + centre) / torch.tensor([width, height]) * 2 - 1

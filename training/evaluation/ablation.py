@@ -68,11 +68,15 @@ def _p(value: str, paper: tuple[float, float], label: str = "") -> Variant:
 _NONE, _BOTH = (0.1229, 0.9073), (0.1112, 0.9128)
 P = Table("p", "ablation", (_p("0", _NONE), _p("0.5", _BOTH), _p("1", (0.1309, 0.9025))))
 """Table 4."""
-STAGES = Table("face-focused", "stages", (
-    _p("0", _NONE, "nowhere"),
-    Variant("latent", "latent", ("loss.face_probability=0", "loss.latent_face_probability=0.5"), (0.1261, 0.9050)),
-    _p("0.5", _BOTH, "latent and pixel"),
-))  # fmt: skip
+STAGES = Table(
+    "face-focused",
+    "stages",
+    (
+        _p("0", _NONE, "nowhere"),
+        Variant("latent", "latent", ("loss.face_probability=0", "loss.latent_face_probability=0.5"), (0.1261, 0.9050)),
+        _p("0.5", _BOTH, "latent and pixel"),
+    ),
+)
 """Table 5; its first and last row are runs of Table 4."""
 
 
@@ -96,8 +100,12 @@ def run(table: Table, config: Path, changes: tuple[str, ...]) -> dict[str, Entri
         InvalidOption: a folder holds a run of another configuration, or the variants' validation clips differ.
     """
     output, found = load_config(config, changes).run.output, {}
-    runs = {variant: load_config(config, (*changes, f"run.output={json.dumps(str(output / variant.folder))}",
-                                          *variant.changes)) for variant in table.variants}  # fmt: skip
+    runs = {
+        variant: load_config(
+            config, (*changes, f"run.output={json.dumps(str(output / variant.folder))}", *variant.changes)
+        )
+        for variant in table.variants
+    }
     if len({done.data.validation or done.data.path for done in runs.values()}) > 1:
         raise InvalidOption("Two sets of data need one validation set: give data.validation=FOLDER.")
     for variant, done in runs.items():
@@ -131,8 +139,10 @@ def text_of(table: Table, found: dict[str, Entries]) -> str:
     ]
     for variant in table.variants:
         last, (lpips, ids) = found[variant.label][-1], variant.paper
-        lines.append(f"| {variant.label} | {1000 * last['error']:.3f} | {1000 * last['face_error']:.3f} "
-                     f"| {last['psnr']:.2f} | {lpips:.4f} | {ids:.4f} |")  # fmt: skip
+        lines.append(
+            f"| {variant.label} | {1000 * last['error']:.3f} | {1000 * last['face_error']:.3f} "
+            f"| {last['psnr']:.2f} | {lpips:.4f} | {ids:.4f} |"
+        )
     lines.append(f"\nAfter {last['step']} steps each; input {last['psnr_input']:.2f} dB.")
     return "\n".join(lines)
 

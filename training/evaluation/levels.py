@@ -82,26 +82,38 @@ def summary(entries: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     result = {}
     for level in LEVELS:
         rows = [entry for entry in entries if entry["level"] == level]
-        means = {side: {key: float(np.mean([row[side][key] for row in rows])) for key in rows[0][side]
-                        if rows[0][side][key] is not None} for side in ("input", "output")}  # fmt: skip
+        means = {
+            side: {
+                key: float(np.mean([row[side][key] for row in rows]))
+                for key in rows[0][side]
+                if rows[0][side][key] is not None
+            }
+            for side in ("input", "output")
+        }
         gains = [row["output"]["psnr"] - (row["input"]["psnr"] or 0) for row in rows]
         worst = int(np.argmin(gains))
         ratios = [row["output"]["warped"] / row["input"]["warped"] for row in rows]
         result[level] = {
             **means,
-            "gain": float(np.mean(gains)), "worst": gains[worst], "worst_clip": rows[worst]["clip"],
+            "gain": float(np.mean(gains)),
+            "worst": gains[worst],
+            "worst_clip": rows[worst]["clip"],
             "losses": sum(gain < 0 for gain in gains),
             "warped_truth": float(np.mean([row["warped_truth"] for row in rows])),
-            "warped_ratio": means["output"]["warped"] / means["input"]["warped"], "warped_worst": max(ratios),
+            "warped_ratio": means["output"]["warped"] / means["input"]["warped"],
+            "warped_worst": max(ratios),
             "neutral": max(row["neutral"] for row in rows),
-        }  # fmt: skip
+        }
     return result
 
 
 def table(entries: Sequence[dict[str, Any]]) -> str:
     """The summary in Markdown."""
-    lines = ["| degradation (σ / r / δ / crf) | PSNR | gain | worst clip | LPIPS | warped error in the face (truth) | "
-             "× | worst × | chroma error | grey stays within |", "|" + "---|" * 10]  # fmt: skip
+    lines = [
+        "| degradation (σ / r / δ / crf) | PSNR | gain | worst clip | LPIPS | warped error in the face (truth) | "
+        "× | worst × | chroma error | grey stays within |",
+        "|" + "---|" * 10,
+    ]
     for level, row in summary(entries).items():
         values = LEVELS[level]
         drawn = level if values is None else f"{level}: " + " / ".join(f"{value:g}" for value in values)

@@ -73,8 +73,10 @@ class NafBlock(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.norm1, self.norm2 = ChannelNorm(width), ChannelNorm(width)
-        self.widen, self.around = nn.Conv2d(width, 2 * width, 1), nn.Conv2d(2 * width, 2 * width, 3, 1, 1,
-                                                                            groups=2 * width)  # fmt: skip
+        self.widen, self.around = (
+            nn.Conv2d(width, 2 * width, 1),
+            nn.Conv2d(2 * width, 2 * width, 3, 1, 1, groups=2 * width),
+        )
         self.attention = nn.Conv2d(width, width, 1)
         self.narrow = nn.Conv2d(width, width, 1)
         self.mix_in, self.mix_out = nn.Conv2d(width, 2 * width, 1), nn.Conv2d(width, width, 1)

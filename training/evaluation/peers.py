@@ -22,11 +22,17 @@ from vividface_core.errors import MissingDependency
 Method = Callable[[Tensor], Tensor]
 
 FFMPEG_CHAINS = (
-    "hqdn3d=2:1.5:3:3", "hqdn3d=4:3:6:4.5", "deblock=filter=strong:block=8,hqdn3d=3:2:4:4",
-    "nlmeans=s=2:p=5:r=9", "nlmeans=s=4:p=5:r=9",
-    "hqdn3d=4:3:6:4.5,unsharp=7:7:1.0", "hqdn3d=4:3:6:4.5,cas=0.6", "nlmeans=s=3:p=5:r=9,unsharp=7:7:0.8",
-    "deblock=filter=weak:block=8,hqdn3d=3:2:4:4,unsharp=9:9:1.5", "hqdn3d=3:2:6:5,unsharp=5:5:0.5",
-)  # fmt: skip
+    "hqdn3d=2:1.5:3:3",
+    "hqdn3d=4:3:6:4.5",
+    "deblock=filter=strong:block=8,hqdn3d=3:2:4:4",
+    "nlmeans=s=2:p=5:r=9",
+    "nlmeans=s=4:p=5:r=9",
+    "hqdn3d=4:3:6:4.5,unsharp=7:7:1.0",
+    "hqdn3d=4:3:6:4.5,cas=0.6",
+    "nlmeans=s=3:p=5:r=9,unsharp=7:7:0.8",
+    "deblock=filter=weak:block=8,hqdn3d=3:2:4:4,unsharp=9:9:1.5",
+    "hqdn3d=3:2:6:5,unsharp=5:5:0.5",
+)
 """Denoise, deblock and sharpen, weak to strong; the best on the measured clips themselves is taken."""
 NLM_STRENGTHS = (2.0, 3.0, 5.0, 8.0)
 
@@ -38,8 +44,22 @@ def ffmpeg_filter(chain: str, clip: Tensor) -> Tensor:
     frames = _bytes(clip)
     size = f"{clip.shape[3]}x{clip.shape[2]}"
     raw = ["-f", "rawvideo", "-pix_fmt", "rgb24"]
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", *raw, "-s", size, "-r", "25", "-i", "-",
-               "-vf", f"format=yuv444p,{chain},format=rgb24", *raw, "-"]  # fmt: skip
+    command = [
+        imageio_ffmpeg.get_ffmpeg_exe(),
+        "-loglevel",
+        "error",
+        *raw,
+        "-s",
+        size,
+        "-r",
+        "25",
+        "-i",
+        "-",
+        "-vf",
+        f"format=yuv444p,{chain},format=rgb24",
+        *raw,
+        "-",
+    ]
     out = subprocess.run(command, input=frames.tobytes(), capture_output=True, check=True).stdout
     return _tensor(np.frombuffer(out, np.uint8).reshape(frames.shape))
 
@@ -65,9 +85,12 @@ def opencv_nlm(strength: float, clip: Tensor) -> Tensor:
 
 
 EXACT = {
-    "use_fp16_packed": False, "use_fp16_storage": False, "use_fp16_arithmetic": False, "use_bf16_storage": False,
+    "use_fp16_packed": False,
+    "use_fp16_storage": False,
+    "use_fp16_arithmetic": False,
+    "use_bf16_storage": False,
     "use_winograd_convolution": False,
-}  # fmt: skip
+}
 """Options of ncnn under which x4plus is computed in fp32 and by the definition of convolution. Half the numbers'
 digits or Winograd's sums of large ones turn some of its frames into garbage on some CPUs."""
 
@@ -108,8 +131,9 @@ class RealEsrgan:
         return F.interpolate(out[None], size, mode="area")[0]
 
 
-def tuned(candidates: dict[str, Method], pairs: list[tuple[Tensor, Tensor]], score: Callable[[Tensor, Tensor], float]
-          ) -> tuple[str, Method]:  # fmt: skip
+def tuned(
+    candidates: dict[str, Method], pairs: list[tuple[Tensor, Tensor]], score: Callable[[Tensor, Tensor], float]
+) -> tuple[str, Method]:
     """The candidate with the highest mean score on ``(degraded, truth)`` pairs."""
     means = {name: np.mean([score(run(low), truth) for low, truth in pairs]) for name, run in candidates.items()}
     best = max(means, key=means.get)

@@ -53,9 +53,10 @@ def _by_method(entries: Entries, methods: list[str], settings: dict[str, str]) -
     for method in methods:
         means = mean_scores(entries, method)
         lines.append(
-            f"| {method} | " + " | ".join(f"{means[key]:.{digits}f}" for key, digits in COLUMNS)
+            f"| {method} | "
+            + " | ".join(f"{means[key]:.{digits}f}" for key, digits in COLUMNS)
             + f" | {means['seconds']:.3f} |"
-        )  # fmt: skip
+        )
     lines += [f"\n{name}: the best of its settings on these clips, `{chosen}`." for name, chosen in settings.items()]
     return "\n".join(lines)
 

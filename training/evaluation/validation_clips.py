@@ -57,6 +57,8 @@ def validation_clips(folder: Path) -> list[ValidationClip]:
         if any(crop[2] >= LARGE for crop in material.faces.get(key, ()))
     ]
     if not clips:
-        raise MissingWeights(f"{folder} keeps no clip with a face of {LARGE} pixels from training; run: "
-                             f"python -m training.nano.find_faces {folder}")  # fmt: skip
+        raise MissingWeights(
+            f"{folder} keeps no clip with a face of {LARGE} pixels from training; run: "
+            f"python -m training.nano.find_faces {folder}"
+        )
     return clips

@@ -64,9 +64,13 @@ def released_prior(z: Tensor, codebook: Tensor) -> Tensor:
 
 
 def lookup_loss(
-    z: Tensor, logits: tuple[Tensor, Tensor], target_z_q: Tensor, target_codes: tuple[Tensor, Tensor],
-    feature_weight: float = 10.0, code_weight: float = 1.0,
-) -> dict[str, Tensor]:  # fmt: skip
+    z: Tensor,
+    logits: tuple[Tensor, Tensor],
+    target_z_q: Tensor,
+    target_codes: tuple[Tensor, Tensor],
+    feature_weight: float = 10.0,
+    code_weight: float = 1.0,
+) -> dict[str, Tensor]:
     """Stage II: w_f·mean‖z_q − z‖² + w_CE·(CE of the spatial codes + CE of the temporal codes).
 
     Args:
@@ -81,10 +85,14 @@ def lookup_loss(
     """
     feature = F.mse_loss(z.float(), target_z_q.detach().float())
     pairs = dict(zip("st", zip(logits, target_codes)))
-    entropies = {f"codes_{branch}": F.cross_entropy(scores.flatten(0, 1).float(), codes.flatten())
-                 for branch, (scores, codes) in pairs.items()}  # fmt: skip
-    right = {f"right_{branch}": (scores.detach().argmax(-1) == codes).float().mean()
-             for branch, (scores, codes) in pairs.items()}  # fmt: skip
+    entropies = {
+        f"codes_{branch}": F.cross_entropy(scores.flatten(0, 1).float(), codes.flatten())
+        for branch, (scores, codes) in pairs.items()
+    }
+    right = {
+        f"right_{branch}": (scores.detach().argmax(-1) == codes).float().mean()
+        for branch, (scores, codes) in pairs.items()
+    }
     loss = feature_weight * feature + code_weight * sum(entropies.values())
     return {"loss": loss, "feature": feature, **entropies, **right}
 

@@ -85,9 +85,11 @@ class _Chain:
         self._left, gradient = self._left.split([self._left.shape[2] - frames.shape[2], frames.shape[2]], 2)
         places = [place for place in after if left[place].requires_grad]
         found = torch.autograd.grad(
-            [frames, *(left[place] for place in places)], [part, *known.values()],
-            [gradient, *(after[place] for place in places)], allow_unused=True,
-        )  # fmt: skip
+            [frames, *(left[place] for place in places)],
+            [part, *known.values()],
+            [gradient, *(after[place] for place in places)],
+            allow_unused=True,
+        )
         self.gradients.insert(0, found[0])
         return {place: value for place, value in zip(known, found[1:]) if value is not None}
 

@@ -56,5 +56,7 @@ class Discriminator(nn.Module):
         (features,) = self._features
         features.to(pictures.device)
         maps = features(2 * pictures - 1)
-        return [head(F.normalize(maps[stage], dim=1) * maps[stage].shape[1] ** 0.5)
-                for stage, head in zip(STAGES, self.heads)]  # fmt: skip
+        return [
+            head(F.normalize(maps[stage], dim=1) * maps[stage].shape[1] ** 0.5)
+            for stage, head in zip(STAGES, self.heads)
+        ]

@@ -18,9 +18,11 @@ from vividface_core.errors import InvalidOption, MissingDependency, MissingWeigh
 HEADS = (1, 2, 4)
 """Outputs of the heads, each of which is averaged."""
 ALIASES = {
-    "dinov2_vits14": "facebook/dinov2-small", "dinov2_vitb14": "facebook/dinov2-base",
-    "dinov2_vitl14": "facebook/dinov2-large", "dinov2_vitg14": "facebook/dinov2-giant",
-}  # fmt: skip
+    "dinov2_vits14": "facebook/dinov2-small",
+    "dinov2_vitb14": "facebook/dinov2-base",
+    "dinov2_vitl14": "facebook/dinov2-large",
+    "dinov2_vitg14": "facebook/dinov2-giant",
+}
 """DINOv2's own names by those of its weights for ``transformers``."""
 TIMM = "timm/"
 """What stands before the name of a network of timm."""
@@ -43,9 +45,14 @@ class FrozenBackboneDiscriminator(nn.Module):
     """
 
     def __init__(
-        self, backbone: nn.Module, features: int, *, size: int | None = 224, resize: Resize = "bilinear",
+        self,
+        backbone: nn.Module,
+        features: int,
+        *,
+        size: int | None = 224,
+        resize: Resize = "bilinear",
         normalize: bool = True,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         self._backbone = [backbone.requires_grad_(False).eval()]
         self.heads = nn.ModuleList(nn.Linear(features, outputs) for outputs in HEADS)

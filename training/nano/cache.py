@@ -29,8 +29,9 @@ from vividface_core.wan.loading import load_vae
 from vividface_core.wan.vae import WHOLE, encode, spatial_ratio, temporal_ratio
 
 
-def cache(data: Data, vae: nn.Module, out: Path, samples: int, *, seed: int, workers: int, validation: bool,
-          recipe: dict) -> int:  # fmt: skip
+def cache(
+    data: Data, vae: nn.Module, out: Path, samples: int, *, seed: int, workers: int, validation: bool, recipe: dict
+) -> int:
     """Add what is missing of ``samples`` samples to ``out``; returns how many were added."""
     source = Samples(RandomClips(data, validation=validation), seed)
     with ShardWriter(out, recipe) as writer:
@@ -69,15 +70,34 @@ def main(argv: list[str] | None = None) -> int:
     add("--workers", type=int, default=2)
     add("--device", default="auto")
     args = parser.parse_args(argv)
-    settings = {"frames": args.frames, "size": args.size, "canvas": args.canvas, "faces": args.faces,
-                "zoom": list(args.zoom)}  # fmt: skip
-    recipe = {"kind": "random clips", "vae": str(args.vae), "clips": settings, "seed": args.seed, "pixels": False,
-              "validation": args.validation}  # fmt: skip
+    settings = {
+        "frames": args.frames,
+        "size": args.size,
+        "canvas": args.canvas,
+        "faces": args.faces,
+        "zoom": list(args.zoom),
+    }
+    recipe = {
+        "kind": "random clips",
+        "vae": str(args.vae),
+        "clips": settings,
+        "seed": args.seed,
+        "pixels": False,
+        "validation": args.validation,
+    }
     try:
         data = Data(kind="clips", path=args.material, **settings)
         vae = load_vae(args.vae).to(pick_device(args.device))
-        added = cache(data, vae, args.out, args.samples, seed=args.seed, workers=args.workers,
-                      validation=args.validation, recipe=recipe)  # fmt: skip
+        added = cache(
+            data,
+            vae,
+            args.out,
+            args.samples,
+            seed=args.seed,
+            workers=args.workers,
+            validation=args.validation,
+            recipe=recipe,
+        )
     except VividFaceError as error:
         print(f"vividface: {error}", file=sys.stderr)
         return 1

@@ -73,8 +73,9 @@ def _search(job: tuple[Path, str, float]) -> Found | None:
     if not kept:
         return None
     looks = embedder.embed(clip[middle], np.stack([face.landmarks for face, _ in kept]))
-    masks = [_mask(hull, frame, found if place == middle else _faces(detector, frame))
-             for place, frame in enumerate(clip)]  # fmt: skip
+    masks = [
+        _mask(hull, frame, found if place == middle else _faces(detector, frame)) for place, frame in enumerate(clip)
+    ]
     return [crop for _, crop in kept], looks, torch.stack(masks)
 
 

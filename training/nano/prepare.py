@@ -116,8 +116,10 @@ def main() -> None:
     save_file(tensors, args.output / "clips.safetensors")
     (args.output / "clips.json").write_text(json.dumps(origin, indent=1))
     moving = sum(t.shape[0] > 1 for t in tensors.values())
-    print(f"{moving} moving clips and {len(tensors) - moving} stills written to {args.output}; "
-          f"{repeated} repetitions left out")  # fmt: skip
+    print(
+        f"{moving} moving clips and {len(tensors) - moving} stills written to {args.output}; "
+        f"{repeated} repetitions left out"
+    )
 
 
 if __name__ == "__main__":

@@ -93,8 +93,13 @@ class AutoencoderStage(Stage):
             "kl": gaussian_divergence(mean, log_variance),
             **self._perceptual(output, clean, batch["uniform"][:, 1]),
         }
-        scale = {"absolute": weights.absolute, "edges": weights.edges, "kl": weights.kl, "dists": weights.dists,
-                 "lpips": weights.lpips}  # fmt: skip
+        scale = {
+            "absolute": weights.absolute,
+            "edges": weights.edges,
+            "kl": weights.kl,
+            "dists": weights.dists,
+            "lpips": weights.lpips,
+        }
         # The critic's weight is in the gradient that it hands on; its own heads learn at full rate.
         loss = sum(scale[name] * value for name, value in parts.items()) + critic
         return {"loss": loss, **parts, **({"critic": critic} if weights.adversarial else {})}

@@ -79,9 +79,7 @@ class _ConditionalStage(LatentStage):
         train_own = config.model.train_vae == "decoder"
         if train_own and not (self.trains_step and decoder.config.refines):
             raise InvalidOption("model.train_vae is for the pixel stage of a conditional decoder that refines.")
-        self.net = Conditional(
-            self._one_step, decoder, self.vae, train_step=self.trains_step, train_own=train_own
-        )
+        self.net = Conditional(self._one_step, decoder, self.vae, train_step=self.trains_step, train_own=train_own)
         narrow_frozen(self._one_step.transformer, config.model)
 
     def groups(self) -> list[tuple[list[nn.Parameter], float]]:
@@ -134,9 +132,11 @@ class _ConditionalStage(LatentStage):
         truth = batch["clean"] if "clean" in batch else decode(self.vae, high)
         pixel_mask = batch.get("pixel_mask")
         return {
-            "output": self.net(low, batch["degraded"])[0], "input": batch["degraded"], "truth": truth,
+            "output": self.net(low, batch["degraded"])[0],
+            "input": batch["degraded"],
+            "truth": truth,
             "mask": enlarged(mask, truth) if pixel_mask is None else pixel_mask,
-        }  # fmt: skip
+        }
 
     def _parts_to_save(self, net: nn.Module) -> Saved:
         return Saved(net.one_step, self.vae, net.decoder, self._encoder)

@@ -49,8 +49,14 @@ class ControlStage(Stage):
 
     def source(self, validation: bool) -> Source:
         # Without latents any number of frames will do.
-        return make_source(self.config.data, validation=validation, pixels=True, inputs=True,
-                           seed=self.config.run.seed, temporal_ratio=1)  # fmt: skip
+        return make_source(
+            self.config.data,
+            validation=validation,
+            pixels=True,
+            inputs=True,
+            seed=self.config.run.seed,
+            temporal_ratio=1,
+        )
 
     def to(self, device: torch.device) -> None:
         self._perceptual.to(device)

@@ -58,9 +58,7 @@ def make_vae(model: Model) -> nn.Module:
     return load_unchanged(model.base).vae
 
 
-def check_model(
-    config: Config, *, control: bool = False, trains_vae: bool = False, has_teacher: bool = False
-) -> None:
+def check_model(config: Config, *, control: bool = False, trains_vae: bool = False, has_teacher: bool = False) -> None:
     """Check the ``model`` table of a stage of the one-step restorer.
 
     Args:
@@ -138,8 +136,9 @@ def make_modules(model: Model) -> Parts:
     base = load_unchanged(model.base) if model.base else None
     vae = make_vae(model) if model.vae or base is None else base.vae
     if isinstance(model.transformer, dict):
-        transformer = new_transformer({**model.transformer, "in_channels": vae.config.z_dim,
-                                       "out_channels": vae.config.z_dim})  # fmt: skip
+        transformer = new_transformer(
+            {**model.transformer, "in_channels": vae.config.z_dim, "out_channels": vae.config.z_dim}
+        )
         return Parts(vae, transformer, base.prompt if base else _new_prompt(transformer.config.text_dim))
     if model.transformer:
         path = Path(model.transformer)

@@ -31,9 +31,7 @@ from vividface_core.wan.vae import WHOLE, decode, encode, spatial_ratio, tempora
 class OneStep(nn.Module):
     """ẑ_h = (1 − A) ⊙ z_l − s·DiT(z_l, t*, "") (Eq. 3, in Wan's direction; A = 0 there), with the embedding of ""."""
 
-    def __init__(
-        self, transformer: nn.Module, prompt: EmptyPrompt, config: Any, skip: Tensor | None = None
-    ) -> None:
+    def __init__(self, transformer: nn.Module, prompt: EmptyPrompt, config: Any, skip: Tensor | None = None) -> None:
         super().__init__()
         self.transformer = transformer
         self.rows = nn.Parameter(prompt.rows.clone(), requires_grad=config.learn_prompt)
@@ -160,9 +158,14 @@ class LatentStage(Stage):
     def source(self, validation: bool) -> Source:
         # Cached latents are the autoencoder's own; a base with a tiny encoder restores those of that one.
         inputs = self.inputs or self._encoder is not None
-        return make_source(self.config.data, validation=validation, pixels=self.pixels or inputs,
-                           seed=self.config.run.seed, temporal_ratio=temporal_ratio(self.vae.config),
-                           inputs=inputs)  # fmt: skip
+        return make_source(
+            self.config.data,
+            validation=validation,
+            pixels=self.pixels or inputs,
+            seed=self.config.run.seed,
+            temporal_ratio=temporal_ratio(self.vae.config),
+            inputs=inputs,
+        )
 
     def to(self, device: torch.device) -> None:
         self.vae.to(device)
@@ -223,10 +226,14 @@ class LatentStage(Stage):
         model, transformer = self.config.model, net.transformer
         merged = nullcontext(transformer) if model.lora is None else _Merged(transformer, folder)
         meta = {
-            "name": self.config.run.output.name, "t_star": model.t_star, "velocity_scale": model.velocity_scale,
-            "native_size": model.native_size, "native_frames": model.native_frames,
-            "training": {**published(self.config), **notes}, **net.card(),
-        }  # fmt: skip
+            "name": self.config.run.output.name,
+            "t_star": model.t_star,
+            "velocity_scale": model.velocity_scale,
+            "native_size": model.native_size,
+            "native_frames": model.native_frames,
+            "training": {**published(self.config), **notes},
+            **net.card(),
+        }
         with merged as whole:
             folder.parent.mkdir(parents=True, exist_ok=True)
             # Frozen weights in bf16 stay so: in fp32 they would only be larger.

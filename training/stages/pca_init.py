@@ -52,8 +52,11 @@ def init_from_pca(vae: nn.Module, clips: Iterable[Tensor]) -> None:
     code = torch.cat([torch.diag(1 / deviation), torch.zeros(config.z_dim, kept - config.z_dim)], 1)
     encoder, decoder = vae.encoder, vae.decoder
     _set(encoder.conv_in, scale * spread @ vectors.T, 1 - scale * spread @ (vectors.T @ mean))
-    _set(encoder.conv_out, torch.cat([code @ spread.T, torch.zeros(config.z_dim, width)]) / (scale * slope),
-         torch.cat([torch.zeros(config.z_dim), torch.full((config.z_dim,), LOG_VARIANCE)]))  # fmt: skip
+    _set(
+        encoder.conv_out,
+        torch.cat([code @ spread.T, torch.zeros(config.z_dim, width)]) / (scale * slope),
+        torch.cat([torch.zeros(config.z_dim), torch.full((config.z_dim,), LOG_VARIANCE)]),
+    )
     _set(decoder.conv_in, scale * spread[:, : config.z_dim] * deviation, torch.ones(width))
     _set(decoder.conv_out, vectors @ spread.T / (scale * slope), mean)
     for net, through in ((encoder, vae.quant_conv), (decoder, vae.post_quant_conv)):

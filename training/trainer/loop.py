@@ -78,8 +78,14 @@ class Trainer:
 
     def _order(self, start: int) -> MicroBatches:
         optimizer, accelerator = self.config.optimizer, self.accelerator
-        return MicroBatches(optimizer.global_batch_size, optimizer.micro_batch_size, accelerator.process_index,
-                            accelerator.num_processes, start, optimizer.steps)  # fmt: skip
+        return MicroBatches(
+            optimizer.global_batch_size,
+            optimizer.micro_batch_size,
+            accelerator.process_index,
+            accelerator.num_processes,
+            start,
+            optimizer.steps,
+        )
 
     def _prepare(self) -> None:
         """Wrap net and optimizer for the devices; the averaged weights follow the unwrapped net."""
@@ -143,8 +149,11 @@ class Trainer:
     def _acting(self, turn: str) -> Iterator[dict[str, nn.Module]]:
         """All nets as they run while one of them learns: only that one is wrapped for the devices, and has gradients
         for its weights."""
-        others = {name: self.accelerator.unwrap_model(net, keep_torch_compile=False)
-                  for name, net in self.nets.items() if name != turn}  # fmt: skip
+        others = {
+            name: self.accelerator.unwrap_model(net, keep_torch_compile=False)
+            for name, net in self.nets.items()
+            if name != turn
+        }
         frozen = [p for net in others.values() for p in net.parameters() if p.requires_grad]
         for parameter in frozen:
             parameter.requires_grad_(False)

@@ -77,8 +77,10 @@ def measure(shown: dict[str, Tensor]) -> Tensor:
     mask = shown["mask"].float().cpu().expand_as(truth)
     error, before = (output - truth).square(), (given - truth).square()
     face = (error * mask).sum() / mask.sum().clamp_min(1)
-    motion = [(clip.diff(dim=2) - truth.diff(dim=2)).abs().mean() if clip.shape[2] > 1 else torch.zeros(())
-              for clip in (output, given)]  # fmt: skip
+    motion = [
+        (clip.diff(dim=2) - truth.diff(dim=2)).abs().mean() if clip.shape[2] > 1 else torch.zeros(())
+        for clip in (output, given)
+    ]
     decibel = [-10 * torch.log10(e.mean((1, 3, 4)).clamp_min(1e-10)).mean() for e in (error, before)]
     return torch.stack([*decibel, error.mean(), face, *motion])
 

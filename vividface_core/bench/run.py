@@ -76,8 +76,13 @@ class BenchRequest:
 
     def recipe(self) -> dict[str, Any]:
         """What decides the degraded and restored clips, apart from the restorer."""
-        return {"data": str(self.data.resolve()), "degraded": self.degraded, "preset": self.preset, "seed": self.seed,
-                "whole_frame": self.whole_frame}  # fmt: skip
+        return {
+            "data": str(self.data.resolve()),
+            "degraded": self.degraded,
+            "preset": self.preset,
+            "seed": self.seed,
+            "whole_frame": self.whole_frame,
+        }
 
 
 @dataclass
@@ -134,8 +139,12 @@ def run_bench(
     if told := emulation_notice(pick_dtype(request.dtype), pick_device(request.device)):
         callbacks.notice(told)
     for model in request.models:
-        restorer = load_restorer(model, device=pick_device(request.device), dtype=pick_dtype(request.dtype),
-                                 folders=request.models_folders or None)  # fmt: skip
+        restorer = load_restorer(
+            model,
+            device=pick_device(request.device),
+            dtype=pick_dtype(request.dtype),
+            folders=request.models_folders or None,
+        )
         outputs = _restore(request, restorer, model, inputs, callbacks)
         seconds = _timed(request, restorer, inputs) if request.timed_frames else None
         row = _measured(request, metrics, _short(model), outputs, truths, inputs, callbacks, observers)
@@ -150,8 +159,10 @@ def run_bench(
 def _clips(request: BenchRequest, callbacks: BenchCallbacks) -> dict[str, Path]:
     found = {pair.name: pair.output for pair in pair_up([request.data])}
     if request.set.clips not in (None, len(found)):
-        callbacks.notice(f"{request.set.name} has {request.set.clips} clips, but {request.data} holds {len(found)}; "
-                        "its figures are not those of the whole set.")  # fmt: skip
+        callbacks.notice(
+            f"{request.set.name} has {request.set.clips} clips, but {request.data} holds {len(found)}; "
+            "its figures are not those of the whole set."
+        )
     return dict(islice(found.items(), request.limit))
 
 
@@ -166,8 +177,10 @@ def _check_paths(request: BenchRequest, clips: dict[str, Path]) -> None:
     written = [place / f"{name}.mkv" for place in places for name in clips]
     written += [folder / name for name in (RECORD, "tables.md", "results.json")]
     others = {clip for place in request.others.values() for clip in clips_in(place)}
-    check_paths([Target(path, "the benchmark's") for path in written],
-                [Source(path, "a clip") for path in {*clips.values(), *others}])  # fmt: skip
+    check_paths(
+        [Target(path, "the benchmark's") for path in written],
+        [Source(path, "a clip") for path in {*clips.values(), *others}],
+    )
     if not (folder / RECORD).exists() and (foreign := unrelated(written)):
         raise InvalidOption(f"{foreign[0]} exists already and is of no benchmark in {folder}. Choose another folder.")
 
@@ -206,8 +219,14 @@ def _restore(
         outputs[name] = output = folder / f"{name}.mkv"
         callbacks.clip(_short(model), name, done, len(inputs))
         if not output.exists():
-            restore_video(clip, output, restorer, options, callbacks=_Notices(callbacks, name),
-                          resuming=Resuming(keep_unfinished=False))  # fmt: skip
+            restore_video(
+                clip,
+                output,
+                restorer,
+                options,
+                callbacks=_Notices(callbacks, name),
+                resuming=Resuming(keep_unfinished=False),
+            )
     return outputs
 
 
@@ -255,9 +274,15 @@ def _squared(frame: torch.Tensor) -> torch.Tensor:
 
 
 def _measured(
-    request: BenchRequest, metrics: Sequence[Metric], name: str, outputs: dict[str, Path],
-    truths: dict[str, Path] | None, inputs: dict[str, Path], callbacks: BenchCallbacks, observers: Observers,
-) -> BenchRow:  # fmt: skip
+    request: BenchRequest,
+    metrics: Sequence[Metric],
+    name: str,
+    outputs: dict[str, Path],
+    truths: dict[str, Path] | None,
+    inputs: dict[str, Path],
+    callbacks: BenchCallbacks,
+    observers: Observers,
+) -> BenchRow:
     pairs = [Pair(clip, path, truths and truths[clip], inputs[clip]) for clip, path in outputs.items()]
     order = {clip: place for place, clip in enumerate(outputs)}
     context = MetricContext(pick_device(request.device), request.weight_folders)
@@ -273,8 +298,10 @@ def _all_of(inputs: dict[str, Path], folder: Path) -> dict[str, Path]:
     """Another program's output of each clip."""
     found = {pair.name: pair.output for pair in pair_up([folder])}
     if lost := [name for name in inputs if name not in found]:
-        raise InvalidOption(f"{folder} lacks {len(lost)} of {len(inputs)} clips: {', '.join(lost[:5])}. Outputs of "
-                            "other programs have the names of the degraded clips.")  # fmt: skip
+        raise InvalidOption(
+            f"{folder} lacks {len(lost)} of {len(inputs)} clips: {', '.join(lost[:5])}. Outputs of "
+            "other programs have the names of the degraded clips."
+        )
     return {name: found[name] for name in inputs}
 
 

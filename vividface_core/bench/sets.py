@@ -38,16 +38,27 @@ class DataSet:
 SETS = {
     entry.name: entry
     for entry in (
-        DataSet("vfhq-test", 50, False, ("1", "3", "7"),
-                "VFHQ-test (liangbinxie.github.io/projects/vfhq): a folder with one folder of 512×512 pictures, or one "
-                "video, for each of the 50 clips."),
-        DataSet("rfv-lq", 329, True, ("2",),
-                "RFV-LQ (github.com/kepengxu/PGTFormer): a folder with one folder of pictures, or one video, for each "
-                "of the 329 clips."),
-        DataSet("folder", None, False, ("1", "3", "7"),
-                "Any folder of sharp face clips: videos, or folders of pictures."),
+        DataSet(
+            "vfhq-test",
+            50,
+            False,
+            ("1", "3", "7"),
+            "VFHQ-test (liangbinxie.github.io/projects/vfhq): a folder with one folder of 512×512 pictures, or one "
+            "video, for each of the 50 clips.",
+        ),
+        DataSet(
+            "rfv-lq",
+            329,
+            True,
+            ("2",),
+            "RFV-LQ (github.com/kepengxu/PGTFormer): a folder with one folder of pictures, or one video, for each "
+            "of the 329 clips.",
+        ),
+        DataSet(
+            "folder", None, False, ("1", "3", "7"), "Any folder of sharp face clips: videos, or folders of pictures."
+        ),
     )
-}  # fmt: skip
+}
 
 
 def data_set(name: str) -> DataSet:

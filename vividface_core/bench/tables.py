@@ -44,18 +44,28 @@ def paper_tables() -> dict[str, PaperTable]:
     """All tables by number."""
     data = json.loads(Path(__file__).with_name("papers.json").read_text(encoding="utf-8"))
     return {
-        number: PaperTable(number, table["title"], table["paper"], tuple(table["columns"]), table["protocol"],
-                           {name: tuple(row) for name, row in table["rows"].items()})
+        number: PaperTable(
+            number,
+            table["title"],
+            table["paper"],
+            tuple(table["columns"]),
+            table["protocol"],
+            {name: tuple(row) for name, row in table["rows"].items()},
+        )
         for number, table in data.items()
-    }  # fmt: skip
+    }
 
 
 def markdown(table: PaperTable, own: Mapping[str, Row], notes: Sequence[str] = ()) -> str:
     """The paper's rows, a line between, and one's own rows in bold; then protocol and notes."""
     heads = [_head(name) for name in table.columns]
     width = max(map(len, [*table.rows, *own, "measured here"]))
-    lines = [f"### {table.paper}: {table.title}", "", f"| {'method':{width}} | " + " | ".join(heads) + " |",
-             "|" + "---|" * (len(heads) + 1)]  # fmt: skip
+    lines = [
+        f"### {table.paper}: {table.title}",
+        "",
+        f"| {'method':{width}} | " + " | ".join(heads) + " |",
+        "|" + "---|" * (len(heads) + 1),
+    ]
     lines += [_line(f"{name:{width}}", row, table.columns) for name, row in table.rows.items()]
     lines += ["| *measured here* |" + " |" * len(heads)]
     lines += [_line(f"**{name}**", row, table.columns) for name, row in own.items()]

@@ -60,9 +60,14 @@ class VQAutoEncoder3D(nn.Module):
         """
         super().__init__()
         self.config: dict[str, Any] = {
-            "nf": nf, "ch_mult": list(ch_mult), "emb_dim": emb_dim, "codebook_size": codebook_size,
-            "res_blocks": res_blocks, "attn_resolutions": list(attn_resolutions), "resolution": resolution,
-        }  # fmt: skip
+            "nf": nf,
+            "ch_mult": list(ch_mult),
+            "emb_dim": emb_dim,
+            "codebook_size": codebook_size,
+            "res_blocks": res_blocks,
+            "attn_resolutions": list(attn_resolutions),
+            "resolution": resolution,
+        }
         if len(ch_mult) < 2 or min(nf, emb_dim, codebook_size, res_blocks, *ch_mult) < 1:
             raise InvalidOption(f"A 3D-VQGAN of {self.config} can't be built: two levels at least, no width below 1.")
         attended = attended_levels(len(ch_mult), resolution, attn_resolutions)

@@ -163,10 +163,13 @@ def save(
         kinds = ", ".join(KINDS)
         raise InvalidOption(f"A {type(net).__name__} can't be saved as {kind!r}; kinds of stage II: {kinds}.")
     card = {
-        **(meta or {}), "format": FORMAT, "system": SYSTEM, "kind": kind,
+        **(meta or {}),
+        "format": FORMAT,
+        "system": SYSTEM,
+        "kind": kind,
         "native_size": native_size or net.config.get("img_size", net.config["resolution"]),
         "native_frames": native_frames,
-    }  # fmt: skip
+    }
     if restores:
         card |= {name: net.config[name] for name in IN_CARD}
     config = {"_class_name": type(net).__name__, **{k: v for k, v in net.config.items() if k not in IN_CARD}}

@@ -79,9 +79,14 @@ class CodeFormer3D(VQAutoEncoder3D):
             InvalidOption: values that don't go together.
         """
         super().__init__(
-            nf, ch_mult, emb_dim, codebook_size,
-            res_blocks=res_blocks, attn_resolutions=attn_resolutions, resolution=resolution,
-        )  # fmt: skip
+            nf,
+            ch_mult,
+            emb_dim,
+            codebook_size,
+            res_blocks=res_blocks,
+            attn_resolutions=attn_resolutions,
+            resolution=resolution,
+        )
         self.config |= {"n_head": n_head, "n_layers": n_layers, "img_size": img_size, "residual": residual}
         if residual not in RESIDUALS:
             raise InvalidOption(f"residual is {residual!r}; choose {' or '.join(RESIDUALS)}.")

@@ -13,8 +13,13 @@ from vividface_core.errors import UnsupportedCheckpoint
 
 PREFIXES = ("params_ema.", "params.", "")
 """Where a file keeps the weights, the best first: averaged, as trained, or bare."""
-ANCHORS = ("encoder.blocks.0.weight", "quantize.embedding_s.weight", "quantize.embedding_t.weight",
-           "quantize.SA.q.weight", "generator.blocks.0.weight")  # fmt: skip
+ANCHORS = (
+    "encoder.blocks.0.weight",
+    "quantize.embedding_s.weight",
+    "quantize.embedding_t.weight",
+    "quantize.SA.q.weight",
+    "generator.blocks.0.weight",
+)
 """Tensors that together only this system has."""
 HEADS = {9: 2, 6: 4}
 """Released heads by layers; the shapes don't tell."""

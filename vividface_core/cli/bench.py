@@ -53,12 +53,23 @@ def _request(args: argparse.Namespace) -> BenchRequest:
         others[name] = Path(folder)
     chosen = data_set(args.set)
     return BenchRequest(
-        set=chosen, data=args.data, folder=args.output, models=tuple(args.model or ["vividface-nano"]), others=others,
-        degraded=args.degraded or chosen.degraded, preset=args.preset, seed=args.seed,
-        whole_frame=not args.find_faces, metrics=tuple(args.only.split(",")) if args.only else None, limit=args.limit,
-        timed_frames=args.timed_frames, device=args.device, dtype=args.dtype, models_folders=tuple(args.models_dir),
+        set=chosen,
+        data=args.data,
+        folder=args.output,
+        models=tuple(args.model or ["vividface-nano"]),
+        others=others,
+        degraded=args.degraded or chosen.degraded,
+        preset=args.preset,
+        seed=args.seed,
+        whole_frame=not args.find_faces,
+        metrics=tuple(args.only.split(",")) if args.only else None,
+        limit=args.limit,
+        timed_frames=args.timed_frames,
+        device=args.device,
+        dtype=args.dtype,
+        models_folders=tuple(args.models_dir),
         weight_folders=tuple(args.weights_dir),
-    )  # fmt: skip
+    )
 
 
 def tables(request: BenchRequest, rows: list[BenchRow]) -> str:
@@ -100,13 +111,16 @@ def _not_measured(rows: list[BenchRow]) -> list[str]:
 def _results(rows: list[BenchRow]) -> dict[str, Any]:
     return {
         row.name: {
-            "seconds": row.seconds, "device": row.device,
+            "seconds": row.seconds,
+            "device": row.device,
             "set": {name: score.value for name, score in row.measurement.scores.items()},
-            "clips": {clip.facts.name: {name: score.value for name, score in clip.scores.items()}
-                      for clip in row.measurement.clips},
+            "clips": {
+                clip.facts.name: {name: score.value for name, score in clip.scores.items()}
+                for clip in row.measurement.clips
+            },
         }
         for row in rows
-    }  # fmt: skip
+    }
 
 
 def _file_name(name: str) -> str:

@@ -13,13 +13,28 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("set", choices=list(SETS), help="; ".join(f"{name}: {entry.told}" for name, entry in SETS.items()))
     add("data", type=Path, help="its folder")
-    add("-o", "--output", type=Path, required=True, metavar="DIR",
-        help="folder for degraded and restored clips, tables and reports; a second run goes on there")
-    add("--model", action="append", metavar="NAME", help="a checkpoint to measure, as for 'restore'; may be repeated "
-        "(default vividface-nano)")
+    add(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder for degraded and restored clips, tables and reports; a second run goes on there",
+    )
+    add(
+        "--model",
+        action="append",
+        metavar="NAME",
+        help="a checkpoint to measure, as for 'restore'; may be repeated (default vividface-nano)",
+    )
     add("--models-dir", type=Path, action="append", default=[], metavar="DIR", help="look for checkpoints here too")
-    add("--outputs", action="append", default=[], metavar="NAME=DIR",
-        help="measure what another program made of OUTPUT/degraded, too; may be repeated")
+    add(
+        "--outputs",
+        action="append",
+        default=[],
+        metavar="NAME=DIR",
+        help="measure what another program made of OUTPUT/degraded, too; may be repeated",
+    )
     add("--degraded", action="store_true", help="with 'folder': its clips are degraded already, there is no truth")
     add("--preset", default="vividface", help="degradation (default vividface); see 'vividface degrade'")
     add("--seed", type=int, default=0, help="of the degradation (default 0)")

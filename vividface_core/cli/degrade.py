@@ -38,17 +38,38 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of ``vividface degrade``."""
     add = parser.add_argument
     add("input", type=Path, metavar="IN", help="video, folder of pictures, one picture, or folder of videos")
-    add("-o", "--output", type=Path, required=True, metavar="OUT",
-        help="file; folder for --codec-out png and for a folder of videos")
+    add(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="OUT",
+        help="file; folder for --codec-out png and for a folder of videos",
+    )
     add("--preset", default="vividface", help=f"degradation: {', '.join(preset_names())} (default vividface)")
-    add("--seed", type=int, default=0, metavar="N",
+    add(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
         help="the same seed draws the same degradation (default 0); in a folder each file has its own seed, made of "
-        "this one and its name")
-    add("--set", action="append", default=[], dest="settings", metavar="NAME=VALUE",
-        help="fix a value (crf=23), give it a range (sigma=2..6) or choices (filter=area,bicubic); may be repeated")
-    add("--codec-out", default=CODECS_OUT[0], metavar="CODEC",
+        "this one and its name",
+    )
+    add(
+        "--set",
+        action="append",
+        default=[],
+        dest="settings",
+        metavar="NAME=VALUE",
+        help="fix a value (crf=23), give it a range (sigma=2..6) or choices (filter=area,bicubic); may be repeated",
+    )
+    add(
+        "--codec-out",
+        default=CODECS_OUT[0],
+        metavar="CODEC",
         help="how the result is kept: h264 (default; crf 16, far finer than what the degradation leaves), or ffv1 or "
-        "png, which keep it exactly")
+        "png, which keep it exactly",
+    )
     add("--list-presets", action=_ListPresets, help="show all presets with their values, and end")
     add_overwrite(parser)
     add("--quiet", action="store_true", help="no progress, notices only")
@@ -120,8 +141,11 @@ def told(drawn: SampledDegradation) -> str:
 def _ignored(drawn: SampledDegradation) -> set[str]:
     """Values that the drawn encoders don't heed."""
     ignored = set()
-    for encoder, quality, other in (("codec", "crf", "bitrate"), ("encoder", "crf", "quantizer"),
-                                    ("encoder_again", "crf_again", "quantiser_again")):  # fmt: skip
+    for encoder, quality, other in (
+        ("codec", "crf", "bitrate"),
+        ("encoder", "crf", "quantizer"),
+        ("encoder_again", "crf_again", "quantiser_again"),
+    ):
         if encoder in drawn.values:
             ignored.add(other if drawn.values[encoder] in ("libx264", "libx265") else quality)
     return ignored
@@ -139,8 +163,9 @@ class _Console(Callbacks):
             return
         if self._bar is None:
             layout = "{l_bar}{bar}| {n:.0f}/{total_fmt} {unit}s [{elapsed}<{remaining}]" if total else None
-            self._bar = tqdm(total=total, desc="Degrading", unit=self._unit, file=sys.stderr, mininterval=0.3,
-                             bar_format=layout)  # fmt: skip
+            self._bar = tqdm(
+                total=total, desc="Degrading", unit=self._unit, file=sys.stderr, mininterval=0.3, bar_format=layout
+            )
         self._bar.update(done - self._bar.n)
 
     def notice(self, text: str) -> None:

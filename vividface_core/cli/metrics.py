@@ -88,8 +88,9 @@ def _measure(
     collector = html.ReportCollector(len(pairs)) if args.html else None
     bars = _Bars(args.quiet)
     try:
-        measurement = measure(pairs, metrics, context, progress=bars,
-                              observers=collector.observers if collector else ())  # fmt: skip
+        measurement = measure(
+            pairs, metrics, context, progress=bars, observers=collector.observers if collector else ()
+        )
     finally:
         bars.close()  # an error's line stands alone
     makers = ((args.json, report.as_json), (args.csv, report.as_csv), (args.markdown, report.as_markdown))
@@ -114,8 +115,9 @@ class _Bars:
         if clip != self._clip:
             self.close()
             self._clip = clip
-            self._bar = tqdm(total=total, desc=clip, unit="frame", file=sys.stderr, mininterval=0.3,
-                             disable=self._quiet)  # fmt: skip
+            self._bar = tqdm(
+                total=total, desc=clip, unit="frame", file=sys.stderr, mininterval=0.3, disable=self._quiet
+            )
         self._bar.update(done - self._bar.n)
 
     def close(self) -> None:

@@ -23,7 +23,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     for action in (listing, where, download):
         action.add_argument("--models-dir", type=Path, action="append", default=[], metavar="DIR")
     convert = actions.add_parser(
-        "convert", help="make one folder out of the official files, or a denoiser for ComfyUI",
+        "convert",
+        help="make one folder out of the official files, or a denoiser for ComfyUI",
         description="Make one folder out of the official files. An output that ends in .safetensors gets the denoiser "
         "alone, as ComfyUI reads it from diffusion_models.",
     )

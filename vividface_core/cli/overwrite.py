@@ -38,9 +38,11 @@ def ask_to_replace(existing: Iterable[Path], *, overwrite: bool, hint: str = "")
     told = f"{named} {'exists' if one else 'exist'} already"
     if not (sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()):
         rest = f" {hint}" if hint else ""
-        raise InvalidOption(f"{told}; choose another name, or give --overwrite to replace {'it' if one else 'them'}."
-                            f"{rest}")  # fmt: skip
+        raise InvalidOption(
+            f"{told}; choose another name, or give --overwrite to replace {'it' if one else 'them'}.{rest}"
+        )
     print(f"vividface: {told}. Replace {'it' if one else 'them'}? [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise InvalidOption(f"{named} {'is' if one else 'are'} left as {'it is' if one else 'they are'}; nothing was "
-                            "done.")  # fmt: skip
+        raise InvalidOption(
+            f"{named} {'is' if one else 'are'} left as {'it is' if one else 'they are'}; nothing was done."
+        )

@@ -35,9 +35,12 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
     add("--models-dir", type=Path, action="append", default=[], metavar="DIR", help="look for checkpoints here too")
     add("--preset", default="h264", help="h264 (default), h265, prores, ffv1 or png")
     add("--whole-frame", action="store_true", help="no face crop: the footage is a face crop already")
-    add("--faces", metavar="WHICH",
+    add(
+        "--faces",
+        metavar="WHICH",
         help="all (default), largest, index:0,2 (from the left in each shot) or ref:PICTURE (people who look like the "
-        "one in a picture; heavily degraded faces may not be recognised)")
+        "one in a picture; heavily degraded faces may not be recognised)",
+    )
     add("--min-face", type=float, metavar="PIXELS", help="leave smaller faces alone (default 24)")
     add("--strength", type=float, default=1.0, help="0 = source … 1 = fully restored (default)")
     add("--color", default="auto", help="colour match: auto (default: the model's own), wavelet, lab, adain or none")
@@ -46,32 +49,57 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
     add("--overlap", type=int, metavar="FRAMES", help="frames that neighbouring windows share")
     add("--size", type=int, metavar="PIXELS", help="side of the crop; default: what the model was trained on")
     add("--detector", help="auto (default), mtcnn or retinaface")
-    add("--keep-size", action="store_true",
-        help="with --whole-frame: restore at the video's own size, as far as memory goes")
+    add(
+        "--keep-size",
+        action="store_true",
+        help="with --whole-frame: restore at the video's own size, as far as memory goes",
+    )
     add("--resume", action="store_true", help="go on with an interrupted run at its first unfinished shot")
     add("--side-by-side", type=Path, metavar="FILE", help="also write input and output next to each other")
-    add("--deinterlace", default="auto", metavar="HOW",
+    add(
+        "--deinterlace",
+        default="auto",
+        metavar="HOW",
         help="auto (default): interlaced frames are made into whole ones where their fields show different moments and "
-        "a face is restored; off: fields stay")
-    add("--allow-playlist", action="store_true",
-        help="follow a list of other files (ffconcat, M3U8, DASH), which could name any file that you can read")
+        "a face is restored; off: fields stay",
+    )
+    add(
+        "--allow-playlist",
+        action="store_true",
+        help="follow a list of other files (ffconcat, M3U8, DASH), which could name any file that you can read",
+    )
     add_overwrite(parser)
     add("--quiet", action="store_true", help="no progress, notices only")
-    add("--identity-guard", default="warn", metavar="MODE",
+    add(
+        "--identity-guard",
+        default="warn",
+        metavar="MODE",
         help="warn (default): say so where a restored face looks like somebody else; blend: also blend it back towards "
-        "the input as far as needed; off")
-    add("--identity-threshold", type=float, default=0.2, metavar="X",
-        help="least likeness of a restored face to its input, 0 to 1 (default 0.2)")
+        "the input as far as needed; off",
+    )
+    add(
+        "--identity-threshold",
+        type=float,
+        default=0.2,
+        metavar="X",
+        help="least likeness of a restored face to its input, 0 to 1 (default 0.2)",
+    )
 
 
 def _add_how(parser: argparse.ArgumentParser) -> None:
     """What decides time and memory, and the models' own options."""
     add = parser.add_argument_group("speed and memory").add_argument
     add("--device", default="auto", help=DEVICES)
-    add("--devices", metavar="LIST",
-        help="several devices, a process each, that share the windows: 0,1 or cuda:0,cuda:1")
-    add("--together", action="store_true",
-        help="with --devices: all of them on one window, one window after the other: for few and long windows")
+    add(
+        "--devices",
+        metavar="LIST",
+        help="several devices, a process each, that share the windows: 0,1 or cuda:0,cuda:1",
+    )
+    add(
+        "--together",
+        action="store_true",
+        help="with --devices: all of them on one window, one window after the other: for few and long windows",
+    )
     add("--dtype", default="auto", help="auto, fp32, bf16 or fp16")
     for name, uses in shared_options().items():
         if uses[0][1].flag:
@@ -108,11 +136,19 @@ def run(args: argparse.Namespace) -> None:
     check_combinations(args)
     default = RestoreOptions()
     options = RestoreOptions(
-        preset=args.preset, whole_frame=args.whole_frame, faces=args.faces or default.faces,
+        preset=args.preset,
+        whole_frame=args.whole_frame,
+        faces=args.faces or default.faces,
         min_face=default.min_face if args.min_face is None else args.min_face,
-        strength=args.strength, color=args.color, window=args.window, overlap=args.overlap,
-        detector=args.detector or default.detector, size=args.size,
-        identity_guard=args.identity_guard, identity_threshold=args.identity_threshold, keep_size=args.keep_size,
+        strength=args.strength,
+        color=args.color,
+        window=args.window,
+        overlap=args.overlap,
+        detector=args.detector or default.detector,
+        size=args.size,
+        identity_guard=args.identity_guard,
+        identity_threshold=args.identity_threshold,
+        keep_size=args.keep_size,
         deinterlace=args.deinterlace,
     )
     check_request(args, options)  # whatever is at fault is said before a model is loaded
@@ -123,8 +159,9 @@ def run(args: argparse.Namespace) -> None:
         console.notice("vividface-nano is the small embedded model; 'vividface models list' shows the full ones.")
     began = time.monotonic()
     try:
-        result = restore_video(source, args.output, restorer, options, callbacks=console,
-                               resuming=Resuming(args.resume, model_id=model_id))
+        result = restore_video(
+            source, args.output, restorer, options, callbacks=console, resuming=Resuming(args.resume, model_id=model_id)
+        )
     finally:
         console.close()  # an error's line stands alone
         restorer.close()

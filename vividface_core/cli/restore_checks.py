@@ -29,8 +29,9 @@ def check_combinations(args: argparse.Namespace) -> None:
     """
     given = [option for name, option in UNUSED.items() if getattr(args, name) is not None]
     if args.whole_frame and given:
-        raise InvalidOption(f"--whole-frame looks for no faces, so {given[0]} has nothing to choose from; leave out "
-                            "one of the two.")  # fmt: skip
+        raise InvalidOption(
+            f"--whole-frame looks for no faces, so {given[0]} has nothing to choose from; leave out one of the two."
+        )
 
 
 def check_request(args: argparse.Namespace, options: RestoreOptions) -> None:

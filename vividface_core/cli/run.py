@@ -33,17 +33,38 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("workflow", type=Path, metavar="WORKFLOW", help="workflow in the API format (Workflow > Export (API))")
     add("-i", "--input", type=Path, required=True, metavar="DIR", help="folder of videos")
-    add("-o", "--output", type=Path, metavar="DIR",
-        help="folder of the results (default: 'restored' in the input folder); results of earlier runs are replaced")
-    add("--server", action="append", default=[], metavar="URL",
-        help=f"ComfyUI server, once for each (default {ADDRESS}); {TOKEN} holds a bearer token if they want one")
+    add(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="folder of the results (default: 'restored' in the input folder); results of earlier runs are replaced",
+    )
+    add(
+        "--server",
+        action="append",
+        default=[],
+        metavar="URL",
+        help=f"ComfyUI server, once for each (default {ADDRESS}); {TOKEN} holds a bearer token if they want one",
+    )
     add("--pattern", metavar="GLOB", help="which files (default: mp4, mov, mkv, webm, avi, m4v)")
     add("--into", metavar="NODE.INPUT", help="where the video goes, if not into the only video loader")
-    add("--set", action="append", default=[], dest="changes", metavar="NODE.INPUT=VALUE",
-        help="change an input; NODE is an id, or a title or class that only one node has; VALUE is JSON or text")
+    add(
+        "--set",
+        action="append",
+        default=[],
+        dest="changes",
+        metavar="NODE.INPUT=VALUE",
+        help="change an input; NODE is an id, or a title or class that only one node has; VALUE is JSON or text",
+    )
     add("--retries", type=int, default=1, metavar="N", help="further attempts after an error in a node (default 1)")
-    add("--patience", type=float, default=120, metavar="SECONDS",
-        help="give up when no server has answered for so long (default 120)")
+    add(
+        "--patience",
+        type=float,
+        default=120,
+        metavar="SECONDS",
+        help="give up when no server has answered for so long (default 120)",
+    )
     add("--again", action="store_true", help="do files again that an earlier run did")
     add("--report", type=Path, metavar="FILE", help="write what became of each file as JSON")
     add_overwrite(parser)
@@ -95,8 +116,14 @@ def _skip_done(items: list[Item], journal: Journal, digest: str, console: Consol
             console.finished(item)
 
 
-def _work(args: argparse.Namespace, workflow: Workflow, servers: list[Server], items: list[Item], journal: Journal,
-          console: Console) -> int:  # fmt: skip
+def _work(
+    args: argparse.Namespace,
+    workflow: Workflow,
+    servers: list[Server],
+    items: list[Item],
+    journal: Journal,
+    console: Console,
+) -> int:
     """Run the batch and tell what became of it, also when it is cut short."""
     began, error, batches = time.monotonic(), None, []
     try:
@@ -115,19 +142,37 @@ def _work(args: argparse.Namespace, workflow: Workflow, servers: list[Server], i
             done = [item for item in items if item.state == "done"]
             losses: dict[str, Any] = batches[0].losses if batches else {}
             by_server = [
-                {"address": server.address, "done": sum(item.server == server.address for item in done),
-                 **losses.get(server.address, {})}
+                {
+                    "address": server.address,
+                    "done": sum(item.server == server.address for item in done),
+                    **losses.get(server.address, {}),
+                }
                 for server in servers
-            ]  # fmt: skip
-            write_json_report(args.report, report.report(
-                items, by_server, workflow=args.workflow.name, workflow_hash=workflow.digest,
-                output=str(journal.folder), seconds=round(time.monotonic() - began, 2), error=error,
-            ))  # fmt: skip
+            ]
+            write_json_report(
+                args.report,
+                report.report(
+                    items,
+                    by_server,
+                    workflow=args.workflow.name,
+                    workflow_hash=workflow.digest,
+                    output=str(journal.folder),
+                    seconds=round(time.monotonic() - began, 2),
+                    error=error,
+                ),
+            )
     return 0 if all(item.state in ("done", "skipped") for item in items) else 1
 
 
-async def _batch(args: argparse.Namespace, workflow: Workflow, servers: list[Server], items: list[Item],
-                 journal: Journal, console: Console, batches: list[Batch]) -> None:  # fmt: skip
+async def _batch(
+    args: argparse.Namespace,
+    workflow: Workflow,
+    servers: list[Server],
+    items: list[Item],
+    journal: Journal,
+    console: Console,
+    batches: list[Batch],
+) -> None:
     async with AsyncExitStack() as stack:
         for server in servers:
             await stack.enter_async_context(server)

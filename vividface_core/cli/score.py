@@ -86,8 +86,9 @@ def _check_targets(args: argparse.Namespace, clips: Sequence[Path]) -> None:
         ask_to_replace(unrelated([args.json], REPORT_KEYS), overwrite=args.overwrite)
 
 
-def _judged(judge: Judge, clips: Sequence[Path], records: Records,
-            quiet: bool) -> Iterator[tuple[Path, dict[str, Any]]]:  # fmt: skip
+def _judged(
+    judge: Judge, clips: Sequence[Path], records: Records, quiet: bool
+) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Each clip with its record, in the order in which they are done."""
     with tqdm(total=len(clips), desc="Judging", unit="video", file=sys.stderr, disable=quiet) as bar:
         for clip, record in run_judge(judge, clips, records):

@@ -14,8 +14,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("videos", nargs="+", type=Path, metavar="VIDEO", help="video, folder of pictures, or folder of videos")
     add("--json", type=Path, metavar="FILE", help="write everything: scores, reasons, raw answers, faults")
-    add("--jsonl", type=Path, metavar="FILE",
-        help="write a line as each video is done; a later run with this file judges only what is missing")
+    add(
+        "--jsonl",
+        type=Path,
+        metavar="FILE",
+        help="write a line as each video is done; a later run with this file judges only what is missing",
+    )
     add_judge_options(parser)
     add_overwrite(parser)
     add("--quiet", action="store_true", help="no progress")

@@ -34,8 +34,16 @@ class Attempt:
         prompt: id of the prompt that the server may have; ``None`` before one is queued.
     """
 
-    def __init__(self, server: Server, watch: Watch, workflow: Workflow, item: Item, console: Console, *,
-                 prompt: str | None = None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        server: Server,
+        watch: Watch,
+        workflow: Workflow,
+        item: Item,
+        console: Console,
+        *,
+        prompt: str | None = None,
+    ) -> None:
         self._server, self._watch, self._workflow, self._item = server, watch, workflow, item
         self._console, self.prompt = console, prompt
 
@@ -83,8 +91,10 @@ class Attempt:
             if entry is None and await _patiently(lambda: server.queued(prompt)) is None:
                 entry = await _patiently(lambda: server.history(prompt))  # it may have ended between the questions
                 if entry is None:
-                    raise ServerLost(f"{server.address} no longer knows the prompt of {self._item.name}: "
-                                     "it was restarted, or somebody removed it.")  # fmt: skip
+                    raise ServerLost(
+                        f"{server.address} no longer knows the prompt of {self._item.name}: "
+                        "it was restarted, or somebody removed it."
+                    )
             if entry is not None:
                 return entry
             if watch.ended.is_set():

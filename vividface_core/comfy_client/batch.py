@@ -50,8 +50,17 @@ class Batch:
         losses: how often each server, by address, was lost, and the last reason.
     """
 
-    def __init__(self, servers: list[Server], workflow: Workflow, items: Iterable[Item], journal: Journal,
-                 console: Console, *, retries: int = 1, patience: float = 120.0) -> None:  # fmt: skip
+    def __init__(
+        self,
+        servers: list[Server],
+        workflow: Workflow,
+        items: Iterable[Item],
+        journal: Journal,
+        console: Console,
+        *,
+        retries: int = 1,
+        patience: float = 120.0,
+    ) -> None:
         self._servers, self._workflow, self._journal, self._console = servers, workflow, journal, console
         self._retries, self._patience = retries, patience
         self._waiting = deque(item for item in items if item.state == "waiting")

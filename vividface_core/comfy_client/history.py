@@ -36,8 +36,11 @@ def _check_success(entry: dict[str, Any]) -> None:
     for kind, details in status.get("messages") or ():
         if kind == "execution_error":
             message = str(details.get("exception_message", "")).strip()
-            raise WorkflowFailed(f"{details.get('node_type')} (node {details.get('node_id')}) failed: "
-                                 f"{details.get('exception_type')}: {message}", again=True)  # fmt: skip
+            raise WorkflowFailed(
+                f"{details.get('node_type')} (node {details.get('node_id')}) failed: "
+                f"{details.get('exception_type')}: {message}",
+                again=True,
+            )
         if kind == "execution_interrupted":
             raise WorkflowFailed("Somebody interrupted it on the server.")
     if status.get("status_str") == "error":

@@ -83,9 +83,12 @@ class Journal:
         try:
             sizes = [part.stat().st_size for part, _ in parts]
             record = {
-                "input": item.identity, "workflow": digest, "server": item.server, "seconds": round(item.seconds, 2),
+                "input": item.identity,
+                "workflow": digest,
+                "server": item.server,
+                "seconds": round(item.seconds, 2),
                 "outputs": [{"name": name, "size": size} for (_, name), size in zip(parts, sizes)],
-            }  # fmt: skip
+            }
             with self._file.open("ab") as file:
                 file.write(json.dumps(record).encode() + b"\n")
                 file.flush()

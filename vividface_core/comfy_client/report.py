@@ -47,11 +47,16 @@ def report(items: list[Item], servers: list[dict[str, Any]], **details: Any) -> 
     """
     files = [
         {
-            "name": item.name, "state": _state(item), "seconds": round(item.seconds, 2), "server": item.server or None,
-            "outputs": item.outputs, "reason": item.reason or None, "sent": item.starts,
+            "name": item.name,
+            "state": _state(item),
+            "seconds": round(item.seconds, 2),
+            "server": item.server or None,
+            "outputs": item.outputs,
+            "reason": item.reason or None,
+            "sent": item.starts,
         }
         for item in items
-    ]  # fmt: skip
+    ]
     return {**details, "counts": counted(items), "files": files, "servers": servers}
 
 
@@ -75,10 +80,17 @@ class Console:
         self._files = tqdm(total=total, desc="files", unit="file", file=sys.stderr, position=0, disable=off)
         layout = "{desc} |{bar:20}| {n:3.0f} % {elapsed}"
         self._bars = {
-            server: tqdm(total=100, desc=f"{server}  idle", file=sys.stderr, position=place, leave=False,
-                         bar_format=layout, disable=off)
+            server: tqdm(
+                total=100,
+                desc=f"{server}  idle",
+                file=sys.stderr,
+                position=place,
+                leave=False,
+                bar_format=layout,
+                disable=off,
+            )
             for place, server in enumerate(servers, 1)
-        }  # fmt: skip
+        }
 
     def share(self, server: str, item: Item, step: str, share: float) -> None:
         """Show how far the current file of a server is; ``step`` says what happens to it."""
@@ -99,8 +111,11 @@ class Console:
         """Count a file that is done, skipped or failed."""
         self._count += 1
         self._files.update(1)
-        details = {"done": f"{item.seconds:.1f} s on {item.server}: {', '.join(item.outputs)}",
-                   "skipped": f"is done already: {', '.join(item.outputs)}", "failed": item.reason}  # fmt: skip
+        details = {
+            "done": f"{item.seconds:.1f} s on {item.server}: {', '.join(item.outputs)}",
+            "skipped": f"is done already: {', '.join(item.outputs)}",
+            "failed": item.reason,
+        }
         if not self._quiet or item.state == "failed":
             self.notice(f"[{self._count}/{self._total}] {item.name} {item.state}: {details[item.state]}")
 

@@ -175,8 +175,9 @@ class Server:
     async def listen(self) -> AsyncIterator[Any]:
         """The websocket with the progress of this client's prompts."""
         try:
-            opened = self._session.ws_connect(f"{self._base}/ws", params={"clientId": self.client}, heartbeat=ANSWER,
-                                              max_msg_size=0)  # fmt: skip
+            opened = self._session.ws_connect(
+                f"{self._base}/ws", params={"clientId": self.client}, heartbeat=ANSWER, max_msg_size=0
+            )
             socket = await asyncio.wait_for(opened, ANSWER)
             try:
                 yield socket

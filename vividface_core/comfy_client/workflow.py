@@ -86,8 +86,11 @@ class Workflow:
         return _title(entry) or entry["class_type"] if entry else node
 
     def _loader(self) -> tuple[str, str]:
-        found = [(node, LOADERS[entry["class_type"]]) for node, entry in self._graph.items()
-                 if entry["class_type"] in LOADERS]  # fmt: skip
+        found = [
+            (node, LOADERS[entry["class_type"]])
+            for node, entry in self._graph.items()
+            if entry["class_type"] in LOADERS
+        ]
         if len(found) == 1:
             return found[0]
         if found:
@@ -137,8 +140,10 @@ def _checked(graph: Any) -> dict[str, Any]:
     if isinstance(graph, dict) and isinstance(graph.get("prompt"), dict):
         graph = graph["prompt"]  # as it is sent to /prompt
     nodes = graph.values() if isinstance(graph, dict) else ()
-    whole = all(isinstance(node, dict) and isinstance(node.get("class_type"), str)
-                and isinstance(node.get("inputs", {}), dict) for node in nodes)  # fmt: skip
+    whole = all(
+        isinstance(node, dict) and isinstance(node.get("class_type"), str) and isinstance(node.get("inputs", {}), dict)
+        for node in nodes
+    )
     if not nodes or not whole:
         raise InvalidOption(
             "This is no workflow in the API format (an object of nodes with class_type and inputs). "

@@ -13,7 +13,22 @@ from vividface_core.degrade.presets import load_preset, preset_names
 from vividface_core.degrade.sampled import SampledDegradation
 
 __all__ = [
-    "Degradation", "DegradationRanges", "DegradeResult", "SampledDegradation", "FolderResult", "Mixture", "Preset",
-    "degrade_folder", "degrade_video", "downscale", "gaussian_blur", "load_preset", "preset_names", "read_record",
-    "resize", "seed_for", "sidecar_of", "through_h264",
-]  # fmt: skip
+    "Degradation",
+    "DegradationRanges",
+    "DegradeResult",
+    "SampledDegradation",
+    "FolderResult",
+    "Mixture",
+    "Preset",
+    "degrade_folder",
+    "degrade_video",
+    "downscale",
+    "gaussian_blur",
+    "load_preset",
+    "preset_names",
+    "read_record",
+    "resize",
+    "seed_for",
+    "sidecar_of",
+    "through_h264",
+]

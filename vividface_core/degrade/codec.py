@@ -41,8 +41,17 @@ class Coder:
         MissingDependency: this PyAV was built without the encoder.
     """
 
-    def __init__(self, codec: str, height: int, width: int, *, crf: int, quantizer: int | None = None,
-                 bitrate: int = 1024, rate: int = RATE) -> None:  # fmt: skip
+    def __init__(
+        self,
+        codec: str,
+        height: int,
+        width: int,
+        *,
+        crf: int,
+        quantizer: int | None = None,
+        bitrate: int = 1024,
+        rate: int = RATE,
+    ) -> None:
         self._size = (height, width)
         # 4:2:0 wants even sides.
         self._padded = tuple(max(SMALLEST if codec == "libx265" else 2, side + side % 2) for side in (height, width))
@@ -100,8 +109,15 @@ class Coder:
         yield from self.decode(None)
 
 
-def through_codec(frames: Iterable[Tensor], codec: str, *, crf: int, quantizer: int | None = None,
-                  bitrate: int = 1024, rate: int = RATE) -> Iterator[Tensor]:  # fmt: skip
+def through_codec(
+    frames: Iterable[Tensor],
+    codec: str,
+    *,
+    crf: int,
+    quantizer: int | None = None,
+    bitrate: int = 1024,
+    rate: int = RATE,
+) -> Iterator[Tensor]:
     """Frames ``[1, 3, H, W]`` of one size, 0…1, through a codec; see :class:`Coder`."""
     frames = iter(frames)
     first = next(frames, None)

@@ -67,4 +67,3 @@ class Degradation:
     def stream(self, frames: Iterable[Tensor]) -> Iterator[Tensor]:
         """The same for frames ``[3, H, W]`` one after the other, in constant memory."""
         return self.drawn().stream(frames)
-

@@ -160,8 +160,9 @@ def check_request(source: VideoFrames, output: Path, codec_out: str) -> None:
         InvalidOption, UnwritableVideo: it couldn't.
     """
     if codec_out not in CODECS_OUT:
-        raise InvalidOption(f"There is no output {codec_out!r} of a degradation; choose one of "
-                            f"{', '.join(CODECS_OUT)}.")  # fmt: skip
+        raise InvalidOption(
+            f"There is no output {codec_out!r} of a degradation; choose one of {', '.join(CODECS_OUT)}."
+        )
     check_paths(targets_of(output), [Source(source.path, "the input")])
     check_output(output, codec_out, source.file)
 

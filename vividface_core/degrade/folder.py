@@ -88,8 +88,11 @@ def degrade_folder(
     for number, (video, target) in enumerate(targets.items()):
         one = _One(callbacks, video.name, number, len(targets), common)
         try:
-            result.done.append(degrade_video(video, target, chosen, seed=seed_for(seed, video.name),
-                                             codec_out=codec_out, callbacks=one))  # fmt: skip
+            result.done.append(
+                degrade_video(
+                    video, target, chosen, seed=seed_for(seed, video.name), codec_out=codec_out, callbacks=one
+                )
+            )
         except VividFaceError as error:
             result.failed[video.name] = str(error)
             callbacks.notice(str(error))

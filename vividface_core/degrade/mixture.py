@@ -42,8 +42,9 @@ class Mixture:
         known = {name for _, preset in self.parts for name in preset.values}
         for name in changes:
             if name not in known:
-                raise InvalidOption(f"No part of the preset {self.name} has {name!r}; they have "
-                                    f"{', '.join(sorted(known))}.")  # fmt: skip
+                raise InvalidOption(
+                    f"No part of the preset {self.name} has {name!r}; they have {', '.join(sorted(known))}."
+                )
         parts = []
         for share, preset in self.parts:
             shared = {name: value for name, value in changes.items() if name in preset.values}
@@ -69,6 +70,8 @@ class Mixture:
         """All that there is to know, in lines."""
         lines = [f"{self.name}: {self.summary}", *(f"  {note}" for note in self.notes)]
         for share, preset in self.parts:
-            lines += [f"  {share} %  {line}" if not number else f"    {line}"
-                      for number, line in enumerate(preset.describe().splitlines())]  # fmt: skip
+            lines += [
+                f"  {share} %  {line}" if not number else f"    {line}"
+                for number, line in enumerate(preset.describe().splitlines())
+            ]
         return "\n".join(lines)

@@ -80,8 +80,10 @@ PARAMETERS = {
     "shift": Parameter("largest displacement of a point, pixels", 0, 64),
     "cell": Parameter("distance of the points that are displaced, pixels", 4, 1024, whole=True),
     "sharpness": Parameter("largest share of fine detail that is added or taken", 0, 4),
-    "fields": Parameter("each line averaged with its neighbours; every other line interpolated; or taken from the "
-                        "frame before", choices=("blend", "drop", "weave")),
+    "fields": Parameter(
+        "each line averaged with its neighbours; every other line interpolated; or taken from the frame before",
+        choices=("blend", "drop", "weave"),
+    ),
     "cutoff": Parameter("where edges begin to ring, of the highest frequency; 1: nowhere", 0.05, 1),
     "sharpening": Parameter("share of the detail that is added once more", 0, 8),
     "grain": Parameter("standard deviation of the grain in mid-grey, of 255", 0, 255),

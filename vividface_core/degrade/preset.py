@@ -72,8 +72,14 @@ class Preset:
         return "\n".join([*lines, *(f"  {note}" for note in self.notes)])
 
 
-def make_preset(name: str, summary: str, steps: tuple[str, ...], values: dict[str, Any], *notes: str,
-            each_frame: tuple[str, ...] = ()) -> Preset:  # fmt: skip
+def make_preset(
+    name: str,
+    summary: str,
+    steps: tuple[str, ...],
+    values: dict[str, Any],
+    *notes: str,
+    each_frame: tuple[str, ...] = (),
+) -> Preset:
     """The given values are drawn first, then what the steps have besides."""
     given = {key: parse(key, value) for key, value in values.items()}
     others = {key: value for step in steps for key, value in STEPS[step].values.items() if key not in given}

@@ -88,16 +88,17 @@ class SampledDegradation:
     def notices(self) -> list[str]:
         """What a user may not expect of these values."""
         if "codec" in self.steps and self.values["codec"] == "mpeg4":
-            return [f"mpeg4 ignores crf: its quality follows bitrate ({self.values['bitrate']} kbit a frame). "
-                    "Set codec=libx264 for a crf that counts."]  # fmt: skip
+            return [
+                f"mpeg4 ignores crf: its quality follows bitrate ({self.values['bitrate']} kbit a frame). "
+                "Set codec=libx264 for a crf that counts."
+            ]
         return []
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for a record: ``drawn`` once for the clip, ``each_frame`` drawn from for each frame."""
         each = {name: [value.low, value.high] for name, value in self.values.items() if isinstance(value, Range)}
         drawn = {name: value for name, value in self.values.items() if name not in each}
-        return {"preset": self.preset, "seed": self.seed, "steps": list(self.steps), "drawn": drawn,
-                "each_frame": each}  # fmt: skip
+        return {"preset": self.preset, "seed": self.seed, "steps": list(self.steps), "drawn": drawn, "each_frame": each}
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> SampledDegradation:

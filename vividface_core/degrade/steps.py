@@ -102,12 +102,14 @@ def _warp(frames: Flow, drawn: Drawn, rng: np.random.Generator, _: object) -> Fl
         points = [2 + side // drawn["cell"] for side in (height, width)]
         moved = rng.uniform(-drawn["shift"], drawn["shift"], (1, 2, *points)).astype(np.float32)
         if drawn["shift"] > 0:
-            field = F.interpolate(torch.from_numpy(moved).to(frame), size=(height, width), mode="bicubic",
-                                  align_corners=True)[0]  # fmt: skip
+            field = F.interpolate(
+                torch.from_numpy(moved).to(frame), size=(height, width), mode="bicubic", align_corners=True
+            )[0]
             x = (torch.arange(width, device=frame.device) + 0.5 + field[0]) * (2 / width) - 1
             y = (torch.arange(height, device=frame.device)[:, None] + 0.5 + field[1]) * (2 / height) - 1
-            frame = F.grid_sample(frame, torch.stack((x, y), -1)[None], mode="bicubic", padding_mode="reflection",
-                                  align_corners=False).clamp(0, 1)  # fmt: skip
+            frame = F.grid_sample(
+                frame, torch.stack((x, y), -1)[None], mode="bicubic", padding_mode="reflection", align_corners=False
+            ).clamp(0, 1)
         yield frame
 
 
@@ -141,16 +143,26 @@ def _of_frame(value: float | Range, rng: np.random.Generator) -> float:
 
 
 STEPS = {
-    "blur": Step(_blur, {
-        "sigma": Range(0.0, 0.0), "sigma_y": Range(0.0, 0.0), "angle": Range(0.0, 0.0), "kernel": Choice(("iso",)),
-        "kernel_size": Range(0, 0)}),
+    "blur": Step(
+        _blur,
+        {
+            "sigma": Range(0.0, 0.0),
+            "sigma_y": Range(0.0, 0.0),
+            "angle": Range(0.0, 0.0),
+            "kernel": Choice(("iso",)),
+            "kernel_size": Range(0, 0),
+        },
+    ),
     "downscale": Step(_downscale, {"scale": Range(1.0, 1.0)}),
     "shrink": Step(_shrink, {"scale": Range(1.0, 1.0), "filter": Choice(("bilinear",))}),
     "enlarge": Step(_enlarge),
-    "noise": Step(_noise, {"noise": Range(0.0, 0.0), "gray": Range(0.0, 0.0), "pattern": Choice(("fresh",))},
-                  random=True),
-    "codec": Step(_codec, {"crf": Range(23, 23), "codec": Choice(("libx264",)), "bitrate": Range(1024, 1024),
-                           "rate": Range(25, 25)}),
+    "noise": Step(
+        _noise, {"noise": Range(0.0, 0.0), "gray": Range(0.0, 0.0), "pattern": Choice(("fresh",))}, random=True
+    ),
+    "codec": Step(
+        _codec,
+        {"crf": Range(23, 23), "codec": Choice(("libx264",)), "bitrate": Range(1024, 1024), "rate": Range(25, 25)},
+    ),
     "flicker": Step(_flicker, {"probability": Range(0.0, 0.0), "gain": Range(1.0, 1.0)}, random=True),
     "warp": Step(_warp, {"shift": Range(0.0, 0.0), "cell": Range(24, 24)}, random=True),
     "sharpness": Step(_sharpness, {"sharpness": Range(0.0, 0.0)}, random=True),
@@ -158,11 +170,17 @@ STEPS = {
     "grey": Step(footage.grey),
     "interlace": Step(footage.interlace, {"fields": Choice(("blend",))}),
     "ringing": Step(footage.ringing, {"cutoff": Range(1.0, 1.0), "sharpening": Range(0.0, 0.0)}),
-    "grain": Step(footage.grain, {"grain": Range(0.0, 0.0), "grain_size": Range(0.5, 0.5),
-                                  "pattern": Choice(("fresh",))}, random=True),
-    "compress": Step(footage.compress, {"encoder": Choice(("libx264",)), "crf": Range(23, 23),
-                                        "quantizer": Range(4, 4)}),
-    "compress_again": Step(footage.compress_again, {"encoder_again": Choice(("libx264",)), "crf_again": Range(23, 23),
-                                                    "quantiser_again": Range(4, 4)}),
-}  # fmt: skip
+    "grain": Step(
+        footage.grain,
+        {"grain": Range(0.0, 0.0), "grain_size": Range(0.5, 0.5), "pattern": Choice(("fresh",))},
+        random=True,
+    ),
+    "compress": Step(
+        footage.compress, {"encoder": Choice(("libx264",)), "crf": Range(23, 23), "quantizer": Range(4, 4)}
+    ),
+    "compress_again": Step(
+        footage.compress_again,
+        {"encoder_again": Choice(("libx264",)), "crf_again": Range(23, 23), "quantiser_again": Range(4, 4)},
+    ),
+}
 """All of them by name."""

@@ -61,8 +61,11 @@ def fill(net: nn.Module, tensors: Mapping[str, Tensor], complaint: str, address:
         UnsupportedCheckpoint: they don't fit; ``complaint`` and the names at fault.
     """
     # A counter that PyTorch before 0.4.1 did not save and that nothing here reads.
-    wanted = {key: value for key, value in net.state_dict().items()
-              if key in tensors or not key.endswith("num_batches_tracked")}  # fmt: skip
+    wanted = {
+        key: value
+        for key, value in net.state_dict().items()
+        if key in tensors or not key.endswith("num_batches_tracked")
+    }
     if told := misfits(wanted, tensors):
         raise UnsupportedCheckpoint(f"{complaint}: {told}. Fetch it again from {address}.")
     net.load_state_dict(dict(tensors), strict=False)

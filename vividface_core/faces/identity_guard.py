@@ -173,8 +173,9 @@ class IdentityGuard:
         mean, lowest, since, until = self._figures.summary(self._frames)
         track, share = self._track, self._shares / self._frames if self._blends else 1.0
         first = track.first
-        return TrackIdentity(shot, track.id, first, track.last, self._figures.looks, mean, lowest,
-                             first + since, first + until, share)  # fmt: skip
+        return TrackIdentity(
+            shot, track.id, first, track.last, self._figures.looks, mean, lowest, first + since, first + until, share
+        )
 
     def _faces(self, at: int, cut: Tensor, restored: Tensor) -> Tensor:
         """``[2, 3, 112, 112]``: the input's face and the one that would show, each at the same landmarks."""

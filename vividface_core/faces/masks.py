@@ -44,8 +44,9 @@ class BlendMask:
             raise InvalidOption(f"There are {len(self._masks)} masks, but frame {index} comes; give one a frame.")
         mask = self._masks[min(index, len(self._masks) - 1)].float().clamp(0, 1)
         if tuple(mask.shape) != (height, width):
-            mask = F.interpolate(mask[None, None], size=(height, width), mode="bilinear", antialias=True,
-                                 align_corners=False)[0, 0]  # fmt: skip
+            mask = F.interpolate(
+                mask[None, None], size=(height, width), mode="bilinear", antialias=True, align_corners=False
+            )[0, 0]
         return mask
 
     def fingerprint(self) -> str:
@@ -56,8 +57,9 @@ class BlendMask:
         return digest.hexdigest()
 
 
-def face_masks(frames: Iterator[Frame], tracks: Sequence[FaceTrack], parser: FaceParser, size: int = 512
-               ) -> Iterator[Tensor]:  # fmt: skip
+def face_masks(
+    frames: Iterator[Frame], tracks: Sequence[FaceTrack], parser: FaceParser, size: int = 512
+) -> Iterator[Tensor]:
     """For each frame ``[H, W]``, 0…1: the parser's mask of every tracked face, the larger value where they meet.
 
     Args:

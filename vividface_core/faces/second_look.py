@@ -45,7 +45,6 @@ class SecondLook:
             self._mesher = load_mesher()
         return float(self._mesher.in_squares(rgb[None].cpu(), square_of(landmarks)[None])[1][0])
 
-
     def strength(self, rgb: Tensor, landmarks: np.ndarray) -> float:
         """How well the embedder knows the face, see :meth:`FaceEmbedder.strengths`; 0 where there is none. Tells a face
         that stands on its head, which a detector may take for an upright one, from the same face turned upright."""

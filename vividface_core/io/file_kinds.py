@@ -8,8 +8,14 @@ from vividface_core.errors import UnsupportedCheckpoint
 
 HEAD = 2048
 """Bytes that are looked at."""
-_ARCHIVES = {b"7z\xbc\xaf\x27\x1c": "7z", b"Rar!": "RAR", b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz",
-             b"\x28\xb5\x2f\xfd": "Zstandard"}  # fmt: skip
+_ARCHIVES = {
+    b"7z\xbc\xaf\x27\x1c": "7z",
+    b"Rar!": "RAR",
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+    b"\x28\xb5\x2f\xfd": "Zstandard",
+}
 _POINTERS = (b"version https://git-lfs", b"version https://hawser", b"# xet version")
 
 
@@ -24,13 +30,17 @@ def mistaken_for(head: bytes) -> str | None:
     text = head.lstrip(b"\xef\xbb\xbf\r\n\t ")
     lower = text[:512].lower()
     if text.startswith(_POINTERS):
-        return ("a Git LFS pointer, not the file itself: a few lines that stand for it. Run 'git lfs pull' in its "
-                "repository, or fetch the file from its page")  # fmt: skip
+        return (
+            "a Git LFS pointer, not the file itself: a few lines that stand for it. Run 'git lfs pull' in its "
+            "repository, or fetch the file from its page"
+        )
     if b"/annex/objects/" in text[:512]:
         return "a git-annex pointer, not the file itself. Run 'git annex get' in its repository"
     if lower.startswith((b"<!doctype html", b"<html", b"<head", b"<?xml", b"<!--", b"<body")):
-        return ("a web page, not the file itself: what was saved is the page about it, or a log-in. Use the page's own "
-                "download link")  # fmt: skip
+        return (
+            "a web page, not the file itself: what was saved is the page about it, or a log-in. Use the page's own "
+            "download link"
+        )
     if text.startswith((b'{"', b"{\n", b"{\r", b"{ ", b"[{")):
         return "JSON text, as servers answer instead of a file that they refuse. Fetch it again, logged in if need be"
     if _is_words(head):

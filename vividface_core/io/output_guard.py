@@ -20,11 +20,44 @@ from typing import Any
 
 from vividface_core.errors import InvalidOption, UnwritableVideo
 
-MEDIA_AND_WEIGHTS = frozenset((
-    ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".m2ts", ".mts", ".wmv", ".flv", ".mpg", ".mpeg", ".mxf",
-    ".png", ".apng", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".jxl", ".wav", ".mp3", ".m4a",
-    ".safetensors", ".ckpt", ".pth", ".pt", ".bin", ".gguf",
-))  # fmt: skip
+MEDIA_AND_WEIGHTS = frozenset(
+    (
+        ".mp4",
+        ".m4v",
+        ".mov",
+        ".mkv",
+        ".webm",
+        ".avi",
+        ".ts",
+        ".m2ts",
+        ".mts",
+        ".wmv",
+        ".flv",
+        ".mpg",
+        ".mpeg",
+        ".mxf",
+        ".png",
+        ".apng",
+        ".jpg",
+        ".jpeg",
+        ".webp",
+        ".gif",
+        ".bmp",
+        ".tif",
+        ".tiff",
+        ".avif",
+        ".jxl",
+        ".wav",
+        ".mp3",
+        ".m4a",
+        ".safetensors",
+        ".ckpt",
+        ".pth",
+        ".pt",
+        ".bin",
+        ".gguf",
+    )
+)
 """A report is never called so: whoever names one so has mixed up two options."""
 PROBED = 64
 """Entries of a folder that are looked at to learn whether its disk ignores case."""
@@ -130,11 +163,13 @@ def check_paths(targets: Iterable[Target], sources: Iterable[Source]) -> None:
     for target in targets:
         where = place(target.path)
         if source := read.get(where):
-            raise InvalidOption(f"{target.name} {target.path} is {source.name} itself, which would be lost; choose "
-                                "another name.")  # fmt: skip
+            raise InvalidOption(
+                f"{target.name} {target.path} is {source.name} itself, which would be lost; choose another name."
+            )
         if other := written.get(where):
-            raise InvalidOption(f"{target.name} {target.path} is the file of {other.name} too; choose another name for "
-                                "one of them.")  # fmt: skip
+            raise InvalidOption(
+                f"{target.name} {target.path} is the file of {other.name} too; choose another name for one of them."
+            )
         written[where] = target
         _check_around(target, sources, folders)
 
@@ -146,12 +181,15 @@ def _check_around(target: Target, sources: list[Source], folders: list[Source]) 
     for source in sources:
         for folder in gone:
             if is_within(source.path, folder):
-                raise InvalidOption(f"{source.name} {source.path} lies in {folder}, which is cleared for "
-                                    f"{target.name}; choose another output, or copy it elsewhere first.")  # fmt: skip
+                raise InvalidOption(
+                    f"{source.name} {source.path} lies in {folder}, which is cleared for "
+                    f"{target.name}; choose another output, or copy it elsewhere first."
+                )
     for folder in folders:
         if os.path.lexists(target.path) and not target.path.is_dir() and is_within(target.path, folder.path):
-            raise InvalidOption(f"{target.name} {target.path} is a part of {folder.name}, which is read; choose "
-                                "another name.")  # fmt: skip
+            raise InvalidOption(
+                f"{target.name} {target.path} is a part of {folder.name}, which is read; choose another name."
+            )
 
 
 def check_file(path: Path, name: str, suffixes: Collection[str] = ()) -> None:
@@ -169,11 +207,13 @@ def check_file(path: Path, name: str, suffixes: Collection[str] = ()) -> None:
     if suffixes and suffix not in suffixes:
         raise InvalidOption(f"{name} {path} should end in {' or '.join(suffixes)}; choose another name.")
     if not suffixes and suffix in MEDIA_AND_WEIGHTS:
-        raise InvalidOption(f"{name} writes a report, but {path} is called like a file of another kind ({suffix}); "
-                            "choose another name.")  # fmt: skip
+        raise InvalidOption(
+            f"{name} writes a report, but {path} is called like a file of another kind ({suffix}); choose another name."
+        )
     if not path.parent.is_dir():
-        raise UnwritableVideo(f"{name} can't be written to {path}: the folder {path.parent} does not exist. Make it, "
-                              "or name another one.")  # fmt: skip
+        raise UnwritableVideo(
+            f"{name} can't be written to {path}: the folder {path.parent} does not exist. Make it, or name another one."
+        )
     if not os.access(path.parent, os.W_OK):
         raise UnwritableVideo(f"{name} can't be written to {path}: the folder {path.parent} is write-protected.")
     if path.is_dir():

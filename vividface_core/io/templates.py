@@ -21,6 +21,12 @@ def render(template: Path, **values: Any) -> str:
             f"Pages need Jinja2, which does not import here ({first_line(error)}). Install it with: pip install -U "
             "jinja2"
         ) from error
-    environment = Environment(loader=FileSystemLoader(template.parent), autoescape=True, undefined=StrictUndefined,
-                              trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)  # fmt: skip
+    environment = Environment(
+        loader=FileSystemLoader(template.parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
     return environment.get_template(template.name).render(**values)

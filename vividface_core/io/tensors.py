@@ -22,8 +22,11 @@ from vividface_core.io.quantization import LAYER, METADATA, Stored
 
 SUFFIXES = {".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".gguf"}
 WHOLE_MODELS = (
-    "diffusion_pytorch_model.safetensors", "model.safetensors", "diffusion_pytorch_model.bin", "pytorch_model.bin",
-)  # fmt: skip
+    "diffusion_pytorch_model.safetensors",
+    "model.safetensors",
+    "diffusion_pytorch_model.bin",
+    "pytorch_model.bin",
+)
 """Names of diffusers and transformers for a model in one file; with ``.index.json`` behind it, for shards."""
 _WRAPPERS = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
 """What torch.compile, FSDP and activation checkpointing write into the middle of names."""

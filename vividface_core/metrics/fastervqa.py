@@ -180,15 +180,24 @@ _REST = (
 
 ENTRIES = (
     Metric(
-        "fastervqa", "FasterVQA", True, "none",
+        "fastervqa",
+        "FasterVQA",
+        True,
+        "none",
         "32 frames, 4 of each eighth of the clip, every second one from a random place on (as the authors' benchmark, "
         f"f3dvqa-b.yml, samples); {_REST}",
-        faster_vqa, (WEIGHTS,),
+        faster_vqa,
+        (WEIGHTS,),
     ),
     Metric(
-        "fastervqa-middle", "FasterVQA (middle)", True, "none",
+        "fastervqa-middle",
+        "FasterVQA (middle)",
+        True,
+        "none",
         "32 consecutive frames in the clip's middle (what the authors' script for single videos, vqa.py, takes, and so "
         f"perhaps the tables of papers); {_REST}",
-        partial(faster_vqa, choose=middle_frames), (WEIGHTS,), default=False,
+        partial(faster_vqa, choose=middle_frames),
+        (WEIGHTS,),
+        default=False,
     ),
-)  # fmt: skip
+)

@@ -55,15 +55,22 @@ def _of(measure: Callable[[Tensor, Tensor], Tensor], chunk: Chunk) -> Tensor:
 
 ENTRIES = (
     Metric(
-        "psnr", "PSNR", True, "needed",
+        "psnr",
+        "PSNR",
+        True,
+        "needed",
         "RGB, 8 bits, no border cut; mean squared error over a frame's values, mean over frames, then over clips; a "
         f"frame without any error counts {EXACT:g} dB.",
-        _pairwise(psnr), digits=2,
+        _pairwise(psnr),
+        digits=2,
     ),
     Metric(
-        "ssim", "SSIM", True, "needed",
+        "ssim",
+        "SSIM",
+        True,
+        "needed",
         "RGB, 8 bits; Gaussian window 11×11 with σ 1.5, within the picture, mean of the three channels; mean over "
         "frames, then over clips.",
         _pairwise(ssim),
     ),
-)  # fmt: skip
+)

@@ -16,10 +16,12 @@ from vividface_core.metrics.metric import Chunk, ClipFacts, ClipResult, Metric, 
 from vividface_core.metrics.weights import WeightFile
 
 I3D = WeightFile(
-    "i3d_torchscript.pt", "https://huggingface.co/flateon/FVD-I3D-torchscript/resolve/main/i3d_torchscript.pt",
+    "i3d_torchscript.pt",
+    "https://huggingface.co/flateon/FVD-I3D-torchscript/resolve/main/i3d_torchscript.pt",
     "MIT, as its uploader says; made by StyleGAN-V's authors of DeepMind's weights (Apache-2.0)",
-    "bec6519f66ea534e953026b4ae2c65553c17bf105611c746d904657e5860a5e2", 51_235_320,
-)  # fmt: skip
+    "bec6519f66ea534e953026b4ae2c65553c17bf105611c746d904657e5860a5e2",
+    51_235_320,
+)
 SIDE, WINDOW, LEAST = 224, 16, 10
 """Pixels that the network sees; frames of a window, and the fewest that it can take."""
 PUBLISHED_FRAMES = 24
@@ -135,22 +137,35 @@ def _per_clip(context: MetricContext, clip: ClipFacts) -> FirstFramesMeter:
 
 ENTRIES = (
     Metric(
-        "fvd", "FVD", False, "needed",
+        "fvd",
+        "FVD",
+        False,
+        "needed",
         f"Fréchet distance between all windows of all outputs and those of all references, covariances with n − 1; "
         f"windows of {WINDOW} consecutive frames without overlap, a clip's last one of {LEAST}–{WINDOW - 1} counts, a "
         "shorter one doesn't; StyleGAN-V's I3D (TorchScript, 400 logits before the softmax), short side bilinear to "
         f"{SIDE}, middle square, RGB. The windows are ours, and the fewer they are the larger the figure: compare "
         "only figures of the same clips. A single clip's figure is that of its own windows.",
-        _fvd, (I3D,), digits=2, aggregate=pooled_distance,
+        _fvd,
+        (I3D,),
+        digits=2,
+        aggregate=pooled_distance,
     ),
     Metric(
-        "fvd-per-clip", "FVD (per clip)", False, "needed",
+        "fvd-per-clip",
+        "FVD (per clip)",
+        False,
+        "needed",
         f"BFVR-STC's script, for clips of 512×512: the first {PUBLISHED_FRAMES} frames of a clip are one sample, and "
         "of one sample the Fréchet distance is the squared distance of two features; mean over clips. I3D as in FVD, "
         "channels in OpenCV's order, as there.",
-        _per_clip, (I3D,), color="BGR", digits=2, default=False,
+        _per_clip,
+        (I3D,),
+        color="BGR",
+        digits=2,
+        default=False,
     ),
-)  # fmt: skip
+)
 
 
 class Moments:

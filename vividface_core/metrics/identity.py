@@ -27,14 +27,19 @@ from vividface_core.metrics.weights import WeightFile
 from vividface_core.runtime.wording import counted
 
 ARCFACE = WeightFile(
-    arcface.FILE, arcface.ADDRESS, "MIT; trained on MS1M, which is for research only",
-    "a035c768259b98ab1ce0e646312f48b9e1e218197a0f80ac6765e88f8b6ddf28", 175367323,
-)  # fmt: skip
+    arcface.FILE,
+    arcface.ADDRESS,
+    "MIT; trained on MS1M, which is for research only",
+    "a035c768259b98ab1ce0e646312f48b9e1e218197a0f80ac6765e88f8b6ddf28",
+    175367323,
+)
 CLIP = WeightFile(
     "clip-vit-base-patch32/pytorch_model.bin",
-    "https://huggingface.co/openai/clip-vit-base-patch32/resolve/main/pytorch_model.bin", "MIT",
-    "a63082132ba4f97a80bea76823f544493bffa8082296d62d71581a4feff1576f", 605247071,
-)  # fmt: skip
+    "https://huggingface.co/openai/clip-vit-base-patch32/resolve/main/pytorch_model.bin",
+    "MIT",
+    "a63082132ba4f97a80bea76823f544493bffa8082296d62d71581a4feff1576f",
+    605247071,
+)
 CLIP_SIDE = 224
 
 
@@ -284,51 +289,82 @@ _MEAN = "mean over frames, then over clips"
 
 ENTRIES = (
     Metric(
-        "ids", "IDS", True, "needed",
+        "ids",
+        "IDS",
+        True,
+        "needed",
         f"{_PAIRED}. {_IR_SE50}; {_MEAN}. That script resizes frames to 512×512 first, samples faces without averaging "
         "and counts only a clip's 24th frame.",
-        _make(_arcface, WithReference), (ARCFACE,),
+        _make(_arcface, WithReference),
+        (ARCFACE,),
     ),
     Metric(
-        "ids-mobile", "Identity (MobileFaceNet)", True, "needed",
+        "ids-mobile",
+        "Identity (MobileFaceNet)",
+        True,
+        "needed",
         f"{_PAIRED}. Network: {_MOBILE}, so the figure is no IDS; {_MEAN}.",
         _make(_mobile, WithReference),
     ),
     Metric(
-        "facecons", "FaceCons (ours)", True, "used",
+        "facecons",
+        "FaceCons (ours)",
+        True,
+        "used",
         "Ours; VividFace's definition is not public. Cosine of the unit embeddings of a frame and the one before it: "
         f"{_ALIGNED}; {_FOLLOWED}. {_IR_SE50}; mean over neighbours that both have a face, then over clips. "
         f"{_BLUR}.",
-        _make(_arcface, WithPrevious), (ARCFACE,),
+        _make(_arcface, WithPrevious),
+        (ARCFACE,),
     ),
     Metric(
-        "facecons-first", "FaceCons to the first (ours)", True, "used",
+        "facecons-first",
+        "FaceCons to the first (ours)",
+        True,
+        "used",
         "Ours: as facecons, but each frame with the first one that has a face.",
-        _make(_arcface, WithFirst), (ARCFACE,), default=False,
+        _make(_arcface, WithFirst),
+        (ARCFACE,),
+        default=False,
     ),
     Metric(
-        "facecons-mobile", "Consistency (MobileFaceNet)", True, "used",
+        "facecons-mobile",
+        "Consistency (MobileFaceNet)",
+        True,
+        "used",
         f"Ours: as facecons, but with {_MOBILE}.",
         _make(_mobile, WithPrevious),
     ),
     Metric(
-        "facecons-clip", "FaceCons (EvalCrafter)", True, "none",
+        "facecons-clip",
+        "FaceCons (EvalCrafter)",
+        True,
+        "none",
         "EvalCrafter's face consistency, as its script computes it: cosine of the CLIP ViT-B/32 image features of each "
         "frame and of the clip's first; no face is looked for; frames squeezed to 224×224, bilinear without "
         f"antialiasing, 0…255 without CLIP's normalisation; {_MEAN}.",
-        _make(_clip, WithFirst), (CLIP,), default=False,
+        _make(_clip, WithFirst),
+        (CLIP,),
+        default=False,
     ),
     Metric(
-        "vidd", "VIDD (IR-SE50)", False, "used",
+        "vidd",
+        "VIDD (IR-SE50)",
+        False,
+        "used",
         "Euclidean distance of the unit embeddings of a frame and the one before it, as in the FOS benchmark's script; "
         "alignment and network are ours, as the script's own (a grey ResNet-18 on whole crops, embeddings not of unit "
         f"length) has no public weights: {_ALIGNED}; {_FOLLOWED}. {_IR_SE50}; mean over neighbours that both have a "
         f"face, then over clips. {_BLUR}.",
-        _make(_arcface, WithPrevious, distance), (ARCFACE,),
+        _make(_arcface, WithPrevious, distance),
+        (ARCFACE,),
     ),
     Metric(
-        "vidd-mobile", "VIDD (MobileFaceNet)", False, "used",
+        "vidd-mobile",
+        "VIDD (MobileFaceNet)",
+        False,
+        "used",
         f"As vidd, but with {_MOBILE}.",
         _make(_mobile, WithPrevious, distance),
     ),
-)  # fmt: skip
+)

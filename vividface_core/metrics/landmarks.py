@@ -77,17 +77,27 @@ _MESH = (
 )
 ENTRIES = (
     Metric(
-        "akd", "AKD", False, "needed",
+        "akd",
+        "AKD",
+        False,
+        "needed",
         f"{_MESH}; mean Euclidean distance of output and truth over the points, mean over frames, then over clips. "
         "The papers' frames are face crops of 512×512; the less of the frame a face takes, the smaller the figure.",
-        _akd, display_scale=1000, digits=2,
+        _akd,
+        display_scale=1000,
+        digits=2,
     ),
     Metric(
-        "tlme", "TLME", False, "used",
+        "tlme",
+        "TLME",
+        False,
+        "used",
         "Ours; the papers' formula isn't public. "
         f"{_MESH}. With a truth: mean over the points of the length of (output's move since the frame before − truth's "
         "move); without one, of the output's move itself, which a moving head makes larger too. Mean over frames but "
         "the first, then over clips; a cut counts as a move.",
-        _tlme, display_scale=1000, digits=2,
+        _tlme,
+        display_scale=1000,
+        digits=2,
     ),
-)  # fmt: skip
+)

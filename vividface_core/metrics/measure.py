@@ -74,9 +74,13 @@ class Measurement:
 
 
 def measure(
-    pairs: Sequence[Pair], metrics: Sequence[Metric], context: MetricContext, *,
-    progress: Progress = lambda *_: None, observers: Sequence[FrameObserver] = (),
-) -> Measurement:  # fmt: skip
+    pairs: Sequence[Pair],
+    metrics: Sequence[Metric],
+    context: MetricContext,
+    *,
+    progress: Progress = lambda *_: None,
+    observers: Sequence[FrameObserver] = (),
+) -> Measurement:
     """Measure every clip and the whole set.
 
     A metric that lacks weights or a library, or fails with a plain reason, is marked so; the others go on.
@@ -100,9 +104,14 @@ def measure(
 
 
 def measure_clip(
-    name: str, sources: dict[str, FrameSource], metrics: Sequence[Metric], context: MetricContext, *,
-    progress: Progress = lambda *_: None, observers: Sequence[FrameObserver] = (),
-) -> tuple[ClipFacts, dict[str, Score], dict[str, ClipResult]]:  # fmt: skip
+    name: str,
+    sources: dict[str, FrameSource],
+    metrics: Sequence[Metric],
+    context: MetricContext,
+    *,
+    progress: Progress = lambda *_: None,
+    observers: Sequence[FrameObserver] = (),
+) -> tuple[ClipFacts, dict[str, Score], dict[str, ClipResult]]:
     """Measure one clip; ``sources`` by side: ``output``, perhaps ``reference`` and ``source`` (the degraded input)."""
     _check_sizes(sources)
     facts = _facts(name, sources, progress)
@@ -163,8 +172,9 @@ class _MeterSet:
         if result is None:
             return Score(None, self._reasons[name])
         if math.isnan(result.value):
-            return Score(None, "; ".join(result.notes) or "it has no figure for this clip", result.notes,
-                         self._frames[name])  # fmt: skip
+            return Score(
+                None, "; ".join(result.notes) or "it has no figure for this clip", result.notes, self._frames[name]
+            )
         return Score(result.value, "", result.notes, self._frames[name])
 
     def _try(self, name: str, work: Callable[[], None]) -> None:

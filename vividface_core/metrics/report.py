@@ -74,11 +74,13 @@ def as_json(measurement: Measurement) -> str:
     Figures are as measured, not multiplied by ``display_scale``; ``null`` where there is none.
     """
     content = {
-        "format": FORMAT, "version": VERSION, "tool": f"vividface {tool_version()}",
+        "format": FORMAT,
+        "version": VERSION,
+        "tool": f"vividface {tool_version()}",
         "metrics": [_metric(metric) for metric in measurement.metrics],
         "clips": [_clip(clip) for clip in measurement.clips],
         "set": {name: _score(score) for name, score in measurement.scores.items()},
-    }  # fmt: skip
+    }
     text = json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1)
     # A list of numbers is one line. A line break stands in no JSON text, so that this touches nothing else.
     return re.sub(r"\[\n([-+\d.eEnul,\s]+)\]", lambda row: f"[{' '.join(row[1].split())}]", text) + "\n"
@@ -99,12 +101,22 @@ def _metric(metric: Metric) -> dict[str, Any]:
 
 def _clip(clip: ClipScores) -> dict[str, Any]:
     facts, pair = clip.facts, clip.pair
-    paths = {side: None if (path := getattr(pair, side)) is None else str(path)
-             for side in ("output", "reference", "source")}  # fmt: skip
-    scores = {name: {**_score(score), "frames": [_number(value) for value in score.frames]}
-              for name, score in clip.scores.items()}  # fmt: skip
-    return {"name": facts.name, **paths, "frames": facts.frames, "width": facts.width, "height": facts.height,
-            "fps": facts.fps, "scores": scores}  # fmt: skip
+    paths = {
+        side: None if (path := getattr(pair, side)) is None else str(path) for side in ("output", "reference", "source")
+    }
+    scores = {
+        name: {**_score(score), "frames": [_number(value) for value in score.frames]}
+        for name, score in clip.scores.items()
+    }
+    return {
+        "name": facts.name,
+        **paths,
+        "frames": facts.frames,
+        "width": facts.width,
+        "height": facts.height,
+        "fps": facts.fps,
+        "scores": scores,
+    }
 
 
 def _score(score: Score) -> dict[str, Any]:
@@ -122,8 +134,16 @@ def as_csv(measurement: Measurement) -> str:
     writer.writerow(["clip", "frames", "width", "height", "fps", *(metric.name for metric in measurement.metrics)])
     for clip in measurement.clips:
         facts = clip.facts
-        writer.writerow([facts.name, facts.frames, facts.width, facts.height, f"{facts.fps:g}",
-                         *_cells(measurement.metrics, clip.scores)])  # fmt: skip
+        writer.writerow(
+            [
+                facts.name,
+                facts.frames,
+                facts.width,
+                facts.height,
+                f"{facts.fps:g}",
+                *_cells(measurement.metrics, clip.scores),
+            ]
+        )
     frames = sum(clip.facts.frames for clip in measurement.clips)
     writer.writerow(["set", frames, "", "", "", *_cells(measurement.metrics, measurement.scores)])
     return out.getvalue()

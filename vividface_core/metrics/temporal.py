@@ -121,37 +121,61 @@ def _large_enough(estimator: FlowEstimator, clip: ClipFacts, shrink: int) -> Flo
 
 ENTRIES = (
     Metric(
-        "temporal", "Temporal", False, "needed",
+        "temporal",
+        "Temporal",
+        False,
+        "needed",
         "Ours: mean absolute difference between the frame differences of output and reference, in 1/255; RGB, 8 bits; "
         "mean over pairs of neighbouring frames, then over clips.",
-        _temporal, digits=3,
+        _temporal,
+        digits=3,
     ),
     Metric(
-        "ewarp", "E*warp", False, "none",
+        "ewarp",
+        "E*warp",
+        False,
+        "none",
         "EvalCrafter's warping error, as DOVE's script takes it: frames at half size (bilinear), RGB 0…1; each frame "
         "less the next one, warped back by RAFT's flow (C+T weights, 20 updates; as there, the network gets 0…1 "
         "where it was trained with 0…255), squared, summed over RGB, mean over pixels that are neither occluded nor "
         "at a motion edge (forward-backward check); mean over pairs of neighbouring frames, then over clips. "
         "It sees no truth: blur lowers it.",
-        _warping, (flow.RAFT,), display_scale=1e3, digits=3,
+        _warping,
+        (flow.RAFT,),
+        display_scale=1e3,
+        digits=3,
     ),
     Metric(
-        "flow-score", "Flow score", False, "none",
+        "flow-score",
+        "Flow score",
+        False,
+        "none",
         "EvalCrafter's: mean length of RAFT's flow (C+T weights, 20 updates) from each frame to the next, in pixels at "
         "full size; mean over pairs of neighbouring frames, then over clips. It counts wanted motion as well: compare "
         "with the truth's own.",
-        _score, (flow.RAFT,), digits=3,
+        _score,
+        (flow.RAFT,),
+        digits=3,
     ),
     Metric(
-        "ewarp-dis", "Ewarp (DIS)", False, "none",
+        "ewarp-dis",
+        "Ewarp (DIS)",
+        False,
+        "none",
         "Ours, not to be compared with E*warp: as that, with OpenCV's dense inverse search (medium preset, 8-bit luma) "
         "in RAFT's place, and without the pixels that move out of the frame.",
-        _warping_dis, display_scale=1e3, digits=3,
+        _warping_dis,
+        display_scale=1e3,
+        digits=3,
     ),
     Metric(
-        "flow-score-dis", "Flow score (DIS)", False, "none",
+        "flow-score-dis",
+        "Flow score (DIS)",
+        False,
+        "none",
         "Ours, not to be compared with the flow score: as that, with OpenCV's dense inverse search (medium preset, "
         "8-bit luma) in RAFT's place.",
-        _score_dis, digits=3,
+        _score_dis,
+        digits=3,
     ),
-)  # fmt: skip
+)

@@ -7,6 +7,16 @@ from vividface_core.mllm.calibration import Calibration, HumanScore, fit_calibra
 from vividface_core.mllm.rubric import RUBRIC, Rubric, answer_schema, parse_assessment, read_rubric, render_prompt
 
 __all__ = [
-    "RUBRIC", "Adjustment", "Assessment", "Calibration", "HumanScore", "Rubric", "answer_schema", "fit_calibration",
-    "parse_assessment", "read_human_scores", "read_rubric", "render_prompt",
-]  # fmt: skip
+    "RUBRIC",
+    "Adjustment",
+    "Assessment",
+    "Calibration",
+    "HumanScore",
+    "Rubric",
+    "answer_schema",
+    "fit_calibration",
+    "parse_assessment",
+    "read_human_scores",
+    "read_rubric",
+    "render_prompt",
+]

@@ -59,8 +59,12 @@ class Assessment:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for a record, which :meth:`from_json` takes back."""
-        return {**asdict(self), "adjustments": [asdict(adjustment) for adjustment in self.adjustments],
-                "critical_issues": list(self.critical_issues), "faults": list(self.faults)}  # fmt: skip
+        return {
+            **asdict(self),
+            "adjustments": [asdict(adjustment) for adjustment in self.adjustments],
+            "critical_issues": list(self.critical_issues),
+            "faults": list(self.faults),
+        }
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Assessment:

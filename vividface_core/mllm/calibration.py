@@ -26,8 +26,11 @@ from vividface_core.mllm.rubric_schema import TOTAL
 
 FORMAT, VERSION = "vividface-calibration", 1
 LEAST_ROWS = 5
-_COLUMNS = {"video": ("video", "clip", "file", "path"), "human": ("human", "human_score", "human score"),
-            "judge": ("judge", "judge_score", "judge score")}  # fmt: skip
+_COLUMNS = {
+    "video": ("video", "clip", "file", "path"),
+    "human": ("human", "human_score", "human score"),
+    "judge": ("judge", "judge_score", "judge score"),
+}
 
 
 @dataclass(frozen=True)
@@ -164,10 +167,12 @@ def fit_calibration(rows: Sequence[HumanScore], *, rubric: str, judge: str) -> C
     """
     _checked(rows)
     own, people = [float(row.judge) for row in rows], [float(row.human) for row in rows]
-    corrected = [_through(_knots(own[:i] + own[i + 1 :], people[:i] + people[i + 1 :]), score)
-                 for i, score in enumerate(own)]  # fmt: skip
-    return Calibration(rubric, judge, _knots(own, people), len(rows),
-                       agreement(own, people), agreement(corrected, people))  # fmt: skip
+    corrected = [
+        _through(_knots(own[:i] + own[i + 1 :], people[:i] + people[i + 1 :]), score) for i, score in enumerate(own)
+    ]
+    return Calibration(
+        rubric, judge, _knots(own, people), len(rows), agreement(own, people), agreement(corrected, people)
+    )
 
 
 def _checked(rows: Sequence[HumanScore]) -> None:
@@ -250,8 +255,11 @@ def _row(cells: Mapping[str, str], where: str, separator: str) -> HumanScore:
     if not cells["video"]:
         raise InvalidOption(f"{where} names no video.")
     judge = cells.get("judge", "")
-    return HumanScore(cells["video"], _score(cells["human"], "human", where, separator),
-                      _score(judge, "judge", where, separator) if judge else None)  # fmt: skip
+    return HumanScore(
+        cells["video"],
+        _score(cells["human"], "human", where, separator),
+        _score(judge, "judge", where, separator) if judge else None,
+    )
 
 
 def _score(cell: str, column: str, where: str, separator: str) -> float:

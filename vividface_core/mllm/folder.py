@@ -54,9 +54,17 @@ def _is_video(name: str) -> bool:
     return Path(name).suffix.lower() in VIDEO_SUFFIXES - {".gif"}
 
 
-def score_folder(judge: Judge, videos: Mapping[str, Path], target: Path, *, calibration: Calibration | None = None,
-                 threshold: float | None = None, sort: str = "", on_poll: Callable[[], None] | None = None,
-                 told: Callable[[dict[str, Any], int, int], None] | None = None) -> list[dict[str, Any]]:  # fmt: skip
+def score_folder(
+    judge: Judge,
+    videos: Mapping[str, Path],
+    target: Path,
+    *,
+    calibration: Calibration | None = None,
+    threshold: float | None = None,
+    sort: str = "",
+    on_poll: Callable[[], None] | None = None,
+    told: Callable[[dict[str, Any], int, int], None] | None = None,
+) -> list[dict[str, Any]]:
     """Judge videos by name; whatever ends it early, what is done is kept and not asked for again.
 
     Into ``target`` go ``scores.jsonl`` (a line a video, at once), ``scores.csv`` and ``scores.json`` (at the end, also
@@ -102,8 +110,7 @@ def _check_target(target: Path, videos: Mapping[str, Path]) -> None:
         UnwritableVideo: the folder holds tables that no earlier run wrote.
     """
     tables = [target / name for name in (RECORDS, CSV, JSON, INDEX)]
-    check_paths([Target(path, "the table") for path in tables],
-                [Source(path, "a video") for path in videos.values()])  # fmt: skip
+    check_paths([Target(path, "the table") for path in tables], [Source(path, "a video") for path in videos.values()])
     foreign = unrelated([target / JSON], KEYS)
     if not (target / JSON).exists():
         foreign += unrelated([target / CSV])
@@ -111,13 +118,23 @@ def _check_target(target: Path, videos: Mapping[str, Path]) -> None:
         raise UnwritableVideo(f"{foreign[0]} exists already and is no table of an earlier run. Name another folder.")
 
 
-def _write(target: Path, judge: Judge, rows: list[dict[str, Any]], calibration: Calibration | None,
-           threshold: float | None, complete: bool) -> None:  # fmt: skip
+def _write(
+    target: Path,
+    judge: Judge,
+    rows: list[dict[str, Any]],
+    calibration: Calibration | None,
+    threshold: float | None,
+    complete: bool,
+) -> None:
     content = {
-        "judge": judge.name, "identity": judge.identity, "rubric": rubric_version(judge.rubric),
+        "judge": judge.name,
+        "identity": judge.identity,
+        "rubric": rubric_version(judge.rubric),
         "threshold": judge.rubric.keep_above if threshold is None else threshold,
-        "calibration": calibration.to_json() if calibration else None, "complete": complete, "videos": rows,
-    }  # fmt: skip
+        "calibration": calibration.to_json() if calibration else None,
+        "complete": complete,
+        "videos": rows,
+    }
     try:
         write_json(target / JSON, content, indent=1)
         partial = target / f".{CSV}.partial"
@@ -127,8 +144,13 @@ def _write(target: Path, judge: Judge, rows: list[dict[str, Any]], calibration: 
         raise UnwritableVideo(f"The tables can't be written to {target}: {error.strerror}.") from error
 
 
-def sort_copies(rows: Sequence[Mapping[str, Any]], videos: Mapping[str, Path], target: Path, sort: str,
-                on_poll: Callable[[], None] | None = None) -> dict[str, str]:  # fmt: skip
+def sort_copies(
+    rows: Sequence[Mapping[str, Any]],
+    videos: Mapping[str, Path],
+    target: Path,
+    sort: str,
+    on_poll: Callable[[], None] | None = None,
+) -> dict[str, str]:
     """Copy videos to ``target/sorted/CLASS/NAME``; originals are only read.
 
     Copies of an earlier run that belong elsewhere now are removed, unless somebody changed them; other files in there
@@ -188,8 +210,10 @@ def _check_copy(path: Path, source: Path, noted: Any) -> None:
     if not os.path.lexists(path) or (noted and _is_own(path, noted)):
         return
     if not (path.is_file() and filecmp.cmp(source, path, shallow=False)):
-        raise UnwritableVideo(f"{path} exists already and is no copy of an earlier run, or was changed since. Move it "
-                              "away, or name another folder.")  # fmt: skip
+        raise UnwritableVideo(
+            f"{path} exists already and is no copy of an earlier run, or was changed since. Move it "
+            "away, or name another folder."
+        )
 
 
 def _is_own(path: Path, noted: Any) -> bool:

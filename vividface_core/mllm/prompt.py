@@ -22,10 +22,14 @@ def render_prompt(rubric: Rubric = RUBRIC, form: Form = "text") -> str:
     """
     parts = [
         f"You inspect face videos. Your task: {rubric.purpose}. Grade this video strictly by the criteria below.",
-        _criteria(rubric), _regions(rubric), _rules(rubric), _tiers(rubric), _steps(rubric),
+        _criteria(rubric),
+        _regions(rubric),
+        _rules(rubric),
+        _tiers(rubric),
+        _steps(rubric),
         _lines(rubric) if form == "text" else _object(rubric),
         "# How to grade\n" + "\n".join(f"- {note}" for note in rubric.notes) if rubric.notes else "",
-    ]  # fmt: skip
+    ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -50,8 +54,10 @@ def _regions(rubric: Rubric) -> str:
 
 
 def _rules(rubric: Rubric) -> str:
-    rows = (f"- {'Bonus' if rule.points > 0 else 'Penalty'} {rule.points:+d}, {rule.title}: {rule.text}"
-            for rule in rubric.rules)  # fmt: skip
+    rows = (
+        f"- {'Bonus' if rule.points > 0 else 'Penalty'} {rule.points:+d}, {rule.title}: {rule.text}"
+        for rule in rubric.rules
+    )
     return "# Adjustments, each at most once\n" + "\n".join(rows) if rubric.rules else ""
 
 
@@ -112,13 +118,16 @@ def answer_schema(rubric: Rubric = RUBRIC) -> dict[str, Any]:
     would refuse what :func:`~vividface_core.mllm.answers.parse.parse_assessment` puts right.
     """
     rules = [rule.key for rule in rubric.rules]
-    adjustment = _closed(rule={"type": "string", "enum": rules}, points=_whole(*_limits(rubric)),
-                         reason={"type": "string"})  # fmt: skip
+    adjustment = _closed(
+        rule={"type": "string", "enum": rules}, points=_whole(*_limits(rubric)), reason={"type": "string"}
+    )
     return _closed(
-        scores=_closed(**{
-            dimension.key: _closed(score=_whole(0, dimension.points), reason={"type": "string"})
-            for dimension in rubric.dimensions
-        }),
+        scores=_closed(
+            **{
+                dimension.key: _closed(score=_whole(0, dimension.points), reason={"type": "string"})
+                for dimension in rubric.dimensions
+            }
+        ),
         base_score=_whole(0, TOTAL),
         adjustments={"type": "array", "items": adjustment} if rules else {"type": "array", "maxItems": 0},
         total_adjustment=_whole(*_limits(rubric, together=True)),
@@ -126,7 +135,7 @@ def answer_schema(rubric: Rubric = RUBRIC) -> dict[str, Any]:
         quality_tier={"type": "string", "enum": [tier.name for tier in (*rubric.tiers, rubric.below)]},
         critical_issues={"type": "array", "items": {"type": "string"}},
         motion_blur_check={"type": "string"},
-    )  # fmt: skip
+    )
 
 
 def _limits(rubric: Rubric, together: bool = False) -> tuple[int, int]:

@@ -71,8 +71,10 @@ def of_one_judge(scored: Sequence[Scored], wanted: str | None = None) -> list[Sc
     if not whose:
         raise InvalidOption(f"No judge is called {wanted!r} here. There is {known}.")
     if len(whose) > 1:
-        raise InvalidOption(f"The scores are of several judges or rubrics: {known}. Choose one by a part of its name "
-                            "with --judge, or keep one in the file.")  # fmt: skip
+        raise InvalidOption(
+            f"The scores are of several judges or rubrics: {known}. Choose one by a part of its name "
+            "with --judge, or keep one in the file."
+        )
     return [one for one in scored if (one.judge, one.rubric) == whose[0]]
 
 
@@ -123,6 +125,11 @@ def _scored(record: Mapping[str, Any]) -> Scored | None:
     except (KeyError, TypeError, ValueError):
         return None
     if key := record.get("key"):  # a clip, of which a video may have many
-        return Scored(str(key), (str(key), f"clips/{key}.mp4", f"{key}.mp4", video.as_posix(), video.name, video.stem),
-                      judge, rubric, score)  # fmt: skip
+        return Scored(
+            str(key),
+            (str(key), f"clips/{key}.mp4", f"{key}.mp4", video.as_posix(), video.name, video.stem),
+            judge,
+            rubric,
+            score,
+        )
     return Scored(video.as_posix(), (video.as_posix(), video.name, video.stem), judge, rubric, score)

@@ -23,6 +23,20 @@ from vividface_core.mllm.rubric_schema import (
 )
 
 __all__ = [
-    "RUBRIC", "TOTAL", "Band", "Dimension", "Region", "Rubric", "Rule", "Tier", "answer_schema", "parse_assessment",
-    "read_rubric", "render_prompt", "rubric_from_json", "rubric_to_json", "rubric_version", "write_rubric",
-]  # fmt: skip
+    "RUBRIC",
+    "TOTAL",
+    "Band",
+    "Dimension",
+    "Region",
+    "Rubric",
+    "Rule",
+    "Tier",
+    "answer_schema",
+    "parse_assessment",
+    "read_rubric",
+    "render_prompt",
+    "rubric_from_json",
+    "rubric_to_json",
+    "rubric_version",
+    "write_rubric",
+]

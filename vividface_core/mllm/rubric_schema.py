@@ -195,8 +195,10 @@ def _band_faults(dimension: Dimension) -> Iterable[str]:
     following = 0
     for band in dimension.bands:
         if band.low != following or band.high < band.low:
-            yield (f"the bands of {dimension.key!r} must follow each other without a gap: "
-                   f"{band.low}-{band.high} stands where {following} should begin")  # fmt: skip
+            yield (
+                f"the bands of {dimension.key!r} must follow each other without a gap: "
+                f"{band.low}-{band.high} stands where {following} should begin"
+            )
         following = band.high + 1
     if following != dimension.points + 1:
         yield f"the bands of {dimension.key!r} end at {following - 1}, its points are {dimension.points}"

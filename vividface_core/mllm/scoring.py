@@ -25,8 +25,13 @@ ABORT_GRACE = 0.5
 """Seconds that a stopped judge has to close its files."""
 
 
-def run_judge(judge: Judge, clips: Sequence[Path], records: Records, names: Mapping[Path, str] | None = None,
-           on_poll: Callable[[], None] | None = None) -> Iterator[tuple[Path, dict[str, Any]]]:  # fmt: skip
+def run_judge(
+    judge: Judge,
+    clips: Sequence[Path],
+    records: Records,
+    names: Mapping[Path, str] | None = None,
+    on_poll: Callable[[], None] | None = None,
+) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Yield each clip with its record as it is finished, as many at once as the judge supports.
 
     After an error the running ones are finished and kept; Ctrl-C waits for none.
@@ -80,8 +85,9 @@ def _one(judge: Judge, clip: Path, records: Records, name: str | None) -> dict[s
     return record
 
 
-def with_verdict(record: Mapping[str, Any], rubric: Rubric, calibration: Calibration | None = None,
-             threshold: float | None = None) -> dict[str, Any]:  # fmt: skip
+def with_verdict(
+    record: Mapping[str, Any], rubric: Rubric, calibration: Calibration | None = None, threshold: float | None = None
+) -> dict[str, Any]:
     """A record with its final score, tier and verdict; these depend on calibration and threshold and are not stored.
 
     Args:
@@ -196,8 +202,9 @@ def _check_records(path: Path, text: bytes) -> None:
         # A crash may have cut the only line.
         first = {"state": ""} if whole.startswith(b"{") and not rest.strip() else None
     if not isinstance(first, dict) or "state" not in first:
-        raise UnwritableVideo(f"{path} exists already and holds no judged videos; they would be written into it. Name "
-                              "another file.")  # fmt: skip
+        raise UnwritableVideo(
+            f"{path} exists already and holds no judged videos; they would be written into it. Name another file."
+        )
 
 
 def _key(record: Mapping[str, Any]) -> tuple[str, str, str]:

@@ -39,8 +39,12 @@ class Table:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        return {"title": self.title, "head": list(self.head), "rows": [list(row) for row in self.rows],
-                "lines": list(self.lines)}  # fmt: skip
+        return {
+            "title": self.title,
+            "head": list(self.head),
+            "rows": [list(row) for row in self.rows],
+            "lines": list(self.lines),
+        }
 
 
 def dimensions(row: Mapping[str, Any], rubric: Rubric) -> Table:
@@ -55,11 +59,19 @@ def dimensions(row: Mapping[str, Any], rubric: Rubric) -> Table:
     def points(key: str, value: float) -> str:
         return number(value) + (f" ±{number(spread[key]['std'])}" if key in spread else "")
 
-    rows = [(dimension.label, f"{points(dimension.key, found['scores'][dimension.key])} / {dimension.points}",
-             found["reasons"].get(dimension.key, "")) for dimension in rubric.dimensions]  # fmt: skip
+    rows = [
+        (
+            dimension.label,
+            f"{points(dimension.key, found['scores'][dimension.key])} / {dimension.points}",
+            found["reasons"].get(dimension.key, ""),
+        )
+        for dimension in rubric.dimensions
+    ]
     titles = {rule.key: rule.title for rule in rubric.rules}
-    rows += [(titles.get(change["rule"], "Adjustment"), signed(change["points"]), change["reason"])
-             for change in found["adjustments"]]  # fmt: skip
+    rows += [
+        (titles.get(change["rule"], "Adjustment"), signed(change["points"]), change["reason"])
+        for change in found["adjustments"]
+    ]
     rows.append(("Final", f"{points('final', found['final'])} / {TOTAL}", f"base {number(found['base'])}"))
     if row["final"] != found["final"]:
         rows.append(("Calibrated", f"{number(row['final'])} / {TOTAL}", "towards people's scores"))
@@ -68,17 +80,24 @@ def dimensions(row: Mapping[str, Any], rubric: Rubric) -> Table:
     lines += [f"Put right: {fault}" for fault in found["faults"]]
     lines += [f"A pass failed: {failure['reason']}" for failure in judgement["failures"]]
     verdict = "kept" if row["keep"] else "not kept"
-    return Table(f"{number(row['final'])} · {row['tier']} · {verdict}", ("criterion", "points", "reason"),
-                 tuple(rows), tuple(lines))  # fmt: skip
+    return Table(
+        f"{number(row['final'])} · {row['tier']} · {verdict}",
+        ("criterion", "points", "reason"),
+        tuple(rows),
+        tuple(lines),
+    )
 
 
 def videos(rows: Sequence[Mapping[str, Any]], rubric: Rubric, judge: str) -> Table:
     """Many videos, a row each, and how many were judged, kept and failed."""
     labels = tuple(dimension.label for dimension in rubric.dimensions)
     head = ("video", *labels, "adj.", "final", "tier", "keep")
-    return Table(counts(rows) if rows else "no video was judged", head, tuple(_video(row, rubric) for row in rows),
-                 (f"Judge: {judge}", *(f"{row['name']}: {row['error']}" for row in rows if row["state"] != "judged")),
-                 )  # fmt: skip
+    return Table(
+        counts(rows) if rows else "no video was judged",
+        head,
+        tuple(_video(row, rubric) for row in rows),
+        (f"Judge: {judge}", *(f"{row['name']}: {row['error']}" for row in rows if row["state"] != "judged")),
+    )
 
 
 def _video(row: Mapping[str, Any], rubric: Rubric) -> tuple[str, ...]:
@@ -100,9 +119,20 @@ def as_csv(rows: Sequence[Mapping[str, Any]], rubric: Rubric) -> str:
         found = row["judgement"]["assessment"] if row["state"] == "judged" else None
         figures = [found["scores"][key] for key in keys] if found else [""] * len(keys)
         change = sum(adjustment["points"] for adjustment in found["adjustments"]) if found else ""
-        writer.writerow([row["name"], row["state"], "" if found is None else row["final"], row["tier"] or "",
-                         "yes" if row["keep"] else "no", *figures, change, row.get("error", ""), row["judge"],
-                         row["content"] or ""])  # fmt: skip
+        writer.writerow(
+            [
+                row["name"],
+                row["state"],
+                "" if found is None else row["final"],
+                row["tier"] or "",
+                "yes" if row["keep"] else "no",
+                *figures,
+                change,
+                row.get("error", ""),
+                row["judge"],
+                row["content"] or "",
+            ]
+        )
     return out.getvalue()
 
 
@@ -121,8 +151,10 @@ def as_text(rows: Sequence[dict[str, Any]], rubric: Rubric) -> str:
         return "no video was judged"
     heads = ["video", *(dimension.label for dimension in rubric.dimensions), "adj.", "final", "tier", "keep"]
     lines = [_cells(row, rubric) for row in rows]
-    widths = [max(len(line[column]) for line in (heads, *lines) if column < len(line) and len(line) == len(heads))
-              for column in range(len(heads))]  # fmt: skip
+    widths = [
+        max(len(line[column]) for line in (heads, *lines) if column < len(line) and len(line) == len(heads))
+        for column in range(len(heads))
+    ]
     widths[0] = max(len(line[0]) for line in (heads, *lines))
     said = [_joined(line, widths) for line in (heads, *lines)]
     return "\n".join([*said, counts(rows)])
@@ -137,8 +169,7 @@ def _cells(row: dict[str, Any], rubric: Rubric) -> list[str]:
     final = number(row["final"]) + (f" ±{number(spread['std'])}" if spread else "")
     change = sum(adjustment["points"] for adjustment in found["adjustments"])
     scores = [number(found["scores"][dimension.key]) for dimension in rubric.dimensions]
-    return [name, *scores, signed(change), final, row["tier"],
-            "yes" if row["keep"] else "no"]  # fmt: skip
+    return [name, *scores, signed(change), final, row["tier"], "yes" if row["keep"] else "no"]
 
 
 def _joined(cells: list[str], widths: list[int]) -> str:

@@ -59,9 +59,14 @@ def expected_frames(source: FrameSource) -> int | None:
 
 
 def find_faces(
-    source: FrameSource, shot: Shot, detector: FaceDetector, report: Report, *, total: int | None = None,
+    source: FrameSource,
+    shot: Shot,
+    detector: FaceDetector,
+    report: Report,
+    *,
+    total: int | None = None,
     notice: Callable[[str], None] | None = None,
-) -> list[FaceTrack]:  # fmt: skip
+) -> list[FaceTrack]:
     """Follow every face of one shot. Memory: one chunk of frames and the tracks' own numbers.
 
     Args:
@@ -78,17 +83,24 @@ def find_faces(
     found = _follow(source, shot, detector, report, Tracker(look=look, strict=True), copy, total)
     if not found:
         return tracks
-    notice(f"In frames {shot.start} to {shot.end - 1} faces were found in copies that are {copy}, not in the pictures "
-           "as they are. They are restored where they are.")  # fmt: skip
+    notice(
+        f"In frames {shot.start} to {shot.end - 1} faces were found in copies that are {copy}, not in the pictures "
+        "as they are. They are restored where they are."
+    )
     back = [turned_back(track, copy.turn, source.size) for track in found]
     back.sort(key=lambda track: float(track.boxes[0, [0, 2]].sum()))  # from the left, as the picture shows them
     return [replace(track, id=number) for number, track in enumerate(back)]
 
 
 def _follow(
-    source: FrameSource, shot: Shot, detector: FaceDetector, report: Report, tracker: Tracker, copy: Copy,
+    source: FrameSource,
+    shot: Shot,
+    detector: FaceDetector,
+    report: Report,
+    tracker: Tracker,
+    copy: Copy,
     total: int | None,
-) -> list[FaceTrack]:  # fmt: skip
+) -> list[FaceTrack]:
     width, height = source.size
     size = max(1, CHUNK_BYTES // (width * height * 12))
     with closing(prefetch(source.read(shot.start, shot.end), Frame.nbytes, max_items=PREFETCH_FRAMES)) as frames:

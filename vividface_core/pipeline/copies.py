@@ -118,8 +118,13 @@ def turned_back(track: FaceTrack, turn: int, size: tuple[int, int]) -> FaceTrack
     corners = points_back(track.boxes.reshape(-1, 2, 2), turn, size)
     boxes = np.concatenate([corners.min(1), corners.max(1)], 1)
     crops = np.concatenate([points_back(track.crops[:, :2], turn, size), track.crops[:, 2:]], 1)
-    return replace(track, boxes=boxes.astype(np.float32), crops=crops.astype(np.float32), turn=turn % 4,
-                   landmarks=points_back(track.landmarks, turn, size).astype(np.float32))  # fmt: skip
+    return replace(
+        track,
+        boxes=boxes.astype(np.float32),
+        crops=crops.astype(np.float32),
+        turn=turn % 4,
+        landmarks=points_back(track.landmarks, turn, size).astype(np.float32),
+    )
 
 
 def points_back(points: np.ndarray, turn: int, size: tuple[int, int]) -> np.ndarray:

@@ -166,8 +166,7 @@ class Restoration:
 
         def look() -> list[dict[str, Any]]:
             detector = self._resources.detector or load_detector(options.detector, device=self.restorer.device)
-            found = find_faces(self.source, shot, detector, self.callbacks.progress, total=total,
-                               notice=self.notice)  # fmt: skip
+            found = find_faces(self.source, shot, detector, self.callbacks.progress, total=total, notice=self.notice)
             chosen = choose_faces(found, options.faces, options.min_face, detector)
             return [track.to_json() for track in chosen]
 
@@ -182,9 +181,7 @@ class Restoration:
         wanted = options.window or best_window(restorer, longest)
         if way := reduce_memory(restorer, wanted, shape, self._limit):
             self.notice(f"To fit the memory, {way}: the same pictures, a little slower.")
-        window = options.window or self._cached(
-            "window", lambda: choose_window(restorer, shape, longest, self._limit)
-        )
+        window = options.window or self._cached("window", lambda: choose_window(restorer, shape, longest, self._limit))
         if options.window and window > restorer.native_frames:
             self.notice(
                 f"A window of {window} frames is longer than the {restorer.native_frames} that this model was trained "
@@ -247,8 +244,13 @@ class Restoration:
         frames = list(self.source.read(part.first, part.last))
         seconds = 0.0
         for _ in range(2):  # the first time loads what is loaded once
-            stream = RegionStream(self._region(part, plan, part_shot), plan_windows(len(frames), len(frames), 0),
-                                  Unchanged(self.restorer.device), None, self._guard(part, plan.shape[0]))  # fmt: skip
+            stream = RegionStream(
+                self._region(part, plan, part_shot),
+                plan_windows(len(frames), len(frames), 0),
+                Unchanged(self.restorer.device),
+                None,
+                self._guard(part, plan.shape[0]),
+            )
             began = time.monotonic()
             for _ in composed(frames, [stream], self._mask):
                 self.callbacks.progress("timing", 1.0, 1.0)
@@ -257,8 +259,9 @@ class Restoration:
 
     def _stream(self, track: FaceTrack, plan: Plan, shot: Shot, meter: WorkMeter) -> RegionStream:
         windows = plan.windows(track.last - track.first)
-        return RegionStream(self._region(track, plan, shot), windows, self.restorer, meter.window,
-                            self._guard(track, plan.shape[0]))  # fmt: skip
+        return RegionStream(
+            self._region(track, plan, shot), windows, self.restorer, meter.window, self._guard(track, plan.shape[0])
+        )
 
     def _region(self, track: FaceTrack, plan: Plan, shot: Shot) -> Region:
         options = self.options
@@ -273,13 +276,17 @@ class Restoration:
             return None
         if self._embedder is None:
             self._embedder = load_embedder(self.restorer.device)
-        return IdentityGuard(self._embedder, track, size, threshold=options.identity_threshold,
-                             blends=options.identity_guard == "blend", strength=options.strength)  # fmt: skip
+        return IdentityGuard(
+            self._embedder,
+            track,
+            size,
+            threshold=options.identity_threshold,
+            blends=options.identity_guard == "blend",
+            strength=options.strength,
+        )
 
 
-def composed(
-    frames: Iterable[Frame], streams: list[RegionStream], mask: BlendMask | None = None
-) -> Iterator[Frame]:
+def composed(frames: Iterable[Frame], streams: list[RegionStream], mask: BlendMask | None = None) -> Iterator[Frame]:
     """Yield every frame with all its regions restored, in order; frames wait until their windows are done."""
     waiting: deque[Frame] = deque()
     for frame in frames:

@@ -34,9 +34,17 @@ from vividface_core.video.source import ClipFrames, VideoFrames
 from vividface_core.video.writer import VideoWriter
 
 __all__ = [
-    "COLORS", "Callbacks", "Given", "Plan", "Resources", "RestoreOptions", "Result", "Resuming", "restore_frames",
+    "COLORS",
+    "Callbacks",
+    "Given",
+    "Plan",
+    "Resources",
+    "RestoreOptions",
+    "Result",
+    "Resuming",
+    "restore_frames",
     "restore_video",
-]  # fmt: skip
+]
 
 
 def restore_video(
@@ -82,11 +90,14 @@ def restore_video(
         request["mask"] = given.mask.fingerprint()
     _rehearse(source, output, options.preset)
     state = RunState(output, request, resume=resuming.resume)
-    work = Restoration(source, restorer, options, callbacks, given=given, resources=resources,
-                       cached=_cached_steps(state))  # fmt: skip
+    work = Restoration(
+        source, restorer, options, callbacks, given=given, resources=resources, cached=_cached_steps(state)
+    )
     if resuming.resume and not state.resumed:
-        work.notice(f"There is nothing to resume: no unfinished run of {output} lies beside it. Everything is done "
-                    "from the start.")  # fmt: skip
+        work.notice(
+            f"There is nothing to resume: no unfinished run of {output} lies beside it. Everything is done "
+            "from the start."
+        )
     try:
         result = _to_file(work, output, state)
     except BaseException as error:
@@ -168,8 +179,15 @@ def _cached_steps(state: RunState) -> Callable[[str, Callable[[], Any]], Any]:
 
 def _result(work: Restoration, plan: Plan, output: Path | None) -> Result:
     tracks = 0 if plan.whole_frame else sum(map(len, plan.tracks))
-    return Result(output, frames=plan.shots[-1].end, shots=len(plan.shots), tracks=tracks, whole_frame=plan.whole_frame,
-                  mask_source=work.mask_source, notices=work.notices)  # fmt: skip
+    return Result(
+        output,
+        frames=plan.shots[-1].end,
+        shots=len(plan.shots),
+        tracks=tracks,
+        whole_frame=plan.whole_frame,
+        mask_source=work.mask_source,
+        notices=work.notices,
+    )
 
 
 def _to_file(work: Restoration, output: Path, state: RunState) -> Result:

@@ -130,8 +130,14 @@ class Restorer(ABC):
 
 
 PROPERTIES = (
-    "name", "valid_lengths", "size_multiple", "native_size", "native_frames", "color_default", "steps",
-)  # fmt: skip
+    "name",
+    "valid_lengths",
+    "size_multiple",
+    "native_size",
+    "native_frames",
+    "color_default",
+    "steps",
+)
 """What a restorer tells of its system and checkpoint; one that stands for another tells the other's."""
 
 

@@ -120,8 +120,11 @@ class CodebookRestorer(Restorer):
             side = self.net.table_side * self.net.size_multiple
             log.warning(
                 "The model knows places in pictures of %d×%d; for %d×%d its table of positions is interpolated.",
-                side, side, width, height,
-            )  # fmt: skip
+                side,
+                side,
+                width,
+                height,
+            )
 
     def _restored(self, x: Tensor, report: Progress) -> Tensor:
         net, start = self.net, 0.0
@@ -193,6 +196,10 @@ def load_codebook_restorer(
     if not isinstance(net, CodeFormer3D):
         raise UnsupportedCheckpoint(f"{path} is stage I alone, an autoencoder; a model that restores is stage II.")
     return CodebookRestorer(
-        net, kind=known.kind, native_size=known.native_size, native_frames=known.native_frames,
-        device=device, dtype=dtype,
-    )  # fmt: skip
+        net,
+        kind=known.kind,
+        native_size=known.native_size,
+        native_frames=known.native_frames,
+        device=device,
+        dtype=dtype,
+    )

@@ -51,9 +51,12 @@ def detect(contents: Contents) -> Found | None:
 def load(files: CheckpointFiles, execution: CodebookExecution) -> CodebookRestorer:
     """A restorer; raises what :func:`~vividface_core.restorers.codebook.load_codebook_restorer` raises."""
     return load_codebook_restorer(
-        files.path, device=execution.device, dtype=execution.number_type(), n_head=execution.n_head,
+        files.path,
+        device=execution.device,
+        dtype=execution.number_type(),
+        n_head=execution.n_head,
         residual=execution.residual,
-    )  # fmt: skip
+    )
 
 
 def save(
@@ -61,6 +64,11 @@ def save(
 ) -> Path:
     """Write a checkpoint folder; raises what :func:`vividface_core.bfvr_stc.checkpoint.save` raises."""
     return checkpoint.save(
-        path, restorer.net, kind=restorer.kind, native_size=restorer.native_size,
-        native_frames=restorer.native_frames, meta=meta, dtype=dtype or restorer.dtype,
-    )  # fmt: skip
+        path,
+        restorer.net,
+        kind=restorer.kind,
+        native_size=restorer.native_size,
+        native_frames=restorer.native_frames,
+        meta=meta,
+        dtype=dtype or restorer.dtype,
+    )

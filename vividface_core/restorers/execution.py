@@ -106,6 +106,7 @@ def check_values(options: Mapping[str, Option], values: Mapping[str, Any], whose
 def result_marks(options: Mapping[str, Option], values: Mapping[str, Any]) -> list[str]:
     """What tells results with these values from those with the defaults: for the identity of a run."""
     marks = {str(value) for name, value in values.items() if value in options[name].inexact}
-    told = [f"{name}={value}" for name, value in values.items()
-            if options[name].decides and value != options[name].default]  # fmt: skip
+    told = [
+        f"{name}={value}" for name, value in values.items() if options[name].decides and value != options[name].default
+    ]
     return [*sorted(marks), *sorted(told)]

@@ -30,8 +30,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     source.add_argument("--umt5", type=Path, help="UMT5-XXL encoder, read one layer at a time")
     source.add_argument("--prompt", type=Path, help="an empty_prompt.safetensors that exists already")
     parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--dtype", default="bf16",
-                        help="fp32, bf16 (default), fp16, or fp8: the denoiser's matrices in 8 bits with scales")
+    parser.add_argument(
+        "--dtype",
+        default="bf16",
+        help="fp32, bf16 (default), fp16, or fp8: the denoiser's matrices in 8 bits with scales",
+    )
 
 
 def check(args: argparse.Namespace) -> None:
@@ -62,8 +65,15 @@ def run(args: argparse.Namespace, bar: Callable[[str], AbstractContextManager[Ca
     if args.vae is None:
         raise InvalidOption("A folder needs the autoencoder as well: say where it is with --vae.")
     with bar("Converting") as progress:
-        return convert(dit=args.dit, vae=args.vae, umt5=args.umt5, prompt=args.prompt, output=args.output, dtype=dtype,
-                       progress=progress)
+        return convert(
+            dit=args.dit,
+            vae=args.vae,
+            umt5=args.umt5,
+            prompt=args.prompt,
+            output=args.output,
+            dtype=dtype,
+            progress=progress,
+        )
 
 
 def check_folder(output: Path, sources: Mapping[str, Path | None]) -> None:

@@ -168,8 +168,9 @@ class _Loader:
 
     def denoiser(self, path: Path) -> nn.Module:
         path = path / "transformer" if (path / "transformer").is_dir() else path
-        return load_transformer(path, dtype=self.dtype, device=self.device, compact=self._compact(path),
-                                light=not self.execution.plain)  # fmt: skip
+        return load_transformer(
+            path, dtype=self.dtype, device=self.device, compact=self._compact(path), light=not self.execution.plain
+        )
 
     def autoencoder(self, path: Path) -> nn.Module:
         return load_vae(path, dtype=self.dtype, device=self.device, light=not self.execution.plain)
@@ -213,9 +214,7 @@ def _codec(folder: Path, kind: str, card: Mapping[str, Any], how: _Loader) -> nn
     return load_codec(folder / kind, kind, dtype=how.dtype, device=how.device)
 
 
-def load_codec(
-    folder: Path, kind: str, *, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"
-) -> Any:
+def load_codec(folder: Path, kind: str, *, dtype: torch.dtype | None = None, device: torch.device | str = "cpu") -> Any:
     """Read what :func:`save_codec` wrote, in evaluation mode: a :class:`ConditionalDecoder` or a :class:`TinyEncoder`.
 
     Args:

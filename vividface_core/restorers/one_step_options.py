@@ -33,20 +33,29 @@ class OneStepExecution(ExecutionConfig):
     """
 
     weights: str = option(
-        "auto", "quantized weights (fp8, GGUF): dense unpacks them once, compact at every use, in less memory and "
+        "auto",
+        "quantized weights (fp8, GGUF): dense unpacks them once, compact at every use, in less memory and "
         "slower; auto (default): dense where they fit easily",
-        choices=WEIGHTS, flag="--weights", metavar="HOW",
-    )  # fmt: skip
+        choices=WEIGHTS,
+        flag="--weights",
+        metavar="HOW",
+    )
     attention: str = option(
-        "auto", "auto (default), flash, cudnn, efficient or math; flash3 and sage, which isn't exact, need their "
-        "packages",
-        flag="--attention", metavar="KERNEL", inexact=kernels.INEXACT,
-    )  # fmt: skip
+        "auto",
+        "auto (default), flash, cudnn, efficient or math; flash3 and sage, which isn't exact, need their packages",
+        flag="--attention",
+        metavar="KERNEL",
+        inexact=kernels.INEXACT,
+    )
     linear: str = option(
-        "auto", "the denoiser's large matrices: auto (default, exact), fp8-weights (stored in 8 bits) or fp8 "
+        "auto",
+        "the denoiser's large matrices: auto (default, exact), fp8-weights (stored in 8 bits) or fp8 "
         "(multiplied in 8 bits as well, where the device can)",
-        flag="--linear", metavar="HOW", inexact=fp8_linear.INEXACT, precision={"fp8 weights": "fp8-weights"},
-    )  # fmt: skip
+        flag="--linear",
+        metavar="HOW",
+        inexact=fp8_linear.INEXACT,
+        precision={"fp8 weights": "fp8-weights"},
+    )
     compile: bool = option(
         False, "compile the denoiser: takes a minute at first, pays off on a GPU", flag="--compile", together=False
     )
@@ -54,14 +63,17 @@ class OneStepExecution(ExecutionConfig):
         False, "record the denoiser's pass for sizes that come again", flag="--cuda-graphs", together=False
     )
     offload: bool = option(
-        False, "weights wait in the machine's memory and are on the device a stage at a time: less memory, slower",
+        False,
+        "weights wait in the machine's memory and are on the device a stage at a time: less memory, slower",
         flag="--offload",
-    )  # fmt: skip
+    )
     tile: int | None = option(
-        None, "the autoencoder in tiles of this side: less memory, the same pictures; default: where memory asks for "
-        "it",
-        kind=int, flag="--tile", metavar="PIXELS",
-    )  # fmt: skip
+        None,
+        "the autoencoder in tiles of this side: less memory, the same pictures; default: where memory asks for it",
+        kind=int,
+        flag="--tile",
+        metavar="PIXELS",
+    )
     plain: bool = option(
         False, "diffusers' own modules, slower and larger: the same result, to compare", flag="--plain"
     )

@@ -38,9 +38,15 @@ def save(
 ) -> Path:
     """Write a ``plain`` restorer; see :func:`save_checkpoint_folder`."""
     return save_checkpoint_folder(
-        path, restorer.vae, restorer.transformer, restorer.prompt, meta, dtype, decoder=restorer.decoder,
+        path,
+        restorer.vae,
+        restorer.transformer,
+        restorer.prompt,
+        meta,
+        dtype,
+        decoder=restorer.decoder,
         encoder=restorer.encoder,
-    )  # fmt: skip
+    )
 
 
 def save_checkpoint_folder(
@@ -113,8 +119,11 @@ def tensors_to_store(
     if dtype not in FP8.values():
         return {rename(key): _stored(key, value, dtype) for key, value in dense_tensors(module).items()}, PYTORCH
     encoding = next(name for name, known in FP8.items() if known == dtype)
-    linear = {f"{name}.weight" for name, part in module.named_modules()
-              if name.startswith("blocks.") and isinstance(part, (nn.Linear, QuantizedLinear))}  # fmt: skip
+    linear = {
+        f"{name}.weight"
+        for name, part in module.named_modules()
+        if name.startswith("blocks.") and isinstance(part, (nn.Linear, QuantizedLinear))
+    }
     tensors, layers = {}, {}
     for key, value in dense_tensors(module).items():
         if key not in linear:
@@ -131,9 +140,7 @@ def tensors_to_store(
     return tensors, {**PYTORCH, **layer_table(layers)} if layers else PYTORCH
 
 
-def save_original(
-    restorer: OneStepRestorer, folder: Path, name: str, dtype: torch.dtype = torch.float16
-) -> list[Path]:
+def save_original(restorer: OneStepRestorer, folder: Path, name: str, dtype: torch.dtype = torch.float16) -> list[Path]:
     """``<name>_dit.safetensors`` and ``<name>_vae.safetensors`` in Wan's own names, for ``diffusion_models`` and
     ``vae`` of ComfyUI.
 

@@ -84,9 +84,11 @@ class OomFallbackRestorer(Restorer):
         for number, window in enumerate(windows):
             here = slice(window.start, window.stop)
             part = self._inner.restore(
-                clip[here], mask=None if mask is None else mask[here], strength=strength,
+                clip[here],
+                mask=None if mask is None else mask[here],
+                strength=strength,
                 progress=lambda share, number=number: progress((number + share) / len(windows)),
-            )  # fmt: skip
+            )
             first, finished = fade.push(part)
             output[first : first + len(finished)] = finished
         return output

@@ -336,5 +336,3 @@ def _check_flags(system: System) -> None:
             same = system.options.get(name)
             if same is not None and (same.kind, same.flag) != (option.kind, option.flag):
                 raise InvalidOption(f"The systems {other.id!r} and {system.id!r} disagree on the option {name!r}.")
-
-

@@ -43,5 +43,7 @@ def emulation_notice(dtype: torch.dtype | None, device: torch.device | str) -> s
     # Apple's processors compute in both, and their flags aren't told everywhere.
     if sys.platform == "darwin":
         return None
-    return (f"This CPU has no instructions for {NAMES[dtype]} and emulates it: that is slower than fp32, not faster, "
-            "and less exact. Leave out the type, or choose fp32.")  # fmt: skip
+    return (
+        f"This CPU has no instructions for {NAMES[dtype]} and emulates it: that is slower than fp32, not faster, "
+        "and less exact. Leave out the type, or choose fp32."
+    )

@@ -73,11 +73,23 @@ def _canvas_info(info: VideoInfo) -> VideoInfo:
     width, height = info.upright_size
     aspect = info.sample_aspect_ratio
     return replace(
-        info, width=2 * width + _DIVIDER, height=height + height % 2, rotation=0, mirrored=False, display_matrix=None,
-        fields=None, combed=False, hdr=None, dynamic_hdr=(), names=(),
+        info,
+        width=2 * width + _DIVIDER,
+        height=height + height % 2,
+        rotation=0,
+        mirrored=False,
+        display_matrix=None,
+        fields=None,
+        combed=False,
+        hdr=None,
+        dynamic_hdr=(),
+        names=(),
         sample_aspect_ratio=1 / aspect if aspect and info.rotation % 180 else aspect,
-        bit_depth=8, pix_fmt="gbrp", has_alpha=False, color=ColorInfo("gbr", "pc"),
-    )  # fmt: skip
+        bit_depth=8,
+        pix_fmt="gbrp",
+        has_alpha=False,
+        color=ColorInfo("gbr", "pc"),
+    )
 
 
 def _join(left: Tensor, right: Tensor, canvas: VideoInfo) -> Tensor:

@@ -140,10 +140,14 @@ def _asf(file: BinaryIO, size: int) -> bool:
 def _transport(file: BinaryIO, size: int) -> bool:
     head = file.read(4096)
     step, first = next(
-        ((step, first) for step in (188, 192, 204) for first in range(step)
-         if len(head) > first + 3 * step and all(head[first + k * step] == 0x47 for k in range(4))),
+        (
+            (step, first)
+            for step in (188, 192, 204)
+            for first in range(step)
+            if len(head) > first + 3 * step and all(head[first + k * step] == 0x47 for k in range(4))
+        ),
         (0, 0),
-    )  # fmt: skip
+    )
     if not step:
         return False
     lead = 4 if step == 192 else 0  # a time before each packet
@@ -257,6 +261,17 @@ def _dv(file: BinaryIO, size: int) -> bool:
 
 
 _JUDGES: dict[str, Callable[[BinaryIO, int], bool]] = {
-    "mov": _iso, "boxes": _boxes, "matroska": _ebml, "avi": _riff, "flv": _flv, "asf": _asf, "mpegts": _transport,
-    "mpeg": _program, "ogg": _ogg, "mxf": _mxf, "gif": _gif, "ivf": _ivf, "dv": _dv,
-}  # fmt: skip
+    "mov": _iso,
+    "boxes": _boxes,
+    "matroska": _ebml,
+    "avi": _riff,
+    "flv": _flv,
+    "asf": _asf,
+    "mpegts": _transport,
+    "mpeg": _program,
+    "ogg": _ogg,
+    "mxf": _mxf,
+    "gif": _gif,
+    "ivf": _ivf,
+    "dv": _dv,
+}

@@ -128,9 +128,7 @@ class DecodePass:
         problems: one sentence for each thing that went wrong (single-threaded passes only).
     """
 
-    def __init__(
-        self, path: Path, *, threaded: bool, seek_to: int | None = None, playlist: bool = False
-    ) -> None:
+    def __init__(self, path: Path, *, threaded: bool, seek_to: int | None = None, playlist: bool = False) -> None:
         self.path, self.threaded = path, threaded
         self.container, self.stream = open_video(path, playlist=playlist)
         self.decoder = _decoder(self.stream)
@@ -296,15 +294,28 @@ def _describe(path: Path, container: InputContainer, stream: VideoStream, first:
         remarks.append("The transparency isn't read, because this installation of PyAV has no libvpx; the wheel has.")
     aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
     return VideoInfo(
-        path=path, width=first.width, height=first.height,
-        fps=_rate(stream), time_base=stream.time_base,
-        frame_count=_count(container, stream), duration=_duration(container, stream), rotation=rotation_of(matrix),
-        bit_depth=shape.depth, pix_fmt=name, codec=codec, has_alpha=shape.alpha,
+        path=path,
+        width=first.width,
+        height=first.height,
+        fps=_rate(stream),
+        time_base=stream.time_base,
+        frame_count=_count(container, stream),
+        duration=_duration(container, stream),
+        rotation=rotation_of(matrix),
+        bit_depth=shape.depth,
+        pix_fmt=name,
+        codec=codec,
+        has_alpha=shape.alpha,
         sample_aspect_ratio=aspect if aspect and aspect != 1 else None,
-        color=color, mirrored=is_mirrored(matrix), hdr=static_hdr_of(side_data), dynamic_hdr=dynamic_hdr_of(side_data),
-        remarks=tuple(remarks), streams=tuple(_companions(container, stream)), display_matrix=matrix,
+        color=color,
+        mirrored=is_mirrored(matrix),
+        hdr=static_hdr_of(side_data),
+        dynamic_hdr=dynamic_hdr_of(side_data),
+        remarks=tuple(remarks),
+        streams=tuple(_companions(container, stream)),
+        display_matrix=matrix,
         origin=_origin(container),
-    )  # fmt: skip
+    )
 
 
 def _rate(stream: VideoStream) -> Fraction:

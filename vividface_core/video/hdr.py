@@ -10,8 +10,12 @@ import av
 
 _CHROMA = 50_000
 _LIGHT = 10_000
-_DYNAMIC = {"DYNAMIC_HDR_PLUS": "HDR10+", "DOVI_METADATA": "Dolby Vision", "DOVI_RPU_BUFFER": "Dolby Vision",
-            "DYNAMIC_HDR_VIVID": "HDR Vivid"}  # fmt: skip
+_DYNAMIC = {
+    "DYNAMIC_HDR_PLUS": "HDR10+",
+    "DOVI_METADATA": "Dolby Vision",
+    "DOVI_RPU_BUFFER": "Dolby Vision",
+    "DYNAMIC_HDR_VIVID": "HDR Vivid",
+}
 
 
 @dataclass(frozen=True)

@@ -116,12 +116,24 @@ class ImageSequence:
         matrix = None if whole else matrix_of(first.mirrored, first.rotation, native.width, native.height)
         self.warnings: list[str] = []
         self.info = VideoInfo(
-            path=path, width=native.width, height=native.height, fps=FOLDER_FPS, time_base=1 / FOLDER_FPS,
-            frame_count=len(self.files), duration=len(self.files) / FOLDER_FPS, rotation=rotation_of(matrix),
-            bit_depth=shape.depth, pix_fmt=native.format.name, codec=first.codec, has_alpha=shape.alpha,
-            color=first.color, kind="folder" if whole else "image", display_matrix=matrix,
-            mirrored=is_mirrored(matrix), names=tuple(distinct_stems(self.files)) if whole else (),
-        )  # fmt: skip
+            path=path,
+            width=native.width,
+            height=native.height,
+            fps=FOLDER_FPS,
+            time_base=1 / FOLDER_FPS,
+            frame_count=len(self.files),
+            duration=len(self.files) / FOLDER_FPS,
+            rotation=rotation_of(matrix),
+            bit_depth=shape.depth,
+            pix_fmt=native.format.name,
+            codec=first.codec,
+            has_alpha=shape.alpha,
+            color=first.color,
+            kind="folder" if whole else "image",
+            display_matrix=matrix,
+            mirrored=is_mirrored(matrix),
+            names=tuple(distinct_stems(self.files)) if whole else (),
+        )
 
     def frames(self, start: int, end: int | None) -> Iterator[Frame]:
         """Frames ``start`` to ``end`` (exclusive)."""

@@ -134,9 +134,14 @@ def _clear(path: Path) -> None:
 
 
 def _write_video(
-    timeline: Timeline, source: VideoInfo | None, scratch: Path, rules: Preset, report: MuxReport,
-    tags: Mapping[str, str], seconds: float | None = None,
-) -> None:  # fmt: skip
+    timeline: Timeline,
+    source: VideoInfo | None,
+    scratch: Path,
+    rules: Preset,
+    report: MuxReport,
+    tags: Mapping[str, str],
+    seconds: float | None = None,
+) -> None:
     """Join, and once more without the streams beside the picture that turn out not to go into this output."""
     without: set[int] = set()
     convert: set[int] = set()
@@ -160,9 +165,16 @@ def _write_video(
 
 
 def _join(
-    timeline: Timeline, source: VideoInfo | None, scratch: Path, rules: Preset, report: MuxReport,
-    tags: Mapping[str, str], without: Collection[int], convert: Collection[int], seconds: float | None,
-) -> None:  # fmt: skip
+    timeline: Timeline,
+    source: VideoInfo | None,
+    scratch: Path,
+    rules: Preset,
+    report: MuxReport,
+    tags: Mapping[str, str],
+    without: Collection[int],
+    convert: Collection[int],
+    seconds: float | None,
+) -> None:
     """Write everything into one file.
 
     Args:
@@ -188,8 +200,16 @@ def _join(
                 video = _add_video(target, timeline, source, rules, scratch.suffix.lower())
                 streams: list[Iterator] = [_timed(timeline, source, video, report)]
                 if other is not None:
-                    companions = StreamCopier(other, video_index, target, holds, source.origin,
-                                            chapters=source.span is None, without=without, convert=convert)  # fmt: skip
+                    companions = StreamCopier(
+                        other,
+                        video_index,
+                        target,
+                        holds,
+                        source.origin,
+                        chapters=source.span is None,
+                        without=without,
+                        convert=convert,
+                    )
                     streams.append(_within(companions.packets(seconds), source))
                 _set_tags(target, tags, report)
                 _mux(target, streams, companions)

@@ -11,8 +11,16 @@ Matrix = tuple[int, ...]
 """A display matrix: nine numbers row by row, 16.16 fixed point but for the third of each row (2.30)."""
 
 _ONE = 1 << 16
-_EXIF = {1: (False, 0), 2: (True, 0), 3: (False, 180), 4: (True, 180), 5: (True, 90), 6: (False, 270), 7: (True, 270),
-         8: (False, 90)}  # fmt: skip
+_EXIF = {
+    1: (False, 0),
+    2: (True, 0),
+    3: (False, 180),
+    4: (True, 180),
+    5: (True, 90),
+    6: (False, 270),
+    7: (True, 270),
+    8: (False, 90),
+}
 """EXIF's orientations: mirrored first (left and right), then turned counter-clockwise."""
 
 

@@ -49,9 +49,17 @@ class StreamCopier:
     """
 
     def __init__(
-        self, source: InputContainer, video_index: int, target: OutputContainer, holds: Container, origin: Fraction,
-        *, chapters: bool = True, without: Collection[int] = (), convert: Collection[int] = (),
-    ) -> None:  # fmt: skip
+        self,
+        source: InputContainer,
+        video_index: int,
+        target: OutputContainer,
+        holds: Container,
+        origin: Fraction,
+        *,
+        chapters: bool = True,
+        without: Collection[int] = (),
+        convert: Collection[int] = (),
+    ) -> None:
         self._source, self._target, self._holds, self._origin = source, target, holds, origin
         self._convert = convert
         self._covers: list[str] = []
@@ -73,9 +81,10 @@ class StreamCopier:
         if self._covers:
             several = len(self._covers) > 1
             self._leave(
-                f"{len(self._covers)} attached pictures ({', '.join(self._covers)}) are left out." if several
+                f"{len(self._covers)} attached pictures ({', '.join(self._covers)}) are left out."
+                if several
                 else f"The cover picture ({self._covers[0]}) is left out."
-            )  # fmt: skip
+            )
         self._metadata(chapters)
 
     @property
@@ -144,9 +153,12 @@ class StreamCopier:
         return dts
 
     def _take_over(
-        self, number: int, out: Stream, way: Callable[[av.Packet], list[av.Packet]],
+        self,
+        number: int,
+        out: Stream,
+        way: Callable[[av.Packet], list[av.Packet]],
         end: Callable[[], list[av.Packet]] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._ways[number] = way
         self._sources[out.index] = number
         if end is not None:

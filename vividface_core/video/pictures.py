@@ -110,10 +110,19 @@ class PictureFile:
         self._alpha, self._times = alpha, times
         (width, height), count = sizes.pop(), len(times) - 1
         self.info = VideoInfo(
-            path=path, width=width, height=height, fps=Fraction(1000 * count, times[-1]), time_base=Fraction(1, 1000),
-            frame_count=count, duration=Fraction(times[-1], 1000), pix_fmt="gbrap" if alpha else "gbrp",
-            codec=path.suffix[1:].lower() or "pictures", has_alpha=alpha, color=_RGB, kind="animation",
-        )  # fmt: skip
+            path=path,
+            width=width,
+            height=height,
+            fps=Fraction(1000 * count, times[-1]),
+            time_base=Fraction(1, 1000),
+            frame_count=count,
+            duration=Fraction(times[-1], 1000),
+            pix_fmt="gbrap" if alpha else "gbrp",
+            codec=path.suffix[1:].lower() or "pictures",
+            has_alpha=alpha,
+            color=_RGB,
+            kind="animation",
+        )
 
     def frames(self, start: int, end: int | None) -> Iterator[Frame]:
         """Frames ``start`` to ``end`` (exclusive)."""

@@ -63,8 +63,15 @@ class VideoReader:
         InvalidOption: a negative or reversed range.
     """
 
-    def __init__(self, path: str | Path, *, start_frame: int = 0, end_frame: int | None = None,
-                 deinterlace: str = "off", playlist: bool = False) -> None:  # fmt: skip
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        start_frame: int = 0,
+        end_frame: int | None = None,
+        deinterlace: str = "off",
+        playlist: bool = False,
+    ) -> None:
         self.path = Path(path)
         if deinterlace not in DEINTERLACE:
             raise InvalidOption(f"deinterlace is {deinterlace!r}; choose one of {', '.join(DEINTERLACE)}.")
@@ -112,8 +119,12 @@ class VideoReader:
 
     def _whole_frames(self) -> Iterator[Frame]:
         """Frames made of fields; each leans on the ones before and after it."""
-        reader = VideoReader(self.path, start_frame=max(0, self.start - 1), playlist=self.info.playlist,
-                             end_frame=None if self.end is None else self.end + 1)  # fmt: skip
+        reader = VideoReader(
+            self.path,
+            start_frame=max(0, self.start - 1),
+            playlist=self.info.playlist,
+            end_frame=None if self.end is None else self.end + 1,
+        )
         whole = Deinterlacer(reader.info.fields).frames(self._until_needed(reader))
         for frame in whole:
             if frame.index >= self.start and (self.end is None or frame.index < self.end):
@@ -217,8 +228,9 @@ class VideoReader:
             if back > self.start:
                 return None
             try:
-                source = DecodePass(self.path, threaded=True, seek_to=table.times[self.start - back],
-                              playlist=self.info.playlist)  # fmt: skip
+                source = DecodePass(
+                    self.path, threaded=True, seek_to=table.times[self.start - back], playlist=self.info.playlist
+                )
             except av.FFmpegError:
                 return None
             frames = source.frames()

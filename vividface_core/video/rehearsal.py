@@ -18,9 +18,14 @@ SECONDS = 2.0
 
 
 def rehearse(
-    frame: Frame, info: VideoInfo, output: str | Path, preset: str, *, source: VideoInfo | None = None,
+    frame: Frame,
+    info: VideoInfo,
+    output: str | Path,
+    preset: str,
+    *,
+    source: VideoInfo | None = None,
     tags: Mapping[str, str] | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Write one frame into an output of the real kind and take it away again.
 
     Whatever would fail at the end, fails here: an encoder that refuses the size or the rate, a container that refuses

@@ -56,9 +56,15 @@ class VideoFrames:
     """
 
     def __init__(
-        self, path: str | Path, start: int = 0, end: int | None = None, step: int = 1, *, deinterlace: str = "auto",
+        self,
+        path: str | Path,
+        start: int = 0,
+        end: int | None = None,
+        step: int = 1,
+        *,
+        deinterlace: str = "auto",
         playlist: bool = False,
-    ) -> None:  # fmt: skip
+    ) -> None:
         if step < 1:
             raise InvalidOption(f"Every {step}-th frame can't be taken; give 1 or more.")
         self.path, self.name = Path(path), str(path)
@@ -106,8 +112,15 @@ class VideoFrames:
             raise UnreadableVideo(f"{self.name} has no frame from number {self.first} on.")
         length = self._times[1] - self._times[0]
         names = self._info.names[self.first : self.end : self.step]
-        return replace(self._info, names=names, frame_count=self.count, fps=self.fps, origin=self._times[0],
-                       duration=length, span=self._times)  # fmt: skip
+        return replace(
+            self._info,
+            names=names,
+            frame_count=self.count,
+            fps=self.fps,
+            origin=self._times[0],
+            duration=length,
+            span=self._times,
+        )
 
     def read(self, start: int = 0, end: int | None = None) -> Iterator[Frame]:
         last = self.end if end is None else self.first + (end - 1) * self.step + 1

@@ -31,13 +31,26 @@ EPSILON = 1e-6
 
 LAYERS = {
     "umt5-original": (
-        "blocks.{}.", "norm1", "attn.v", "attn.o", "norm2", "ffn.gate.0", "ffn.fc1", "ffn.fc2",
+        "blocks.{}.",
+        "norm1",
+        "attn.v",
+        "attn.o",
+        "norm2",
+        "ffn.gate.0",
+        "ffn.fc1",
+        "ffn.fc2",
     ),
     "umt5-hf": (
-        "encoder.block.{}.layer.", "0.layer_norm", "0.SelfAttention.v", "0.SelfAttention.o", "1.layer_norm",
-        "1.DenseReluDense.wi_0", "1.DenseReluDense.wi_1", "1.DenseReluDense.wo",
+        "encoder.block.{}.layer.",
+        "0.layer_norm",
+        "0.SelfAttention.v",
+        "0.SelfAttention.o",
+        "1.layer_norm",
+        "1.DenseReluDense.wi_0",
+        "1.DenseReluDense.wi_1",
+        "1.DenseReluDense.wo",
     ),
-}  # fmt: skip
+}
 """A layer's name, then in it: norm, value, output, norm, gate, up, down."""
 EMBEDDINGS = {
     "umt5-original": ("token_embedding.weight",),

@@ -55,8 +55,20 @@ class FoldedDenoiser(nn.Module):
     """
 
     # Names of modules for ``cast``; as ``WanTransformer3DModel`` has it.
-    _keep_in_fp32_modules = ("rope", "norm1", "norm2", "norm3", "norm_out", "gate1", "gate3", "keys", "prior", "values",
-                             "constant", "scale")  # fmt: skip
+    _keep_in_fp32_modules = (
+        "rope",
+        "norm1",
+        "norm2",
+        "norm3",
+        "norm_out",
+        "gate1",
+        "gate3",
+        "keys",
+        "prior",
+        "values",
+        "constant",
+        "scale",
+    )
 
     def __init__(
         self,

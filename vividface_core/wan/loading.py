@@ -101,8 +101,10 @@ def _load(
     # Of the values only what takes no memory is kept: a file that can't be mapped is read again.
     forms = {prefix + name: value.without_data() for name, value in state.items() if isinstance(value, QuantizedWeight)}
     del state
-    stored = ((ours[name], forms[name].with_data(value) if name in forms else value)
-              for name, value in stream_tensors(path, sizes))  # fmt: skip
+    stored = (
+        (ours[name], forms[name].with_data(value) if name in forms else value)
+        for name, value in stream_tensors(path, sizes)
+    )
     return _filled(model, _converted(model, stored, dtype, device, compact, path), device)
 
 

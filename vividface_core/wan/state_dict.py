@@ -19,19 +19,23 @@ from vividface_core.io.tensors import find_prefix, read_tensors, unfamiliar
 KINDS = {
     "wan-dit-original": ("blocks.0.self_attn.q.weight", "patch_embedding.weight", "time_embedding.0.weight"),
     "wan-dit-diffusers": (
-        "blocks.0.attn1.to_q.weight", "patch_embedding.weight",
+        "blocks.0.attn1.to_q.weight",
+        "patch_embedding.weight",
         "condition_embedder.time_embedder.linear_1.weight",
     ),
     "wan-vae-original": ("decoder.middle.0.residual.0.gamma", "encoder.conv1.weight", "conv2.weight"),
     "wan-vae-diffusers": (
-        "decoder.mid_block.resnets.0.norm1.gamma", "encoder.conv_in.weight", "post_quant_conv.weight",
+        "decoder.mid_block.resnets.0.norm1.gamma",
+        "encoder.conv_in.weight",
+        "post_quant_conv.weight",
     ),
     # Only UMT5 has a position table in every layer; T5, as wide and often next to it on disk, has one in the first.
     "umt5-original": ("blocks.1.pos_embedding.embedding.weight", "token_embedding.weight"),
     "umt5-hf": (
-        "encoder.block.1.layer.0.SelfAttention.relative_attention_bias.weight", "encoder.final_layer_norm.weight",
+        "encoder.block.1.layer.0.SelfAttention.relative_attention_bias.weight",
+        "encoder.final_layer_norm.weight",
     ),
-}  # fmt: skip
+}
 """Names that a network has for certain. The first, its anchor, tells where it begins in a larger file."""
 
 _TRANSFORMER_MODULES = {
@@ -49,14 +53,19 @@ _BLOCK_MODULES = {
         f"{ours}.{to}": f"{wan}.{name}"
         for ours, wan in (("attn1", "self_attn"), ("attn2", "cross_attn"))
         for to, name in (
-            ("to_q", "q"), ("to_k", "k"), ("to_v", "v"), ("to_out.0", "o"), ("norm_q", "norm_q"), ("norm_k", "norm_k"),
+            ("to_q", "q"),
+            ("to_k", "k"),
+            ("to_v", "v"),
+            ("to_out.0", "o"),
+            ("norm_q", "norm_q"),
+            ("norm_k", "norm_k"),
         )
     },
     "norm2": "norm3",  # Wan numbers the norms by where they were added, diffusers by where they are used
     "ffn.net.0.proj": "ffn.0",
     "ffn.net.2": "ffn.2",
     "scale_shift_table": "modulation",
-}  # fmt: skip
+}
 _RESIDUAL_MODULES = {
     "norm1": "residual.0",
     "conv1": "residual.2",

@@ -111,8 +111,10 @@ class TinyEncoder(nn.Module):
         memory = {} if memory is None else memory
         batch, first = frames.shape[0], "started" not in memory
         if frames.shape[2] < 1 or (frames.shape[2] - first) % self.config.temporal_ratio:
-            raise ValueError(f"{frames.shape[2]} frames: a push takes a multiple of {self.config.temporal_ratio}"
-                             + (", plus one at the start" if first else ""))  # fmt: skip
+            raise ValueError(
+                f"{frames.shape[2]} frames: a push takes a multiple of {self.config.temporal_ratio}"
+                + (", plus one at the start" if first else "")
+            )
         memory["started"] = frames.new_empty(0)
         weight = self.frames_in.weight
         pictures = frames.transpose(1, 2).flatten(0, 1).to(weight.device, weight.dtype)

@@ -14,10 +14,42 @@ from torch import Tensor, nn
 
 from vividface_core.wan.holders import Holder, Model
 
-LATENTS_MEAN = (-0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9653, -0.1517, 1.5508,
-                0.4134, -0.0715, 0.5517, -0.3632, -0.1922, -0.9497, 0.2503, -0.2921)  # fmt: skip
-LATENTS_STD = (2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743,
-               3.2687, 2.1526, 2.8652, 1.5579, 1.6382, 1.1253, 2.8251, 1.9160)  # fmt: skip
+LATENTS_MEAN = (
+    -0.7571,
+    -0.7089,
+    -0.9113,
+    0.1075,
+    -0.1745,
+    0.9653,
+    -0.1517,
+    1.5508,
+    0.4134,
+    -0.0715,
+    0.5517,
+    -0.3632,
+    -0.1922,
+    -0.9497,
+    0.2503,
+    -0.2921,
+)
+LATENTS_STD = (
+    2.8184,
+    1.4541,
+    2.3275,
+    2.6558,
+    1.2196,
+    1.7708,
+    2.6052,
+    2.0743,
+    3.2687,
+    2.1526,
+    2.8652,
+    1.5579,
+    1.6382,
+    1.1253,
+    2.8251,
+    1.9160,
+)
 """Of each channel of Wan 2.1's latent."""
 
 
@@ -186,9 +218,17 @@ class WanEncoder3d(Holder):
     """
 
     def __init__(
-        self, in_channels: int, base: int, out_channels: int, multipliers: Sequence[int], blocks: int,
-        scales: Sequence[float], slower: Sequence[bool], dropout: float, residual: bool,
-    ) -> None:  # fmt: skip
+        self,
+        in_channels: int,
+        base: int,
+        out_channels: int,
+        multipliers: Sequence[int],
+        blocks: int,
+        scales: Sequence[float],
+        slower: Sequence[bool],
+        dropout: float,
+        residual: bool,
+    ) -> None:
         super().__init__()
         self.nonlinearity, self.gradient_checkpointing = nn.SiLU(), False
         widths = [base * times for times in (1, *multipliers)]
@@ -214,9 +254,16 @@ class WanDecoder3d(Holder):
     """The latent to frames; arguments as :class:`WanEncoder3d`'s, the levels from large to small."""
 
     def __init__(
-        self, in_channels: int, base: int, out_channels: int, multipliers: Sequence[int], blocks: int,
-        faster: Sequence[bool], dropout: float, residual: bool,
-    ) -> None:  # fmt: skip
+        self,
+        in_channels: int,
+        base: int,
+        out_channels: int,
+        multipliers: Sequence[int],
+        blocks: int,
+        faster: Sequence[bool],
+        dropout: float,
+        residual: bool,
+    ) -> None:
         super().__init__()
         self.nonlinearity, self.gradient_checkpointing = nn.SiLU(), False
         widths = [base * times for times in (multipliers[-1], *reversed(multipliers))]
@@ -258,15 +305,28 @@ class AutoencoderKLWan(Model):
     ) -> None:
         super().__init__()
         self.encoder = WanEncoder3d(
-            in_channels, base_dim, 2 * z_dim, dim_mult, num_res_blocks, attn_scales, temperal_downsample, dropout,
+            in_channels,
+            base_dim,
+            2 * z_dim,
+            dim_mult,
+            num_res_blocks,
+            attn_scales,
+            temperal_downsample,
+            dropout,
             is_residual,
-        )  # fmt: skip
+        )
         self.quant_conv = WanCausalConv3d(2 * z_dim, 2 * z_dim, 1)
         self.post_quant_conv = WanCausalConv3d(z_dim, z_dim, 1)
         self.decoder = WanDecoder3d(
-            z_dim, decoder_base_dim or base_dim, out_channels, dim_mult, num_res_blocks, temperal_downsample[::-1],
-            dropout, is_residual,
-        )  # fmt: skip
+            z_dim,
+            decoder_base_dim or base_dim,
+            out_channels,
+            dim_mult,
+            num_res_blocks,
+            temperal_downsample[::-1],
+            dropout,
+            is_residual,
+        )
 
 
 def _convolution(in_channels: int, out_channels: int) -> WanCausalConv3d:

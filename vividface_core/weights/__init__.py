@@ -9,6 +9,14 @@ from vividface_core.weights.load import load_restorer, load_unchanged, system_of
 from vividface_core.weights.locate import download, list_checkpoints, model_folders, where
 
 __all__ = [
-    "CheckpointInfo", "TABLE", "download", "inspect", "list_checkpoints", "load_restorer", "load_unchanged",
-    "model_folders", "system_of", "where",
-]  # fmt: skip
+    "CheckpointInfo",
+    "TABLE",
+    "download",
+    "inspect",
+    "list_checkpoints",
+    "load_restorer",
+    "load_unchanged",
+    "model_folders",
+    "system_of",
+    "where",
+]

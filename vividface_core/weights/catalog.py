@@ -42,17 +42,22 @@ TABLE: dict[str, Entry] = {
         made_of={PROMPT: (UMT5.path,)},
     ),
     "wan2.1-t2v-1.3b": Entry(
-        "the untrained base in diffusers' layout, to train from", "Apache-2.0", VIVIDFACE.id,
+        "the untrained base in diffusers' layout, to train from",
+        "Apache-2.0",
+        VIVIDFACE.id,
         tuple(
             HubFile(WAN_DIFFUSERS, path)
             for path in (
-                "vae/config.json", "vae/diffusion_pytorch_model.safetensors",
-                "transformer/config.json", "transformer/diffusion_pytorch_model.safetensors.index.json",
-                "text_encoder/config.json", "text_encoder/model.safetensors.index.json",
+                "vae/config.json",
+                "vae/diffusion_pytorch_model.safetensors",
+                "transformer/config.json",
+                "transformer/diffusion_pytorch_model.safetensors.index.json",
+                "text_encoder/config.json",
+                "text_encoder/model.safetensors.index.json",
             )
         ),
         restores=False,
         made_of={PROMPT: ("text_encoder/",)},
     ),
-}  # fmt: skip
+}
 """Known checkpoints by name."""

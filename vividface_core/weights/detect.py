@@ -72,9 +72,16 @@ def inspect(path: str | Path) -> CheckpointInfo:
     system, found = recognised
     licence = str(found.config.get("licence", "unknown")) if contents.card is not None else "unknown"
     return CheckpointInfo(
-        path.name if path.is_dir() else path.stem, found.kind, path, licence, size_of(path), config=found.config,
-        format=found.format, system=system.id, restores=found.restores,
-    )  # fmt: skip
+        path.name if path.is_dir() else path.stem,
+        found.kind,
+        path,
+        licence,
+        size_of(path),
+        config=found.config,
+        format=found.format,
+        system=system.id,
+        restores=found.restores,
+    )
 
 
 def local_checkpoints(places: Iterable[Path]) -> list[CheckpointInfo]:

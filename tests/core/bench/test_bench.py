@@ -25,8 +25,17 @@ def truths(tmp_path_factory) -> Path:
     """Two real face crops of five frames."""
     folder = tmp_path_factory.mktemp("truths")
     for name, source, box in (("one", "single_face", "320:320:160:20"), ("two", "franck", "288:288:36:0")):
-        run_ffmpeg("-i", clip(source), "-frames:v", "5", "-vf", f"crop={box},scale=96:96", "-c:v", "ffv1",
-                   folder / f"{name}.mkv")  # fmt: skip
+        run_ffmpeg(
+            "-i",
+            clip(source),
+            "-frames:v",
+            "5",
+            "-vf",
+            f"crop={box},scale=96:96",
+            "-c:v",
+            "ffv1",
+            folder / f"{name}.mkv",
+        )
     return folder
 
 

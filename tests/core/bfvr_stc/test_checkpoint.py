@@ -34,9 +34,14 @@ def test_files_of_the_released_width_load_strictly(tmp_path, layers, heads, kind
     torch.save({"params_ema": state}, path)
     net, known = load(path)
     assert (known.kind, known.native_size, known.native_frames) == (kind, 512, 24)
-    assert (known.network["n_head"], known.network["residual"]) == (heads, "released") == (
-        net.config["n_head"], net.residual,
-    )  # fmt: skip
+    assert (
+        (known.network["n_head"], known.network["residual"])
+        == (heads, "released")
+        == (
+            net.config["n_head"],
+            net.residual,
+        )
+    )
     assert not net.training and isinstance(net, CodeFormer3D)
     ours = net.state_dict()
     assert ours.keys() == shapes.keys() - unused_shapes(256).keys()
@@ -75,16 +80,19 @@ def test_stage_one_is_an_autoencoder(tmp_path):
         load(tmp_path / "x.pth", residual="frames")
 
 
-@pytest.mark.parametrize("changes, told", [
-    ({"s_ft_layers.1.norm2.bias": None}, "1 missing"),
-    ({"surplus": torch.zeros(2)}, "1 unexpected"),
-    ({"fuse_convs_dict.32.scale.0.weight": torch.zeros(2)}, "1 unexpected"),
-    ({"s_feat_emb.weight": torch.zeros(64, 63)}, "1 unexpected"),
-    ({"t_idx_pred_layer.1.weight": torch.zeros(63, 64)}, "another shape"),
-    ({"position_emb_t": torch.zeros(63, 64)}, "another shape"),
-    ({"position_emb_s": torch.zeros(63, 64)}, "no square"),
-    ({"encoder.blocks.18.bias": torch.zeros(64, dtype=torch.int64)}, "floating-point"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "changes, told",
+    [
+        ({"s_ft_layers.1.norm2.bias": None}, "1 missing"),
+        ({"surplus": torch.zeros(2)}, "1 unexpected"),
+        ({"fuse_convs_dict.32.scale.0.weight": torch.zeros(2)}, "1 unexpected"),
+        ({"s_feat_emb.weight": torch.zeros(64, 63)}, "1 unexpected"),
+        ({"t_idx_pred_layer.1.weight": torch.zeros(63, 64)}, "another shape"),
+        ({"position_emb_t": torch.zeros(63, 64)}, "another shape"),
+        ({"position_emb_s": torch.zeros(63, 64)}, "no square"),
+        ({"encoder.blocks.18.bias": torch.zeros(64, dtype=torch.int64)}, "floating-point"),
+    ],
+)
 def test_other_tensors_are_refused(tmp_path, changes, told):
     with pytest.raises(UnsupportedCheckpoint, match=told):
         load(released(tmp_path / "x.pth", **changes), n_head=2)
@@ -130,8 +138,16 @@ def test_own_folders_keep_what_shapes_do_not_tell(tmp_path, residual, kind):
     net = narrow_codeformer(residual, n_head=4)
     folder = save(tmp_path / "ours", net, kind=kind, native_frames=16, meta={"licence": "x"}, dtype=torch.float32)
     card = json.loads((folder / CARD).read_text())
-    assert card == {"licence": "x", "format": 1, "system": "bfvr_stc", "kind": kind, "native_size": 64,
-                    "native_frames": 16, "residual": residual, "n_head": 4}  # fmt: skip
+    assert card == {
+        "licence": "x",
+        "format": 1,
+        "system": "bfvr_stc",
+        "kind": kind,
+        "native_size": 64,
+        "native_frames": 16,
+        "residual": residual,
+        "n_head": 4,
+    }
     assert not {"residual", "n_head"} & json.loads((folder / CONFIG).read_text()).keys()
     # The file of weights alone tells as much.
     for path in (folder, folder / WEIGHTS):
@@ -173,10 +189,17 @@ def test_kind_and_network_belong_together(tmp_path):
             save(tmp_path / "ours", net, kind=kind)
 
 
-@pytest.mark.parametrize("entry, told", [
-    ({"format": 2}, "format 2"), ({"kind": "sharpen"}, "sharpen"), ({"residual": None}, "residual None"),
-    ({"n_head": "2"}, "n_head '2'"), ({"native_frames": 0}, "native_frames 0"), ({"n_head": 5}, "5 heads"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "entry, told",
+    [
+        ({"format": 2}, "format 2"),
+        ({"kind": "sharpen"}, "sharpen"),
+        ({"residual": None}, "residual None"),
+        ({"n_head": "2"}, "n_head '2'"),
+        ({"native_frames": 0}, "native_frames 0"),
+        ({"n_head": 5}, "5 heads"),
+    ],
+)
 def test_a_card_that_says_nonsense_is_refused(tmp_path, entry, told):
     folder = save(tmp_path / "ours", narrow_codeformer("frames"), kind="restore")
     card = json.loads((folder / CARD).read_text())
@@ -196,10 +219,14 @@ def test_a_folder_without_arguments_is_refused(tmp_path):
             read(folder)
 
 
-@pytest.mark.parametrize("options", [
-    {**NARROW}, {"nf": 16, "ch_mult": (1, 2, 2), "emb_dim": 24, "codebook_size": 8, "attn_resolutions": (64, 128)},
-    {"nf": 8, "ch_mult": (1, 3), "emb_dim": 16, "codebook_size": 8, "res_blocks": 1, "attn_resolutions": ()},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "options",
+    [
+        {**NARROW},
+        {"nf": 16, "ch_mult": (1, 2, 2), "emb_dim": 24, "codebook_size": 8, "attn_resolutions": (64, 128)},
+        {"nf": 8, "ch_mult": (1, 3), "emb_dim": 16, "codebook_size": 8, "res_blocks": 1, "attn_resolutions": ()},
+    ],
+)
 def test_arguments_are_told_by_the_shapes(tmp_path, options):
     net = CodeFormer3D(**options, n_head=2, n_layers=9, img_size=64, residual="released")
     torch.save({"params": net.state_dict()}, tmp_path / "x.pth")

@@ -49,8 +49,10 @@ def materialised(query, key, value):
 def test_attention_over_the_clip_is_the_materialised_one():
     block, x = draw(layers.ClipAttention(64)), torch.randn(2, 64, 3, 4, 5)
     normed = nn.functional.group_norm(x, 32, block.norm.weight, block.norm.bias, 1e-6)
-    tokens = [nn.functional.linear(normed.permute(0, 2, 3, 4, 1).reshape(2, 60, 64), part.weight[:, :, 0, 0, 0],
-                                   part.bias) for part in (block.q, block.k, block.v)]  # fmt: skip
+    tokens = [
+        nn.functional.linear(normed.permute(0, 2, 3, 4, 1).reshape(2, 60, 64), part.weight[:, :, 0, 0, 0], part.bias)
+        for part in (block.q, block.k, block.v)
+    ]
     attended = nn.functional.linear(materialised(*tokens), block.proj_out.weight[:, :, 0, 0, 0], block.proj_out.bias)
     wanted = x + attended.reshape(2, 3, 4, 5, 64).permute(0, 4, 1, 2, 3)
     assert (block(x) - wanted).abs().max() < 1e-5
@@ -64,8 +66,10 @@ def test_temporal_attention_keeps_to_its_place():
     for row in range(3):
         for column in range(5):
             tokens = normed[:, :, :, row, column].transpose(1, 2)
-            query, key, value = (nn.functional.linear(tokens, part.weight[:, :, 0, 0, 0], part.bias)
-                                 for part in (block.q, block.k, block.v))  # fmt: skip
+            query, key, value = (
+                nn.functional.linear(tokens, part.weight[:, :, 0, 0, 0], part.bias)
+                for part in (block.q, block.k, block.v)
+            )
             mixed = materialised(query, key, value)
             wanted[:, :, :, row, column] = nn.functional.linear(
                 mixed, block.proj_out.weight[:, :, 0, 0, 0], block.proj_out.bias
@@ -197,9 +201,13 @@ def test_an_odd_last_frame_has_none_of_its_own(frames, left):
 @pytest.mark.parametrize("net", [narrow_autoencoder, narrow_codeformer])
 def test_clips_that_do_not_fit_are_refused(net):
     net = net()
-    for shape, told in (((1, 3, 1, 32, 32), "at least 2 frames"), ((1, 3, 4, 32, 36), "36×32"),
-                        ((1, 3, 4, 30, 32), "multiples of 8"), ((3, 4, 32, 32), "3, frames"),
-                        ((1, 4, 4, 32, 32), "3, frames")):  # fmt: skip
+    for shape, told in (
+        ((1, 3, 1, 32, 32), "at least 2 frames"),
+        ((1, 3, 4, 32, 36), "36×32"),
+        ((1, 3, 4, 30, 32), "multiples of 8"),
+        ((3, 4, 32, 32), "3, frames"),
+        ((1, 4, 4, 32, 32), "3, frames"),
+    ):
         with pytest.raises(InvalidOption, match=told):
             net(torch.zeros(shape))
 
@@ -236,8 +244,12 @@ def test_any_width_and_depth(nf, ch_mult, emb_dim):
 
 
 def test_arguments_that_do_not_go_together_are_refused():
-    for options, told in (({"n_head": 3}, "heads"), ({"img_size": 500}, "multiple of 8"),
-                          ({"residual": "right"}, "released"), ({"ch_mult": (1,)}, "two levels")):  # fmt: skip
+    for options, told in (
+        ({"n_head": 3}, "heads"),
+        ({"img_size": 500}, "multiple of 8"),
+        ({"residual": "right"}, "released"),
+        ({"ch_mult": (1,)}, "two levels"),
+    ):
         with pytest.raises(InvalidOption, match=told):
             CodeFormer3D(**options)
 

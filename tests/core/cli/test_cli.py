@@ -15,8 +15,11 @@ from tests.tiny import save_tiny_checkpoint
 def vividface(*arguments: object, **environment: str) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, "-m", "vividface_core.cli.main", *map(str, arguments)],
-        capture_output=True, text=True, timeout=600, env={**os.environ, **environment},
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=600,
+        env={**os.environ, **environment},
+    )
 
 
 def one_sentence(run: subprocess.CompletedProcess, *words: str) -> None:
@@ -61,8 +64,19 @@ def test_unreadable_inputs(number, tmp_path, tiny_checkpoint):
 @pytest.mark.parametrize("size", ["1x1", "3x3", "319x239"])
 def test_odd_sizes_come_out_in_their_size(size, tmp_path, tiny_checkpoint):
     source, output = tmp_path / "in.mkv", tmp_path / "out.mkv"
-    run_ffmpeg("-i", clip("franck"), "-vf", f"scale={size.replace('x', ':')}", "-frames:v", "5", "-c:v", "ffv1",
-               "-pix_fmt", "yuv420p", source)
+    run_ffmpeg(
+        "-i",
+        clip("franck"),
+        "-vf",
+        f"scale={size.replace('x', ':')}",
+        "-frames:v",
+        "5",
+        "-c:v",
+        "ffv1",
+        "-pix_fmt",
+        "yuv420p",
+        source,
+    )
     run = vividface("restore", source, "-o", output, "--model", tiny_checkpoint, "--preset", "ffv1", "--size", "64")
     assert run.returncode == 0, run.stderr
     from vividface_core.video.reader import probe
@@ -108,8 +122,17 @@ def test_offline_download_says_file_folder_and_address(tmp_path):
     ],
 )
 def test_bad_options(arguments, word, tmp_path, tiny_checkpoint):
-    run = vividface("restore", clip("single_face"), "-o", tmp_path / "out.mp4", "--model", tiny_checkpoint,
-                    "--size", "64", *arguments)
+    run = vividface(
+        "restore",
+        clip("single_face"),
+        "-o",
+        tmp_path / "out.mp4",
+        "--model",
+        tiny_checkpoint,
+        "--size",
+        "64",
+        *arguments,
+    )
     one_sentence(run, word)
 
 
@@ -141,7 +164,7 @@ def test_help_comes_without_torch(words):
     assert said.rstrip().endswith("False 0") and "usage: vividface" in said
 
 
-TOY = '''
+TOY = """
 SUMMARY, DESCRIPTION, KEPT = "greet", "Greet somebody.", ""
 
 def add_options(parser):
@@ -149,7 +172,7 @@ def add_options(parser):
 
 def run(args):
     print(f"hello {args.name}")
-'''
+"""
 
 
 def test_another_package_adds_a_command(tmp_path):

@@ -74,8 +74,12 @@ def refused(capsys, tmp_path, arguments, *words):
 
 
 def test_a_set_is_printed_and_written_in_every_format(videos, tmp_path, capsys):
-    assert vividface(videos / "output", "--reference", videos / "truth", "--only", "ssim, psnr", "--quiet",
-                     *reports(tmp_path)) == 0  # fmt: skip
+    assert (
+        vividface(
+            videos / "output", "--reference", videos / "truth", "--only", "ssim, psnr", "--quiet", *reports(tmp_path)
+        )
+        == 0
+    )
     said = capsys.readouterr()
     assert said.err == ""
     lines = said.out.splitlines()
@@ -123,10 +127,32 @@ def test_folders_of_pictures_are_clips(videos, tmp_path, capsys):
         for name in "ab":
             (tmp_path / kind / name).mkdir(parents=True)
             run_ffmpeg("-i", videos / kind / f"{name}.mkv", tmp_path / kind / name / "%02d.png")
-    assert vividface(tmp_path / "output", "--reference", tmp_path / "truth", "--only", "psnr", "--json",
-                     tmp_path / "pictures.json", "--quiet") == 0  # fmt: skip
-    assert vividface(videos / "output", "--reference", videos / "truth", "--only", "psnr", "--json",
-                     tmp_path / "videos.json", "--quiet") == 0  # fmt: skip
+    assert (
+        vividface(
+            tmp_path / "output",
+            "--reference",
+            tmp_path / "truth",
+            "--only",
+            "psnr",
+            "--json",
+            tmp_path / "pictures.json",
+            "--quiet",
+        )
+        == 0
+    )
+    assert (
+        vividface(
+            videos / "output",
+            "--reference",
+            videos / "truth",
+            "--only",
+            "psnr",
+            "--json",
+            tmp_path / "videos.json",
+            "--quiet",
+        )
+        == 0
+    )
     one, other = (json.loads((tmp_path / f"{kind}.json").read_text()) for kind in ("pictures", "videos"))
     assert [own["scores"] for own in one["clips"]] == [own["scores"] for own in other["clips"]]
     assert vividface(tmp_path / "output" / "a", "--reference", videos / "output" / "a.mkv", "--only", "psnr,ssim") == 0
@@ -175,13 +201,16 @@ def test_a_clip_that_does_not_fit_is_found_before_the_work(videos, tmp_path, cap
     refused(capsys, tmp_path, (videos / "output", "--reference", tmp_path / "truth"), *words)
 
 
-@pytest.mark.parametrize("arguments, words", [
-    (["--only", "psnr,beauty"], ["beauty", "ssim"]),
-    (["--only", " , "], ["--only", "psnr"]),
-    (["--only", "psnr"], ["psnr", "--reference"]),
-    (["--only", "niqe", "--device", "cuda:99"], ["cuda:99"]),
-    (["--json", "nowhere/r.json"], ["nowhere/r.json"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["--only", "psnr,beauty"], ["beauty", "ssim"]),
+        (["--only", " , "], ["--only", "psnr"]),
+        (["--only", "psnr"], ["psnr", "--reference"]),
+        (["--only", "niqe", "--device", "cuda:99"], ["cuda:99"]),
+        (["--json", "nowhere/r.json"], ["nowhere/r.json"]),
+    ],
+)
 def test_bad_options(videos, tmp_path, capsys, arguments, words):
     assert vividface(videos / "output" / "a.mkv", *arguments) == 1
     lines = capsys.readouterr().err.strip().splitlines()
@@ -242,10 +271,21 @@ def test_the_list_tells_every_metric_with_its_weights(tmp_path, capsys):
 
 def test_a_console_without_arrows_gets_the_figures(videos):
     run = subprocess.run(
-        [sys.executable, "-m", "vividface_core.cli.main", "metrics", str(videos / "output" / "a.mkv"), "--reference",
-         str(videos / "truth" / "a.mkv"), "--only", "psnr", "--quiet"],
-        capture_output=True, env={**os.environ, "PYTHONIOENCODING": "cp1252"},
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "vividface_core.cli.main",
+            "metrics",
+            str(videos / "output" / "a.mkv"),
+            "--reference",
+            str(videos / "truth" / "a.mkv"),
+            "--only",
+            "psnr",
+            "--quiet",
+        ],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "cp1252"},
+    )
     assert run.returncode == 0, run.stderr
     assert run.stdout.split()[:2] == [b"PSNR", b"?"]
 
@@ -337,11 +377,40 @@ def test_memory_does_not_grow_with_the_clip(tmp_path):
     for frames in (300, 2000):
         paths = {crf: tmp_path / f"{frames}-{crf}.mp4" for crf in (20, 34, 44)}
         for crf, path in paths.items():
-            run_ffmpeg("-stream_loop", -1, "-i", clip("carphone"), "-frames:v", frames, "-an", "-c:v", "libx264",
-                       "-preset", "ultrafast", "-crf", crf, "-pix_fmt", "yuv420p", path)  # fmt: skip
+            run_ffmpeg(
+                "-stream_loop",
+                -1,
+                "-i",
+                clip("carphone"),
+                "-frames:v",
+                frames,
+                "-an",
+                "-c:v",
+                "libx264",
+                "-preset",
+                "ultrafast",
+                "-crf",
+                crf,
+                "-pix_fmt",
+                "yuv420p",
+                path,
+            )
         report = tmp_path / f"{frames}.html"
-        arguments = ["metrics", paths[34], "--reference", paths[20], "--input", paths[44], "--only", "psnr,ssim",
-                     "--html", report, "--json", report.with_suffix(".json"), "--quiet"]  # fmt: skip
+        arguments = [
+            "metrics",
+            paths[34],
+            "--reference",
+            paths[20],
+            "--input",
+            paths[44],
+            "--only",
+            "psnr,ssim",
+            "--html",
+            report,
+            "--json",
+            report.with_suffix(".json"),
+            "--quiet",
+        ]
         program = (
             "import sys; from vividface_core.cli.main import main; code = main(sys.argv[1:])\n"
             "from vividface_core.runtime.memory import peak_memory; print(peak_memory()); sys.exit(code)"

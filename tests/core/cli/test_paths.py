@@ -108,8 +108,20 @@ def test_a_checkpoint_folder_keeps_what_is_not_of_the_checkpoint(place, tmp_path
     (made / "README.md").write_text("my notes")
     (made / "vae" / "notes").mkdir()
     (made / "vae" / "notes" / "a.txt").write_text("mine too")
-    words = ["models", "convert", "--dit", f"{old / 'transformer'}", "--vae", f"{old / 'vae'}", "--prompt",
-             f"{old / 'empty_prompt.safetensors'}", "-o", str(made), "--dtype", "fp32"]  # fmt: skip
+    words = [
+        "models",
+        "convert",
+        "--dit",
+        f"{old / 'transformer'}",
+        "--vae",
+        f"{old / 'vae'}",
+        "--prompt",
+        f"{old / 'empty_prompt.safetensors'}",
+        "-o",
+        str(made),
+        "--dtype",
+        "fp32",
+    ]
     assert main(words) == 1 and "exists already" in capsys.readouterr().err
     assert main([*words, "--overwrite"]) == 0
     assert (made / "README.md").read_text() == "my notes" and (made / "vae" / "notes" / "a.txt").exists()
@@ -149,8 +161,11 @@ def test_on_a_terminal_the_user_is_asked(place, answer, code):
     try:
         process = subprocess.Popen(
             [sys.executable, "-m", "vividface_core.cli.main", "degrade", "in.mp4", "-o", "out.mp4", "--quiet"],
-            stdin=theirs, stderr=theirs, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)},
-        )  # fmt: skip
+            stdin=theirs,
+            stderr=theirs,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
         os.write(mine, answer.encode())
         process.communicate(timeout=300)
         asked = os.read(mine, 10000).decode()

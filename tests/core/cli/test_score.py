@@ -26,8 +26,18 @@ def videos(tmp_path_factory) -> Path:
     """A folder with three short clips of real faces: sharp, blurred, noisy."""
     folder = tmp_path_factory.mktemp("videos")
     for name, spoil in (("a", "null"), ("b", "gblur=sigma=5"), ("c", "noise=alls=30:allf=t:all_seed=1")):
-        run_ffmpeg("-i", clip("single_face"), "-frames:v", 30, "-vf", f"scale=256:-2,{spoil}", "-an", "-c:v", "ffv1",
-                   folder / f"{name}.mkv")  # fmt: skip
+        run_ffmpeg(
+            "-i",
+            clip("single_face"),
+            "-frames:v",
+            30,
+            "-vf",
+            f"scale=256:-2,{spoil}",
+            "-an",
+            "-c:v",
+            "ffv1",
+            folder / f"{name}.mkv",
+        )
     return folder
 
 
@@ -55,15 +65,27 @@ def test_a_folder_gets_a_table_and_records(videos, tmp_path, capsys):
     assert score(videos, "--judge", "technical", "--json", tmp_path / "r.json", "--jsonl", tmp_path / "r.jsonl") == 0
     said = capsys.readouterr().out
     table = rows(said)
-    assert table["video"] == ["Clarity", "Stability", "Lighting", "Artifacts", "Occlusion", "adj.", "final", "tier",
-                              "keep"]  # fmt: skip
+    assert table["video"] == [
+        "Clarity",
+        "Stability",
+        "Lighting",
+        "Artifacts",
+        "Occlusion",
+        "adj.",
+        "final",
+        "tier",
+        "keep",
+    ]
     told = json.loads((tmp_path / "r.json").read_text())
     assert told["complete"] and "no MLLM" in told["judge"] and told["rubric"] == rubric_version(RUBRIC)
     finals = {}
     for video in told["videos"]:
         found, cells = video["judgement"]["assessment"], table[video["name"]]
-        assert [float(cell) for cell in cells[:7]] == [*found["scores"].values(),
-                                                       sum(a["points"] for a in found["adjustments"]), found["final"]]
+        assert [float(cell) for cell in cells[:7]] == [
+            *found["scores"].values(),
+            sum(a["points"] for a in found["adjustments"]),
+            found["final"],
+        ]
         assert cells[7:] == [found["tier"], "yes" if found["final"] > 90 else "no"]
         assert video["keep"] == (found["final"] > 90) and video["final"] == found["final"]
         assert "STEP 1" in found["raw"] and found["reasons"]["clarity"].startswith("sharpness")
@@ -76,8 +98,20 @@ def test_a_folder_gets_a_table_and_records(videos, tmp_path, capsys):
 
 def test_each_video_is_judged_once_whatever_happens(videos, remote, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("VIVIDFACE_MLLM_KEY", KEY)
-    arguments = (videos, videos / "a.mkv", "--judge", f"openai:{remote.address}", "--model", "judge", *SMALL, "--quiet",
-                 "--jsonl", tmp_path / "r.jsonl", "--json", tmp_path / "r.json")  # fmt: skip
+    arguments = (
+        videos,
+        videos / "a.mkv",
+        "--judge",
+        f"openai:{remote.address}",
+        "--model",
+        "judge",
+        *SMALL,
+        "--quiet",
+        "--jsonl",
+        tmp_path / "r.jsonl",
+        "--json",
+        tmp_path / "r.json",
+    )
     remote.script("ok=35", "403")
     assert score(*arguments) == 1
     assert "scripted 403" in capsys.readouterr().err and len(lines(tmp_path / "r.jsonl")) == 1
@@ -117,8 +151,24 @@ def test_changed_content_is_judged_anew_and_a_renamed_folder_is_not(videos, tmp_
 def test_several_at_once_keep_their_order(videos, remote, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("MY_KEY", KEY)
     remote.script("slow=0.6", "slow=0.3", "slow=0.1")
-    assert score(videos, "--judge", f"openai:{remote.address}/", "--model", "judge", *SMALL, "--concurrency", 3,
-                 "--key-env", "MY_KEY", "--quiet", "--jsonl", tmp_path / "r.jsonl") == 0  # fmt: skip
+    assert (
+        score(
+            videos,
+            "--judge",
+            f"openai:{remote.address}/",
+            "--model",
+            "judge",
+            *SMALL,
+            "--concurrency",
+            3,
+            "--key-env",
+            "MY_KEY",
+            "--quiet",
+            "--jsonl",
+            tmp_path / "r.jsonl",
+        )
+        == 0
+    )
     assert remote.told()["most_at_once"] == 3
     table = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
     assert table[:4] == ["video", "a.mkv", "b.mkv", "c.mkv"]
@@ -129,8 +179,19 @@ def test_a_wrong_key_stops_at_once_and_is_not_shown(videos, remote, tmp_path, ca
     monkeypatch.setenv("VIVIDFACE_MLLM_KEY", wrong)
     remote.script()
     for more in ((), ("--concurrency", 3)):
-        code = score(videos, "--judge", f"openai:{remote.address}", "--model", "judge", *SMALL, "--jsonl",
-                     tmp_path / "r.jsonl", "--json", tmp_path / "r.json", *more)  # fmt: skip
+        code = score(
+            videos,
+            "--judge",
+            f"openai:{remote.address}",
+            "--model",
+            "judge",
+            *SMALL,
+            "--jsonl",
+            tmp_path / "r.jsonl",
+            "--json",
+            tmp_path / "r.json",
+            *more,
+        )
         said = capsys.readouterr()
         assert code == 1 and "HTTP 401" in said.err and "Traceback" not in said.err
         assert wrong not in said.err + said.out and not (tmp_path / "r.jsonl").read_text()
@@ -140,8 +201,22 @@ def test_a_wrong_key_stops_at_once_and_is_not_shown(videos, remote, tmp_path, ca
 def test_passes_and_panels(videos, remote, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("VIVIDFACE_MLLM_KEY", KEY)
     remote.script("ok=30", "ok=20")
-    assert score(videos / "a.mkv", "--judge", f"openai:{remote.address}", "--model", "judge", *SMALL, "--passes", 2,
-                 "--json", tmp_path / "r.json", "--quiet") == 0  # fmt: skip
+    assert (
+        score(
+            videos / "a.mkv",
+            "--judge",
+            f"openai:{remote.address}",
+            "--model",
+            "judge",
+            *SMALL,
+            "--passes",
+            2,
+            "--json",
+            tmp_path / "r.json",
+            "--quiet",
+        )
+        == 0
+    )
     cells = rows(capsys.readouterr().out)["a.mkv"]
     assert cells[0] == "25" and cells[6] == "80 ±7.1"  # 10 / √2
     assert [r["body"]["temperature"] for r in remote.seen()] == [0.7, 0.7]
@@ -157,8 +232,21 @@ def test_a_calibration_corrects_and_belongs_to_its_judge(videos, tmp_path, capsy
     given = (10.0, 40.0, 70.0, 88.0, 92.0)
     people = [HumanScore(str(number), judge + 7, judge) for number, judge in enumerate(given)]
     fit_calibration(people, rubric=rubric_version(RUBRIC), judge=judged[0]["judge"]).write(tmp_path / "c.json")
-    assert score(videos, "--judge", "technical", "--jsonl", records, "--calibration", tmp_path / "c.json", "--json",
-                 tmp_path / "r.json", "--quiet") == 0  # fmt: skip
+    assert (
+        score(
+            videos,
+            "--judge",
+            "technical",
+            "--jsonl",
+            records,
+            "--calibration",
+            tmp_path / "c.json",
+            "--json",
+            tmp_path / "r.json",
+            "--quiet",
+        )
+        == 0
+    )
     for video in json.loads((tmp_path / "r.json").read_text())["videos"]:
         own = video["judgement"]["assessment"]["final"]
         assert video["final"] == pytest.approx(min(own + 7, 100), abs=0.5) and video["resumed"]
@@ -176,17 +264,20 @@ def test_an_unreadable_video_fails_alone(videos, tmp_path, capsys):
     assert [v["state"] for v in json.loads((tmp_path / "r.json").read_text())["videos"]] == ["judged", "failed"]
 
 
-@pytest.mark.parametrize("arguments, words", [
-    ([], ["--judge", "technical"]),
-    (["--judge", "gpt"], ["gpt"]),
-    (["--judge", "technical", "--fps", "0"], ["--fps"]),
-    (["--judge", "technical", "--json", "nowhere/r.json"], ["nowhere/r.json"]),
-    (["--judge", "technical", "--model", "x"], ["--model"]),
-    (["--judge", "technical", "--json", "a", "--jsonl", "a"], ["another"]),
-    (["--judge", "technical", "--rubric", "nowhere.json"], ["nowhere.json"]),
-    (["--judge", "openai:http://127.0.0.1:9/v1", "--model", "m", "--key-env", "NOT_SET_HERE"], ["NOT_SET_HERE"]),
-    (["--judge", "local:/nowhere"], ["/nowhere"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        ([], ["--judge", "technical"]),
+        (["--judge", "gpt"], ["gpt"]),
+        (["--judge", "technical", "--fps", "0"], ["--fps"]),
+        (["--judge", "technical", "--json", "nowhere/r.json"], ["nowhere/r.json"]),
+        (["--judge", "technical", "--model", "x"], ["--model"]),
+        (["--judge", "technical", "--json", "a", "--jsonl", "a"], ["another"]),
+        (["--judge", "technical", "--rubric", "nowhere.json"], ["nowhere.json"]),
+        (["--judge", "openai:http://127.0.0.1:9/v1", "--model", "m", "--key-env", "NOT_SET_HERE"], ["NOT_SET_HERE"]),
+        (["--judge", "local:/nowhere"], ["/nowhere"]),
+    ],
+)
 def test_bad_options_are_one_line(videos, tmp_path, capsys, monkeypatch, arguments, words):
     monkeypatch.chdir(tmp_path)
     assert score(videos, *arguments) == 1
@@ -198,8 +289,21 @@ def test_bad_options_are_one_line(videos, tmp_path, capsys, monkeypatch, argumen
 def test_a_model_on_this_machine(videos, tmp_path):
     knows = (answer(structured=True),)
     model = save_tiny_qwen(tmp_path / "qwen", knows=knows, prompt=render_prompt(form="json"))
-    command = [sys.executable, "-m", "vividface_core.cli.main", "score", videos / "a.mkv", "--judge", f"local:{model}",
-               *SMALL, "--device", "cpu", "--json", tmp_path / "r.json", "--quiet"]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "vividface_core.cli.main",
+        "score",
+        videos / "a.mkv",
+        "--judge",
+        f"local:{model}",
+        *SMALL,
+        "--device",
+        "cpu",
+        "--json",
+        tmp_path / "r.json",
+        "--quiet",
+    ]
     run = subprocess.run([str(word) for word in command], capture_output=True, text=True, cwd=ROOT)
     assert run.returncode == 0, run.stderr
     assert not run.stderr, "--quiet"

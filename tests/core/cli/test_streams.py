@@ -20,18 +20,28 @@ def unread(*words: object, both: bool = False) -> tuple[int, str]:
     os.close(reader)
     try:
         process = subprocess.Popen(
-            [sys.executable, "-m", "vividface_core.cli.main", *map(str, words)], stdout=writer,
-            stderr=writer if both else subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
-        )  # fmt: skip
+            [sys.executable, "-m", "vividface_core.cli.main", *map(str, words)],
+            stdout=writer,
+            stderr=writer if both else subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
     finally:
         os.close(writer)
     _, errors = process.communicate(timeout=500)
     return process.returncode, errors or ""
 
 
-@pytest.mark.parametrize("words", [
-    ["degrade", "--list-presets"], ["metrics", "--list"], ["models", "list"], ["restore", "--help"],
-], ids=" ".join)  # fmt: skip
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["degrade", "--list-presets"],
+        ["metrics", "--list"],
+        ["models", "list"],
+        ["restore", "--help"],
+    ],
+    ids=" ".join,
+)
 def test_listings_end_quietly(words):
     assert unread(*words) == (0, "")
 

@@ -73,10 +73,37 @@ def left(folder: Path) -> list[str]:
 def spoken(tmp_path_factory) -> Path:
     """A person who speaks, 160×128, uneven frame times, a tone as sound, with a title and a comment."""
     path = tmp_path_factory.mktemp("source") / "face.mp4"
-    run_ffmpeg("-i", clip("franck"), "-f", "lavfi", "-i", "sine=frequency=440:duration=3",
-               "-vf", r"select=not(mod(n\,3))+lt(mod(n\,7)\,2),scale=160:128", "-t", "3", "-map", "0:v", "-map", "1:a",
-               "-c:v", "libx264", "-crf", "12", "-pix_fmt", "yuv420p", "-c:a", "aac", "-fps_mode", "vfr",
-               "-metadata", "title=A talk", "-metadata", "comment=mine", path)  # fmt: skip
+    run_ffmpeg(
+        "-i",
+        clip("franck"),
+        "-f",
+        "lavfi",
+        "-i",
+        "sine=frequency=440:duration=3",
+        "-vf",
+        r"select=not(mod(n\,3))+lt(mod(n\,7)\,2),scale=160:128",
+        "-t",
+        "3",
+        "-map",
+        "0:v",
+        "-map",
+        "1:a",
+        "-c:v",
+        "libx264",
+        "-crf",
+        "12",
+        "-pix_fmt",
+        "yuv420p",
+        "-c:a",
+        "aac",
+        "-fps_mode",
+        "vfr",
+        "-metadata",
+        "title=A talk",
+        "-metadata",
+        "comment=mine",
+        path,
+    )
     return path
 
 
@@ -157,8 +184,9 @@ for seed in (5, 6):
 def test_the_same_seed_gives_the_same_bytes_in_two_processes(spoken, tmp_path):
     a, b = (python("-c", TWICE, spoken, tmp_path, OMP_NUM_THREADS=threads) for threads in ("1", "2"))
     assert a == b and a.count("'") > 4
-    (ffv1_5, ffv1_6), (h264_5, h264_6) = ([line.split(" ", 2)[2] for line in a.splitlines() if line.startswith(codec)]
-                                          for codec in ("ffv1", "h264"))  # fmt: skip
+    (ffv1_5, ffv1_6), (h264_5, h264_6) = (
+        [line.split(" ", 2)[2] for line in a.splitlines() if line.startswith(codec)] for codec in ("ffv1", "h264")
+    )
     assert ffv1_5 != ffv1_6 and h264_5 != h264_6, "another seed gives other bytes"
 
 
@@ -283,10 +311,14 @@ def test_bad_inputs_are_one_sentence(folder, tmp_path):
     half = tmp_path / "half.mp4"
     half.write_bytes(clip("single_face").read_bytes()[:200_000])
     for source, output, word in (
-        (tmp_path / "missing.mp4", "o.mp4", "missing.mp4"), (mixed, "o", "both videos and pictures"),
-        (half, "o.mp4", "half.mp4"), (folder, "in", "input itself"), (folder / "a.mp4", "in/a.mp4", "input itself"),
-        (folder / "a.mp4", "no/o.mp4", "does not exist"), (folder, "no/o", "can't be made"),
-    ):  # fmt: skip
+        (tmp_path / "missing.mp4", "o.mp4", "missing.mp4"),
+        (mixed, "o", "both videos and pictures"),
+        (half, "o.mp4", "half.mp4"),
+        (folder, "in", "input itself"),
+        (folder / "a.mp4", "in/a.mp4", "input itself"),
+        (folder / "a.mp4", "no/o.mp4", "does not exist"),
+        (folder, "no/o", "can't be made"),
+    ):
         run = vividface("degrade", source, "-o", tmp_path / output)
         assert run.returncode == 1 and "Traceback" not in run.stderr, run.stderr
         assert word in run.stderr.strip().splitlines()[-1], run.stderr
@@ -342,8 +374,19 @@ def test_memory_does_not_grow_with_the_video(tmp_path):
     for frames in (120, 600):
         source = tmp_path / f"{frames}.mp4"
         run_ffmpeg("-i", clip("franck"), "-frames:v", frames, "-an", "-c:v", "libx264", "-preset", "veryfast", source)
-        printed = python("-m", "vividface_core.cli.main", "degrade", source, "-o", tmp_path / f"{frames}-out.mp4",
-                         "--set", "sigma=1", "--set", "scale=2", "--quiet")  # fmt: skip
+        printed = python(
+            "-m",
+            "vividface_core.cli.main",
+            "degrade",
+            source,
+            "-o",
+            tmp_path / f"{frames}-out.mp4",
+            "--set",
+            "sigma=1",
+            "--set",
+            "scale=2",
+            "--quiet",
+        )
         peaks[frames] = float(printed.split("peak memory ")[1].split()[0])
         assert len(packets(tmp_path / f"{frames}-out.mp4", "video")) == frames
     # 480 more frames of 360×288 would be 600 MB as float tensors, 75 MB as 4:2:0 samples.

@@ -57,8 +57,10 @@ def test_another_process_degrades_alike():
         f"for seed in {seeds}: print(hashlib.sha256(load_preset('real_world').sample(seed)(clip).numpy().tobytes())"
         ".hexdigest())"
     )
-    runs = [subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
-            for _ in range(2)]  # fmt: skip
+    runs = [
+        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+        for _ in range(2)
+    ]
     assert runs[0] == runs[1] and len(set(runs[0].split())) == len(seeds)
 
 

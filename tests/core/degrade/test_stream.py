@@ -18,11 +18,15 @@ from vividface_core.degrade.codec import Coder
 from vividface_core.video.presets import deterministic_x264_params
 from vividface_core.video.source import VideoFrames
 
-NAMES = [*(name for name in preset_names() if name != "real_world"),
-         *(part.name for _, part in load_preset("real_world").parts)]  # fmt: skip
+NAMES = [
+    *(name for name in preset_names() if name != "real_world"),
+    *(part.name for _, part in load_preset("real_world").parts),
+]
 
-NAMES = [*(name for name in preset_names() if name != "real_world"),
-         *(part.name for _, part in load_preset("real_world").parts)]  # fmt: skip
+NAMES = [
+    *(name for name in preset_names() if name != "real_world"),
+    *(part.name for _, part in load_preset("real_world").parts),
+]
 
 
 def real(count: int, name: str = "carphone") -> torch.Tensor:
@@ -124,8 +128,9 @@ def test_the_codec_gets_pictures_of_the_drawn_size(name, scale, monkeypatch):
     assert sizes == [wanted] * 2
 
 
-def packets_of(monkeypatch, preset: str, frames: torch.Tensor, seed: int = 0, **values: object
-               ) -> tuple[bytes, torch.Tensor]:  # fmt: skip
+def packets_of(
+    monkeypatch, preset: str, frames: torch.Tensor, seed: int = 0, **values: object
+) -> tuple[bytes, torch.Tensor]:
     """The bitstream between encoder and decoder, and the result."""
     packets = []
     encode = Coder.encode

@@ -25,13 +25,13 @@ def psnr(one: torch.Tensor, other: torch.Tensor) -> float:
 def test_the_crop_holds_hair_and_chin_and_follows_the_tilt():
     upright = np.array([[[-20, -15], [20, -15], [0, 5], [-15, 25], [15, 25]]], float) + 200
     box = np.array([[150, 140, 250, 260]], float)
-    (cx, cy, side), = square_crop(box, upright)
+    ((cx, cy, side),) = square_crop(box, upright)
     assert side == 1.75 * 120
     assert cx == pytest.approx(200)
     assert 170 < cy < 200, "the centre moves up"
     assert cy - side / 2 < 140 - 0.3 * 120 and cy + side / 2 > 260 + 0.1 * 120
     lying = (upright - 200)[..., ::-1] * [-1, 1] + 200
-    (cx, cy, _), = square_crop(box, lying)
+    ((cx, cy, _),) = square_crop(box, lying)
     assert cx > 200 and cy == pytest.approx(200)
 
 

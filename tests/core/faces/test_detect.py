@@ -34,9 +34,13 @@ REFERENCE = [
 GROUPS = {
     "group_photo": [[412, 354, 600, 602], [832, 425, 1036, 660], [1478, 212, 1682, 443]],
     "multi_face": [
-        [221, 66, 302, 174], [324, 238, 409, 356], [437, 213, 517, 308], [532, 300, 632, 437], [680, 285, 790, 420],
+        [221, 66, 302, 174],
+        [324, 238, 409, 356],
+        [437, 213, 517, 308],
+        [532, 300, 632, 437],
+        [680, 285, 790, 420],
     ],
-}  # fmt: skip
+}
 
 
 def read(name: str, indices: list[int]) -> Tensor:
@@ -83,9 +87,15 @@ def test_every_face_of_a_group_picture(detector, name):
 
 @pytest.mark.parametrize(
     ("name", "last", "count"),
-    [("franck", 700, 1), ("cap12", 500, 1), ("wolfgang", 460, 1), ("single_face", 70, 1), ("carphone", 119, 1),
-     ("no_face", 90, 0)],
-)  # fmt: skip
+    [
+        ("franck", 700, 1),
+        ("cap12", 500, 1),
+        ("wolfgang", 460, 1),
+        ("single_face", 70, 1),
+        ("carphone", 119, 1),
+        ("no_face", 90, 0),
+    ],
+)
 def test_every_sampled_frame_has_the_right_number_of_faces(detector, name, last, count):
     frames = read(name, list(range(0, last, max(1, last // 12))))
     assert [len(faces) for faces in detector.detect(frames)] == [count] * len(frames)
@@ -171,8 +181,13 @@ def test_embedding_equals_the_original_network(embedder):
 
 
 def test_the_same_person_is_closer_than_any_other(detector, embedder):
-    people = {"franck": ["franck"], "man": ["cap12", "cap13"], "woman": ["wolfgang"], "caller": ["single_face"],
-              "driver": ["carphone"]}  # fmt: skip
+    people = {
+        "franck": ["franck"],
+        "man": ["cap12", "cap13"],
+        "woman": ["wolfgang"],
+        "caller": ["single_face"],
+        "driver": ["carphone"],
+    }
     who, vectors = [], []
     for person, clips in people.items():
         for name in clips:

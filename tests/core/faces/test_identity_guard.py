@@ -254,8 +254,9 @@ def test_figures_and_pictures_survive_an_interruption(tmp_path):
 
 
 def figure_of(number: int, mean: float, lowest: float) -> TrackIdentity:
-    return TrackIdentity(number, 1, 100 * number, 100 * number + 90, 23, mean, lowest,
-                         100 * number + 8, 100 * number + 37)  # fmt: skip
+    return TrackIdentity(
+        number, 1, 100 * number, 100 * number + 90, 23, mean, lowest, 100 * number + 8, 100 * number + 37
+    )
 
 
 def test_what_the_user_is_told():

@@ -52,8 +52,13 @@ def test_weights_are_never_mistaken(tmp_path):
     buffer, old = io.BytesIO(), io.BytesIO()
     torch.save(tensors, buffer)
     torch.save(tensors, old, _use_new_zipfile_serialization=False)
-    heads = [save(tensors), save({"a": torch.zeros(1)}, {"format": "pt"}), buffer.getvalue(), old.getvalue(),
-             b"GGUF\x03\0\0\0" + bytes(100)]  # fmt: skip
+    heads = [
+        save(tensors),
+        save({"a": torch.zeros(1)}, {"format": "pt"}),
+        buffer.getvalue(),
+        old.getvalue(),
+        b"GGUF\x03\0\0\0" + bytes(100),
+    ]
     assert [mistaken_for(head[:HEAD]) for head in heads] == [None] * len(heads)
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as archive:

@@ -35,9 +35,17 @@ def names(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("name", [
-    "folder/real.mp4", "folder/../folder/./real.mp4", "link.mp4", "chain.mp4", "alias/real.mp4", "hard.mp4",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    [
+        "folder/real.mp4",
+        "folder/../folder/./real.mp4",
+        "link.mp4",
+        "chain.mp4",
+        "alias/real.mp4",
+        "hard.mp4",
+    ],
+)
 def test_one_file_by_another_name_is_refused(names, name):
     source = Source(names / "folder" / "real.mp4", "the input")
     with pytest.raises(InvalidOption, match="the input itself"):
@@ -92,11 +100,13 @@ def test_a_part_of_a_folder_that_is_read_is_refused(tmp_path):
 def test_form_is_checked_before_the_work(tmp_path):
     (tmp_path / "folder").mkdir()
     for path, suffixes, word in (
-        (tmp_path / "no" / "r.json", (), "does not exist"), (tmp_path / "folder", (), "that is a folder"),
-        ("/dev/null", (), "no ordinary file"), (tmp_path / "clip.mp4", (), "another kind"),
+        (tmp_path / "no" / "r.json", (), "does not exist"),
+        (tmp_path / "folder", (), "that is a folder"),
+        ("/dev/null", (), "no ordinary file"),
+        (tmp_path / "clip.mp4", (), "another kind"),
         (tmp_path / "weights.safetensors", (), "another kind"),
         (tmp_path / "side.txt", (".mp4", ".mkv"), ".mp4 or .mkv"),
-    ):  # fmt: skip
+    ):
         with pytest.raises((InvalidOption, UnwritableVideo), match=word):
             check_file(type(tmp_path)(path), "--json", suffixes)
     check_file(tmp_path / "r.json", "--json")

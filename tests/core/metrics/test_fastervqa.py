@@ -64,8 +64,11 @@ def chunks(count: int, height: int, width: int, size: int):
 def folder(tmp_path_factory):
     """With a checkpoint laid out like the authors', results beside the weights."""
     folder = tmp_path_factory.mktemp("metrics")
-    index = {f"{name.rpartition('.')[0]}.relative_position_index": torch.zeros(392, 392, dtype=torch.int64)
-             for name in FragmentSwin().state_dict() if name.endswith("relative_position_bias_table")}  # fmt: skip
+    index = {
+        f"{name.rpartition('.')[0]}.relative_position_index": torch.zeros(392, 392, dtype=torch.int64)
+        for name in FragmentSwin().state_dict()
+        if name.endswith("relative_position_bias_table")
+    }
     content = {"state_dict": {**formula_weights(), **index}, "validation_results": (np.float64(0.8), np.float64(0.7))}
     torch.save(content, folder / WEIGHTS.name)
     return folder
@@ -102,8 +105,9 @@ def test_scores_equal_the_authors(name, clip, size, raw, context):
     # sigmoid_rescale of vqa.py
     assert result.value == pytest.approx(1 / (1 + np.exp(-(raw - 0.14759505) / 0.03613452)), abs=1e-4)
     different = len({*segment_frames(20).tolist()})
-    assert result.notes == ((f"only {different} different frames were looked at, not 32: the clip is short",)
-                             if clip[0] == 20 else ())  # fmt: skip
+    assert result.notes == (
+        (f"only {different} different frames were looked at, not 32: the clip is short",) if clip[0] == 20 else ()
+    )
 
 
 @pytest.mark.parametrize(

@@ -160,8 +160,12 @@ def features(network: Path, frames: Tensor, *windows: slice) -> np.ndarray:
 
 def test_the_set_pools_the_windows_of_all_clips(network, tmp_path):
     """Clips of 42, 37, 33 and 9 frames: windows of 16, a rest of 10, rests of 5 and 1 that don't count, none."""
-    windows = {"a": (42, slice(0, 16), slice(16, 32), slice(32, 42)), "b": (37, slice(0, 16), slice(16, 32)),
-               "c": (33, slice(0, 16), slice(16, 32)), "d": (9,)}  # fmt: skip
+    windows = {
+        "a": (42, slice(0, 16), slice(16, 32), slice(32, 42)),
+        "b": (37, slice(0, 16), slice(16, 32)),
+        "c": (33, slice(0, 16), slice(16, 32)),
+        "d": (9,),
+    }
     pooled = [[], []]
     for start, (name, (count, *parts)) in enumerate(windows.items()):
         truth = real("franck", 200 * start, count, (120, 140))

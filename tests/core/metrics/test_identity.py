@@ -282,8 +282,15 @@ def clip_model():
     weights so large that different pictures get different features."""
     from transformers import CLIPConfig, CLIPModel
 
-    text = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1,
-            "vocab_size": 8, "bos_token_id": 1, "eos_token_id": 2}  # fmt: skip
+    text = {
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 1,
+        "vocab_size": 8,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+    }
     torch.manual_seed(6)
     model = CLIPModel(CLIPConfig(text_config=text)).eval()
     with torch.no_grad():

@@ -80,8 +80,9 @@ def test_figures_are_those_of_mediapipes_points(context, detector, chunk):
 
 def test_akd_rises_with_blur(context, detector):
     clean = read("wolfgang", 60, 4)
-    ladder = [figures(context, detector, (AKD,), gaussian_blur(clean, sigma), clean)[0][1].value
-              for sigma in (1, 3, 6, 10)]  # fmt: skip
+    ladder = [
+        figures(context, detector, (AKD,), gaussian_blur(clean, sigma), clean)[0][1].value for sigma in (1, 3, 6, 10)
+    ]
     assert ladder == sorted(ladder) and ladder[-1] > 3 * ladder[0] > 0
 
 

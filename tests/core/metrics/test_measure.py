@@ -59,10 +59,11 @@ def test_figures_equal_scikit_image_on_every_frame(coded, truth, tmp_path):
     wanted = [peak_signal_noise_ratio(a, b, data_range=255) for a, b in pairs]
     assert np.allclose(values["psnr"].frames, wanted, atol=1e-5)
     wanted = [
-        structural_similarity(a, b, data_range=255, channel_axis=2, gaussian_weights=True, sigma=1.5,
-                              use_sample_covariance=False)
+        structural_similarity(
+            a, b, data_range=255, channel_axis=2, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+        )
         for a, b in pairs
-    ]  # fmt: skip
+    ]
     assert np.allclose(values["ssim"].frames, wanted, atol=1e-6)
     assert result.scores["ssim"].value == pytest.approx(np.mean(wanted), abs=1e-6)
 
@@ -74,8 +75,9 @@ def test_formulas_equal_scikit_image_to_a_millionth():
     x, y = (torch.from_numpy(v).permute(0, 3, 1, 2).double() / 255 for v in (a, b))
     for i in range(3):
         assert float(psnr(y, x)[i]) == pytest.approx(peak_signal_noise_ratio(a[i], b[i]), abs=1e-6)
-        wanted = structural_similarity(a[i], b[i], channel_axis=2, gaussian_weights=True, sigma=1.5,
-                                       use_sample_covariance=False)  # fmt: skip
+        wanted = structural_similarity(
+            a[i], b[i], channel_axis=2, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+        )
         assert float(ssim(y, x)[i]) == pytest.approx(wanted, abs=1e-6)
 
 
@@ -163,9 +165,11 @@ def test_what_is_missing_or_fails_leaves_the_rest_alone(coded, truth, tmp_path):
             return ClipResult(math.nan, ("too short",))
 
     metrics = [
-        a_metric("lacks", lambda context, facts: context.path(lost)), a_metric("fails", lambda context, facts: Fails()),
-        a_metric("silent", lambda context, facts: Silent()), METRICS["psnr"],
-    ]  # fmt: skip
+        a_metric("lacks", lambda context, facts: context.path(lost)),
+        a_metric("fails", lambda context, facts: Fails()),
+        a_metric("silent", lambda context, facts: Silent()),
+        METRICS["psnr"],
+    ]
     scores = measure(pair_up([coded], truth), metrics, MetricContext(folders=[tmp_path])).scores
     assert scores["lacks"].value is None
     for word in ("lost.pth", str(tmp_path), "https://example.org/lost.pth", "MIT"):
@@ -216,8 +220,23 @@ def test_a_long_film_in_one_pass_takes_no_more_memory_than_a_short_one(truth, tm
     peaks = {}
     for frames in (100, 800):
         for name, crf in (("out", 40), ("ref", 10)):
-            run_ffmpeg("-stream_loop", "-1", "-i", truth, "-frames:v", frames, "-vf", "crop=96:96:40:10", "-c:v",
-                       "libx264", "-preset", "ultrafast", "-crf", crf, tmp_path / f"{name}{frames}.mkv")  # fmt: skip
+            run_ffmpeg(
+                "-stream_loop",
+                "-1",
+                "-i",
+                truth,
+                "-frames:v",
+                frames,
+                "-vf",
+                "crop=96:96:40:10",
+                "-c:v",
+                "libx264",
+                "-preset",
+                "ultrafast",
+                "-crf",
+                crf,
+                tmp_path / f"{name}{frames}.mkv",
+            )
         command = [sys.executable, "-c", PASS, tmp_path / f"out{frames}.mkv", tmp_path / f"ref{frames}.mkv"]
         said = subprocess.run(command, capture_output=True, text=True, check=True, env=told).stdout.split()
         assert int(said[1]) == frames and {"psnr", "ssim"} <= set(said[2:])

@@ -377,8 +377,11 @@ def test_change_is_the_mean_difference_of_neighbouring_frames(speaker):
 
 def test_without_a_face_the_line_is_the_middle_one():
     across, _ = seen(Slices(), frames_of("bikes", 0, 3), metrics=())
-    assert not across.at_face and across.row == frames_of("bikes", 0, 1).shape[2] // 2 and across.share == (
-        pytest.approx(0.5, abs=0.01))  # fmt: skip
+    assert (
+        not across.at_face
+        and across.row == frames_of("bikes", 0, 1).shape[2] // 2
+        and across.share == (pytest.approx(0.5, abs=0.01))
+    )
 
 
 # Charts

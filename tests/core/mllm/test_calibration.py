@@ -17,7 +17,7 @@ from vividface_core.mllm.calibration import (
     agreement,
     fit_calibration,
     read_human_scores,
-)  # fmt: skip
+)
 
 WHOSE = {"rubric": "vividface@0123", "judge": "judge-a"}
 
@@ -114,10 +114,20 @@ def test_a_stored_calibration_corrects_alike_and_only_its_own(tmp_path):
         fit.write(tmp_path / "none" / "fit.json")
 
 
-@pytest.mark.parametrize("change", [
-    {"version": 2}, {"format": "other"}, {"knots": [[1, 2]]}, {"knots": [[1, 2], [1, 3]]}, {"knots": [[1, 2], [2, 1]]},
-    {"knots": None}, {"after": {}}, {"rows": "many"}, {"knots": [[1, float("nan")], [2, 3]]},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"version": 2},
+        {"format": "other"},
+        {"knots": [[1, 2]]},
+        {"knots": [[1, 2], [1, 3]]},
+        {"knots": [[1, 2], [2, 1]]},
+        {"knots": None},
+        {"after": {}},
+        {"rows": "many"},
+        {"knots": [[1, float("nan")], [2, 3]]},
+    ],
+)
 def test_a_damaged_calibration_is_refused(change, tmp_path):
     stored = {**fit_calibration(rows(*generous(2)), **WHOSE).to_json(), **change}
     (tmp_path / "fit.json").write_text(json.dumps(stored))
@@ -140,32 +150,38 @@ PLAIN = "video,human,judge\na.mp4,80,91\nb.mp4,70.5,88\nc.mp4,60,\n"
 READ = [HumanScore("a.mp4", 80, 91), HumanScore("b.mp4", 70.5, 88), HumanScore("c.mp4", 60)]
 
 
-@pytest.mark.parametrize("text", [
-    PLAIN,
-    "\ufeff" + PLAIN.replace("\n", "\r\n"),
-    PLAIN.replace(",", ";").replace(".5", ",5"),
-    PLAIN.replace(",", "\t"),
-    "Judge_Score , notes,Video,Human_Score\n91,x,a.mp4,80\n88,,b.mp4,70.5\n\n,y,c.mp4, 60 \n,,,\n",
-    'video,human,judge\n"a.mp4",80,91\n"b.mp4","70.5",88\nc.mp4,60\n',
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        PLAIN,
+        "\ufeff" + PLAIN.replace("\n", "\r\n"),
+        PLAIN.replace(",", ";").replace(".5", ",5"),
+        PLAIN.replace(",", "\t"),
+        "Judge_Score , notes,Video,Human_Score\n91,x,a.mp4,80\n88,,b.mp4,70.5\n\n,y,c.mp4, 60 \n,,,\n",
+        'video,human,judge\n"a.mp4",80,91\n"b.mp4","70.5",88\nc.mp4,60\n',
+    ],
+)
 def test_tables_as_people_save_them(text, tmp_path):
     (tmp_path / "scores.csv").write_bytes(text.encode())
     assert read_human_scores(tmp_path / "scores.csv") == READ
 
 
-@pytest.mark.parametrize("text, told", [
-    ("", "no column 'video'"),
-    ("a.mp4,80\nb.mp4,70\n", "no column 'video'"),
-    ("video,score\na.mp4,80\n", "no column 'human'"),
-    ("video,human\na.mp4,good\n", "line 2: the human score 'good' is no number"),
-    ("video,human\na.mp4,\n", "line 2: the human score '' is no number"),
-    ("video,human\na.mp4,nan\n", "'nan' is no number"),
-    ("video,human\na.mp4,101\n", "'101' is no number from 0 to 100"),
-    ("video,human\na.mp4,-1\n", "'-1' is no number"),
-    ("video,human,judge\na.mp4,80,?\n", "the judge score '?' is no number"),
-    ("video,human\na.mp4,80\nb.mp4,80\na.mp4,70\n", "line 4: a.mp4 stands in line 2 already"),
-    ("video,human\n,80\n", "line 2 names no video"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text, told",
+    [
+        ("", "no column 'video'"),
+        ("a.mp4,80\nb.mp4,70\n", "no column 'video'"),
+        ("video,score\na.mp4,80\n", "no column 'human'"),
+        ("video,human\na.mp4,good\n", "line 2: the human score 'good' is no number"),
+        ("video,human\na.mp4,\n", "line 2: the human score '' is no number"),
+        ("video,human\na.mp4,nan\n", "'nan' is no number"),
+        ("video,human\na.mp4,101\n", "'101' is no number from 0 to 100"),
+        ("video,human\na.mp4,-1\n", "'-1' is no number"),
+        ("video,human,judge\na.mp4,80,?\n", "the judge score '?' is no number"),
+        ("video,human\na.mp4,80\nb.mp4,80\na.mp4,70\n", "line 4: a.mp4 stands in line 2 already"),
+        ("video,human\n,80\n", "line 2 names no video"),
+    ],
+)
 def test_wrong_tables_are_refused_with_the_line(text, told, tmp_path):
     (tmp_path / "scores.csv").write_text(text, encoding="utf-8")
     with pytest.raises(InvalidOption) as refused:

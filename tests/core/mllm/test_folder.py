@@ -32,8 +32,18 @@ def videos(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("videos")
     (folder / "deep").mkdir()
     for name, spoil in (("a2", "null"), ("a10", "gblur=sigma=5"), ("deep/c", "noise=alls=30:allf=t:all_seed=1")):
-        run_ffmpeg("-i", clip("single_face"), "-frames:v", 24, "-vf", f"scale=256:-2,{spoil}", "-an", "-c:v", "ffv1",
-                   folder / f"{name}.mkv")  # fmt: skip
+        run_ffmpeg(
+            "-i",
+            clip("single_face"),
+            "-frames:v",
+            24,
+            "-vf",
+            f"scale=256:-2,{spoil}",
+            "-an",
+            "-c:v",
+            "ffv1",
+            folder / f"{name}.mkv",
+        )
     (folder / "notes.txt").write_text("no video")
     (folder / ".hidden.mkv").write_bytes(b"")
     return folder
@@ -139,8 +149,12 @@ def test_copies_follow_the_verdict(tmp_path):
         sources[name] = tmp_path / "in" / name
         sources[name].parent.mkdir(parents=True, exist_ok=True)
         sources[name].write_bytes(name.encode())
-    rows = [row("a.mp4", True), row("deep/b.mp4", False, "../../evil"), row("c.mp4", False),
-            {"name": "x.mp4", "state": "failed", "keep": False, "tier": None}]  # fmt: skip
+    rows = [
+        row("a.mp4", True),
+        row("deep/b.mp4", False, "../../evil"),
+        row("c.mp4", False),
+        {"name": "x.mp4", "state": "failed", "keep": False, "tier": None},
+    ]
     sort_copies(rows, sources, target, "by tier")
     assert placed(target) == {"High/a.mp4", "_evil/deep/b.mp4", "High/c.mp4"}
     assert (target / "sorted" / "High" / "a.mp4").read_bytes() == b"a.mp4"
@@ -186,13 +200,22 @@ def test_frames_in_memory_are_judged_as_those_of_a_file(videos):
 def test_workflows_ask_this_machine_and_what_its_owner_named(tmp_path, monkeypatch):
     local = "http://127.0.0.1:8000/v1"
     assert allowed_server(f"{local}/") == (local, False) and not named_servers()
-    for address in ("https://api.example.com/v1", "http://127.0.0.1.example.com/v1", "http://10.0.0.7/v1",
-                    "http://localhost.example.com:80/v1", "http://0.0.0.0/v1",
-                    "http://[::ffff:10.0.0.7]/v1"):  # fmt: skip
+    for address in (
+        "https://api.example.com/v1",
+        "http://127.0.0.1.example.com/v1",
+        "http://10.0.0.7/v1",
+        "http://localhost.example.com:80/v1",
+        "http://0.0.0.0/v1",
+        "http://[::ffff:10.0.0.7]/v1",
+    ):
         with pytest.raises(InvalidOption, match="may not ask"):
             allowed_server(address)
-    for address in ("file:///etc/passwd", "http://127.0.0.1@example.com/", "http://127.0.0.1/v1?x=http://a",
-                    "127.0.0.1"):  # fmt: skip
+    for address in (
+        "file:///etc/passwd",
+        "http://127.0.0.1@example.com/",
+        "http://127.0.0.1/v1?x=http://a",
+        "127.0.0.1",
+    ):
         with pytest.raises(InvalidOption):
             allowed_server(address)
     with pytest.raises(InvalidOption, match="No server is named"):

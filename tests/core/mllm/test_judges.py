@@ -52,8 +52,22 @@ pytestmark = pytest.mark.usefixtures("no_judge_settings")
 def face(tmp_path_factory) -> Path:
     """Three seconds of a real face, small, as a file of its own."""
     path = tmp_path_factory.mktemp("face") / "face.mp4"
-    run_ffmpeg("-i", clip("franck"), "-frames:v", 72, "-vf", "fps=24,scale=192:-2", "-an", "-c:v", "libx264",
-               "-crf", 16, "-pix_fmt", "yuv420p", path)  # fmt: skip
+    run_ffmpeg(
+        "-i",
+        clip("franck"),
+        "-frames:v",
+        72,
+        "-vf",
+        "fps=24,scale=192:-2",
+        "-an",
+        "-c:v",
+        "libx264",
+        "-crf",
+        16,
+        "-pix_fmt",
+        "yuv420p",
+        path,
+    )
     return path
 
 
@@ -91,8 +105,9 @@ def test_a_variable_rate_keeps_its_times(face, tmp_path):
     assert set(np.round(shown.times, 3)) <= set(np.round(np.array(times) - times[0], 3))
 
 
-@pytest.mark.parametrize("seconds, available, count", [(10, 240, 20), (100, 2400, 32), (0.1, 3, 2), (0.04, 1, 1),
-                                                       (1.5, 36, 2), (2.5, 60, 4)])  # fmt: skip
+@pytest.mark.parametrize(
+    "seconds, available, count", [(10, 240, 20), (100, 2400, 32), (0.1, 3, 2), (0.04, 1, 1), (1.5, 36, 2), (2.5, 60, 4)]
+)
 def test_counts_are_even_and_bounded(seconds, available, count):
     assert Sampling(2, 32).count(seconds, available) == count
 
@@ -109,8 +124,9 @@ def test_sizes_keep_to_the_budget(width, height, multiple):
     assert abs(np.log(Sampling().size(1920, 1080, 8, 28)[0] / Sampling().size(1920, 1080, 8, 28)[1] / (16 / 9))) < 0.05
 
 
-@pytest.mark.parametrize("values", [{"fps": 0}, {"fps": float("nan")}, {"frames": 0}, {"frame_pixels": 100},
-                                    {"total_pixels": 5000}])  # fmt: skip
+@pytest.mark.parametrize(
+    "values", [{"fps": 0}, {"fps": float("nan")}, {"frames": 0}, {"frame_pixels": 100}, {"total_pixels": 5000}]
+)
 def test_a_sampling_that_cannot_be(values):
     with pytest.raises(InvalidOption):
         Sampling(**values)
@@ -295,8 +311,9 @@ def test_a_server_gets_frames_prompt_and_schema(remote, face):
         assert np.abs(np.asarray(image, int) - np.asarray(truth, int)).mean() < 3
 
 
-@pytest.mark.parametrize("trouble", ["429=0.4", "500", "reset", "truncated", "garbage", "no-choices", "empty", "slow=3",
-                                     "drip"])  # fmt: skip
+@pytest.mark.parametrize(
+    "trouble", ["429=0.4", "500", "reset", "truncated", "garbage", "no-choices", "empty", "slow=3", "drip"]
+)
 def test_a_failure_that_may_pass_is_tried_again(remote, face, trouble):
     remote.script(trouble, "ok")
     judgement = asking(remote, timeout=1).judge(face)
@@ -530,12 +547,18 @@ def test_a_panel_counts_what_was_refused_and_goes_on(remote, face):
         Panel([asking(remote, tries=2)], passes=2).judge(face)
 
 
-@pytest.mark.parametrize("names, options, said", [
-    ([], {}, "Name a judge"), (["gpt"], {}, "no judge 'gpt'"), (["technical"], {"passes": 0}, "passes"),
-    (["technical"], {"passes": 2}, "measures"), (["openai:http://h/v1"], {}, "--model"),
-    (["openai:http://h/v1"], {"model": "m", "temperature": 0.5}, "luck"),
-    (["openai:http://h/v1"], {"model": "m", "temperature": 0, "passes": 2}, "same answer"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "names, options, said",
+    [
+        ([], {}, "Name a judge"),
+        (["gpt"], {}, "no judge 'gpt'"),
+        (["technical"], {"passes": 0}, "passes"),
+        (["technical"], {"passes": 2}, "measures"),
+        (["openai:http://h/v1"], {}, "--model"),
+        (["openai:http://h/v1"], {"model": "m", "temperature": 0.5}, "luck"),
+        (["openai:http://h/v1"], {"model": "m", "temperature": 0, "passes": 2}, "same answer"),
+    ],
+)
 def test_judges_that_cannot_be_chosen(names, options, said):
     with pytest.raises(InvalidOption, match=said):
         make_judge(names, JudgeOptions(**options))

@@ -24,7 +24,7 @@ from vividface_core.mllm.rubric import (
     rubric_to_json,
     rubric_version,
     write_rubric,
-)  # fmt: skip
+)
 from vividface_core.mllm.rubric_schema import Band, Tier
 
 KEYS = ("clarity", "stability", "lighting", "artifacts", "occlusion")
@@ -60,8 +60,8 @@ def test_everything_of_the_papers_form_is_read():
 
 
 NO_ANSWERS = {
-    "a table of bare numbers": "| Criterion | Max | Score |\n|---|---|---|\n" + "\n".join(
-        f"| {key} | {POINTS[key]} | {score} |" for key, score in zip(KEYS, SCORES)),
+    "a table of bare numbers": "| Criterion | Max | Score |\n|---|---|---|\n"
+    + "\n".join(f"| {key} | {POINTS[key]} | {score} |" for key, score in zip(KEYS, SCORES)),
     "another language": "清晰度：33/35\n稳定性：18/20\n光照：17/20\n伪影：13/15\n遮挡：10/10\n最终得分：91",
     "nothing": "",
     "blanks": " \n\t\n",
@@ -86,8 +86,8 @@ NO_ANSWERS = {
     "thoughts that never end": "<think>\n" + PAPER,
     "the question": render_prompt(),
     "the question for JSON": render_prompt(form="json"),
-    "the rubric as a table": "| Criterion | Max |\n|---|---|\n" + "\n".join(
-        f"| {key} | {points} |" for key, points in POINTS.items()),
+    "the rubric as a table": "| Criterion | Max |\n|---|---|\n"
+    + "\n".join(f"| {key} | {points} |" for key, points in POINTS.items()),
     "JSON without a dimension": json.dumps({key: value for key, value in FIVE.items() if key != "lighting"}),
     "JSON with null": json.dumps({**FIVE, "lighting": None}),
     "JSON with NaN": json.dumps({**FIVE, "lighting": float("nan")}),
@@ -100,8 +100,8 @@ NO_ANSWERS = {
     "the schema": json.dumps(answer_schema()),
     "brackets": "[" * 5000 + "{" * 5000,
     "two halves that contradict": "Clarity: 33/35\nStability: 18/20\n"
-        + HEAD.replace("33", "30").replace("Stability: 18/20\n", ""),
-}  # fmt: skip
+    + HEAD.replace("33", "30").replace("Stability: 18/20\n", ""),
+}
 
 
 @pytest.mark.parametrize("name", NO_ANSWERS)
@@ -122,23 +122,38 @@ def test_a_refusal_says_what_is_missing_and_survives_a_process_border():
         parse_assessment(NO_ANSWERS["cut within the scores"])
 
 
-@pytest.mark.parametrize("change, final, told", [
-    (("= 91/100", "= 93/100"), 90, ["base score is given as 93; the scores make 91"]),
-    (("33 + 18 + 17", "33 + 19 + 17"), 90, ["added up from 33 + 19"]),
-    (("= 90/100", "= 92/100"), 90, ["final score is given as 92; it is 90"]),
-    (("Adjustment: -1", "Adjustment: +1"), 90, ["together; those that count make -1"]),
-    (("Tier: Premium", "Tier: High"), 90, ["tier is given as High; 90 is Premium"]),
-    (("Tier: Premium", "Tier: [Premium/High/Standard/Below Standard]"), 90, []),
-    (("Clarity: 33/35", "Clarity: 38/35"), 92,
-     ["score of clarity is 38; 35 counts", "added up from", "base score", "final score"]),
-    (("Occlusion: 10/10", "Occlusion: -2/10"), 80,
-     ["score of occlusion is -2; 0 counts", "added up from", "base", "final", "tier"]),
-    (("Penalty (-3 points)", "Penalty (-5 points)"), 90, ["motion_blur is applied with -5; -3 counts"]),
-    (("Penalty (-3 points): Motion blur in the mouth, frames 10-15", "Penalty (-3 points): Poor composition"), 93,
-     ["-3 follows no rule", "given as -1 together", "final score"]),
-    (("Total Adj", "Penalty (-3 points): motion blur in the eyes\nTotal Adj"), 90,
-     ["motion_blur is applied more than once"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change, final, told",
+    [
+        (("= 91/100", "= 93/100"), 90, ["base score is given as 93; the scores make 91"]),
+        (("33 + 18 + 17", "33 + 19 + 17"), 90, ["added up from 33 + 19"]),
+        (("= 90/100", "= 92/100"), 90, ["final score is given as 92; it is 90"]),
+        (("Adjustment: -1", "Adjustment: +1"), 90, ["together; those that count make -1"]),
+        (("Tier: Premium", "Tier: High"), 90, ["tier is given as High; 90 is Premium"]),
+        (("Tier: Premium", "Tier: [Premium/High/Standard/Below Standard]"), 90, []),
+        (
+            ("Clarity: 33/35", "Clarity: 38/35"),
+            92,
+            ["score of clarity is 38; 35 counts", "added up from", "base score", "final score"],
+        ),
+        (
+            ("Occlusion: 10/10", "Occlusion: -2/10"),
+            80,
+            ["score of occlusion is -2; 0 counts", "added up from", "base", "final", "tier"],
+        ),
+        (("Penalty (-3 points)", "Penalty (-5 points)"), 90, ["motion_blur is applied with -5; -3 counts"]),
+        (
+            ("Penalty (-3 points): Motion blur in the mouth, frames 10-15", "Penalty (-3 points): Poor composition"),
+            93,
+            ["-3 follows no rule", "given as -1 together", "final score"],
+        ),
+        (
+            ("Total Adj", "Penalty (-3 points): motion blur in the eyes\nTotal Adj"),
+            90,
+            ["motion_blur is applied more than once"],
+        ),
+    ],
+)
 def test_what_the_model_computed_wrongly_is_told(change, final, told):
     assert change[0] in PAPER
     read = parse_assessment(PAPER.replace(*change))
@@ -184,35 +199,64 @@ def as_form(scores, rules, final):
     ]
     total = sum(RULE_POINTS[key] for key in rules)
     listed = [f"{TITLES[key]}: {RULE_POINTS[key]:+d} points (frame {len(key)})" for key in rules] or ["None"]
-    return "\n".join([
-        "STEP 1 - Individual Scores:", *lines, "", "STEP 2 - Base Score Calculation:",
-        f"Base Score = {' + '.join(f'{value:g}' for value in scores.values())} = {sum(scores.values()):g}/100", "",
-        "STEP 3 - Bonus/Penalty Adjustments:", *listed, f"Total Adjustment: {total:+d} points", "",
-        "STEP 4 - Final Results:",
-        f"Final Score = {sum(scores.values()):g} (Base) + {total} (Adjustment) = {final:g}/100",
-        "Critical Issues: None",
-    ])  # fmt: skip
+    return "\n".join(
+        [
+            "STEP 1 - Individual Scores:",
+            *lines,
+            "",
+            "STEP 2 - Base Score Calculation:",
+            f"Base Score = {' + '.join(f'{value:g}' for value in scores.values())} = {sum(scores.values()):g}/100",
+            "",
+            "STEP 3 - Bonus/Penalty Adjustments:",
+            *listed,
+            f"Total Adjustment: {total:+d} points",
+            "",
+            "STEP 4 - Final Results:",
+            f"Final Score = {sum(scores.values()):g} (Base) + {total} (Adjustment) = {final:g}/100",
+            "Critical Issues: None",
+        ]
+    )
 
 
 def as_markdown(scores, rules, final):
-    rows = [f"| {number}. **{dimension.title}** | **{scores[dimension.key]:g}/{dimension.points}** | fine |"
-            for number, dimension in enumerate(RUBRIC.dimensions, 1)]  # fmt: skip
+    rows = [
+        f"| {number}. **{dimension.title}** | **{scores[dimension.key]:g}/{dimension.points}** | fine |"
+        for number, dimension in enumerate(RUBRIC.dimensions, 1)
+    ]
     listed = [
         f"- **{'Bonus' if RULE_POINTS[key] > 0 else 'Penalty'} ({RULE_POINTS[key]:+d}):** {TITLES[key]}"
         for key in rules
     ]
-    return "\n".join(["| Criterion | Score | Why |", "|---|---:|---|", *rows, "",
-                      "## Bonus/Penalty Adjustments", *listed,
-                      "", f"**Final Score: {final:g}/100**"])  # fmt: skip
+    return "\n".join(
+        [
+            "| Criterion | Score | Why |",
+            "|---|---:|---|",
+            *rows,
+            "",
+            "## Bonus/Penalty Adjustments",
+            *listed,
+            "",
+            f"**Final Score: {final:g}/100**",
+        ]
+    )
 
 
 def as_json(scores, rules, final):
-    return fence(json.dumps({
-        "scores": {key: {"score": value, "reason": "r"} for key, value in scores.items()},
-        "base_score": sum(scores.values()),
-        "adjustments": [{"rule": key, "points": RULE_POINTS[key], "reason": "r"} for key in rules],
-        "total_adjustment": sum(RULE_POINTS[key] for key in rules), "final_score": final, "critical_issues": [],
-        "motion_blur_check": "none"}, indent=1), "json")  # fmt: skip
+    return fence(
+        json.dumps(
+            {
+                "scores": {key: {"score": value, "reason": "r"} for key, value in scores.items()},
+                "base_score": sum(scores.values()),
+                "adjustments": [{"rule": key, "points": RULE_POINTS[key], "reason": "r"} for key in rules],
+                "total_adjustment": sum(RULE_POINTS[key] for key in rules),
+                "final_score": final,
+                "critical_issues": [],
+                "motion_blur_check": "none",
+            },
+            indent=1,
+        ),
+        "json",
+    )
 
 
 @pytest.mark.parametrize("form", [as_form, as_markdown, as_json])
@@ -296,11 +340,24 @@ def test_no_text_breaks_the_parser_and_every_cut_answer_is_honest():
 def test_the_papers_figures():
     assert [(d.key, d.points) for d in RUBRIC.dimensions] == list(POINTS.items())
     assert [[band.low for band in d.bands] for d in RUBRIC.dimensions] == [
-        [0, 13, 22, 29, 33], [0, 7, 12, 16, 19], [0, 7, 12, 16, 19], [0, 5, 8, 11, 14], [0, 3, 5, 7, 9]]  # fmt: skip
+        [0, 13, 22, 29, 33],
+        [0, 7, 12, 16, 19],
+        [0, 7, 12, 16, 19],
+        [0, 5, 8, 11, 14],
+        [0, 3, 5, 7, 9],
+    ]
     assert {rule.key: rule.points for rule in RUBRIC.rules} == RULE_POINTS
     assert {region.key for region in RUBRIC.regions} == {"eyes", "mouth", "teeth", "nose"}
     assert [RUBRIC.tier(score) for score in (100, 85, 84.9, 80, 79.5, 75, 74.9, 0)] == [
-        "Premium", "Premium", "High", "High", "Standard", "Standard", "Below Standard", "Below Standard"]  # fmt: skip
+        "Premium",
+        "Premium",
+        "High",
+        "High",
+        "Standard",
+        "Standard",
+        "Below Standard",
+        "Below Standard",
+    ]
     assert not RUBRIC.keeps(90) and RUBRIC.keeps(90.5)
 
 
@@ -313,10 +370,22 @@ def test_the_prompt_asks_for_everything(form):
     assert all(f"{rule.points:+d}, {rule.title}: {rule.text}" in prompt for rule in RUBRIC.rules)
     assert all(region.text in prompt for region in RUBRIC.regions)
     assert all(f"final score {limit}" in prompt for limit in ("85 or more", "80 or more", "75 or more", "under 75"))
-    fields = {"text": ("STEP 1", "X/35 (reason)", "STEP 2", "Base Score", "STEP 3", "Total Adjustment", "STEP 4",
-                       "Final Score",
-                       "Quality Tier", "Critical Issues", "Motion Blur Check"),
-              "json": tuple(answer_schema()["properties"])}  # fmt: skip
+    fields = {
+        "text": (
+            "STEP 1",
+            "X/35 (reason)",
+            "STEP 2",
+            "Base Score",
+            "STEP 3",
+            "Total Adjustment",
+            "STEP 4",
+            "Final Score",
+            "Quality Tier",
+            "Critical Issues",
+            "Motion Blur Check",
+        ),
+        "json": tuple(answer_schema()["properties"]),
+    }
     assert all(field in prompt for field in fields[form])
 
 
@@ -412,23 +481,26 @@ def test_a_rubric_of_ones_own(tmp_path):
         parse_assessment(PAPER, own)
 
 
-@pytest.mark.parametrize("change, told", [
-    (lambda tree: tree.pop("tiers"), "'tiers' is missing"),
-    (lambda tree: tree.update(keepabove=3), "'keepabove' is unknown"),
-    (lambda tree: tree["dimensions"][0].update(points="35"), "'points' of entry 1 of 'dimensions'"),
-    (lambda tree: tree["dimensions"][0].update(points=True), "should be a valid integer"),
-    (lambda tree: tree["dimensions"][0].update(points=36), "end at 35, its points are 36"),
-    (lambda tree: tree["dimensions"].pop(), "90 points together, not 100"),
-    (lambda tree: tree["dimensions"][1]["bands"][1].update(low=8), "8-11 stands where 7 should begin"),
-    (lambda tree: tree["dimensions"][1].update(key="clarity"), "'clarity' stands there twice"),
-    (lambda tree: tree["dimensions"][1].update(key="A b"), "'A b' must be small letters"),
-    (lambda tree: tree["rules"][0].update(points=0), "changes the score by 0"),
-    (lambda tree: tree["tiers"].reverse(), "the best first"),
-    (lambda tree: tree.update(tiers={}), "should be a valid array"),
-    (lambda tree: tree.update(below=[]), "should be an object"),
-    (lambda tree: tree.update(keep_above=100), "under 100"),
-    (lambda tree: tree.update(name="a b"), "its name must be"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change, told",
+    [
+        (lambda tree: tree.pop("tiers"), "'tiers' is missing"),
+        (lambda tree: tree.update(keepabove=3), "'keepabove' is unknown"),
+        (lambda tree: tree["dimensions"][0].update(points="35"), "'points' of entry 1 of 'dimensions'"),
+        (lambda tree: tree["dimensions"][0].update(points=True), "should be a valid integer"),
+        (lambda tree: tree["dimensions"][0].update(points=36), "end at 35, its points are 36"),
+        (lambda tree: tree["dimensions"].pop(), "90 points together, not 100"),
+        (lambda tree: tree["dimensions"][1]["bands"][1].update(low=8), "8-11 stands where 7 should begin"),
+        (lambda tree: tree["dimensions"][1].update(key="clarity"), "'clarity' stands there twice"),
+        (lambda tree: tree["dimensions"][1].update(key="A b"), "'A b' must be small letters"),
+        (lambda tree: tree["rules"][0].update(points=0), "changes the score by 0"),
+        (lambda tree: tree["tiers"].reverse(), "the best first"),
+        (lambda tree: tree.update(tiers={}), "should be a valid array"),
+        (lambda tree: tree.update(below=[]), "should be an object"),
+        (lambda tree: tree.update(keep_above=100), "under 100"),
+        (lambda tree: tree.update(name="a b"), "its name must be"),
+    ],
+)
 def test_a_wrong_rubric_is_refused_with_its_fault(change, told, tmp_path):
     tree = rubric_to_json(RUBRIC)
     change(tree)

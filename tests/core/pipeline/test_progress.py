@@ -77,8 +77,9 @@ def test_a_run_tells_its_work_steadily(tiny_checkpoint, tmp_path):
     source, recorder = tmp_path / "in.mkv", Recorder()
     run_ffmpeg("-i", clip("franck"), "-frames:v", "40", "-vf", "scale=96:96", "-c:v", "ffv1", source)
     options = RestoreOptions(whole_frame=True, size=64, window=17, overlap=4, preset="ffv1")
-    result = restore_video(source, tmp_path / "out.mkv", load_restorer(str(tiny_checkpoint)), options,
-                           callbacks=recorder)  # fmt: skip
+    result = restore_video(
+        source, tmp_path / "out.mkv", load_restorer(str(tiny_checkpoint)), options, callbacks=recorder
+    )
     done, total = [one for one, _ in recorder.told["restore"]], recorder.told["restore"][-1][1]
     assert done == sorted(done) and done[-1] == pytest.approx(total)
     # So fast a model is through its window before anyone asks how far it is: a window is the most that comes at once.
@@ -100,8 +101,15 @@ def test_looking_for_cuts_has_a_total_in_every_container(tmp_path):
 
 def test_one_frame_is_one_frame_and_whole_frames_are_no_face_tracks(tiny_checkpoint, tmp_path, capsys):
     run_ffmpeg("-i", clip("franck"), "-frames:v", "1", "-vf", "scale=64:64", tmp_path / "in.png")
-    words = ["restore", str(tmp_path / "in.png"), "-o", str(tmp_path / "out.mp4"), "--model", str(tiny_checkpoint),
-             "--whole-frame"]  # fmt: skip
+    words = [
+        "restore",
+        str(tmp_path / "in.png"),
+        "-o",
+        str(tmp_path / "out.mp4"),
+        "--model",
+        str(tiny_checkpoint),
+        "--whole-frame",
+    ]
     assert main(words) == 0
     said = capsys.readouterr()
     assert "out.mp4: 1 frame, 1 shot, whole frames, " in said.out
@@ -112,8 +120,16 @@ def test_one_frame_is_one_frame_and_whole_frames_are_no_face_tracks(tiny_checkpo
 
 def test_nothing_to_resume_is_said(tiny_checkpoint, tmp_path, capsys):
     run_ffmpeg("-i", clip("franck"), "-frames:v", "1", "-vf", "scale=64:64", tmp_path / "in.png")
-    words = ["restore", str(tmp_path / "in.png"), "-o", str(tmp_path / "out.mp4"), "--model", str(tiny_checkpoint),
-             "--whole-frame", "--quiet"]  # fmt: skip
+    words = [
+        "restore",
+        str(tmp_path / "in.png"),
+        "-o",
+        str(tmp_path / "out.mp4"),
+        "--model",
+        str(tiny_checkpoint),
+        "--whole-frame",
+        "--quiet",
+    ]
     assert main([*words, "--resume"]) == 0
     assert "There is nothing to resume" in capsys.readouterr().err
     assert main([*words, "--overwrite"]) == 0 and "resume" not in capsys.readouterr().err

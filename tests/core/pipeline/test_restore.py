@@ -240,8 +240,21 @@ def test_memory_does_not_grow_with_the_video(tiny_checkpoint, tmp_path):
     for name, first, second in (("short", 100, 100), ("long", 400, 500)):
         source = two_people_and_a_cut(tmp_path / f"{name}.mp4", first, second)
         outputs[name] = (source, tmp_path / f"{name}-out.mp4")
-        run = cli("restore", source, "-o", outputs[name][1], "--model", tiny_checkpoint, "--size", 64,
-                  "--window", 33, "--overlap", 8, "--quiet")
+        run = cli(
+            "restore",
+            source,
+            "-o",
+            outputs[name][1],
+            "--model",
+            tiny_checkpoint,
+            "--size",
+            64,
+            "--window",
+            33,
+            "--overlap",
+            8,
+            "--quiet",
+        )
         assert run.returncode == 0, run.stderr
         peaks[name] = float(run.stdout.split("peak memory ")[1].split()[0])
     source, output = outputs["long"]

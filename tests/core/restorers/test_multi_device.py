@@ -100,10 +100,27 @@ def test_the_command_takes_several_devices(load, tmp_path):
     outputs = []
     for words in (["--device", "cpu"], ["--devices", "cpu,cpu"]):
         outputs.append(tmp_path / f"{len(words[1])}.mkv")
-        command = ["restore", source, "-o", outputs[-1], "--model", load.args[0], "--preset", "ffv1", "--window", 9,
-                   "--overlap", 4, "--min-face", 8, "--quiet", *words]  # fmt: skip
-        run = subprocess.run([sys.executable, "-m", "vividface_core.cli.main", *map(str, command)], capture_output=True,
-                             text=True)  # fmt: skip
+        command = [
+            "restore",
+            source,
+            "-o",
+            outputs[-1],
+            "--model",
+            load.args[0],
+            "--preset",
+            "ffv1",
+            "--window",
+            9,
+            "--overlap",
+            4,
+            "--min-face",
+            8,
+            "--quiet",
+            *words,
+        ]
+        run = subprocess.run(
+            [sys.executable, "-m", "vividface_core.cli.main", *map(str, command)], capture_output=True, text=True
+        )
         assert run.returncode == 0, run.stderr
         assert "30 frames" in run.stdout and "0 face tracks" not in run.stdout
     one, two = (torch.stack([frame.rgb() for frame in VideoFrames(path).read()]) for path in outputs)

@@ -86,11 +86,14 @@ def test_progress_can_stop_a_clip():
         make().restore(torch.rand(5, 3, 64, 64), progress=stop)
 
 
-@pytest.mark.parametrize("stage, parameter", [
-    ("encoder", lambda r: r.vae.encoder.conv_in.bias),
-    ("denoiser", lambda r: r.denoiser.proj_out.bias),
-    ("decoder", lambda r: r.vae.decoder.conv_out.bias),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "stage, parameter",
+    [
+        ("encoder", lambda r: r.vae.encoder.conv_in.bias),
+        ("denoiser", lambda r: r.denoiser.proj_out.bias),
+        ("decoder", lambda r: r.vae.decoder.conv_out.bias),
+    ],
+)
 def test_nan_names_its_stage(stage, parameter):
     restorer = make()
     parameter(restorer).data[0] = float("nan")
@@ -122,8 +125,19 @@ def test_the_memory_estimate_is_of_the_right_size(frames, size, request):
 
 @pytest.mark.parametrize("dtype, frames", [("bf16", 49), ("fp32", 33)])
 def test_the_estimate_of_a_denoiser_of_the_released_size(dtype, frames, request):
-    command = [sys.executable, "-m", "benchmarks.denoiser_speed", "--dtype", dtype, "--clip", f"{frames}x512x512",
-               "--layers", "1", "--memory", "ours"]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.denoiser_speed",
+        "--dtype",
+        dtype,
+        "--clip",
+        f"{frames}x512x512",
+        "--layers",
+        "1",
+        "--memory",
+        "ours",
+    ]
     told = json.loads(subprocess.check_output(command, text=True, cwd=request.config.rootpath))
     measured, estimate = told["pass"], told["estimated"]
     assert 0.7 * measured < estimate < 1.6 * measured, (measured, estimate)

@@ -47,8 +47,9 @@ class Light(nn.Module):
 
 @dataclass(frozen=True)
 class LightExecution(ExecutionConfig):
-    boost: float = option(1.0, "how much of the light is changed", flag="--boost", metavar="X", widget=True,
-                          decides=True)  # fmt: skip
+    boost: float = option(
+        1.0, "how much of the light is changed", flag="--boost", metavar="X", widget=True, decides=True
+    )
 
 
 class LightRestorer(Restorer):
@@ -128,8 +129,12 @@ def __getattr__(name):
         def show(self, batch):
             with torch.no_grad():
                 output = self.net(batch["degraded"])
-            return {"input": batch["degraded"], "output": output, "truth": batch["clean"],
-                    "mask": torch.ones_like(output[:, :1])}  # fmt: skip
+            return {
+                "input": batch["degraded"],
+                "output": output,
+                "truth": batch["clean"],
+                "mask": torch.ones_like(output[:, :1]),
+            }
 
         def save(self, folder, net, notes):
             meta = {"name": "light", "training": {"stage": "light", **notes}}
@@ -140,10 +145,18 @@ def __getattr__(name):
 
 
 LIGHT = System(
-    id="light", detect=f"{__name__}:detect", load=f"{__name__}:load", save=f"{__name__}:save",
-    execution=f"{__name__}:LightExecution", valid_lengths=LENGTHS, size_multiple=8, native_size=64, native_frames=8,
-    color_default="none", stages={"light": f"{__name__}:LightStage"},
-)  # fmt: skip
+    id="light",
+    detect=f"{__name__}:detect",
+    load=f"{__name__}:load",
+    save=f"{__name__}:save",
+    execution=f"{__name__}:LightExecution",
+    valid_lengths=LENGTHS,
+    size_multiple=8,
+    native_size=64,
+    native_frames=8,
+    color_default="none",
+    stages={"light": f"{__name__}:LightStage"},
+)
 
 
 @pytest.fixture
@@ -180,8 +193,9 @@ def video(tmp_path_factory):
     from tests.assets import clip, run_ffmpeg
 
     path = tmp_path_factory.mktemp("video") / "in.mkv"
-    run_ffmpeg("-i", clip("single_face"), "-frames:v", "11", "-vf", "scale=64:48", "-c:v", "ffv1", "-pix_fmt",
-               "yuv420p", path)  # fmt: skip
+    run_ffmpeg(
+        "-i", clip("single_face"), "-frames:v", "11", "-vf", "scale=64:48", "-c:v", "ffv1", "-pix_fmt", "yuv420p", path
+    )
     return path
 
 
@@ -298,16 +312,34 @@ def test_the_node(installed, checkpoint, video, light, tmp_path):
         inputs = server.get("/object_info")["VividFaceLoadModel"]["input"]
         assert inputs["optional"]["boost"][1]["default"] == 1.0 and "mine" in str(inputs["required"]["model"])
         prompt = {
-            "model": {"class_type": "VividFaceLoadModel",
-                      "inputs": {"model": "mine", "precision": "fp32", "device": "cpu", "boost": 2.0}},
-            "images": {"class_type": "EmptyImage",
-                       "inputs": {"width": 24, "height": 16, "batch_size": 11, "color": 0x6080A0}},
-            "restore": {"class_type": "VividFaceOneStepRestoreImages", "inputs": {
-                "images": ["images", 0], "restorer": ["model", 0], "faces": "all", "face_numbers": "0",
-                "strength": 1.0, "color": "auto", "whole_frame": True, "keep_size": True, "min_face": 24, "window": 8,
-                "overlap": -1, "size": 0, "detector": "auto"}},
+            "model": {
+                "class_type": "VividFaceLoadModel",
+                "inputs": {"model": "mine", "precision": "fp32", "device": "cpu", "boost": 2.0},
+            },
+            "images": {
+                "class_type": "EmptyImage",
+                "inputs": {"width": 24, "height": 16, "batch_size": 11, "color": 0x6080A0},
+            },
+            "restore": {
+                "class_type": "VividFaceOneStepRestoreImages",
+                "inputs": {
+                    "images": ["images", 0],
+                    "restorer": ["model", 0],
+                    "faces": "all",
+                    "face_numbers": "0",
+                    "strength": 1.0,
+                    "color": "auto",
+                    "whole_frame": True,
+                    "keep_size": True,
+                    "min_face": 24,
+                    "window": 8,
+                    "overlap": -1,
+                    "size": 0,
+                    "detector": "auto",
+                },
+            },
             "save": {"class_type": "SaveImage", "inputs": {"images": ["restore", 0], "filename_prefix": "out"}},
-        }  # fmt: skip
+        }
         server.run(prompt)
         wrong = {**prompt, "restore": {**prompt["restore"], "inputs": {**prompt["restore"]["inputs"], "window": 7}}}
         with pytest.raises(ValueError, match=r"4k \+ 1.*3k \+ 2"):

@@ -16,10 +16,17 @@ RASPBERRY_5 = "fp asimd evtstrm aes crc32 atomics fphp asimdhp cpuid".split()
 GRAVITON_3 = [*RASPBERRY_5, "sve", "svebf16", "i8mm", "bf16"]
 
 
-@pytest.mark.parametrize("flags, bf16, fp16", [
-    (SKYLAKE, True, True), (ZEN_4, False, True), (SAPPHIRE_RAPIDS, False, False), (RASPBERRY_5, True, False),
-    (GRAVITON_3, False, False), ([], False, False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "flags, bf16, fp16",
+    [
+        (SKYLAKE, True, True),
+        (ZEN_4, False, True),
+        (SAPPHIRE_RAPIDS, False, False),
+        (RASPBERRY_5, True, False),
+        (GRAVITON_3, False, False),
+        ([], False, False),
+    ],
+)
 def test_what_is_emulated(flags, bf16, fp16):
     assert is_emulated(torch.bfloat16, flags) == bf16
     assert is_emulated(torch.float16, flags) == fp16

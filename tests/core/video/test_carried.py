@@ -29,8 +29,19 @@ WRITTEN = [("h264", ".mp4"), ("h264", ".mkv"), ("h265", ".mp4"), ("h265", ".mkv"
 
 def rgb_of(path: Path, *filters: str) -> np.ndarray:
     """All frames ``[T, H, W, 3]`` as the ffmpeg program shows them, brought upright by itself."""
-    command = [ffmpeg(), "-v", "error", "-i", path, *(["-vf", ",".join(filters)] if filters else []), "-f", "rawvideo",
-               "-pix_fmt", "rgb24", "-"]  # fmt: skip
+    command = [
+        ffmpeg(),
+        "-v",
+        "error",
+        "-i",
+        path,
+        *(["-vf", ",".join(filters)] if filters else []),
+        "-f",
+        "rawvideo",
+        "-pix_fmt",
+        "rgb24",
+        "-",
+    ]
     width, height = probe(path).upright_size
     data = subprocess.run(list(map(str, command)), capture_output=True, check=True).stdout
     return np.frombuffer(data, np.uint8).reshape(-1, height, width, 3)
@@ -39,8 +50,18 @@ def rgb_of(path: Path, *filters: str) -> np.ndarray:
 def moving(path: Path, *options: object, order: str = "tff") -> Path:
     """Fields of a moving picture, 25 frames of two moments each a second."""
     top = "interleave_top" if order == "tff" else "interleave_bottom"
-    run_ffmpeg("-f", "lavfi", "-i", "testsrc2=s=160x96:r=50:d=0.4", "-vf",
-               f"scroll=h=0.02,tinterlace={top},setfield={order}", "-r", "25", *options, path)  # fmt: skip
+    run_ffmpeg(
+        "-f",
+        "lavfi",
+        "-i",
+        "testsrc2=s=160x96:r=50:d=0.4",
+        "-vf",
+        f"scroll=h=0.02,tinterlace={top},setfield={order}",
+        "-r",
+        "25",
+        *options,
+        path,
+    )
     return path
 
 
@@ -144,8 +165,15 @@ def test_hdr10_metadata_that_cannot_come_along_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("preset", "suffix"), WRITTEN)
 def test_hlg_keeps_its_tags(tmp_path: Path, preset: str, suffix: str) -> None:
     tags = "colorspace=bt2020nc:color_primaries=bt2020:color_trc=arib-std-b67:range=tv"
-    source = make(tmp_path / "a.mp4", "-vf", f"format=yuv420p10le,setparams={tags}", "-c:v", "libx265", "-x265-params",
-                  "log-level=none")  # fmt: skip
+    source = make(
+        tmp_path / "a.mp4",
+        "-vf",
+        f"format=yuv420p10le,setparams={tags}",
+        "-c:v",
+        "libx265",
+        "-x265-params",
+        "log-level=none",
+    )
     restore(source, tmp_path / f"o{suffix}", preset)
     color = probe(tmp_path / f"o{suffix}").color
     assert (color.matrix, color.primaries, color.transfer) == ("bt2020nc", "bt2020", "arib-std-b67")
@@ -153,8 +181,17 @@ def test_hlg_keeps_its_tags(tmp_path: Path, preset: str, suffix: str) -> None:
 
 @pytest.mark.parametrize("codec", ["libvpx", "libvpx-vp9"])
 def test_transparency_of_webm(tmp_path: Path, codec: str) -> None:
-    source = make(tmp_path / "a.webm", "-vf", "format=rgba,geq=r='r(X,Y)':g='g(X,Y)':b='b(X,Y)':a='255*lt(X,40)',"
-                  "format=yuva420p", "-c:v", codec, "-auto-alt-ref", "0", "-deadline", "realtime")  # fmt: skip
+    source = make(
+        tmp_path / "a.webm",
+        "-vf",
+        "format=rgba,geq=r='r(X,Y)':g='g(X,Y)':b='b(X,Y)':a='255*lt(X,40)',format=yuva420p",
+        "-c:v",
+        codec,
+        "-auto-alt-ref",
+        "0",
+        "-deadline",
+        "realtime",
+    )
     assert probe(source).has_alpha
     for preset, suffix in (("prores", ".mov"), ("ffv1", ".mkv"), ("png", "")):
         restore(source, tmp_path / f"o{suffix}", preset)
@@ -206,9 +243,16 @@ def test_pictures_of_a_folder_are_brought_upright_each(tmp_path: Path) -> None:
     picture[:, :16, 0] = 255
     folder = tmp_path / "f"
     folder.mkdir()
-    turned = {1: picture, 2: picture[:, ::-1], 3: picture[::-1, ::-1], 4: picture[::-1],
-              5: picture.transpose(1, 0, 2), 6: np.rot90(picture), 7: np.rot90(picture[:, ::-1]),
-              8: np.rot90(picture, -1)}  # fmt: skip
+    turned = {
+        1: picture,
+        2: picture[:, ::-1],
+        3: picture[::-1, ::-1],
+        4: picture[::-1],
+        5: picture.transpose(1, 0, 2),
+        6: np.rot90(picture),
+        7: np.rot90(picture[:, ::-1]),
+        8: np.rot90(picture, -1),
+    }
     turned[7] = np.rot90(picture, 2).transpose(1, 0, 2)
     for orientation, stored in turned.items():
         exif = Image.Exif()
@@ -255,8 +299,10 @@ def test_animated_avif(tmp_path: Path) -> None:
 
 
 def test_transparency_of_an_animated_picture(tmp_path: Path) -> None:
-    pages = [Image.fromarray(np.dstack([np.full((32, 32, 3), 90, np.uint8), np.full((32, 32), a, np.uint8)]), "RGBA")
-             for a in (255, 100)]  # fmt: skip
+    pages = [
+        Image.fromarray(np.dstack([np.full((32, 32, 3), 90, np.uint8), np.full((32, 32), a, np.uint8)]), "RGBA")
+        for a in (255, 100)
+    ]
     pages[0].save(tmp_path / "a.webp", save_all=True, append_images=pages[1:], duration=40, lossless=True, exact=True)
     restore(tmp_path / "a.webp", tmp_path / "o.mkv", "ffv1")
     assert [int(planes(frame.native)[3].mean()) for frame in VideoReader(tmp_path / "o.mkv")] == [255, 100]
@@ -276,9 +322,27 @@ def test_numbered_pictures_keep_their_numbers(tmp_path: Path) -> None:
 
 def test_the_default_stream_is_taken(tmp_path: Path) -> None:
     source = tmp_path / "a.mkv"
-    run_ffmpeg("-f", "lavfi", "-i", "color=red:s=64x48:d=0.2", "-f", "lavfi", "-i", "color=blue:s=96x64:d=0.2",
-               "-map", "0", "-map", "1", "-c:v", "ffv1", "-disposition:v:0", "0", "-disposition:v:1", "default",
-               source)  # fmt: skip
+    run_ffmpeg(
+        "-f",
+        "lavfi",
+        "-i",
+        "color=red:s=64x48:d=0.2",
+        "-f",
+        "lavfi",
+        "-i",
+        "color=blue:s=96x64:d=0.2",
+        "-map",
+        "0",
+        "-map",
+        "1",
+        "-c:v",
+        "ffv1",
+        "-disposition:v:0",
+        "0",
+        "-disposition:v:1",
+        "default",
+        source,
+    )
     info = probe(source)
     assert (info.width, info.height) == (96, 64)
     assert sum("video stream 0" in line for line in restore(source, tmp_path / "o.mkv", "ffv1").notices) == 1
@@ -288,9 +352,27 @@ def test_attached_pictures(tmp_path: Path) -> None:
     for color, name in (("red", "c.png"), ("blue", "c.jpg")):
         run_ffmpeg("-f", "lavfi", "-i", f"color={color}:s=32x32", "-frames:v", "1", tmp_path / name)
     source = tmp_path / "a.mp4"
-    run_ffmpeg("-i", CASES / "three-frames.mp4", "-i", tmp_path / "c.png", "-i", tmp_path / "c.jpg", "-map", "0",
-               "-map", "1", "-map", "2", "-c", "copy", "-disposition:v:1", "attached_pic", "-disposition:v:2",
-               "attached_pic", source)  # fmt: skip
+    run_ffmpeg(
+        "-i",
+        CASES / "three-frames.mp4",
+        "-i",
+        tmp_path / "c.png",
+        "-i",
+        tmp_path / "c.jpg",
+        "-map",
+        "0",
+        "-map",
+        "1",
+        "-map",
+        "2",
+        "-c",
+        "copy",
+        "-disposition:v:1",
+        "attached_pic",
+        "-disposition:v:2",
+        "attached_pic",
+        source,
+    )
     for suffix in (".mp4", ".mkv"):
         out = tmp_path / f"o{suffix}"
         assert not restore(source, out).notices

@@ -18,8 +18,12 @@ from vividface_core.video.pixel_formats import planes
 from vividface_core.video.reader import VideoReader, probe
 from vividface_core.video.shots import _thumbnail, detect_shots
 
-UNKNOWN = [number for number, name in MATRICES.items() if name in (
-    "ycgco", "smpte2085", "chroma-derived-nc", "chroma-derived-c", "ictcp", "ipt-c2", "ycgco-re", "ycgco-ro")]
+UNKNOWN = [
+    number
+    for number, name in MATRICES.items()
+    if name
+    in ("ycgco", "smpte2085", "chroma-derived-nc", "chroma-derived-c", "ictcp", "ipt-c2", "ycgco-re", "ycgco-ro")
+]
 
 
 class Tinting(Darker):

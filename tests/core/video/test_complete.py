@@ -29,8 +29,20 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder, made = tmp_path_factory.mktemp("codings"), {}
     for number, (name, options) in enumerate(CODINGS.items()):
         made[name] = folder / f"{number}.mkv"
-        run_ffmpeg("-f", "lavfi", "-i", "testsrc2=s=96x64:r=24:d=1.5", "-f", "lavfi", "-i", "sine=d=1.5",
-                   *options, "-c:a", "aac", made[name])  # fmt: skip
+        run_ffmpeg(
+            "-f",
+            "lavfi",
+            "-i",
+            "testsrc2=s=96x64:r=24:d=1.5",
+            "-f",
+            "lavfi",
+            "-i",
+            "sine=d=1.5",
+            *options,
+            "-c:a",
+            "aac",
+            made[name],
+        )
     return made
 
 
@@ -54,13 +66,26 @@ def test_cuts_by_stream_copy_are_whole(sources, tmp_path: Path, coding: str, suf
 
 @pytest.mark.parametrize(
     ("suffix", "options"),
-    [(".mp4", [*X264, "-movflags", "+faststart"]), (".mov", ["-c:v", "mjpeg", "-movflags", "+faststart"]),
-     (".mp4", [*X264, "-g", "6", "-movflags", "frag_keyframe+empty_moov"]),
-     (".mkv", X264), (".mkv", ["-c:v", "ffv1"]), (".webm", ["-c:v", "libvpx", "-deadline", "realtime"]),
-     (".ts", X264), (".ts", ["-c:v", "mpeg2video"]), (".m2ts", X264), (".avi", ["-c:v", "mpeg4"]), (".flv", X264),
-     (".wmv", ["-c:v", "wmv2"]), (".mpg", ["-c:v", "mpeg2video"]), (".ogv", ["-c:v", "libtheora"]),
-     (".mxf", ["-c:v", "mpeg2video"]), (".gif", []), (".ivf", ["-c:v", "libvpx", "-deadline", "realtime"])],
-)  # fmt: skip
+    [
+        (".mp4", [*X264, "-movflags", "+faststart"]),
+        (".mov", ["-c:v", "mjpeg", "-movflags", "+faststart"]),
+        (".mp4", [*X264, "-g", "6", "-movflags", "frag_keyframe+empty_moov"]),
+        (".mkv", X264),
+        (".mkv", ["-c:v", "ffv1"]),
+        (".webm", ["-c:v", "libvpx", "-deadline", "realtime"]),
+        (".ts", X264),
+        (".ts", ["-c:v", "mpeg2video"]),
+        (".m2ts", X264),
+        (".avi", ["-c:v", "mpeg4"]),
+        (".flv", X264),
+        (".wmv", ["-c:v", "wmv2"]),
+        (".mpg", ["-c:v", "mpeg2video"]),
+        (".ogv", ["-c:v", "libtheora"]),
+        (".mxf", ["-c:v", "mpeg2video"]),
+        (".gif", []),
+        (".ivf", ["-c:v", "libvpx", "-deadline", "realtime"]),
+    ],
+)
 def test_what_was_cut_does_not_pass_and_what_is_whole_does(tmp_path: Path, suffix: str, options: list[str]) -> None:
     whole, cut = tmp_path / f"whole{suffix}", tmp_path / f"cut{suffix}"
     sound = [] if suffix in (".gif", ".ivf") else ["-f", "lavfi", "-i", "sine=r=48000:d=1"]

@@ -103,9 +103,17 @@ def test_transport_stream_tells_where_its_clock_begins(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("packed", "planar"),
-    [("nv12", "yuv420p"), ("yuyv422", "yuv422p"), ("rgb24", "gbrp"), ("bgra", "gbrap"), ("rgb48be", "gbrp16le"),
-     ("p010le", "yuv420p10le"), ("yuvj420p", "yuv420p"), ("gray16be", "gray16le")],
-)  # fmt: skip
+    [
+        ("nv12", "yuv420p"),
+        ("yuyv422", "yuv422p"),
+        ("rgb24", "gbrp"),
+        ("bgra", "gbrap"),
+        ("rgb48be", "gbrp16le"),
+        ("p010le", "yuv420p10le"),
+        ("yuvj420p", "yuv420p"),
+        ("gray16be", "gray16le"),
+    ],
+)
 def test_packed_formats_become_planar_without_loss(packed: str, planar: str) -> None:
     source = next(av.open(str(clip("franck"))).decode(video=0))
     frame = source.reformat(width=384, format=packed)  # lines without padding

@@ -55,8 +55,24 @@ def test_degrading_windows_media(tmp_path: Path) -> None:
     assert degrade_video(CASES / "windows-media.wmv", tmp_path / "o.mp4").frames == 24
 
 
-@pytest.mark.parametrize("codec", ["wmav1", "wmav2", "adpcm_ms", "pcm_alaw", "libmp3lame", "ac3", "dca", "libvorbis",
-                                   "libopus", "flac", "g722", "pcm_f64le", "mp2"])  # fmt: skip
+@pytest.mark.parametrize(
+    "codec",
+    [
+        "wmav1",
+        "wmav2",
+        "adpcm_ms",
+        "pcm_alaw",
+        "libmp3lame",
+        "ac3",
+        "dca",
+        "libvorbis",
+        "libopus",
+        "flac",
+        "g722",
+        "pcm_f64le",
+        "mp2",
+    ],
+)
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_sound_of_every_kind_comes_along(tmp_path: Path, codec: str, suffix: str) -> None:
     strict = ["-strict", "-2"] if codec == "dca" else []
@@ -91,8 +107,22 @@ def test_damaged_sound_costs_its_own_time_only(tmp_path: Path, codec: str) -> No
 def test_sound_after_a_hole_stays_in_time(tmp_path: Path) -> None:
     """Half a second is missing from the middle; AVI has no times for sound."""
     source = tmp_path / "a.mkv"
-    run_ffmpeg("-f", "lavfi", "-i", "testsrc2=s=96x64:r=24:d=2", "-f", "lavfi", "-i", "sine=r=48000:d=2",
-               "-af", "aselect=not(between(t\\,0.5\\,1.0))", *X264, "-c:a", "flac", source)  # fmt: skip
+    run_ffmpeg(
+        "-f",
+        "lavfi",
+        "-i",
+        "testsrc2=s=96x64:r=24:d=2",
+        "-f",
+        "lavfi",
+        "-i",
+        "sine=r=48000:d=2",
+        "-af",
+        "aselect=not(between(t\\,0.5\\,1.0))",
+        *X264,
+        "-c:a",
+        "flac",
+        source,
+    )
     for suffix, preset in ((".avi", "ffv1"), (".mp4", "h264")):
         out = tmp_path / f"o{suffix}"
         restore(source, out, preset)
@@ -106,8 +136,21 @@ def test_sound_after_a_hole_stays_in_time(tmp_path: Path) -> None:
 )
 def test_dv_has_the_rate_of_its_standard(tmp_path: Path, standard: str, rate: Fraction, lines: int) -> None:
     tape, file = tmp_path / "a.dv", tmp_path / "a.avi"
-    run_ffmpeg("-f", "lavfi", "-i", f"testsrc2=s=720x{lines}:r={rate}:d=1", "-f", "lavfi", "-i", "sine=r=48000:d=1",
-               "-target", f"{standard}-dv", "-t", "0.17", tape)  # fmt: skip
+    run_ffmpeg(
+        "-f",
+        "lavfi",
+        "-i",
+        f"testsrc2=s=720x{lines}:r={rate}:d=1",
+        "-f",
+        "lavfi",
+        "-i",
+        "sine=r=48000:d=1",
+        "-target",
+        f"{standard}-dv",
+        "-t",
+        "0.17",
+        tape,
+    )
     run_ffmpeg("-i", tape, "-c", "copy", file)
     assert probe(tape).fps == probe(file).fps == rate
     for suffix, preset in ((".mp4", "h264"), (".mov", "prores"), (".avi", "ffv1"), (".mkv", "ffv1")):

@@ -155,9 +155,32 @@ def test_streams_that_mp4_cannot_hold_are_converted_and_told(tmp_path: Path) -> 
     subtitles.write_text("1\n00:00:00,100 --> 00:00:00,900\nHello\n\n")
     chapters.write_text(";FFMETADATA1\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=700\ntitle=One\n")
     chirp = ("-f", "lavfi", "-i", "aevalsrc=sin(2*PI*t*(300+200*t)):s=48000")
-    ffmpeg("-i", clip("franck"), *chirp, "-i", subtitles, "-i", chapters, "-map", "0:v", "-map", "1", "-map", "2",
-           "-map_metadata", 3, "-t", 1, "-c:a", "pcm_s16le", "-c:s", "srt", "-metadata:s:a", "language=fre",
-           source)  # fmt: skip
+    ffmpeg(
+        "-i",
+        clip("franck"),
+        *chirp,
+        "-i",
+        subtitles,
+        "-i",
+        chapters,
+        "-map",
+        "0:v",
+        "-map",
+        "1",
+        "-map",
+        "2",
+        "-map_metadata",
+        3,
+        "-t",
+        1,
+        "-c:a",
+        "pcm_s16le",
+        "-c:s",
+        "srt",
+        "-metadata:s:a",
+        "language=fre",
+        source,
+    )
     output = tmp_path / "out.mp4"
     report = restore(source, output, "h264", cuts=(9,))
     assert report.notices == [
@@ -169,8 +192,10 @@ def test_streams_that_mp4_cannot_hold_are_converted_and_told(tmp_path: Path) -> 
     text = ffmpeg("-i", output, "-map", "0:s", "-f", "srt", "-").decode()
     assert "00:00:00,100 --> 00:00:00,900\nHello" in text.replace("\r", "")
     assert re.search(r"title\s+: One", facts(output))
-    heard = [np.frombuffer(ffmpeg("-i", p, "-map", "0:a", "-ar", 8000, "-ac", 1, "-f", "s16le", "-"), np.int16)
-             for p in (source, output)]  # fmt: skip
+    heard = [
+        np.frombuffer(ffmpeg("-i", p, "-map", "0:a", "-ar", 8000, "-ac", 1, "-f", "s16le", "-"), np.int16)
+        for p in (source, output)
+    ]
     length = min(map(len, heard))
     assert np.corrcoef(heard[0][:length], heard[1][:length])[0, 1] > 0.95
 

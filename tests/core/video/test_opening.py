@@ -57,8 +57,18 @@ def test_lists_are_followed_only_when_asked(tmp_path: Path, name: str) -> None:
 def test_a_list_on_the_command_line(tmp_path: Path) -> None:
     (tmp_path / "clip.mp4").write_bytes((CASES / "three-frames.mp4").read_bytes())
     (tmp_path / "list.ffconcat").write_text("ffconcat version 1.0\nfile clip.mp4\n")
-    line = [sys.executable, "-m", "vividface_core.cli.main", "restore", str(tmp_path / "list.ffconcat"), "-o",
-            str(tmp_path / "o.mp4"), "--quiet", "--strength", "0"]  # fmt: skip
+    line = [
+        sys.executable,
+        "-m",
+        "vividface_core.cli.main",
+        "restore",
+        str(tmp_path / "list.ffconcat"),
+        "-o",
+        str(tmp_path / "o.mp4"),
+        "--quiet",
+        "--strength",
+        "0",
+    ]
     refused = subprocess.run(line, capture_output=True, text=True)
     assert refused.returncode == 1 and "--allow-playlist" in refused.stderr and "Traceback" not in refused.stderr
     allowed = subprocess.run([*line, "--allow-playlist"], capture_output=True, text=True)

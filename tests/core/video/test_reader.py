@@ -64,8 +64,14 @@ def test_seeking_does_not_decode_from_the_start(monkeypatch: pytest.MonkeyPatch)
     assert passes[-1].packets < 400  # its keyframes are at most 250 frames apart
 
 
-@pytest.mark.parametrize("options", [("-x264-params", "open-gop=1:keyint=12"), ("-c:v", "libx265", "-x265-params",
-                         "open-gop=1:keyint=12:log-level=none")], ids=["h264", "h265"])  # fmt: skip
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("-x264-params", "open-gop=1:keyint=12"),
+        ("-c:v", "libx265", "-x265-params", "open-gop=1:keyint=12:log-level=none"),
+    ],
+    ids=["h264", "h265"],
+)
 def test_start_frame_is_exact_with_open_groups(tmp_path: Path, options: tuple[str, ...]) -> None:
     path = cut("franck", tmp_path / "a.mp4", *options, seconds=2)
     expected = _prints(VideoReader(path))
@@ -92,8 +98,10 @@ def test_variable_rate_times(tmp_path: Path) -> None:
     assert len({then - now for now, then in zip(times, times[1:], strict=False)}) > 2, "the rate doesn't vary"
 
 
-@pytest.mark.parametrize(("suffix", "codec"), [(".avi", "mpeg4"), (".h264", "libx264"), (".webm", "libvpx"),
-                                               (".ts", "libx264"), (".gif", "gif")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("suffix", "codec"),
+    [(".avi", "mpeg4"), (".h264", "libx264"), (".webm", "libvpx"), (".ts", "libx264"), (".gif", "gif")],
+)
 def test_other_containers(tmp_path: Path, suffix: str, codec: str) -> None:
     path = cut("franck", tmp_path / f"a{suffix}", "-vf", "scale=96:64", "-c:v", codec, seconds=1)
     frames = _prints(VideoReader(path))
@@ -139,8 +147,23 @@ def test_what_is_no_video_is_said(tmp_path: Path) -> None:
 
 
 def test_cover_art_is_no_video(tmp_path: Path) -> None:
-    ffmpeg("-f", "lavfi", "-i", "sine=d=0.2", "-f", "lavfi", "-i", "color=s=16x16", "-frames:v", 1, "-c:v", "mjpeg",
-           "-disposition:v", "attached_pic", tmp_path / "song.m4a")  # fmt: skip
+    ffmpeg(
+        "-f",
+        "lavfi",
+        "-i",
+        "sine=d=0.2",
+        "-f",
+        "lavfi",
+        "-i",
+        "color=s=16x16",
+        "-frames:v",
+        1,
+        "-c:v",
+        "mjpeg",
+        "-disposition:v",
+        "attached_pic",
+        tmp_path / "song.m4a",
+    )
     _expect(tmp_path / "song.m4a", "no video stream")
 
 

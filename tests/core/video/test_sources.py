@@ -40,8 +40,27 @@ class Darker(Restorer):
 def video(tmp_path_factory):
     """Two seconds of a face with a tone, 25 frames a second."""
     path = tmp_path_factory.mktemp("part") / "face.mkv"
-    run_ffmpeg("-i", clip("single_face"), "-f", "lavfi", "-i", "sine=frequency=440:duration=2", "-t", "2", "-r", "25",
-               "-vf", "scale=320:-2", "-c:v", "ffv1", "-pix_fmt", "yuv420p", "-c:a", "pcm_s16le", path)  # fmt: skip
+    run_ffmpeg(
+        "-i",
+        clip("single_face"),
+        "-f",
+        "lavfi",
+        "-i",
+        "sine=frequency=440:duration=2",
+        "-t",
+        "2",
+        "-r",
+        "25",
+        "-vf",
+        "scale=320:-2",
+        "-c:v",
+        "ffv1",
+        "-pix_fmt",
+        "yuv420p",
+        "-c:a",
+        "pcm_s16le",
+        path,
+    )
     return path
 
 

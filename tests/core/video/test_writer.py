@@ -52,17 +52,28 @@ def test_every_preset_keeps_count_and_times(tmp_path: Path, preset: str) -> None
 @pytest.mark.parametrize(
     ("preset", "source", "chosen"),
     [
-        ("h264", "yuv420p", "yuv420p"), ("h264", "yuv420p10le", "yuv420p10le"), ("h264", "yuv444p12le", "yuv444p10le"),
-        ("h264", "gbrp", "yuv420p"), ("h264", "yuva444p", "yuv444p"), ("h264", "yuv411p", "yuv422p"),
-        ("h265", "yuv422p12le", "yuv422p12le"), ("h265", "gbrp16le", "yuv420p12le"),
-        ("prores", "yuv420p", "yuv422p10le"), ("prores", "yuva420p", "yuva444p10le"),
+        ("h264", "yuv420p", "yuv420p"),
+        ("h264", "yuv420p10le", "yuv420p10le"),
+        ("h264", "yuv444p12le", "yuv444p10le"),
+        ("h264", "gbrp", "yuv420p"),
+        ("h264", "yuva444p", "yuv444p"),
+        ("h264", "yuv411p", "yuv422p"),
+        ("h265", "yuv422p12le", "yuv422p12le"),
+        ("h265", "gbrp16le", "yuv420p12le"),
+        ("prores", "yuv420p", "yuv422p10le"),
+        ("prores", "yuva420p", "yuva444p10le"),
         ("prores", "gbrap", "yuva444p10le"),
-        ("ffv1", "yuv420p", "yuv420p"), ("ffv1", "gbrap", "gbrap"), ("ffv1", "gray16le", "gray16le"),
-        ("ffv1", "yuva420p10le", "yuva420p10le"), ("ffv1", "gbrp12le", "gbrp12le"),
-        ("png", "yuv420p", "gbrp"), ("png", "yuv420p10le", "gbrp16le"), ("png", "yuva420p", "gbrap"),
+        ("ffv1", "yuv420p", "yuv420p"),
+        ("ffv1", "gbrap", "gbrap"),
+        ("ffv1", "gray16le", "gray16le"),
+        ("ffv1", "yuva420p10le", "yuva420p10le"),
+        ("ffv1", "gbrp12le", "gbrp12le"),
+        ("png", "yuv420p", "gbrp"),
+        ("png", "yuv420p10le", "gbrp16le"),
+        ("png", "yuva420p", "gbrap"),
         ("png", "gray", "gray"),
     ],
-)  # fmt: skip
+)
 def test_pixel_format_that_loses_least(preset: str, source: str, chosen: str) -> None:
     assert choose_coding(load_preset(preset), _info(source)).layout.name == chosen
 

@@ -20,8 +20,9 @@ def restore(source: Path, output: Path, preset: str = "h264", **options: object)
     return restore_video(source, output, Darker(), RestoreOptions(preset=preset, **kept))
 
 
-def make(path: Path, *options: object, size: str = "96x64", rate: int = 24, seconds: float = 0.5, sound: bool = False
-         ) -> Path:  # fmt: skip
+def make(
+    path: Path, *options: object, size: str = "96x64", rate: int = 24, seconds: float = 0.5, sound: bool = False
+) -> Path:
     """A moving test picture, with a tone of 440 Hz if wanted."""
     tone = ["-f", "lavfi", "-i", f"sine=r=48000:d={seconds}"] if sound else []
     run_ffmpeg("-f", "lavfi", "-i", f"testsrc2=s={size}:r={rate}:d={seconds}", *tone, *options, path)

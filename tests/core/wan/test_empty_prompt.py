@@ -41,11 +41,17 @@ def reference(encoder) -> torch.Tensor:
 def original(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The same weights as Wan publishes them."""
     names = {
-        "0.layer_norm": "norm1", "0.SelfAttention.q": "attn.q", "0.SelfAttention.k": "attn.k",
-        "0.SelfAttention.v": "attn.v", "0.SelfAttention.o": "attn.o", "1.layer_norm": "norm2",
-        "0.SelfAttention.relative_attention_bias": "pos_embedding.embedding", "1.DenseReluDense.wi_0": "ffn.gate.0",
-        "1.DenseReluDense.wi_1": "ffn.fc1", "1.DenseReluDense.wo": "ffn.fc2",
-    }  # fmt: skip
+        "0.layer_norm": "norm1",
+        "0.SelfAttention.q": "attn.q",
+        "0.SelfAttention.k": "attn.k",
+        "0.SelfAttention.v": "attn.v",
+        "0.SelfAttention.o": "attn.o",
+        "1.layer_norm": "norm2",
+        "0.SelfAttention.relative_attention_bias": "pos_embedding.embedding",
+        "1.DenseReluDense.wi_0": "ffn.gate.0",
+        "1.DenseReluDense.wi_1": "ffn.fc1",
+        "1.DenseReluDense.wo": "ffn.fc2",
+    }
     out = {"token_embedding.weight": state["shared.weight"], "norm.weight": state["encoder.final_layer_norm.weight"]}
     for key, value in state.items():
         if key.startswith("encoder.block."):

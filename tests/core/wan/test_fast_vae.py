@@ -33,15 +33,26 @@ def wide_to_narrow():
 
     torch.manual_seed(4)
     return AutoencoderKLWan(
-        base_dim=8, decoder_base_dim=16, z_dim=4, dim_mult=[1, 2, 4, 4], num_res_blocks=1, is_residual=True,
-        in_channels=12, out_channels=12, patch_size=2, latents_mean=[0.3] * 4, latents_std=[1.7] * 4,
-    ).eval()  # fmt: skip
+        base_dim=8,
+        decoder_base_dim=16,
+        z_dim=4,
+        dim_mult=[1, 2, 4, 4],
+        num_res_blocks=1,
+        is_residual=True,
+        in_channels=12,
+        out_channels=12,
+        patch_size=2,
+        latents_mean=[0.3] * 4,
+        latents_std=[1.7] * 4,
+    ).eval()
 
 
 VAES = {
-    "wan 2.1": wan21, "tiny": lambda: tiny_modules()[0], "wan 2.2": wide_to_narrow,
+    "wan 2.1": wan21,
+    "tiny": lambda: tiny_modules()[0],
+    "wan 2.2": wide_to_narrow,
     "nano": lambda: load_restorer("vividface-nano", plain=True).vae,
-}  # fmt: skip
+}
 
 
 def statistics(vae):
@@ -76,9 +87,15 @@ def case(request):
         return vae, clip, *reference(vae, clip)
 
 
-@pytest.mark.parametrize("pieces, latent_pieces", [
-    ([17], None), ([1, 4, 4, 4, 4], [1] * 5), ([5, 12], [2, 3]), ([9, 8], [4, 1]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "pieces, latent_pieces",
+    [
+        ([17], None),
+        ([1, 4, 4, 4, 4], [1] * 5),
+        ([5, 12], [2, 3]),
+        ([9, 8], [4, 1]),
+    ],
+)
 @torch.inference_mode()
 def test_any_pieces_equal_one_shot(case, pieces, latent_pieces):
     vae, clip, latent, frames = case

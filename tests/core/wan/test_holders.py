@@ -19,22 +19,39 @@ from vividface_core.wan.fast_vae.streams import decoder_stream, encoder_stream
 from vividface_core.wan.vae import StreamingDecoder, StreamingEncoder, decode, encode
 from vividface_core.weights import load_restorer, where
 
-NANO = {part: json.loads((where("vividface-nano") / part / "config.json").read_text())
-        for part in ("vae", "transformer")}  # fmt: skip
+NANO = {
+    part: json.loads((where("vividface-nano") / part / "config.json").read_text()) for part in ("vae", "transformer")
+}
 VAES = {
     "wan 2.1": {"base_dim": 16},
     "with attention on the way": {"base_dim": 16, "attn_scales": [1.0, 0.25]},
-    "wan 2.2": {"base_dim": 16, "decoder_base_dim": 24, "z_dim": 48, "dim_mult": [1, 2, 4, 4], "is_residual": True,
-                "temperal_downsample": [False, True, True], "in_channels": 12, "out_channels": 12, "patch_size": 2,
-                "latents_mean": [0.0] * 48, "latents_std": [1.0] * 48},
+    "wan 2.2": {
+        "base_dim": 16,
+        "decoder_base_dim": 24,
+        "z_dim": 48,
+        "dim_mult": [1, 2, 4, 4],
+        "is_residual": True,
+        "temperal_downsample": [False, True, True],
+        "in_channels": 12,
+        "out_channels": 12,
+        "patch_size": 2,
+        "latents_mean": [0.0] * 48,
+        "latents_std": [1.0] * 48,
+    },
     "nano": NANO["vae"],
-}  # fmt: skip
+}
 TRANSFORMERS = {
     "small": {"num_attention_heads": 2, "num_layers": 2, "ffn_dim": 96},
-    "with an image": {"num_attention_heads": 2, "num_layers": 1, "image_dim": 64, "added_kv_proj_dim": 256,
-                      "pos_embed_seq_len": 7, "cross_attn_norm": False},
+    "with an image": {
+        "num_attention_heads": 2,
+        "num_layers": 1,
+        "image_dim": 64,
+        "added_kv_proj_dim": 256,
+        "pos_embed_seq_len": 7,
+        "cross_attn_norm": False,
+    },
     "nano": NANO["transformer"],
-}  # fmt: skip
+}
 
 
 def shapes(model) -> list[tuple[str, torch.Size]]:
@@ -42,8 +59,11 @@ def shapes(model) -> list[tuple[str, torch.Size]]:
 
 
 def plain(config) -> dict:
-    return {name: list(value) if isinstance(value, (list, tuple)) else value
-            for name, value in config.items() if name[0] != "_"}  # fmt: skip
+    return {
+        name: list(value) if isinstance(value, (list, tuple)) else value
+        for name, value in config.items()
+        if name[0] != "_"
+    }
 
 
 def both(name: str, config: dict):
@@ -163,8 +183,9 @@ def test_a_restoration_imports_nothing_heavy(tmp_path):
         "sys.exit(code)"
     )
     path = os.pathsep.join([str(tmp_path), *sys.path])
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
-                            env={**os.environ, "PYTHONPATH": path})  # fmt: skip
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}
+    )
     assert result.returncode == 0, result.stderr
     assert result.stdout.strip().splitlines()[-1] == "[]"
     assert (tmp_path / "y.mp4").stat().st_size > 10_000

@@ -27,10 +27,19 @@ def double_time():
 
     torch.manual_seed(2)
     return AutoencoderKLWan(
-        base_dim=8, z_dim=4, dim_mult=[1, 1], num_res_blocks=1, temperal_downsample=[True], is_residual=True,
-        in_channels=48, out_channels=48, patch_size=4, latents_mean=[0.3] * 4, latents_std=[1.7] * 4,
+        base_dim=8,
+        z_dim=4,
+        dim_mult=[1, 1],
+        num_res_blocks=1,
+        temperal_downsample=[True],
+        is_residual=True,
+        in_channels=48,
+        out_channels=48,
+        patch_size=4,
+        latents_mean=[0.3] * 4,
+        latents_std=[1.7] * 4,
         scale_factor_temporal=2,
-    ).eval()  # fmt: skip
+    ).eval()
 
 
 VAES = {"wan 2.1": wan21, "wan 2.2 style": lambda: tiny_modules()[0], "nano": double_time}

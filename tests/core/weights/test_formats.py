@@ -18,10 +18,20 @@ from vividface_core.wan.state_dict import kind_of, read_state_dict, to_original_
 from vividface_core.weights import download, inspect, list_checkpoints, load_restorer, where
 
 LARGE = {
-    "patch_size": (1, 2, 2), "num_attention_heads": 12, "attention_head_dim": 128, "in_channels": 16,
-    "out_channels": 16, "text_dim": 4096, "freq_dim": 256, "ffn_dim": 8960, "num_layers": 30,
-    "cross_attn_norm": True, "qk_norm": "rms_norm_across_heads", "eps": 1e-6, "rope_max_seq_len": 1024,
-}  # fmt: skip
+    "patch_size": (1, 2, 2),
+    "num_attention_heads": 12,
+    "attention_head_dim": 128,
+    "in_channels": 16,
+    "out_channels": 16,
+    "text_dim": 4096,
+    "freq_dim": 256,
+    "ffn_dim": 8960,
+    "num_layers": 30,
+    "cross_attn_norm": True,
+    "qk_norm": "rms_norm_across_heads",
+    "eps": 1e-6,
+    "rope_max_seq_len": 1024,
+}
 """Wan 2.1 T2V 1.3B."""
 SMALL = {**LARGE, "num_attention_heads": 1, "text_dim": 24, "freq_dim": 32, "ffn_dim": 64, "num_layers": 2}
 SMALL_VAE = {"base_dim": 8, "z_dim": 16, "dim_mult": [1, 2, 4, 4], "temperal_downsample": [False, True, True]}
@@ -274,9 +284,12 @@ def test_the_official_files_and_the_converted_folder_restore_alike(tmp_path, off
     assert not torch.allclose(restored, clip, atol=1e-2)
     source = official / "vividface"
     made = convert(
-        dit=source / "vividface.ckpt", vae=source / "Wan2.1_VAE.pth", output=tmp_path / "own",
-        prompt=source / "empty_prompt.safetensors", dtype=torch.float32,
-    )  # fmt: skip
+        dit=source / "vividface.ckpt",
+        vae=source / "Wan2.1_VAE.pth",
+        output=tmp_path / "own",
+        prompt=source / "empty_prompt.safetensors",
+        dtype=torch.float32,
+    )
     for name in (made, source, source / "vividface.ckpt"):
         assert torch.equal(load_restorer(name).restore(clip), restored)
     assert torch.equal(load_restorer("own", folders=[tmp_path]).restore(clip), restored)

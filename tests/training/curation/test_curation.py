@@ -51,8 +51,9 @@ def test_a_record_is_whole_whoever_writes_it(tmp_path):
     assert [file.name for file in (tmp_path / "stage").iterdir()] == ["same.json"], "nothing half-done is left"
 
 
-@pytest.mark.parametrize("damage", [b"", b'{"a": 1', b"[1]", b"\xff\xfe", bytes(100)],
-                         ids=["empty", "cut", "list", "binary", "zeros"])  # fmt: skip
+@pytest.mark.parametrize(
+    "damage", [b"", b'{"a": 1', b"[1]", b"\xff\xfe", bytes(100)], ids=["empty", "cut", "list", "binary", "zeros"]
+)
 def test_a_damaged_record_counts_as_none(damage, tmp_path):
     store = RecordStore(tmp_path)
     store.put("stage", "key", {"a": 1})
@@ -135,8 +136,22 @@ def test_published_clips_are_those_that_are_kept_and_foreign_files_stay(tmp_path
 
 def test_a_clip_file_is_near_lossless_and_keeps_times_and_colours(tmp_path):
     source = tmp_path / "source.mkv"
-    run_ffmpeg("-i", clip("wolfgang"), "-frames:v", 12, "-vf", "select='not(eq(n,5))'", "-fps_mode", "passthrough",
-               "-c:v", "libx264", "-crf", 12, "-an", source)  # fmt: skip
+    run_ffmpeg(
+        "-i",
+        clip("wolfgang"),
+        "-frames:v",
+        12,
+        "-vf",
+        "select='not(eq(n,5))'",
+        "-fps_mode",
+        "passthrough",
+        "-c:v",
+        "libx264",
+        "-crf",
+        12,
+        "-an",
+        source,
+    )
     frames = read_frames(source, 20)
     crops = torch.stack([crop_clip(frame.rgb(), (320, 160, 240), 256) for frame in frames])
     times, info = [frame.pts for frame in frames], probe(source)
@@ -159,15 +174,39 @@ def test_a_clip_file_is_near_lossless_and_keeps_times_and_colours(tmp_path):
 
 # Decisions. Figures of one good clip; each case changes what it is about.
 GOOD = {
-    "face_side": 150.0, "sharpness": 0.3, "noise": 0.5, "brightness": 120.0, "contrast": 40.0, "black": 0.0,
-    "white": 0.0, "yaw": 5.0, "pitch": 5.0, "roll": 2.0, "evenness": 1.0, "mesh": 1.0, "covered": 0.0, "outside": 0.0,
-    "mirrored": 0.0, "motion": 0.01, "seen": 1.0,
-}  # fmt: skip
+    "face_side": 150.0,
+    "sharpness": 0.3,
+    "noise": 0.5,
+    "brightness": 120.0,
+    "contrast": 40.0,
+    "black": 0.0,
+    "white": 0.0,
+    "yaw": 5.0,
+    "pitch": 5.0,
+    "roll": 2.0,
+    "evenness": 1.0,
+    "mesh": 1.0,
+    "covered": 0.0,
+    "outside": 0.0,
+    "mirrored": 0.0,
+    "motion": 0.01,
+    "seen": 1.0,
+}
 
 
 def candidate(key: str, **facts) -> dict:
-    return {"key": key, "first": 0, "frames": 9, "track": 0, "crop": [1.0, 2.0, 3.0], "face_side": 150.0, "seen": 1.0,
-            "detector_score": 0.99, "shot": 0, **facts}  # fmt: skip
+    return {
+        "key": key,
+        "first": 0,
+        "frames": 9,
+        "track": 0,
+        "crop": [1.0, 2.0, 3.0],
+        "face_side": 150.0,
+        "seen": 1.0,
+        "detector_score": 0.99,
+        "shot": 0,
+        **facts,
+    }
 
 
 def video(*clips: dict, name: str = "a.mp4") -> Video:
@@ -237,7 +276,9 @@ def test_videos_without_clips_have_a_row():
     broken = Video("b.mp4", "b-1", None, None, "b.mp4 is no video")
     rows = rows_of([broken, video()], Findings(), Policy(9))
     assert [(row["video"], row["state"], row["causes"]) for row in rows] == [
-        ("a.mp4", "dropped", ["no face was found"]), ("b.mp4", "failed", ["b.mp4 is no video"])]  # fmt: skip
+        ("a.mp4", "dropped", ["no face was found"]),
+        ("b.mp4", "failed", ["b.mp4 is no video"]),
+    ]
     known = rows_of([broken], Findings(), Policy(9, overrules={"b-1": HumanLabel("drop")}))
     assert only(known)["state"] == "dropped", "a person has taken note of it"
 
@@ -256,8 +297,14 @@ def test_of_like_clips_the_best_stays_whatever_a_person_says_of_it():
 
 
 def test_a_person_overrules_and_the_causes_stay():
-    clips = [video(candidate("good"), candidate("poor", first=9), candidate("tiny", first=18, face_side=10.0),
-                   candidate("short", first=27, frames=5))]  # fmt: skip
+    clips = [
+        video(
+            candidate("good"),
+            candidate("poor", first=9),
+            candidate("tiny", first=18, face_side=10.0),
+            candidate("short", first=27, frames=5),
+        )
+    ]
     records = found("good", "poor", "tiny")
     records.judgements["poor"] = judgement(40)
     words = {key: HumanLabel("keep") for key in ("poor", "tiny", "short")} | {
@@ -304,8 +351,16 @@ def test_without_pyarrow_one_sentence_says_so_before_the_work(tmp_path):
     (tmp_path / "broken" / "pyarrow" / "__init__.py").write_text("raise ImportError('no such symbol')")
     (tmp_path / "videos").mkdir()
     (tmp_path / "videos" / "a.mp4").write_bytes(clip("single_face").read_bytes())
-    run = vividface("curate", tmp_path / "videos", "-o", tmp_path / "out", "--judge", "technical", "--parquet",
-                    PYTHONPATH=str(tmp_path / "broken"))  # fmt: skip
+    run = vividface(
+        "curate",
+        tmp_path / "videos",
+        "-o",
+        tmp_path / "out",
+        "--judge",
+        "technical",
+        "--parquet",
+        PYTHONPATH=str(tmp_path / "broken"),
+    )
     one_sentence(run, "pyarrow", "pip install")
     assert not (tmp_path / "out").exists()
 

@@ -148,11 +148,14 @@ def test_a_gpu_that_isn_t_there_is_an_error_and_no_endless_wait(ray_engine, tmp_
 
 
 @pytest.mark.parametrize(
-    "how, words", [
-        (("dask",), "no engine 'dask'; choose one of local, ray"), (("local", "auto"), "--address belongs to"),
-        (("local", None, 2), "--workers belongs to"), (("ray", None, 0), "--workers is 0"),
-    ]
-)  # fmt: skip
+    "how, words",
+    [
+        (("dask",), "no engine 'dask'; choose one of local, ray"),
+        (("local", "auto"), "--address belongs to"),
+        (("local", None, 2), "--workers belongs to"),
+        (("ray", None, 0), "--workers is 0"),
+    ],
+)
 def test_options_that_make_no_sense(how, words):
     with pytest.raises(InvalidOption, match=words):
         choose_engine(*how)
@@ -189,8 +192,16 @@ def curate(videos: Path, out: Path, *more: str) -> bytes:
 @pytest.mark.timeout(1500)
 def test_a_cluster_that_loses_workers_makes_the_same_data_set(ray_engine, tmp_path):
     videos = make_videos(tmp_path / "videos")
-    for name in ("nobody/room.mp4", "nobody/bikes.mp4", "nobody/rabbit.mp4", "comes.mov", "goes.mov", "far away.mp4",
-                 "one face again.mkv", "phone/distorted.mp4"):  # fmt: skip
+    for name in (
+        "nobody/room.mp4",
+        "nobody/bikes.mp4",
+        "nobody/rabbit.mp4",
+        "comes.mov",
+        "goes.mov",
+        "far away.mp4",
+        "one face again.mkv",
+        "phone/distorted.mp4",
+    ):
         (videos / name).unlink()  # nothing of them goes before the judge
     alone = curate(videos, tmp_path / "local")
     assert sum(bool(json.loads(row)["judgement"]) for row in alone.splitlines()) >= 30
@@ -198,8 +209,9 @@ def test_a_cluster_that_loses_workers_makes_the_same_data_set(ray_engine, tmp_pa
     assert curate(videos, tmp_path / "ray", "--engine", "ray", "--workers", "2") == alone
     killer.join()
     assert len(killer.killed) == 3, "a worker at each of three stages"
-    one, other = ({file.name: file.read_bytes() for file in (tmp_path / out / "clips").iterdir()}
-                  for out in ("local", "ray"))  # fmt: skip
+    one, other = (
+        {file.name: file.read_bytes() for file in (tmp_path / out / "clips").iterdir()} for out in ("local", "ray")
+    )
     assert one == other and not list((tmp_path / "ray").rglob("*.partial*"))
 
 
@@ -257,9 +269,14 @@ sys.meta_path.insert(0, Finder)
 
 def start(folder: Path, engine: str, address: str = "", *more: str, **environment: str) -> subprocess.Popen:
     folder.mkdir(parents=True, exist_ok=True)
-    return subprocess.Popen([sys.executable, "-c", PROGRAM, folder, engine, address, *more], text=True, cwd=ROOT,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                            env={**os.environ, **environment})  # fmt: skip
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, folder, engine, address, *more],
+        text=True,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, **environment},
+    )
 
 
 def interrupted(run: subprocess.Popen, folder: Path) -> str:
@@ -282,10 +299,30 @@ def test_a_cluster_of_others_is_used_proved_and_left_alone(tmp_path):
     keys = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
     port, door = str(free_port()), str(free_port())
     head = subprocess.Popen(
-        [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--port", port, "--num-cpus", "2",
-         "--ray-client-server-port", door, "--include-dashboard", "false", "--object-store-memory", "100000000"],
-        env={**os.environ, **keys, "PYTHONPATH": f"{tmp_path / 'path'}{os.pathsep}{ROOT}"}, cwd=tmp_path, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "ray.scripts.scripts",
+            "start",
+            "--head",
+            "--block",
+            "--port",
+            port,
+            "--num-cpus",
+            "2",
+            "--ray-client-server-port",
+            door,
+            "--include-dashboard",
+            "false",
+            "--object-store-memory",
+            "100000000",
+        ],
+        env={**os.environ, **keys, "PYTHONPATH": f"{tmp_path / 'path'}{os.pathsep}{ROOT}"},
+        cwd=tmp_path,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
     try:
         for line in head.stdout:
             if "runtime started" in line:

@@ -69,8 +69,12 @@ class Region:
         return crop_points(self.points, np.tile(self.crop, (len(self.points), 1)), self.size)
 
     def figures(self, tools: Tools, **changes) -> ClipStats:
-        given = {"frames": self.frames, "landmarks": self.landmarks, "boxes": self.boxes,
-                 "scores": np.ones(len(self.boxes))} | changes  # fmt: skip
+        given = {
+            "frames": self.frames,
+            "landmarks": self.landmarks,
+            "boxes": self.boxes,
+            "scores": np.ones(len(self.boxes)),
+        } | changes
         picture = (self.whole.shape[-1], self.whole.shape[-2])
         return measure_clip(*given.values(), tools, crop=self.crop, picture=picture)
 
@@ -105,11 +109,15 @@ def test_angles_of_a_turned_canonical_face(yaw, pitch, roll):
 def test_angles_of_a_real_face_follow_the_picture(regions, tools):
     region = regions["wolfgang"]
     plain = region.figures(tools)
-    mirrored = region.figures(tools, frames=region.frames.flip(-1),
-                              landmarks=(region.landmarks * (-1, 1) + (512, 0))[:, [1, 0, 2, 4, 3]])  # fmt: skip
+    mirrored = region.figures(
+        tools, frames=region.frames.flip(-1), landmarks=(region.landmarks * (-1, 1) + (512, 0))[:, [1, 0, 2, 4, 3]]
+    )
     assert mirrored.yaw == pytest.approx(plain.yaw, abs=4) and mirrored.pitch == pytest.approx(plain.pitch, abs=4)
-    grid = F.affine_grid(torch.tensor(Rotation.from_euler("z", -30, degrees=True).as_matrix()[None, :2]).float(),
-                         (1, 3, 512, 512), align_corners=False)  # fmt: skip
+    grid = F.affine_grid(
+        torch.tensor(Rotation.from_euler("z", -30, degrees=True).as_matrix()[None, :2]).float(),
+        (1, 3, 512, 512),
+        align_corners=False,
+    )
     turned = F.grid_sample(region.frames, grid.expand(FRAMES, -1, -1, -1), align_corners=False)
     matrix = Rotation.from_euler("z", 30, degrees=True).as_matrix()[:2, :2]
     rolled = region.figures(tools, frames=turned, landmarks=(region.landmarks - 256) @ matrix.T + 256)
@@ -186,8 +194,13 @@ def test_the_size_of_the_crop_is_no_detail(regions, tools):
     tiny = F.interpolate(region.whole, scale_factor=0.25, mode="bicubic", antialias=True).clamp(0, 1)
     large = F.interpolate(tiny, region.whole.shape[-2:], mode="bicubic").clamp(0, 1)
     enlarged = dataclasses.replace(region, whole=large).figures(tools)
-    honest = dataclasses.replace(region, whole=tiny, boxes=region.boxes / 4, points=region.points / 4,
-                                 crop=tuple(value / 4 for value in region.crop)).figures(tools)  # fmt: skip
+    honest = dataclasses.replace(
+        region,
+        whole=tiny,
+        boxes=region.boxes / 4,
+        points=region.points / 4,
+        crop=tuple(value / 4 for value in region.crop),
+    ).figures(tools)
     assert enlarged.sharpness < 0.5 * honest.sharpness
     assert honest.face_side == pytest.approx(side / 4, abs=0.1)
 
@@ -222,8 +235,25 @@ def test_no_mesh_has_no_angles(regions, tools):
 
 
 def passing() -> ClipStats:
-    return ClipStats(face_side=200, sharpness=0.25, noise=0.5, brightness=120, contrast=45, black=0, white=0, yaw=5,
-                   pitch=5, roll=5, evenness=0.9, mesh=1, covered=0, outside=0, mirrored=0, motion=0.02, seen=1)
+    return ClipStats(
+        face_side=200,
+        sharpness=0.25,
+        noise=0.5,
+        brightness=120,
+        contrast=45,
+        black=0,
+        white=0,
+        yaw=5,
+        pitch=5,
+        roll=5,
+        evenness=0.9,
+        mesh=1,
+        covered=0,
+        outside=0,
+        mirrored=0,
+        motion=0.02,
+        seen=1,
+    )
 
 
 def test_limits_say_what_is_wrong():
@@ -254,8 +284,16 @@ def test_untouched_clips_pass_and_spoilt_ones_say_why(regions, detector, tools):
     for name, region in itertools.islice(regions.items(), 3):
         assert LIMITS.faults(region.figures(tools)) == (), name
         scene = Scene(region.whole, region.boxes, region.points, thing, np.random.default_rng(5))
-        for fault in ("blurred", "smeared by motion", "small, enlarged", "dark", "overexposed", "noisy",
-                      "thing over the mouth", "hand"):  # fmt: skip
+        for fault in (
+            "blurred",
+            "smeared by motion",
+            "small, enlarged",
+            "dark",
+            "overexposed",
+            "noisy",
+            "thing over the mouth",
+            "hand",
+        ):
             check, spoil = FAULTS[fault]
             # Only the pixels are spoilt: whether the face would still be found is another question.
             faults = LIMITS.faults(dataclasses.replace(region, whole=spoil(scene).frames).figures(tools))
@@ -273,11 +311,27 @@ def test_a_hand_before_a_face_is_found(detector, tools):
 def twins(tmp_path_factory) -> dict[str, object]:
     """Files that ffmpeg made of seventeen frames of a man who speaks."""
     folder = tmp_path_factory.mktemp("twins")
-    filters = {"plain": "null", "resized": "scale=iw*3/4:-2", "bright": "eq=brightness=0.08:contrast=1.15",
-               "mirror": "hflip"}  # fmt: skip
+    filters = {
+        "plain": "null",
+        "resized": "scale=iw*3/4:-2",
+        "bright": "eq=brightness=0.08:contrast=1.15",
+        "mirror": "hflip",
+    }
     for (name, what), crf in zip(filters.items(), (30, 24, 24, 20)):
-        run_ffmpeg("-i", clip("cap12"), "-vf", f"trim=start_frame=400:end_frame=417,setpts=N/24/TB,{what}", "-an",
-                   "-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", crf, folder / f"{name}.mp4")  # fmt: skip
+        run_ffmpeg(
+            "-i",
+            clip("cap12"),
+            "-vf",
+            f"trim=start_frame=400:end_frame=417,setpts=N/24/TB,{what}",
+            "-an",
+            "-c:v",
+            "libx264",
+            "-pix_fmt",
+            "yuv420p",
+            "-crf",
+            crf,
+            folder / f"{name}.mp4",
+        )
     return {name: folder / f"{name}.mp4" for name in filters}
 
 

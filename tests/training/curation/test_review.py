@@ -109,8 +109,11 @@ def test_the_sheet_shows_kept_clips_first_and_the_best_of_them_first(curated, ro
     assert picture.shape[1] == contact_sheet.WIDTH
     top, column = contact_sheet.EDGE + 84 + contact_sheet.HEAD, contact_sheet.CELL + contact_sheet.GAP
     for place, row in enumerate(parts[0].rows[: contact_sheet.COLUMNS]):
-        shown = np.asarray(Image.open(preview_path(out / "work", row["key"])).crop(
-            (2 * STILL, TILE, 3 * STILL, TILE + STILL)).resize((contact_sheet.FRAME, contact_sheet.FRAME)))  # fmt: skip
+        shown = np.asarray(
+            Image.open(preview_path(out / "work", row["key"]))
+            .crop((2 * STILL, TILE, 3 * STILL, TILE + STILL))
+            .resize((contact_sheet.FRAME, contact_sheet.FRAME))
+        )
         left = contact_sheet.EDGE + place * column + 2 * (contact_sheet.FRAME + contact_sheet.SLIT)
         assert psnr(picture[top : top + contact_sheet.FRAME, left : left + contact_sheet.FRAME], shown) > 24, (
             "its last frame"
@@ -157,26 +160,41 @@ def test_the_sheet_stays_bounded_and_says_what_it_leaves_out(rows, tmp_path):
     assert Image.open(tmp_path / "sheet.jpg").height < 9000
 
 
-@pytest.mark.parametrize("change", [
-    {"key": HOSTILE, "causes": [HOSTILE]}, {"key": "长" * 300, "tier": None}, {"key": "", "causes": ["\n\t\x00"]},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"key": HOSTILE, "causes": [HOSTILE]},
+        {"key": "长" * 300, "tier": None},
+        {"key": "", "causes": ["\n\t\x00"]},
+    ],
+)
 def test_the_sheet_takes_any_text_and_rows_without_a_clip(rows, tmp_path, change):
-    failed = {**dict.fromkeys(rows[0]), "key": "v", "video": "v.mp4", "state": "failed", "stage": "cut",
-              "causes": ["v.mp4 can't be read"]}  # fmt: skip
+    failed = {
+        **dict.fromkeys(rows[0]),
+        "key": "v",
+        "video": "v.mp4",
+        "state": "failed",
+        "stage": "cut",
+        "causes": ["v.mp4 can't be read"],
+    }
     save_contact_sheet([{**rows[0], **change}, failed], tmp_path, tmp_path / "sheet.jpg")
     save_contact_sheet([], tmp_path, tmp_path / "empty.jpg")
     with pytest.raises(UnwritableVideo):
         save_contact_sheet(rows, tmp_path, tmp_path / "none" / "sheet.jpg")
 
 
-@pytest.mark.parametrize("cause, kind", [
-    ("face of 63 pixels, under 96", "face of … pixels, under …"),
-    ("blurred: sharpness 0.031 is under 0.08", "blurred"),
-    ("score 89.5 is not above 90", "score … is not above …"),
-    ("only 43 of 81 frames with this face", "only … of … frames with this face"),
-    ("turned by −35.5 degrees (30 %)", "turned by … degrees (…)"),
-    ("no face", "no face"), ("", "no cause"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "cause, kind",
+    [
+        ("face of 63 pixels, under 96", "face of … pixels, under …"),
+        ("blurred: sharpness 0.031 is under 0.08", "blurred"),
+        ("score 89.5 is not above 90", "score … is not above …"),
+        ("only 43 of 81 frames with this face", "only … of … frames with this face"),
+        ("turned by −35.5 degrees (30 %)", "turned by … degrees (…)"),
+        ("no face", "no face"),
+        ("", "no cause"),
+    ],
+)
 def test_causes_are_grouped_without_their_figures(cause, kind):
     assert cause_kind(cause) == kind
 
@@ -195,8 +213,18 @@ def data_of(text: str) -> dict:
 
 def test_the_page_holds_every_clip_with_scores_reasons_and_figures(curated, rows):
     videos, out, _ = curated
-    text = written(rows, out, {"name": "heads", "source": videos, "threshold": THRESHOLD, "judge": "J & K",
-                               "calibration": "c.json", "command": "vividface curate a -o b"})  # fmt: skip
+    text = written(
+        rows,
+        out,
+        {
+            "name": "heads",
+            "source": videos,
+            "threshold": THRESHOLD,
+            "judge": "J & K",
+            "calibration": "c.json",
+            "command": "vividface curate a -o b",
+        },
+    )
     page, data = Page(text), data_of(text)
     assert not page.open and not [a for tag, a in page.elements if "src" in a or tag in ("iframe", "object")]
     assert "J & K" in page.text and "scores corrected by c.json" in page.text and "vividface curate a -o b" in page.text
@@ -205,7 +233,11 @@ def test_the_page_holds_every_clip_with_scores_reasons_and_figures(curated, rows
     assert [(one["key"], one["points"]) for one in data["dimensions"]] == [(d.key, d.points) for d in RUBRIC.dimensions]
     for clip, row in zip(data["clips"], rows, strict=True):
         assert (clip["key"], clip["video"], clip["final"], clip["causes"]) == (
-            row["key"], row["video"], row["final"], row["causes"])  # fmt: skip
+            row["key"],
+            row["video"],
+            row["final"],
+            row["causes"],
+        )
         data_uri = base64.b64decode(clip["preview"].removeprefix("data:image/jpeg;base64,"))
         assert Image.open(io.BytesIO(data_uri)).size == SIZE
         assert clip["file"] == (f"./{row['clip']}" if row["clip"] else None)
@@ -237,8 +269,13 @@ def test_names_and_answers_never_become_markup(curated, rows):
     plain = Page(written(rows, out)).elements
     judged = next(row for row in rows if row["judgement"] and row["state"] == "dropped")
     found = judged["judgement"]["assessment"]
-    found.update(reasons=dict.fromkeys(found["reasons"], HOSTILE), critical_issues=[HOSTILE], motion_blur=HOSTILE,
-                 faults=[HOSTILE], adjustments=[{"rule": HOSTILE, "points": 1, "reason": HOSTILE}])  # fmt: skip
+    found.update(
+        reasons=dict.fromkeys(found["reasons"], HOSTILE),
+        critical_issues=[HOSTILE],
+        motion_blur=HOSTILE,
+        faults=[HOSTILE],
+        adjustments=[{"rule": HOSTILE, "points": 1, "reason": HOSTILE}],
+    )
     judged.update(video=HOSTILE, causes=[HOSTILE], tier=HOSTILE, figures={HOSTILE: HOSTILE})
     human_labels.write(out / "overrules.json", {HOSTILE: HumanLabel(note=HOSTILE)})
     try:
@@ -264,19 +301,43 @@ def test_addresses_have_no_scheme_and_no_stray_signs(rows, tmp_path):
 def test_long_reasons_are_cut_and_odd_figures_shown(rows, tmp_path):
     row = next(row for row in rows if row["judgement"])
     row["judgement"]["assessment"]["reasons"]["clarity"] = "x" * 10_000
-    row["figures"] = {"pose": {"yaw": 3.14159}, "a_list": [1, 2.5, None, 4, 5], "none": None, "flag": True,
-                      "nan": math.nan}  # fmt: skip
+    row["figures"] = {
+        "pose": {"yaw": 3.14159},
+        "a_list": [1, 2.5, None, 4, 5],
+        "none": None,
+        "flag": True,
+        "nan": math.nan,
+    }
     clip = data_of(written([{**row, "clip": None}], tmp_path))["clips"][0]
     assert len(clip["reasons"]["clarity"]) == review_clips.LONGEST
-    assert clip["figures"] == [["pose yaw", "3.142"], ["a list", "1, 2.5, –, 4…"], ["none", "–"], ["flag", "yes"],
-                               ["nan", "–"]]  # fmt: skip
+    assert clip["figures"] == [
+        ["pose yaw", "3.142"],
+        ["a list", "1, 2.5, –, 4…"],
+        ["none", "–"],
+        ["flag", "yes"],
+        ["nan", "–"],
+    ]
 
 
 def test_rows_without_a_clip_or_a_judge_are_shown(rows, tmp_path):
-    failed = {**dict.fromkeys(rows[0]), "key": "v", "video": "v.mp4", "state": "failed", "stage": "cut",
-              "causes": ["v.mp4 can't be read"]}  # fmt: skip
-    dry = {**rows[0], "state": "kept", "stage": "technical", "judge": None, "judgement": None, "final": None,
-           "tier": None, "clip": None}  # fmt: skip
+    failed = {
+        **dict.fromkeys(rows[0]),
+        "key": "v",
+        "video": "v.mp4",
+        "state": "failed",
+        "stage": "cut",
+        "causes": ["v.mp4 can't be read"],
+    }
+    dry = {
+        **rows[0],
+        "state": "kept",
+        "stage": "technical",
+        "judge": None,
+        "judgement": None,
+        "final": None,
+        "tier": None,
+        "clip": None,
+    }
     text = written([failed, dry], tmp_path)
     clips = data_of(text)["clips"]
     assert "No judge saw them." in Page(text).text and not clips[0]["whole"] and clips[1]["whole"]
@@ -311,15 +372,25 @@ def test_overrules_come_back_as_they_were_written(tmp_path):
 HEAD = '{"format": "vividface-overrules", "version": 1, "overrules": '
 
 
-@pytest.mark.parametrize("text, told", [
-    ("{", "can't be read"), ("[]", "no overrules"), ('{"format": "vividface-overrules", "version": 2}', "no overrules"),
-    (HEAD + "[]}", "by the keys"), (HEAD + '{"a": "keep"}}', "clip a"), (HEAD + '{"a": {}}}', "says nothing"),
-    (HEAD + '{"a": {"verdict": "Keep"}}}', "must be keep, drop or null"), (HEAD + '{"a": {"score": 101}}}', "0 to 100"),
-    (HEAD + '{"a": {"score": true}}}', "0 to 100"), (HEAD + '{"a": {"score": "90"}}}', "0 to 100"),
-    (HEAD + '{"a": {"score": NaN}}}', "0 to 100"), (HEAD + '{"a": {"note": 3}}}', "must be text"),
-    (HEAD + '{"a": {"verdict": "keep", "by": "me"}}}', "nothing else"),
-    (HEAD + '{"a": {"verdict": "keep"}, "a": {"verdict": "drop"}}}', "twice"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text, told",
+    [
+        ("{", "can't be read"),
+        ("[]", "no overrules"),
+        ('{"format": "vividface-overrules", "version": 2}', "no overrules"),
+        (HEAD + "[]}", "by the keys"),
+        (HEAD + '{"a": "keep"}}', "clip a"),
+        (HEAD + '{"a": {}}}', "says nothing"),
+        (HEAD + '{"a": {"verdict": "Keep"}}}', "must be keep, drop or null"),
+        (HEAD + '{"a": {"score": 101}}}', "0 to 100"),
+        (HEAD + '{"a": {"score": true}}}', "0 to 100"),
+        (HEAD + '{"a": {"score": "90"}}}', "0 to 100"),
+        (HEAD + '{"a": {"score": NaN}}}', "0 to 100"),
+        (HEAD + '{"a": {"note": 3}}}', "must be text"),
+        (HEAD + '{"a": {"verdict": "keep", "by": "me"}}}', "nothing else"),
+        (HEAD + '{"a": {"verdict": "keep"}, "a": {"verdict": "drop"}}}', "twice"),
+    ],
+)
 def test_bad_overrules_are_refused_by_name(tmp_path, text, told):
     (tmp_path / "overrules.json").write_text(text)
     with pytest.raises(InvalidOption) as refused:
@@ -330,12 +401,14 @@ def test_bad_overrules_are_refused_by_name(tmp_path, text, told):
 def test_human_scores_are_a_table_that_calibrations_read(rows, tmp_path):
     judged = [row for row in rows if row["judgement"]]
     mine = {row["key"]: HumanLabel(score=50.5 + place) for place, row in enumerate(judged)}
-    mine |= {"x,\"y": HumanLabel("keep", 3)}
+    mine |= {'x,"y': HumanLabel("keep", 3)}
     scores = human_labels.human_scores(mine | {"z": HumanLabel("drop")}, rows)
     (tmp_path / "human.csv").write_text(human_labels.human_csv(scores), encoding="utf-8")
     assert read_human_scores(tmp_path / "human.csv") == scores
     assert {score.video: score.judge for score in scores} == {
-        "x,\"y": None, **{row["key"]: row["judgement"]["assessment"]["final"] for row in judged}}  # fmt: skip
+        'x,"y': None,
+        **{row["key"]: row["judgement"]["assessment"]["final"] for row in judged},
+    }
 
 
 def test_every_kind_of_spoil_is_there(rows):

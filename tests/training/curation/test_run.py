@@ -76,8 +76,13 @@ def copy(whole, tmp_path) -> Path:
 def stop_at(videos: Path, out: Path, stage: str, count: int, how: signal.Signals = signal.SIGKILL) -> tuple[int, str]:
     """Start the program and stop it as soon as a stage has left so many records: its exit status, and what it said."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    run = subprocess.Popen([sys.executable, "-m", "vividface_core.cli.main", *command(videos, out)], text=True,
-                           stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment)  # fmt: skip
+    run = subprocess.Popen(
+        [sys.executable, "-m", "vividface_core.cli.main", *command(videos, out)],
+        text=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=environment,
+    )
     try:
         end = time.monotonic() + 300
         while len(records(out, stage)) < count:
@@ -99,9 +104,12 @@ def test_real_clips_go_the_whole_way(videos, whole):
     assert len({row["key"] for row in rows}) == len(rows)
     by_video = {row["video"]: row for row in rows}
     for name, (stage, word) in {
-        "short.mp4": ("cut", "only 7 of 9"), "nobody/room.mp4": ("cut", "no face"), BROKEN: ("cut", "broken.mp4"),
-        "far away.mp4": ("technical", "small"), "blurred.mp4": ("technical", "blurred"),
-    }.items():  # fmt: skip
+        "short.mp4": ("cut", "only 7 of 9"),
+        "nobody/room.mp4": ("cut", "no face"),
+        BROKEN: ("cut", "broken.mp4"),
+        "far away.mp4": ("technical", "small"),
+        "blurred.mp4": ("technical", "blurred"),
+    }.items():
         row = by_video[name]
         assert row["stage"] == stage and word in row["causes"][0] and row["clip"] is None, row
     assert {row["video"] for row in rows if row["state"] == "failed"} == {BROKEN}
@@ -165,7 +173,8 @@ def test_stopped_killed_twice_and_resumed_it_is_the_same_to_the_byte(videos, who
     names = {file.name for file in records(out, "judge")}
     assert names == {file.name for file in records(whole, "judge")}
     assert {file.name: file.read_bytes() for file in (out / "clips").iterdir()} == {
-        file.name: file.read_bytes() for file in (whole / "clips").iterdir()}  # fmt: skip
+        file.name: file.read_bytes() for file in (whole / "clips").iterdir()
+    }
 
 
 def test_a_second_run_and_another_threshold_need_no_work(videos, copy, capsys):
@@ -193,9 +202,13 @@ def test_a_person_overrules(videos, copy, capsys):
     poor = next(row for row in rows if row["stage"] == "judge" and row["state"] == "dropped")
     small = next(row for row in rows if row["video"] == "far away.mp4")
     short = next(row for row in rows if row["video"] == "short.mp4")
-    words = {good["key"]: HumanLabel("drop", note="a wig"), poor["key"]: HumanLabel("keep", 95.0),
-             small["key"]: HumanLabel("keep"), short["key"]: HumanLabel("keep"),
-             "nothing-like-it": HumanLabel("drop")}  # fmt: skip
+    words = {
+        good["key"]: HumanLabel("drop", note="a wig"),
+        poor["key"]: HumanLabel("keep", 95.0),
+        small["key"]: HumanLabel("keep"),
+        short["key"]: HumanLabel("keep"),
+        "nothing-like-it": HumanLabel("drop"),
+    }
     write_overrules(copy / "overrules.json", words)
     judged = stamps(copy / "work")
     assert curate(videos, copy) == 1
@@ -237,7 +250,8 @@ def test_a_replaced_and_a_renamed_video_are_noticed(videos, copy, tmp_path):
     assert all(new["comes.mov"][name] != old["comes.mov"][name] for name in ("content", "key"))
     after = stamps(out / "work")
     assert {name: after[name] for name in judged if "wolfgang" in name} == {
-        name: stamp for name, stamp in judged.items() if "wolfgang" in name}  # fmt: skip
+        name: stamp for name, stamp in judged.items() if "wolfgang" in name
+    }
     assert published(out) == {row["clip"] for row in rows_in(out)} - {None}
 
 
@@ -256,8 +270,24 @@ def test_a_server_is_asked_once_for_each_clip_whatever_happens(videos, copy, mon
     monkeypatch.setenv("VIVIDFACE_MLLM_KEY", KEY)
     before = {name for name in stamps(copy / "work") if name.startswith("judge")}
     waiting, remote = {Path(name).stem for name in before}, Remote()
-    arguments = ["curate", str(videos), "-o", str(copy), "--quiet", *OPTIONS[2:], "--threshold", "80", "--judge",
-                 f"openai:{remote.address}", "--model", "judge", "--concurrency", "3", "--tries", "2"]  # fmt: skip
+    arguments = [
+        "curate",
+        str(videos),
+        "-o",
+        str(copy),
+        "--quiet",
+        *OPTIONS[2:],
+        "--threshold",
+        "80",
+        "--judge",
+        f"openai:{remote.address}",
+        "--model",
+        "judge",
+        "--concurrency",
+        "3",
+        "--tries",
+        "2",
+    ]
     try:
         remote.script(*["ok"] * 8, "nonsense", "nonsense", "ok", "403")
         assert main(arguments) == 1 and "scripted 403" in capsys.readouterr().err
@@ -297,9 +327,28 @@ def test_the_kept_clips_are_training_material(copy, tiny_checkpoint, tmp_path):
     kept = [line for line in whole if json.loads(line)["state"] == "kept"][::5]
     (copy / "manifest.jsonl").write_text("\n".join([*kept, *whole[:2]]) + "\n", encoding="utf-8")
     kept = {json.loads(line)["key"] for line in [*kept, *whole[:2]] if json.loads(line)["clip"]}
-    assert prepare(["--manifest", str(copy / "manifest.jsonl"), "--out", str(tmp_path / "data"), "--model",
-                    str(tiny_checkpoint), "--frames", str(FRAMES), "--size", str(SIZE), "--pixels", "--device", "cpu",
-                    "--detector", "mtcnn"]) == 0  # fmt: skip
+    assert (
+        prepare(
+            [
+                "--manifest",
+                str(copy / "manifest.jsonl"),
+                "--out",
+                str(tmp_path / "data"),
+                "--model",
+                str(tiny_checkpoint),
+                "--frames",
+                str(FRAMES),
+                "--size",
+                str(SIZE),
+                "--pixels",
+                "--device",
+                "cpu",
+                "--detector",
+                "mtcnn",
+            ]
+        )
+        == 0
+    )
     reader = ShardReader(tmp_path / "data")
     assert len(reader) == len(kept)
     sample = reader[0]
@@ -313,16 +362,33 @@ def test_memory_does_not_grow_with_the_length_of_a_video(tmp_path):
     for frames in (63, 225):
         folder, out = tmp_path / str(frames), tmp_path / f"out-{frames}"
         folder.mkdir()
-        run_ffmpeg("-i", clip("franck"), "-frames:v", frames, "-vf", "scale=480:-2", "-an", "-c:v", "libx264",
-                   "-preset", "ultrafast", folder / "a.mp4")  # fmt: skip
+        run_ffmpeg(
+            "-i",
+            clip("franck"),
+            "-frames:v",
+            frames,
+            "-vf",
+            "scale=480:-2",
+            "-an",
+            "-c:v",
+            "libx264",
+            "-preset",
+            "ultrafast",
+            folder / "a.mp4",
+        )
         program = (
             "import sys\nfrom vividface_core.cli.main import main\n"
             "from vividface_core.runtime.memory import peak_memory\n"
             f"main(['curate', {str(folder)!r}, '-o', {str(out)!r}, '--dry-run', '--quiet', '--frames', '9', "
             "'--size', '128', '--detector', 'mtcnn', '--min-face-side', '1000'])\nprint(peak_memory())"
         )
-        run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True,
-                             env={**os.environ, "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"})  # fmt: skip
+        run = subprocess.run(
+            [sys.executable, "-c", program],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"},
+        )
         peaks[frames] = int(run.stdout.split()[-1])
         rows = [json.loads(line) for line in (out / "dry-run.jsonl").read_text().splitlines()]
         assert len(rows) == frames // FRAMES, "the whole video was looked at"

@@ -18,8 +18,10 @@ def pictures() -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_samples_are_repeatable_and_about_a_third_is_uncovered():
     faces, textures = pictures()
-    pairs = [[add_occluder(faces[0], textures, faces, rng) for _ in range(60)]
-             for rng in (np.random.default_rng(8), np.random.default_rng(8))]  # fmt: skip
+    pairs = [
+        [add_occluder(faces[0], textures, faces, rng) for _ in range(60)]
+        for rng in (np.random.default_rng(8), np.random.default_rng(8))
+    ]
     for (picture, mask), (again, mask_again) in zip(*pairs):
         assert torch.equal(picture, again) and torch.equal(mask, mask_again)
         assert picture.shape == (3, 112, 112) and 0 <= picture.min() and picture.max() <= 1

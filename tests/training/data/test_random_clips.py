@@ -103,9 +103,25 @@ def test_paths_are_smooth():
 
 def test_cached_clips_are_the_encoded_samples(material, tiny_checkpoint, tmp_path):
     """The same clips as on the fly, through the autoencoder; a second run adds nothing, another recipe is refused."""
-    arguments = [str(material), "--vae", str(tiny_checkpoint / "vae"), "--out", str(tmp_path / "cache"),
-                 "--samples", "4", "--size", "64", "--canvas", "64", "--workers", "0", "--device", "cpu",
-                 "--seed", "3"]  # fmt: skip
+    arguments = [
+        str(material),
+        "--vae",
+        str(tiny_checkpoint / "vae"),
+        "--out",
+        str(tmp_path / "cache"),
+        "--samples",
+        "4",
+        "--size",
+        "64",
+        "--canvas",
+        "64",
+        "--workers",
+        "0",
+        "--device",
+        "cpu",
+        "--seed",
+        "3",
+    ]
     assert cache(arguments) == 0
     reader = ShardReader(tmp_path / "cache")
     assert len(reader) == 4 and reader[0]["high"].shape == (8, 3, 8, 8) and reader[0]["mask"].shape == (1, 3, 8, 8)
@@ -174,11 +190,14 @@ def test_material_as_videos_is_what_it_was_and_rejected_clips_are_not_trained_on
     assert torch.equal((frames * 255).round().byte().permute(0, 2, 3, 1), Material(material).clip("00002"))
 
     def left(*states: str) -> list[str]:
-        rows = [{"key": f"00002-{n:06d}-0", "video": "00002.mkv", "state": state, "clip": None}
-                for n, state in enumerate(states)]  # fmt: skip
+        rows = [
+            {"key": f"00002-{n:06d}-0", "video": "00002.mkv", "state": state, "clip": None}
+            for n, state in enumerate(states)
+        ]
         write_manifest(tmp_path / "manifest.jsonl", rows)
-        data = Data(kind="clips", path=material, validation=material, frames=5, size=64,
-                    manifest=tmp_path / "manifest.jsonl")  # fmt: skip
+        data = Data(
+            kind="clips", path=material, validation=material, frames=5, size=64, manifest=tmp_path / "manifest.jsonl"
+        )
         assert RandomClips(data, validation=True)._keys == Material(material).keys
         return RandomClips(data)._keys
 

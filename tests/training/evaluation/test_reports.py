@@ -53,8 +53,17 @@ def trained(monkeypatch):
         log = CurveLog(config.run.output / "log.jsonl", 0)
         for step in (config.optimizer.steps // 2, config.optimizer.steps):
             p = config.loss.face_probability
-            log.write({"step": step, "psnr": 25 + p, "psnr_input": 24.0, "error": 0.003, "face_error": 0.002 - p / 1000,
-                       "temporal": 0.01, "temporal_input": 0.02})  # fmt: skip
+            log.write(
+                {
+                    "step": step,
+                    "psnr": 25 + p,
+                    "psnr_input": 24.0,
+                    "error": 0.003,
+                    "face_error": 0.002 - p / 1000,
+                    "temporal": 0.01,
+                    "temporal_input": 0.02,
+                }
+            )
 
     monkeypatch.setattr(ablation, "train", fake)
     return trained
@@ -81,19 +90,24 @@ def test_tables_share_the_runs_that_are_the_same(tmp_path, trained, capsys):
     assert curated.data.manifest == tmp_path / "manifest.jsonl" and trained[1].data.manifest is None
     assert {c.optimizer.steps for c in trained} == {600} and {c.run.seed for c in trained} == {0}
     rows = (tmp_path / "out" / "stages.md").read_text()
-    assert all(row in rows for row in ("| nowhere |", "| latent | 3.000 | 2.000 | 25.00 | 0.1261 | 0.9050 |",
-                                       "| latent and pixel |"))  # fmt: skip
+    assert all(
+        row in rows
+        for row in ("| nowhere |", "| latent | 3.000 | 2.000 | 25.00 | 0.1261 | 0.9050 |", "| latent and pixel |")
+    )
     assert (tmp_path / "out" / "curated.png").is_file()
     assert ablation.main(["p", *out, "run.seed=3"]) == 1
     assert "holds a run of another configuration" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments, words", [
-    (["curated"], "Name the curated set"),
-    (["curated", "--curated", "data/curated"], "one validation set"),
-    (["p", "--manifest", "x"], "for the table 'curated'"),
-    (["elsewhere.toml"], "can't be read"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["curated"], "Name the curated set"),
+        (["curated", "--curated", "data/curated"], "one validation set"),
+        (["p", "--manifest", "x"], "for the table 'curated'"),
+        (["elsewhere.toml"], "can't be read"),
+    ],
+)
 def test_an_ablation_that_would_compare_nothing_is_refused(arguments, words, tmp_path, trained, capsys):
     changes = [] if arguments[0].endswith("toml") else [f"run.output={tmp_path / 'runs'}"]
     assert ablation.main([arguments[0], *changes, *arguments[1:], "--out", str(tmp_path / "out")]) == 1
@@ -106,11 +120,15 @@ def scores(psnr, lpips):
 
 def test_tables_hold_means_and_are_put_between_their_marks(tmp_path):
     rows = [
-        {"clip": f"c{n}", "person": "A", "clean": 33.0 + n,
-         "scores": {"input": scores(25 + n, 0.4), "nano": scores(28, 0.2)},
-         "degradation": {"sigma": 1.0, "scale": 2.0, "noise": 3.0, "crf": 20}}
+        {
+            "clip": f"c{n}",
+            "person": "A",
+            "clean": 33.0 + n,
+            "scores": {"input": scores(25 + n, 0.4), "nano": scores(28, 0.2)},
+            "degradation": {"sigma": 1.0, "scale": 2.0, "noise": 3.0, "crf": 20},
+        }
         for n in range(2)
-    ]  # fmt: skip
+    ]
     text = table(rows, "nano", {})
     assert "25.50 → 28.00" in text and "+2.50 dB" in text and "LPIPS 0.50 times" in text
     assert "lowest PSNR of a clean input 33.00" in text

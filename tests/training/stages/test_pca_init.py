@@ -15,9 +15,19 @@ from vividface_core.errors import InvalidOption
 from vividface_core.wan.vae import decode, encode
 
 LAYOUT = dict(
-    base_dim=40, decoder_base_dim=40, z_dim=24, dim_mult=[1], num_res_blocks=1, temperal_downsample=[],
-    is_residual=False, in_channels=48, out_channels=48, patch_size=4, scale_factor_temporal=1, scale_factor_spatial=4,
-)  # fmt: skip
+    base_dim=40,
+    decoder_base_dim=40,
+    z_dim=24,
+    dim_mult=[1],
+    num_res_blocks=1,
+    temperal_downsample=[],
+    is_residual=False,
+    in_channels=48,
+    out_channels=48,
+    patch_size=4,
+    scale_factor_temporal=1,
+    scale_factor_spatial=4,
+)
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +47,9 @@ def started(clips):
 
 def pca_error(clips, kept: int) -> float:
     """Mean squared error of the best linear code of 4×4 patches, by NumPy's singular values."""
-    rows = np.concatenate([
-        clip[0].numpy().reshape(3, 3, 24, 4, 24, 4).transpose(1, 2, 4, 0, 3, 5).reshape(-1, 48) for clip in clips
-    ])  # fmt: skip
+    rows = np.concatenate(
+        [clip[0].numpy().reshape(3, 3, 24, 4, 24, 4).transpose(1, 2, 4, 0, 3, 5).reshape(-1, 48) for clip in clips]
+    )
     values = np.linalg.svd(rows - rows.mean(0), compute_uv=False) ** 2
     return float(values[kept:].sum() / rows.size)
 

@@ -79,10 +79,18 @@ class Adversarial(Stage):
 
 
 PAIR = System(
-    id="pair", detect=f"{__name__}:detect", load="", save="", valid_lengths=ClipLengths(), size_multiple=1,
-    execution="vividface_core.restorers.execution:ExecutionConfig", native_size=8, native_frames=1,
-    color_default="none", stages={"adversarial": f"{__name__}:Adversarial"},
-)  # fmt: skip
+    id="pair",
+    detect=f"{__name__}:detect",
+    load="",
+    save="",
+    valid_lengths=ClipLengths(),
+    size_multiple=1,
+    execution="vividface_core.restorers.execution:ExecutionConfig",
+    native_size=8,
+    native_frames=1,
+    color_default="none",
+    stages={"adversarial": f"{__name__}:Adversarial"},
+)
 
 
 @pytest.fixture(autouse=True)
@@ -136,8 +144,9 @@ def by_hand(steps):
     torch.manual_seed(1)
     generator, judge = nn.Linear(2, 2), nn.Linear(2, 1)
     common = {"betas": (0.9, 0.999), "weight_decay": 0.01}
-    one, two = (torch.optim.AdamW(net.parameters(), lr=lr, **common) for net, lr in ((generator, RATE),
-                                                                                     (judge, RATE / 2)))  # fmt: skip
+    one, two = (
+        torch.optim.AdamW(net.parameters(), lr=lr, **common) for net, lr in ((generator, RATE), (judge, RATE / 2))
+    )
     samples = Samples(Rows(), 4)
     for step in range(steps):
         low, high = (torch.stack([samples[4 * step + at][name] for at in range(4)]) for name in ("low", "high"))
@@ -174,9 +183,27 @@ def test_two_processes_make_the_same_of_it(tmp_path):
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: pair\nVersion: 1.0\n")
     (about / "entry_points.txt").write_text(f"[{GROUP}]\npair = tests.training.trainer.test_turns:PAIR\n")
     config = write(tmp_path)
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_machines", "1", "--mixed_precision",
-               "no", "--dynamo_backend", "no", "--num_processes", "2", "--num_cpu_threads_per_process", "1",
-               "--main_process_port", "0", "-m", "training.train", str(config)]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--cpu",
+        "--num_machines",
+        "1",
+        "--mixed_precision",
+        "no",
+        "--dynamo_backend",
+        "no",
+        "--num_processes",
+        "2",
+        "--num_cpu_threads_per_process",
+        "1",
+        "--main_process_port",
+        "0",
+        "-m",
+        "training.train",
+        str(config),
+    ]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(REPOSITORY)])}
     run = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, env=environment)
     assert run.returncode == 0, run.stderr[-3000:]
@@ -210,6 +237,7 @@ def test_a_step_with_a_nan_moves_neither(tmp_path, monkeypatch):
         same(one.nets[name], two.nets[name], rtol=0, atol=0)
     assert two.progress.bad == 1 and any((tmp_path / "two" / "run" / "bad_batches").iterdir())
     with pytest.raises(InvalidOutput, match="in a row"):
-        monkeypatch.setattr(Rows, "sample", lambda self, number, rng: {"low": torch.full((4, 2), torch.nan),
-                                                                       "high": torch.zeros(4, 2)})  # fmt: skip
+        monkeypatch.setattr(
+            Rows, "sample", lambda self, number, rng: {"low": torch.full((4, 2), torch.nan), "high": torch.zeros(4, 2)}
+        )
         trained(tmp_path / "three", 9)

@@ -10,8 +10,13 @@ from vividface_core.errors import InvalidOption
 ENGINES = ("local", "ray")
 
 
-def choose_engine(name: str = "local", address: str | None = None, workers: int | None = None,
-                  shared: Path | None = None, read: Path | None = None) -> Engine:  # fmt: skip
+def choose_engine(
+    name: str = "local",
+    address: str | None = None,
+    workers: int | None = None,
+    shared: Path | None = None,
+    read: Path | None = None,
+) -> Engine:
     """An engine; to be closed.
 
     Args:

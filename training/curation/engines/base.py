@@ -30,8 +30,15 @@ class Engine(Protocol):
     workers: int
     notices: list[str]
 
-    def map(self, make_worker: Callable[[], Worker], items: Sequence[Item], *, concurrency: int = 1,
-            gpus: float = 0.0, processes: int | None = None) -> Iterator[tuple[Item, Result]]:  # fmt: skip
+    def map(
+        self,
+        make_worker: Callable[[], Worker],
+        items: Sequence[Item],
+        *,
+        concurrency: int = 1,
+        gpus: float = 0.0,
+        processes: int | None = None,
+    ) -> Iterator[tuple[Item, Result]]:
         """Each item with its result, as they are done, in any order.
 
         Args:
@@ -57,8 +64,15 @@ class LocalEngine:
     def __init__(self) -> None:
         self.notices: list[str] = []
 
-    def map(self, make_worker: Callable[[], Worker], items: Sequence[Item], *, concurrency: int = 1,
-            gpus: float = 0.0, processes: int | None = None) -> Iterator[tuple[Item, Result]]:  # fmt: skip
+    def map(
+        self,
+        make_worker: Callable[[], Worker],
+        items: Sequence[Item],
+        *,
+        concurrency: int = 1,
+        gpus: float = 0.0,
+        processes: int | None = None,
+    ) -> Iterator[tuple[Item, Result]]:
         """See :class:`~training.curation.engines.base.Engine`. After an error those under way are finished; Ctrl-C
         waits for none."""
         return parallel_map(make_worker, items, concurrency)

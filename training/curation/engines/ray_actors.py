@@ -107,8 +107,9 @@ class WorkerActor:
 
 def _noted(error: Exception) -> str:
     own = isinstance(error, VividFaceError)
-    return json.dumps({"class": type(error).__name__, "message": str(error),
-                       "trace": "" if own else traceback.format_exc()})  # fmt: skip
+    return json.dumps(
+        {"class": type(error).__name__, "message": str(error), "trace": "" if own else traceback.format_exc()}
+    )
 
 
 class DriverActor:
@@ -165,5 +166,7 @@ def rows_of(count: int, packed: bytes, tasks: Any, size: int, threads: int, gpus
 def gave_up(error: Exception) -> ClusterUnusable:
     """Ray's own error, for people."""
     told = first_line(error).rstrip(".")
-    return ClusterUnusable(f"Ray gave up: {told}. What is finished is kept; the same command goes on. Ray's logs are "
-                           "in its temporary folder, usually /tmp/ray.")  # fmt: skip
+    return ClusterUnusable(
+        f"Ray gave up: {told}. What is finished is kept; the same command goes on. Ray's logs are "
+        "in its temporary folder, usually /tmp/ray."
+    )

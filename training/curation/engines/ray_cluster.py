@@ -54,8 +54,12 @@ class Cluster:
         local = {"num_cpus": self._workers or cores(), "include_dashboard": False, "object_store_memory": STORE_BYTES}
         try:
             with _no_stderr():
-                ray.init(self._address or "local", log_to_driver=False, logging_level=SILENT,
-                         **({} if self._address else local))  # fmt: skip
+                ray.init(
+                    self._address or "local",
+                    log_to_driver=False,
+                    logging_level=SILENT,
+                    **({} if self._address else local),
+                )
         except Exception as error:
             where = f"The Ray cluster at {self._address} can't be reached" if self._address else "Ray can't start here"
             raise ClusterUnusable(f"{where}: {first_line(error).rstrip('.')}.{_advice(self._address)}") from error
@@ -76,8 +80,10 @@ class Cluster:
         if not room:
             raise ClusterUnusable(
                 f"A worker needs {gpus:g} GPUs and Ray has {there.get('GPU', 0):g}. Use machines with more, or ask for "
-                "less (--judge-gpus; 0 with --device cpu)." if gpus else "Ray has no CPU for a worker."
-            )  # fmt: skip
+                "less (--judge-gpus; 0 with --device cpu)."
+                if gpus
+                else "Ray has no CPU for a worker."
+            )
         return min(self._workers or room, room) if gpus or self._address is None else self._workers or room
 
     def close(self) -> None:
@@ -167,9 +173,10 @@ def _prove(shared: Path | None, read: Path | None) -> None:
         look = ray.remote(num_cpus=0)(_probe())
         told = [
             look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(
-                __name__, str(path or ""), str(read or ""))
+                __name__, str(path or ""), str(read or "")
+            )
             for node in nodes
-        ]  # fmt: skip
+        ]
         try:
             answers = ray.get(told, timeout=PROOF_SECONDS)
         except ray.exceptions.GetTimeoutError as error:
@@ -184,15 +191,21 @@ def _prove(shared: Path | None, read: Path | None) -> None:
 
 def _check_answer(place: str, answer: dict[str, Any], unseen: Path | None) -> None:
     if answer["fault"]:
-        raise ClusterUnusable(f"The Ray worker on {place} can't load {PACKAGE}: {answer['fault']} Install this version "
-                              f"of it where Ray's workers run ({answer['python']}).")  # fmt: skip
+        raise ClusterUnusable(
+            f"The Ray worker on {place} can't load {PACKAGE}: {answer['fault']} Install this version "
+            f"of it where Ray's workers run ({answer['python']})."
+        )
     here = installed_version()
     if answer["version"] != here:
-        raise ClusterUnusable(f"The Ray worker on {place} has {PACKAGE} {answer['version']}, here is {here}. Their "
-                              "results might differ: install the same version.")  # fmt: skip
+        raise ClusterUnusable(
+            f"The Ray worker on {place} has {PACKAGE} {answer['version']}, here is {here}. Their "
+            "results might differ: install the same version."
+        )
     if unseen:
-        raise ClusterUnusable(f"The Ray worker on {place} doesn't see the files in {unseen}. Put DIR and OUT on a file "
-                              "system that all machines have under the same path.")  # fmt: skip
+        raise ClusterUnusable(
+            f"The Ray worker on {place} doesn't see the files in {unseen}. Put DIR and OUT on a file "
+            "system that all machines have under the same path."
+        )
 
 
 def _probe() -> Any:

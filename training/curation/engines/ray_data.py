@@ -40,8 +40,13 @@ class RayEngine:
 
     name = "ray"
 
-    def __init__(self, address: str | None = None, workers: int | None = None, shared: Path | None = None,
-                 read: Path | None = None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        address: str | None = None,
+        workers: int | None = None,
+        shared: Path | None = None,
+        read: Path | None = None,
+    ) -> None:
         self._cluster = Cluster(address, workers, shared, read)
         self.notices: list[str] = []
 
@@ -50,8 +55,15 @@ class RayEngine:
         """Processes that work at the same time; those of a cluster are known once it is connected."""
         return self._cluster.processes()
 
-    def map(self, make_worker: Callable[[], Worker], items: Sequence[Item], *, concurrency: int = 1,
-            gpus: float = 0.0, processes: int | None = None) -> Iterator[tuple[Item, Result]]:  # fmt: skip
+    def map(
+        self,
+        make_worker: Callable[[], Worker],
+        items: Sequence[Item],
+        *,
+        concurrency: int = 1,
+        gpus: float = 0.0,
+        processes: int | None = None,
+    ) -> Iterator[tuple[Item, Result]]:
         """See :class:`~training.curation.engines.base.Engine`.
 
         Raises:

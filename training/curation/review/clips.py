@@ -72,15 +72,26 @@ def _address(relative: str) -> str:
 def _clip(row: Row, out: Path, source: Path | None, rubric: Rubric) -> dict[str, Any]:
     stage, kind = group_of(row)
     return {
-        "key": row["key"], "video": row["video"], "where": _where(row), "face": _face(row),
-        "duplicate": row["duplicate_of"], "file": _file(row, out), "origin": _origin(row, out, source),
-        "state": row["state"], "stage": row["stage"], "step": "" if row["state"] == "kept" else stage,
-        "overruled": row["overruled"], "by": _by(row),
-        "whole": row["hash"] is not None, "causes": list(row["causes"]),
+        "key": row["key"],
+        "video": row["video"],
+        "where": _where(row),
+        "face": _face(row),
+        "duplicate": row["duplicate_of"],
+        "file": _file(row, out),
+        "origin": _origin(row, out, source),
+        "state": row["state"],
+        "stage": row["stage"],
+        "step": "" if row["state"] == "kept" else stage,
+        "overruled": row["overruled"],
+        "by": _by(row),
+        "whole": row["hash"] is not None,
+        "causes": list(row["causes"]),
         "group": "" if row["state"] == "kept" else group_value(stage, kind),
-        "final": row["final"], "tier": row["tier"] or "", "figures": list(_figures(row["figures"] or {})),
+        "final": row["final"],
+        "tier": row["tier"] or "",
+        "figures": list(_figures(row["figures"] or {})),
         **_judged(row, rubric),
-    }  # fmt: skip
+    }
 
 
 def _file(row: Row, out: Path) -> str | None:
@@ -94,18 +105,37 @@ def _file(row: Row, out: Path) -> str | None:
 def _judged(row: Row, rubric: Rubric) -> dict[str, Any]:
     told = row["judgement"]
     if not told:
-        return {"own": row["final"], "scores": None, "reasons": {}, "spread": None, "spreads": {}, "adjustments": [],
-                "issues": [], "blur": "", "faults": []}  # fmt: skip
+        return {
+            "own": row["final"],
+            "scores": None,
+            "reasons": {},
+            "spread": None,
+            "spreads": {},
+            "adjustments": [],
+            "issues": [],
+            "blur": "",
+            "faults": [],
+        }
     found, spreads = told["assessment"], {key: one["std"] for key, one in told["spread"].items()}
     titles = {rule.key: rule.title for rule in rubric.rules}
     return {
-        "own": found["final"], "scores": found["scores"], "spread": spreads.pop("final", None), "spreads": spreads,
+        "own": found["final"],
+        "scores": found["scores"],
+        "spread": spreads.pop("final", None),
+        "spreads": spreads,
         "reasons": {key: _short(reason) for key, reason in found["reasons"].items()},
-        "adjustments": [{"title": titles.get(one["rule"], one["rule"] or "not explained"), "points": one["points"],
-                         "reason": _short(one["reason"])} for one in found["adjustments"]],
-        "issues": [_short(issue) for issue in found["critical_issues"]], "blur": _short(found["motion_blur"]),
+        "adjustments": [
+            {
+                "title": titles.get(one["rule"], one["rule"] or "not explained"),
+                "points": one["points"],
+                "reason": _short(one["reason"]),
+            }
+            for one in found["adjustments"]
+        ],
+        "issues": [_short(issue) for issue in found["critical_issues"]],
+        "blur": _short(found["motion_blur"]),
         "faults": [_short(fault) for fault in found["faults"]],
-    }  # fmt: skip
+    }
 
 
 def _short(text: str) -> str:
@@ -114,8 +144,13 @@ def _short(text: str) -> str:
 
 def _by(row: Row) -> str:
     """Who decided, as part of a sentence."""
-    return {"cut": "when cutting", "technical": "by the technical checks", "duplicate": "as a duplicate",
-            "judge": "by the judge", "person": "by a person"}.get(row["stage"], row["stage"])  # fmt: skip
+    return {
+        "cut": "when cutting",
+        "technical": "by the technical checks",
+        "duplicate": "as a duplicate",
+        "judge": "by the judge",
+        "person": "by a person",
+    }.get(row["stage"], row["stage"])
 
 
 def _where(row: Row) -> str:

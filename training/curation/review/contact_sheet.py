@@ -90,8 +90,10 @@ def parts_of(rows: Sequence[Row]) -> list[Part]:
     dropped = [(stage, cause, by_score(own)) for (stage, cause), own in groups]
     few = sum(len(own) for *_, own in dropped)
     shown = _shared([len(own) for *_, own in dropped], CELLS - min(len(kept), max(CELLS // 2, CELLS - few)))
-    parts = [Part(f"Dropped · {stage}", cause, DROPPED, len(own), _evenly(own, most))
-             for (stage, cause, own), most in zip(dropped, shown)]  # fmt: skip
+    parts = [
+        Part(f"Dropped · {stage}", cause, DROPPED, len(own), _evenly(own, most))
+        for (stage, cause, own), most in zip(dropped, shown)
+    ]
     most = CELLS - sum(len(part.rows) for part in parts)
     return [Part("Kept", "", KEPT, len(kept), _evenly(kept, most)), *parts] if rows else []
 

@@ -68,16 +68,28 @@ def write_review(rows: Sequence[Row], out_folder: Path, path: Path, facts: Facts
 def page(rows: Sequence[Row], out: Path, facts: Facts) -> str:
     """The file's text."""
     script = "\n".join((_HERE / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS)
-    style = "\n".join(file.read_text(encoding="utf-8")
-                      for file in (Path(html.__file__).with_name("report.css"), _HERE / "review.css"))  # fmt: skip
+    style = "\n".join(
+        file.read_text(encoding="utf-8") for file in (Path(html.__file__).with_name("report.css"), _HERE / "review.css")
+    )
     content = _content(rows, out, facts)
     return render(
-        _HERE / "review.html", policy=_policy(style, script), style=style, script=script, data=_json(content),
-        name=content["name"], threshold=content["threshold"], judge=facts.get("judge"),
-        calibration=facts.get("calibration"), clips=len(rows), videos=len({row["video"] for row in rows}),
-        kept=sum(row["state"] == "kept" for row in rows), scored=any(row["final"] is not None for row in rows),
-        causes=_causes(rows), command=facts.get("command") or "vividface curate DIR -o OUT", version=tool_version(),
-    )  # fmt: skip
+        _HERE / "review.html",
+        policy=_policy(style, script),
+        style=style,
+        script=script,
+        data=_json(content),
+        name=content["name"],
+        threshold=content["threshold"],
+        judge=facts.get("judge"),
+        calibration=facts.get("calibration"),
+        clips=len(rows),
+        videos=len({row["video"] for row in rows}),
+        kept=sum(row["state"] == "kept" for row in rows),
+        scored=any(row["final"] is not None for row in rows),
+        causes=_causes(rows),
+        command=facts.get("command") or "vividface curate DIR -o OUT",
+        version=tool_version(),
+    )
 
 
 def _causes(rows: Sequence[Row]) -> list[tuple[str, list[tuple[str, str, int]]]]:
@@ -94,8 +106,10 @@ def _policy(style: str, script: str) -> str:
     def digest(text: str) -> str:
         return f"'sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
-    return (f"default-src 'none'; script-src {digest(script)}; style-src {digest(style)}; img-src 'self' data: file:; "
-            "media-src 'self' file:; base-uri 'none'; form-action 'none'")  # fmt: skip
+    return (
+        f"default-src 'none'; script-src {digest(script)}; style-src {digest(style)}; img-src 'self' data: file:; "
+        "media-src 'self' file:; base-uri 'none'; form-action 'none'"
+    )
 
 
 def _json(content: Any) -> str:
@@ -107,10 +121,13 @@ def _content(rows: Sequence[Row], out: Path, facts: Facts) -> dict[str, Any]:
     rubric = facts.get("rubric") or RUBRIC
     source = Path(facts["source"]) if facts.get("source") else None
     return {
-        "format": human_labels.FORMAT, "version": human_labels.VERSION, "name": facts.get("name") or out.resolve().name,
+        "format": human_labels.FORMAT,
+        "version": human_labels.VERSION,
+        "name": facts.get("name") or out.resolve().name,
         "threshold": facts.get("threshold", rubric.keep_above),
-        "dimensions": [{"key": one.key, "label": one.label, "title": one.title, "points": one.points}
-                       for one in rubric.dimensions],
+        "dimensions": [
+            {"key": one.key, "label": one.label, "title": one.title, "points": one.points} for one in rubric.dimensions
+        ],
         "overrules": human_labels.to_json(human_labels.read(out / FILE))["overrules"],
         "clips": clips_for_page(rows, out, source, rubric),
-    }  # fmt: skip
+    }

@@ -137,6 +137,7 @@ def _decode(video: Path, first: int, count: int, crop: Sequence[float] | None) -
 
 def _chosen(frames: Mapping[int, Tensor], count: int) -> Chosen:
     """Frames by number → those of both rows; where one is missing, the nearest."""
+
     def nearest(wanted: int) -> Tensor:
         return frames[min(frames, key=lambda number: abs(number - wanted))]
 

@@ -21,12 +21,17 @@ from vividface_core.metrics.weights import fill_known
 
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 PROMPTS = {
-    "Good image": (886, 2867), "bad image": (2103, 2867),
-    "Sharp image": (8157, 2867), "blurry image": (21977, 2867),
-    "sharp edges": (8157, 20938), "blurry edges": (21977, 20938),
-    "High resolution image": (1400, 9977, 2867), "low resolution image": (1042, 9977, 2867),
-    "Noise-free image": (9307, 268, 1139, 2867), "noisy image": (33495, 2867),
-}  # fmt: skip
+    "Good image": (886, 2867),
+    "bad image": (2103, 2867),
+    "Sharp image": (8157, 2867),
+    "blurry image": (21977, 2867),
+    "sharp edges": (8157, 20938),
+    "blurry edges": (21977, 20938),
+    "High resolution image": (1400, 9977, 2867),
+    "low resolution image": (1042, 9977, 2867),
+    "Noise-free image": (9307, 268, 1139, 2867),
+    "noisy image": (33495, 2867),
+}
 """In pairs, the good word first, with what CLIP's tokenizer makes of them."""
 START, END = 49406, 49407
 HEAD = 64

@@ -19,9 +19,11 @@ from vividface_core.metrics.networks.perceptual import fill
 from vividface_core.metrics.weights import WeightFile
 
 RAFT = WeightFile(
-    "raft_large_C_T_V1-22a6c225.pth", "https://download.pytorch.org/models/raft_large_C_T_V1-22a6c225.pth",
-    "BSD-3-Clause", "22a6c225",
-)  # fmt: skip
+    "raft_large_C_T_V1-22a6c225.pth",
+    "https://download.pytorch.org/models/raft_large_C_T_V1-22a6c225.pth",
+    "BSD-3-Clause",
+    "22a6c225",
+)
 """RAFT's own ``raft-things.pth`` (trained on FlyingChairs, then FlyingThings3D) with torchvision's names."""
 UPDATES = 20
 BATCH_PIXELS = 1 << 20

@@ -67,9 +67,7 @@ class Niqe(nn.Module):
     def _spread(self, blocks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Shape and both scales of asymmetric generalised Gaussians, each ``[n, blocks]``; NaN if nothing varies."""
         squares = blocks.square()
-        left, right = (
-            ((squares * side).sum((2, 3)) / side.sum((2, 3))).sqrt() for side in (blocks < 0, blocks > 0)
-        )  # fmt: skip
+        left, right = (((squares * side).sum((2, 3)) / side.sum((2, 3))).sqrt() for side in (blocks < 0, blocks > 0))
         skew = left / right
         ratio = blocks.abs().mean((2, 3)).square() / squares.mean((2, 3))
         ratio = ratio * (skew**3 + 1) * (skew + 1) / (skew.square() + 1).square()

@@ -81,8 +81,9 @@ def bounds(curves: Sequence[Curve]) -> tuple[float, float] | None:
     return (min(known), max(known)) if known else None
 
 
-def chart(curves: Sequence[Curve], frames: int, title: str, marks: Sequence[int] = (), digits: int = 2
-          ) -> dict[str, Any] | None:  # fmt: skip
+def chart(
+    curves: Sequence[Curve], frames: int, title: str, marks: Sequence[int] = (), digits: int = 2
+) -> dict[str, Any] | None:
     """What the report's template draws: axis labels in HTML around an SVG that stretches to any size. ``None``: there
     is no figure.
 
@@ -99,12 +100,17 @@ def chart(curves: Sequence[Curve], frames: int, title: str, marks: Sequence[int]
     low, high, places = scale[0], scale[-1], decimals(scale)
     across = {frame: f"{100 * frame / width:.4g}" for frame in (*marks, *frame_ticks(frames))}
     return {
-        "frames": frames, "digits": digits, "title": title, "width": width, "height": _short(high - low),
-        "high": _short(high), "marks": [across[frame] for frame in marks],
+        "frames": frames,
+        "digits": digits,
+        "title": title,
+        "width": width,
+        "height": _short(high - low),
+        "high": _short(high),
+        "marks": [across[frame] for frame in marks],
         "scale": [(f"{100 * (high - value) / (high - low):.4g}", f"{value:.{places}f}") for value in scale],
         "ticks": [(across[frame], frame) for frame in frame_ticks(frames)],
         "paths": [(curve.kind, curve.label, _path(curve.points)) for curve in curves],
-    }  # fmt: skip
+    }
 
 
 def _path(points: Points) -> str:

@@ -52,15 +52,32 @@ def page(measurement: Measurement, collector: ReportCollector) -> str:
     clips, metrics = measurement.clips, measurement.metrics
     style, script = (Path(__file__).with_name(f"report.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
     return render(
-        Path(__file__).with_name("report.html"), policy=POLICY, style=style, script=script,
-        title=clips[0].facts.name if len(clips) == 1 else counted(len(clips), "clip"), clips=clips, metrics=metrics,
-        frames=sum(clip.facts.frames for clip in clips), scores=measurement.scores, set_name=set_name(measurement),
+        Path(__file__).with_name("report.html"),
+        policy=POLICY,
+        style=style,
+        script=script,
+        title=clips[0].facts.name if len(clips) == 1 else counted(len(clips), "clip"),
+        clips=clips,
+        metrics=metrics,
+        frames=sum(clip.facts.frames for clip in clips),
+        scores=measurement.scores,
+        set_name=set_name(measurement),
         tiles=[metric for metric in metrics if measurement.scores[metric.name].value is not None],
-        columns=columns(measurement), missing=not_measured(measurement), noted=list(notes(measurement)),
+        columns=columns(measurement),
+        missing=not_measured(measurement),
+        noted=list(notes(measurement)),
         parts=[_part(metrics, *part) for part in zip(clips, collector.worst.clips, collector.slices.clips)],
-        version=tool_version(), sides=SIDES, labels=LABELS, none_sign=NONE, figure=figure, named=named,
-        label=_label, counted=counted, stride=charts.stride, tall=_tall,
-    )  # fmt: skip
+        version=tool_version(),
+        sides=SIDES,
+        labels=LABELS,
+        none_sign=NONE,
+        figure=figure,
+        named=named,
+        label=_label,
+        counted=counted,
+        stride=charts.stride,
+        tall=_tall,
+    )
 
 
 def _label(metric: Metric) -> str:

@@ -63,8 +63,10 @@ def plot(metrics: Sequence[Metric], scores: dict[str, dict[str, Score]]) -> Tens
 
 def _chart(metric: Metric, scores: dict[str, Score]) -> Any:
     worst = "min" if metric.higher_is_better else "max"
-    curves = [Curve(kind, "", [value * metric.display_scale for value in score.frames], worst)
-              for kind, score in scores.items()]  # fmt: skip
+    curves = [
+        Curve(kind, "", [value * metric.display_scale for value in score.frames], worst)
+        for kind, score in scores.items()
+    ]
     cell, found = pillow().new("RGB", CELL, PAPER), bounds(curves)
     if found is not None:
         _draw(cell, curves, ticks(*found))

@@ -97,8 +97,9 @@ class WorstFrames:
                 self._offer(badness, chunk, place, values)
 
     def finish(self) -> None:
-        pictures = {(number, side): picture for number, held in enumerate(self._held)
-                    for side, picture in held[3].items()}  # fmt: skip
+        pictures = {
+            (number, side): picture for number, held in enumerate(self._held) for side, picture in held[3].items()
+        }
         made = fitted(pictures, self._room, QUALITY_STEPS, _inside)
         moments = [
             WorstFrame(frame, values, {side: made[number, side] for side in own})
@@ -129,8 +130,9 @@ def _small(frame: Tensor) -> np.ndarray:
     return bytes_of(frame)
 
 
-def fitted(pictures: Mapping[Any, np.ndarray], room: int, rungs: Sequence[tuple[int, int]],
-           resized: Callable[[Any, int], Any]) -> dict[Any, Encoded]:  # fmt: skip
+def fitted(
+    pictures: Mapping[Any, np.ndarray], room: int, rungs: Sequence[tuple[int, int]], resized: Callable[[Any, int], Any]
+) -> dict[Any, Encoded]:
     """The pictures ``[H, W, 3]`` uint8 as files: by the first of ``rungs`` (side, JPEG quality; 0: PNG) by which all
     together take no more than ``room`` bytes, or else by the last.
 

@@ -29,11 +29,23 @@ _TRIES = 50
 """Brackets that are looked at more closely where they begin no valid JSON."""
 _DECODER = json.JSONDecoder(strict=False)
 _LABELS = {
-    "base": "base", "basescore": "base", "total": "total", "totaladjustment": "total", "final": "final",
-    "finalscore": "final", "tier": "tier", "qualitytier": "tier", "issues": "issues", "criticalissues": "issues",
-    "motionblur": "blur", "motionblurcheck": "blur", "adjustments": "items", "bonuspenaltyadjustments": "items",
-    "bonuses": "items", "penalties": "items",
-}  # fmt: skip
+    "base": "base",
+    "basescore": "base",
+    "total": "total",
+    "totaladjustment": "total",
+    "final": "final",
+    "finalscore": "final",
+    "tier": "tier",
+    "qualitytier": "tier",
+    "issues": "issues",
+    "criticalissues": "issues",
+    "motionblur": "blur",
+    "motionblurcheck": "blur",
+    "adjustments": "items",
+    "bonuspenaltyadjustments": "items",
+    "bonuses": "items",
+    "penalties": "items",
+}
 
 
 def read_json(text: str, rubric: Rubric) -> tuple[list[Reading], str]:

@@ -58,8 +58,11 @@ def _refusal(answer: str, readings: list[Reading], rubric: Rubric) -> str:
         start = start if len(start) <= 100 else start[:97] + "..."
         return f"The judge's answer has no scores. It begins: {start!r}. Ask again, or choose another judge."
     lacking = [dimension for dimension in rubric.dimensions if dimension.key not in best.scores]
-    other = "".join(f"; it gives {dimension.key} as {best.others[dimension.key]!r}, not out of {dimension.points}"
-                    for dimension in lacking if dimension.key in best.others)  # fmt: skip
+    other = "".join(
+        f"; it gives {dimension.key} as {best.others[dimension.key]!r}, not out of {dimension.points}"
+        for dimension in lacking
+        if dimension.key in best.others
+    )
     named = ", ".join(dimension.key for dimension in lacking)
     return f"The judge's answer has no score for {named}{other}. Ask again; allow more tokens if it was cut."
 
@@ -74,8 +77,10 @@ def _settled(reading: Reading, faults: list[str], rubric: Rubric, raw: str) -> A
     base = round(sum(scores.values()), 6)
     if reading.addends and any(abs(a - b) > _ROUNDING for a, b in zip(reading.addends, reading.scores.values())):
         if sorted(reading.addends) != sorted(reading.scores.values()):
-            faults.append(f"The base score is added up from {_listed(reading.addends)}, "
-                          f"the scores are {_listed(reading.scores.values())}.")  # fmt: skip
+            faults.append(
+                f"The base score is added up from {_listed(reading.addends)}, "
+                f"the scores are {_listed(reading.scores.values())}."
+            )
     if _differs(reading.base, base):
         faults.append(f"The base score is given as {reading.base:g}; the scores make {base:g}.")
     adjustments = _adjustments(reading, faults, rubric)
@@ -91,10 +96,18 @@ def _settled(reading: Reading, faults: list[str], rubric: Rubric, raw: str) -> A
     if (told := _tier(reading.tier, rubric)) not in (None, tier):
         faults.append(f"The tier is given as {told}; {final:g} is {tier}.")
     return Assessment(
-        scores=scores, reasons={key: reading.reasons.get(key, "") for key in scores}, adjustments=tuple(adjustments),
-        base=base, final=final, tier=tier, critical_issues=reading.issues or (), motion_blur=reading.blur or "",
-        faults=tuple(faults), rubric=rubric_version(rubric), raw=raw,
-    )  # fmt: skip
+        scores=scores,
+        reasons={key: reading.reasons.get(key, "") for key in scores},
+        adjustments=tuple(adjustments),
+        base=base,
+        final=final,
+        tier=tier,
+        critical_issues=reading.issues or (),
+        motion_blur=reading.blur or "",
+        faults=tuple(faults),
+        rubric=rubric_version(rubric),
+        raw=raw,
+    )
 
 
 def _listed(values: object) -> str:

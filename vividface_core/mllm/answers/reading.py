@@ -77,8 +77,11 @@ class Reading:
 
     def filled(self, other: Reading) -> Reading:
         """With what only ``other``, which has the same scores, says."""
-        lacking = {name: getattr(other, name) for name in ("items", "total", "base", "final", "tier", "issues", "blur")
-                   if getattr(self, name) is None}  # fmt: skip
+        lacking = {
+            name: getattr(other, name)
+            for name in ("items", "total", "base", "final", "tier", "issues", "blur")
+            if getattr(self, name) is None
+        }
         if "items" in lacking and self.total is not None:
             lacking["items"] = self.items if other.total not in (None, self.total) else other.items
         reasons = {**other.reasons, **{key: reason for key, reason in self.reasons.items() if reason}}
@@ -90,8 +93,14 @@ def names(rubric: Rubric) -> dict[str, str]:
     found = {}
     for dimension in rubric.dimensions:
         title = dimension.title
-        for name in (title, title.replace("&", "and"), title.split(" & ")[0], dimension.label,
-                     dimension.key.replace("_", " "), *dimension.words):  # fmt: skip
+        for name in (
+            title,
+            title.replace("&", "and"),
+            title.split(" & ")[0],
+            dimension.label,
+            dimension.key.replace("_", " "),
+            *dimension.words,
+        ):
             found.setdefault(name.lower(), dimension.key)
     return dict(sorted(found.items(), key=lambda row: -len(row[0])))
 
@@ -128,8 +137,13 @@ def plain(text: str) -> str:
 
 def is_none(text: str) -> bool:
     """Whether a phrase says that there is nothing."""
-    return bool(re.fullmatch(rf"(?:{_NOT_APPLIED.pattern}|no)(?: (?:critical )?issues?)?(?: found| detected)?",
-                             text.strip(" :.-|()"), re.I))  # fmt: skip
+    return bool(
+        re.fullmatch(
+            rf"(?:{_NOT_APPLIED.pattern}|no)(?: (?:critical )?issues?)?(?: found| detected)?",
+            text.strip(" :.-|()"),
+            re.I,
+        )
+    )
 
 
 def items_of(lines: list[str]) -> tuple[list[Item], float | None]:

@@ -184,7 +184,7 @@ class _Reader:
 
 
 def _reason(text: str) -> str:
-    text = re.sub(rf"^\s*{_UNIT}\b", "", text.strip(" |:;,-\""), flags=re.I).strip(" |:;,-\"")
+    text = re.sub(rf"^\s*{_UNIT}\b", "", text.strip(' |:;,-"'), flags=re.I).strip(' |:;,-"')
     inner = re.fullmatch(r"\(([^()]*)\)?[.,]?", text)
     return (inner[1] if inner else text).strip()
 
@@ -200,14 +200,21 @@ def _reading(found: _Set, others: dict[str, str], rubric: Rubric) -> Reading:
         total = _addend(finals[0])
     issues = [part for line in parts.get("issues", []) for part in line.split(";")]
     return Reading(
-        start=found.start, scores=found.scores, reasons=found.reasons,
+        start=found.start,
+        scores=found.scores,
+        reasons=found.reasons,
         items=tuple(items) if items or (listed and total is None) else None,
-        addends=_addends(parts.get("base", []), rubric), base=_stated(parts.get("base", [])), total=total,
-        final=_stated(finals), tier=next(iter(parts.get("tier", [])), None),
+        addends=_addends(parts.get("base", []), rubric),
+        base=_stated(parts.get("base", [])),
+        total=total,
+        final=_stated(finals),
+        tier=next(iter(parts.get("tier", [])), None),
         issues=tuple(text for part in issues if (text := part.strip(" |-.()")) and not is_none(text))
-        if "issues" in parts else None,
-        blur=" ".join(parts["blur"]).strip() if "blur" in parts else None, others=others,
-    )  # fmt: skip
+        if "issues" in parts
+        else None,
+        blur=" ".join(parts["blur"]).strip() if "blur" in parts else None,
+        others=others,
+    )
 
 
 def _stated(lines: list[str]) -> float | None:

@@ -82,13 +82,17 @@ class Judgement:
     def to_json(self) -> dict[str, Any]:
         """Plain values for a record."""
         return {
-            "judge": self.judge, "identity": self.identity, "seconds": round(self.seconds, 3),
-            "assessment": self.assessment.to_json(), "frame_seconds": [round(t, 3) for t in self.times],
+            "judge": self.judge,
+            "identity": self.identity,
+            "seconds": round(self.seconds, 3),
+            "assessment": self.assessment.to_json(),
+            "frame_seconds": [round(t, 3) for t in self.times],
             "refused": [asdict(rejected) for rejected in self.refused],
             "spread": {key: asdict(spread) for key, spread in (self.spread or {}).items()},
             "members": [member.to_json() for member in self.members],
-            "failures": [asdict(failure) for failure in self.failures], "facts": self.facts or {},
-        }  # fmt: skip
+            "failures": [asdict(failure) for failure in self.failures],
+            "facts": self.facts or {},
+        }
 
 
 class Judge(Protocol):
@@ -193,11 +197,19 @@ class WritingJudge(ABC):
             except InvalidAnswer as error:
                 refused.append(RejectedAnswer(error.raw, str(error)))
                 continue
-            return Judgement(assessment, self.name, self.identity, time.monotonic() - began, shown.times,
-                             tuple(refused), facts=reply.facts)  # fmt: skip
+            return Judgement(
+                assessment,
+                self.name,
+                self.identity,
+                time.monotonic() - began,
+                shown.times,
+                tuple(refused),
+                facts=reply.facts,
+            )
         times = f"{self.tries} answers" if self.tries > 1 else "its only answer"
-        raise NoAssessment(f"{self.name} gave no assessment of {shown.name} in {times}. The last: {refused[-1].reason}",
-                           tuple(refused))  # fmt: skip
+        raise NoAssessment(
+            f"{self.name} gave no assessment of {shown.name} in {times}. The last: {refused[-1].reason}", tuple(refused)
+        )
 
 
 def raise_if_stopped(stopped: threading.Event) -> None:

@@ -119,5 +119,13 @@ def _server(address: str, options: JudgeOptions, notices: list[str]) -> Judge:
         notices.append(f"{address} gets no key: it isn't named in {SERVERS} or the settings file.")
     if settings.key and is_open_network(address):
         notices.append(f"The key for {address} travels unencrypted (http). Use https where the server offers it.")
-    return ServerJudge(address, options.model, options.sampling, options.rubric, settings, options.max_tokens,
-                       options.effective_temperature, options.tries)  # fmt: skip
+    return ServerJudge(
+        address,
+        options.model,
+        options.sampling,
+        options.rubric,
+        settings,
+        options.max_tokens,
+        options.effective_temperature,
+        options.tries,
+    )

@@ -80,8 +80,9 @@ class Transport:
         proxies = [ProxyHandler({})] if urlsplit(self.address).hostname in LOOPBACK else []
         self._opener = build_opener(_NoRedirect, *proxies)
 
-    def chat(self, make: Callable[[int], dict[str, Any]],
-             stopped: threading.Event | None = None) -> tuple[str, dict[str, Any]]:  # fmt: skip
+    def chat(
+        self, make: Callable[[int], dict[str, Any]], stopped: threading.Event | None = None
+    ) -> tuple[str, dict[str, Any]]:
         """Ask until there is a whole answer.
 
         Args:

@@ -79,9 +79,15 @@ class LocalJudge(WritingJudge):
         InvalidOption: an option's value makes no sense.
     """
 
-    def __init__(self, model: str | Path, sampling: Sampling | None = None, rubric: Rubric = RUBRIC,
-                 options: LocalOptions | None = None, tries: int = MAX_ATTEMPTS,
-                 loaded: tuple[Any, Any] | None = None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        model: str | Path,
+        sampling: Sampling | None = None,
+        rubric: Rubric = RUBRIC,
+        options: LocalOptions | None = None,
+        tries: int = MAX_ATTEMPTS,
+        loaded: tuple[Any, Any] | None = None,
+    ) -> None:
         super().__init__(sampling or Sampling(), rubric, tries)
         self._options = options or LocalOptions()
         if self._options.max_tokens < 1 or self._options.temperature < 0:
@@ -98,10 +104,15 @@ class LocalJudge(WritingJudge):
         self._factor = int(video.patch_size) * int(video.merge_size)
         self.name = f"local:{model}"
         self.identity |= {
-            "kind": "local", "model": str(model), "model_type": kind, "dtype": str(self._dtype).removeprefix("torch."),
-            "four_bit": self._options.four_bit, "max_tokens": self._options.max_tokens,
-            "temperature": self._options.temperature, "form": "json",
-        }  # fmt: skip
+            "kind": "local",
+            "model": str(model),
+            "model_type": kind,
+            "dtype": str(self._dtype).removeprefix("torch."),
+            "four_bit": self._options.four_bit,
+            "max_tokens": self._options.max_tokens,
+            "temperature": self._options.temperature,
+            "form": "json",
+        }
 
     def look(self, source: VideoFrames) -> SampledFrames:
         """Frames whose sides are whole patches, so that the processor has nothing left to resize."""
@@ -110,15 +121,27 @@ class LocalJudge(WritingJudge):
     def inputs(self, shown: SampledFrames, complaint: str = "") -> dict[str, Any]:
         """What goes into the model: token ids, patches of the video, its grid ``(t, h, w)`` and its times."""
         content = [{"type": "video"}, {"type": "text", "text": self._prompt(complaint)}]
-        text = self._processor.apply_chat_template([{"role": "user", "content": content}], tokenize=False,
-                                                   add_generation_prompt=True)  # fmt: skip
+        text = self._processor.apply_chat_template(
+            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+        )
         height, width = shown.pixels.shape[2:]
         about = {
-            "fps": shown.fps, "total_num_frames": shown.total, "duration": shown.total / shown.fps,
-            "frames_indices": list(shown.indices), "width": width, "height": height, "video_backend": "pyav",
-        }  # fmt: skip
-        return self._processor(text=[text], videos=[shown.pixels], video_metadata=[about], do_sample_frames=False,
-                               do_resize=False, return_tensors="pt")  # fmt: skip
+            "fps": shown.fps,
+            "total_num_frames": shown.total,
+            "duration": shown.total / shown.fps,
+            "frames_indices": list(shown.indices),
+            "width": width,
+            "height": height,
+            "video_backend": "pyav",
+        }
+        return self._processor(
+            text=[text],
+            videos=[shown.pixels],
+            video_metadata=[about],
+            do_sample_frames=False,
+            do_resize=False,
+            return_tensors="pt",
+        )
 
     def ask(self, shown: SampledFrames, complaint: str, number: int) -> Reply:
         inputs = self.inputs(shown, complaint).to(self._model.device)
@@ -182,8 +205,14 @@ class LocalJudge(WritingJudge):
         place = self._placement(transformers)
         try:
             processor = transformers.AutoProcessor.from_pretrained(self.folder, local_files_only=True)
-            model, loaded = cls.from_pretrained(self.folder, local_files_only=True, use_safetensors=True,
-                                                dtype=self._dtype, output_loading_info=True, **place)  # fmt: skip
+            model, loaded = cls.from_pretrained(
+                self.folder,
+                local_files_only=True,
+                use_safetensors=True,
+                dtype=self._dtype,
+                output_loading_info=True,
+                **place,
+            )
         except torch.cuda.OutOfMemoryError as error:
             raise OutOfMemory(f"{self.folder} is too large for {self._device}; try --four-bit.") from error
         except ImportError as error:
@@ -218,9 +247,11 @@ class LocalJudge(WritingJudge):
                 raise InvalidOption(f"--four-bit needs a GPU; the device is {self._device}.")
             _load_library("bitsandbytes", "--four-bit")
             place["quantization_config"] = transformers.BitsAndBytesConfig(
-                load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=self._dtype,
+                load_in_4bit=True,
+                bnb_4bit_quant_type="nf4",
+                bnb_4bit_compute_dtype=self._dtype,
                 bnb_4bit_use_double_quant=True,
-            )  # fmt: skip
+            )
         return place
 
 

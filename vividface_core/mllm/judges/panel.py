@@ -40,8 +40,10 @@ class Panel:
         self.rubric = judges[0].rubric
         self.name = " + ".join(judge.name for judge in judges) + (f" × {passes}" if passes > 1 else "")
         self.identity: dict[str, Any] = {
-            "kind": "panel", "passes": passes, "judges": [judge.identity for judge in judges],
-        }  # fmt: skip
+            "kind": "panel",
+            "passes": passes,
+            "judges": [judge.identity for judge in judges],
+        }
         self.concurrency = min(judge.concurrency for judge in judges)
         self.stopped = threading.Event()
         for judge in judges:
@@ -71,9 +73,17 @@ class Panel:
             reasons = "; ".join(dict.fromkeys(failure.reason for failure in failures))
             raise JudgeFailed(f"None of {len(failures)} passes gave an assessment: {reasons}")
         assessments = [member.assessment for member in members]
-        return Judgement(averaged(assessments, self.rubric), self.name, self.identity, time.monotonic() - began,
-                         members[0].times, tuple(refused), spread_of(assessments), tuple(members),
-                         tuple(failures))  # fmt: skip
+        return Judgement(
+            averaged(assessments, self.rubric),
+            self.name,
+            self.identity,
+            time.monotonic() - began,
+            members[0].times,
+            tuple(refused),
+            spread_of(assessments),
+            tuple(members),
+            tuple(failures),
+        )
 
 
 def averaged(assessments: Sequence[Assessment], rubric: Rubric) -> Assessment:
@@ -86,21 +96,27 @@ def averaged(assessments: Sequence[Assessment], rubric: Rubric) -> Assessment:
     spokesman = min(assessments, key=lambda assessment: abs(assessment.final - final))
     many = len(assessments) > 1
     return Assessment(
-        scores=scores, reasons=spokesman.reasons, adjustments=adjustments, base=base, final=final,
+        scores=scores,
+        reasons=spokesman.reasons,
+        adjustments=adjustments,
+        base=base,
+        final=final,
         tier=rubric.tier(final),
         critical_issues=tuple(dict.fromkeys(issue for a in assessments for issue in a.critical_issues)),
         motion_blur=spokesman.motion_blur,
-        faults=tuple(f"answer {number}: {fault}" if many else fault
-                     for number, assessment in enumerate(assessments, 1) for fault in assessment.faults),
-        rubric=rubric_version(rubric), raw="\n\n".join(assessment.raw for assessment in assessments),
-    )  # fmt: skip
+        faults=tuple(
+            f"answer {number}: {fault}" if many else fault
+            for number, assessment in enumerate(assessments, 1)
+            for fault in assessment.faults
+        ),
+        rubric=rubric_version(rubric),
+        raw="\n\n".join(assessment.raw for assessment in assessments),
+    )
 
 
 def spread_of(assessments: Sequence[Assessment]) -> dict[str, Spread]:
     """By dimension, and for ``adjustment``, ``base`` and ``final``."""
-    rows = [
-        {**a.scores, "adjustment": a.adjustment, "base": a.base, "final": a.final} for a in assessments
-    ]
+    rows = [{**a.scores, "adjustment": a.adjustment, "base": a.base, "final": a.final} for a in assessments]
     return {key: _spread([row[key] for row in rows]) for key in rows[0]}
 
 
@@ -113,10 +129,15 @@ def _adjustments(assessments: Sequence[Assessment]) -> list[Adjustment]:
     if count == 1:
         return list(assessments[0].adjustments)
     return [
-        Adjustment(rule, round(sum(row.points for row in rows) / count, 6), f"in {len(rows)} of {count} answers: "
-                   f"{rows[0].reason}" if rows[0].reason else f"in {len(rows)} of {count} answers")
+        Adjustment(
+            rule,
+            round(sum(row.points for row in rows) / count, 6),
+            f"in {len(rows)} of {count} answers: {rows[0].reason}"
+            if rows[0].reason
+            else f"in {len(rows)} of {count} answers",
+        )
         for rule, rows in given.items()
-    ]  # fmt: skip
+    ]
 
 
 def _mean(values: Sequence[float]) -> float:

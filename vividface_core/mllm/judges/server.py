@@ -37,9 +37,17 @@ class ServerJudge(WritingJudge):
         InvalidOption: no such address, or no model named.
     """
 
-    def __init__(self, address: str, model: str, sampling: Sampling | None = None, rubric: Rubric = RUBRIC,
-                 settings: ServerSettings | None = None, max_tokens: int = 2048, temperature: float = 0.0,
-                 tries: int = MAX_ATTEMPTS) -> None:  # fmt: skip
+    def __init__(
+        self,
+        address: str,
+        model: str,
+        sampling: Sampling | None = None,
+        rubric: Rubric = RUBRIC,
+        settings: ServerSettings | None = None,
+        max_tokens: int = 2048,
+        temperature: float = 0.0,
+        tries: int = MAX_ATTEMPTS,
+    ) -> None:
         super().__init__(sampling or Sampling(), rubric, tries)
         if not model:
             raise InvalidOption("Say which model the server is to use: --model NAME.")
@@ -53,17 +61,23 @@ class ServerJudge(WritingJudge):
         self.name = f"openai:{self._transport.address} {model}"
         self.notices: list[str] = []
         self.identity |= {
-            "kind": "openai", "model": model, "send": self._settings.send, "side": self._settings.side,
-            "quality": self._settings.quality, "structured": self._settings.structured, "max_tokens": max_tokens,
+            "kind": "openai",
+            "model": model,
+            "send": self._settings.send,
+            "side": self._settings.side,
+            "quality": self._settings.quality,
+            "structured": self._settings.structured,
+            "max_tokens": max_tokens,
             "temperature": temperature,
-        }  # fmt: skip
+        }
 
     def look(self, source: VideoFrames) -> SampledFrames:
         longest = self._settings.side / max(source.size)
         side = int(source.size[0] * source.size[1] * longest * longest)
         pixels = max(min(self.sampling.frame_pixels, side), 64 * 64)
-        return sample(source, Sampling(self.sampling.fps, self.sampling.frames, pixels,
-                                       max(self.sampling.total_pixels, pixels)))  # fmt: skip
+        return sample(
+            source, Sampling(self.sampling.fps, self.sampling.frames, pixels, max(self.sampling.total_pixels, pixels))
+        )
 
     def ask(self, shown: SampledFrames, complaint: str, number: int) -> Reply:
         pictures = self._pictures(shown)
@@ -86,14 +100,17 @@ class ServerJudge(WritingJudge):
                 self._structured = False
                 self.notices.append(f"{self.name} takes no answer schema and is asked for text. {error}")
 
-    def _chat(self, pictures: list[dict[str, Any]], shown: SampledFrames, complaint: str, number: int,
-              structured: bool) -> Reply:  # fmt: skip
+    def _chat(
+        self, pictures: list[dict[str, Any]], shown: SampledFrames, complaint: str, number: int, structured: bool
+    ) -> Reply:
         prompt = render_prompt(self.rubric, form="json" if structured else "text")
         text = "\n".join(filter(None, (self._introduction(shown), prompt, complaint)))
         body = {
-            "model": self._model, "temperature": self._temperature, "stream": self._settings.stream,
+            "model": self._model,
+            "temperature": self._temperature,
+            "stream": self._settings.stream,
             "messages": [{"role": "user", "content": [*pictures, {"type": "text", "text": text}]}],
-        }  # fmt: skip
+        }
         if self._temperature > 0:
             body["seed"] = number
         if structured:

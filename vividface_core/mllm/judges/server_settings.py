@@ -88,14 +88,21 @@ class ServerSettings:
 
     def __post_init__(self) -> None:
         wrong = [
-            name for name, fits in (
-                ("timeout", self.timeout > 0), ("retries", self.retries >= 0), ("back_off", self.back_off >= 0),
-                ("longest_wait", self.longest_wait >= 0), ("requests_per_minute", self.requests_per_minute >= 0),
-                ("concurrency", self.concurrency >= 1), ("send", self.send in ("images", "video")),
-                ("side", self.side >= 64), ("quality", 1 <= self.quality <= 95),
+            name
+            for name, fits in (
+                ("timeout", self.timeout > 0),
+                ("retries", self.retries >= 0),
+                ("back_off", self.back_off >= 0),
+                ("longest_wait", self.longest_wait >= 0),
+                ("requests_per_minute", self.requests_per_minute >= 0),
+                ("concurrency", self.concurrency >= 1),
+                ("send", self.send in ("images", "video")),
+                ("side", self.side >= 64),
+                ("quality", 1 <= self.quality <= 95),
                 ("max_megabytes", self.max_megabytes > 0),
-            ) if not fits
-        ]  # fmt: skip
+            )
+            if not fits
+        ]
         if wrong:
             raise InvalidOption(f"{wrong[0]} = {getattr(self, wrong[0])!r} makes no sense for a server of judges.")
 

@@ -79,8 +79,13 @@ def _occlusion(m: Measures) -> tuple[float, str]:
     return 1.0, "not measured"
 
 
-SHARES = {"clarity": _clarity, "stability": _stability, "lighting": _lighting, "artifacts": _artifacts,
-          "occlusion": _occlusion}  # fmt: skip
+SHARES = {
+    "clarity": _clarity,
+    "stability": _stability,
+    "lighting": _lighting,
+    "artifacts": _artifacts,
+    "occlusion": _occlusion,
+}
 """By dimension: the share of its points, 0…1, and the figures behind it."""
 
 
@@ -95,15 +100,25 @@ def written(measures: Measures, rubric: Rubric) -> str:
     rules = [rule for rule in rubric.rules if found.get(rule.key)]
     base, change = sum(scores), sum(rule.points for rule in rules)
     final = min(max(base + change, 0), 100)
-    return "\n".join((
-        "STEP 1 - Individual Scores:", *lines, "",
-        "STEP 2 - Base Score Calculation:", f"Base Score = {' + '.join(map(str, scores))} = {base}/100", "",
-        "STEP 3 - Bonus/Penalty Adjustments:",
-        *([f"{rule.title}: {rule.points:+d} points (measured)" for rule in rules] or ["None"]),
-        f"Total Adjustment: {change:+d} points", "",
-        "STEP 4 - Final Results:", f"Final Score = {base} (Base) + {change} (Adjustment) = {final}/100",
-        f"Quality Tier: {rubric.tier(final)}", "Critical Issues: None", "Motion Blur Check: not measured",
-    ))  # fmt: skip
+    return "\n".join(
+        (
+            "STEP 1 - Individual Scores:",
+            *lines,
+            "",
+            "STEP 2 - Base Score Calculation:",
+            f"Base Score = {' + '.join(map(str, scores))} = {base}/100",
+            "",
+            "STEP 3 - Bonus/Penalty Adjustments:",
+            *([f"{rule.title}: {rule.points:+d} points (measured)" for rule in rules] or ["None"]),
+            f"Total Adjustment: {change:+d} points",
+            "",
+            "STEP 4 - Final Results:",
+            f"Final Score = {base} (Base) + {change} (Adjustment) = {final}/100",
+            f"Quality Tier: {rubric.tier(final)}",
+            "Critical Issues: None",
+            "Motion Blur Check: not measured",
+        )
+    )
 
 
 @dataclass(frozen=True)
@@ -138,8 +153,15 @@ def measure(pixels: Tensor) -> Measures:
     sharpness, noise, blockiness, brightness, contrast, clipped = torch.tensor(rows).T
     mean = sharpness.mean().item()
     spread = sharpness.std().item() / max(mean, 0.1) if len(rows) > 1 else 0.0
-    return Measures(mean, noise.mean().item(), blockiness.mean().item(), brightness.mean().item(),
-                    contrast.mean().item(), clipped.mean().item(), spread)  # fmt: skip
+    return Measures(
+        mean,
+        noise.mean().item(),
+        blockiness.mean().item(),
+        brightness.mean().item(),
+        contrast.mean().item(),
+        clipped.mean().item(),
+        spread,
+    )
 
 
 def _frame(luma: Tensor) -> tuple[float, ...]:

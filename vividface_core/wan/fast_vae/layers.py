@@ -146,14 +146,19 @@ def upsample(x: Tensor, layer: nn.Module) -> Tensor:
 def _subpixel_kernels(weight: Tensor) -> Tensor:
     """``[O, C, 3, 3]`` to ``[4·O, C, 2, 2]``, phases in reading order."""
     kernel = weight.float()
-    rows = torch.stack([  # the upper phase sees its own pixel through two rows of the kernel, the lower one too
-        torch.stack([kernel[:, :, 0], kernel[:, :, 1] + kernel[:, :, 2]], 2),
-        torch.stack([kernel[:, :, 0] + kernel[:, :, 1], kernel[:, :, 2]], 2),
-    ])  # fmt: skip
-    both = torch.stack([
-        torch.stack([rows[..., 0], rows[..., 1] + rows[..., 2]], -1),
-        torch.stack([rows[..., 0] + rows[..., 1], rows[..., 2]], -1),
-    ], 1)  # fmt: skip
+    rows = torch.stack(
+        [  # the upper phase sees its own pixel through two rows of the kernel, the lower one too
+            torch.stack([kernel[:, :, 0], kernel[:, :, 1] + kernel[:, :, 2]], 2),
+            torch.stack([kernel[:, :, 0] + kernel[:, :, 1], kernel[:, :, 2]], 2),
+        ]
+    )
+    both = torch.stack(
+        [
+            torch.stack([rows[..., 0], rows[..., 1] + rows[..., 2]], -1),
+            torch.stack([rows[..., 0] + rows[..., 1], rows[..., 2]], -1),
+        ],
+        1,
+    )
     return both.flatten(0, 2).to(weight.dtype)
 
 

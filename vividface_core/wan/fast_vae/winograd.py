@@ -39,8 +39,9 @@ def matrices(outputs: int) -> tuple[Tensor, Tensor, Tensor]:
     a = torch.tensor([[point**i for point in points] + [float(i == outputs - 1)] for i in range(outputs)])
     g = torch.tensor(
         [[point**j / prod(point - other for other in rest) for j in range(TAPS)] for point, rest in zip(points, others)]
-        + [[0.0] * (TAPS - 1) + [1.0]], dtype=torch.float64,
-    )  # fmt: skip
+        + [[0.0] * (TAPS - 1) + [1.0]],
+        dtype=torch.float64,
+    )
     b = torch.tensor([(_coefficients(roots) + [0.0])[:count] for roots in [*others, points]], dtype=torch.float64)
     # Powers of two go from one matrix into the other without rounding; balanced ones lose less.
     scale = 2.0 ** b.abs().amax(1, keepdim=True).log2().round()

@@ -80,8 +80,16 @@ class CompiledDenoiser:
         chip = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
         tensors = [(name, tensor.dtype, tuple(tensor.shape)) for name, tensor in first.state_dict().items()]
         config = sorted((name, str(value)) for name, value in self._denoiser.config.items() if name[0] != "_")
-        parts = [torch.__version__, sys.version, device.type, chip, Path(folded_transformer.__file__).read_text(),
-                 self._denoiser.attention.name, config, tensors]  # fmt: skip
+        parts = [
+            torch.__version__,
+            sys.version,
+            device.type,
+            chip,
+            Path(folded_transformer.__file__).read_text(),
+            self._denoiser.attention.name,
+            config,
+            tensors,
+        ]
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 

@@ -127,9 +127,7 @@ def _seen(height: int, width: int, tile: int | None) -> tuple[int, int]:
     return (height, width) if tile is None else (min(height, tile + 2 * TILE_HALO), min(width, tile + 2 * TILE_HALO))
 
 
-def denoiser_bytes(
-    config: Any, latent_frames: int, height: int, width: int, item: int, plain: bool = True
-) -> int:
+def denoiser_bytes(config: Any, latent_frames: int, height: int, width: int, item: int, plain: bool = True) -> int:
     """Peak of one pass over a latent, with an attention that does not hold its matrix."""
     _, patch_height, patch_width = config.patch_size
     tokens = latent_frames * (height // patch_height) * (width // patch_width)

@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from vividface_core.errors import InvalidOption
+from vividface_core.restorers.registry import stage_class
 from vividface_core.wan.transformer import T_STAR, VELOCITY_SCALE
 
 if sys.version_info >= (3, 11):
@@ -71,7 +72,7 @@ class Model(Section):
             ``DecoderConfig``, without those that the autoencoder decides, for random first weights; empty: that of
             ``base``, if it has one. Stages ``decoder`` and ``pixel``.
         encoder: the same for a tiny encoder (:mod:`vividface_core.wan.tiny_encoder`), stage ``encoder``.
-        control: arguments of the image restorer of stage ``control`` (:class:`training.evaluation.nafnet.NafNet`).
+        control: arguments of the image restorer of stage ``control`` (:class:`training.stages.nafnet.NafNet`).
         frozen: type of the weights that aren't trained. Released weights are bf16 anyway, and take half the memory
             so; needs ``run.precision = "bf16"``.
         learn_skip: learn a share A of the degraded latent that is left out, a number a channel:
@@ -278,8 +279,6 @@ class Config(Section):
 
 
 def _stage_class(system: str, stage: str) -> Any:
-    from training.stages.registry import stage_class  # stages know the configuration, not it them
-
     try:
         return stage_class(system, stage)
     except InvalidOption as error:

@@ -35,12 +35,12 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
+from training.assets import perceptual_weights
 from training.evaluation import levels, peers
 from training.evaluation.harm import psnr, to_bytes
 from training.evaluation.held_out import CLIPS
 from training.evaluation.report import save_pictures, table, write_between
 from training.evaluation.validation_clips import validation_clips
-from training.losses import perceptual_weights
 from vividface_core.degrade import Degradation, DegradationRanges
 from vividface_core.faces.detect import FaceDetector, load_detector
 from vividface_core.faces.embed import load_embedder

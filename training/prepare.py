@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from training.command import exit_status
 from training.curation.clips import ClipRules, FaceClip, find_clips, read_clip, whole_clips
-from training.curation.manifest import kept_clips
+from training.data.manifest import kept_clips
 from training.data.shards import ShardWriter
 from vividface_core.degrade import DegradationRanges
 from vividface_core.errors import InvalidOption, VividFaceError

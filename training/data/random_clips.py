@@ -11,7 +11,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from training.config import Data
-from training.curation.manifest import rejected_videos
+from training.data.manifest import rejected_videos
 from training.data.people import held_back
 from training.data.synthetic_motion import Move, cut
 from vividface_core.degrade import load_preset

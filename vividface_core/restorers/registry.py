@@ -200,7 +200,7 @@ VIVIDFACE = System(
         "latent": "training.stages.one_step:LatentStage",
         "encoder": "training.stages.encoder:EncoderStage",
         "decoder": "training.stages.conditional:DecoderStage",
-        "pixel": "training.stages.one_step:PixelStage",
+        "pixel": "training.stages.pixel:PixelStage",
         "control": "training.stages.control:ControlStage",
     },
     save_original="vividface_core.restorers.one_step_save:save_original",
@@ -286,6 +286,19 @@ def system_named(name: str) -> System:
     if name not in known:
         raise InvalidOption(f"There is no system {name!r}; known are {', '.join(known)}.")
     return known[name]
+
+
+def stage_class(system: str, name: str) -> Any:
+    """The class of a stage of training.
+
+    Args:
+        system: id of a system; "": the default one.
+        name: of the stage.
+
+    Raises:
+        InvalidOption: there is no such system, or it has no such stage.
+    """
+    return (system_named(system) if system else default_system()).stage(name)
 
 
 def recognise(contents: Contents) -> tuple[System, Found] | None:

@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from vividface_core.errors import UnsupportedCheckpoint
 from vividface_core.wan.attention import Attention
 from vividface_core.wan.empty_prompt import EmptyPrompt
+from vividface_core.wan.module_types import WanModule
 from vividface_core.wan.transformer import T_STAR
 
 TOKENS = 4096
@@ -72,7 +73,7 @@ class FoldedDenoiser(nn.Module):
 
     def __init__(
         self,
-        transformer: nn.Module,
+        transformer: WanModule,
         prompt: EmptyPrompt,
         t_star: float = T_STAR,
         *,
@@ -167,7 +168,7 @@ class FoldedBlock(nn.Module):
     """Self-attention, text and feed-forward net on tokens ``[B, T, width]``, which it changes in place."""
 
     def __init__(
-        self, block: nn.Module, modulation: Tensor, text: Tensor, counts: Tensor, attention: Attention
+        self, block: WanModule, modulation: Tensor, text: Tensor, counts: Tensor, attention: Attention
     ) -> None:
         super().__init__()
         own = block.attn1
@@ -203,7 +204,7 @@ class FoldedBlock(nn.Module):
 class FoldedCrossAttention(nn.Module):
     """Cross attention to a constant text, added to tokens in place."""
 
-    def __init__(self, block: nn.Module, text: Tensor, counts: Tensor) -> None:
+    def __init__(self, block: WanModule, text: Tensor, counts: Tensor) -> None:
         """
         Args:
             text: ``[m, width]``, each different token once.
@@ -278,7 +279,7 @@ def apply_rotary(x: Tensor, table: Tensor) -> Tensor:
     return pairs.flatten(-2).to(x.dtype)
 
 
-def _conditions(transformer: nn.Module, prompt: EmptyPrompt, t_star: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _conditions(transformer: WanModule, prompt: EmptyPrompt, t_star: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Time ``[1, 1, width]``, modulation ``[1, 6, width]``, tokens of the text ``[m, width]``, counts."""
     embedder, device = transformer.condition_embedder, transformer.patch_embedding.weight.device
     embed = embedder.time_embedder
@@ -296,7 +297,7 @@ def _conditions(transformer: nn.Module, prompt: EmptyPrompt, t_star: float) -> t
     return moment[:, None], modulation, text, counts
 
 
-def _linear(layer: nn.Module, x: Tensor) -> Tensor:
+def _linear(layer: WanModule, x: Tensor) -> Tensor:
     """In fp32, one matrix at a time."""
     return F.linear(x, layer.weight.float(), layer.bias.float())
 

@@ -8,9 +8,11 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from vividface_core.wan.module_types import WanModule
+
 
 @contextmanager
-def onload(module: nn.Module, device: torch.device) -> Iterator[None]:
+def onload(module: WanModule, device: torch.device) -> Iterator[None]:
     """The module's tensors on ``device``; afterwards it has its own again, and nothing was copied back."""
     slots = [(part, name) for sub in module.modules() for part in (sub._parameters, sub._buffers) for name in part]
     own = [part[name] for part, name in slots]

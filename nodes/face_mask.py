@@ -20,7 +20,7 @@ from vividface_core.pipeline.analysis import choose_faces, find_faces, find_shot
 from .bridge.paths import face_folders
 from .bridge.progress import NodeCallbacks
 from .bridge.restore_inputs import FaceTracks
-from .bridge.restore_widgets import DETECTORS, check_faces, face_spec
+from .bridge.restore_widgets import DETECTORS, face_spec
 from .bridge.schema import Tracks, advanced, schema
 from .bridge.video import frames_of
 
@@ -111,10 +111,6 @@ class FaceMask(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, faces: str, face_numbers: str) -> bool | str:
-        return check_faces(faces, face_numbers, CHOICES)
-
-    @classmethod
     def execute(
         cls,
         source: Any,
@@ -128,9 +124,9 @@ class FaceMask(io.ComfyNode):
         require_face: bool,
     ) -> io.NodeOutput:
         callbacks, device = NodeCallbacks(cls.hidden.unique_id), management.get_torch_device()
+        spec = face_spec(faces, face_numbers)
         network = _parser(parser, region, device)
         finder = load_detector(detector, device=device, folders=face_folders())
-        spec = face_spec(faces, face_numbers)
         with frames_of(source) as frames:
             shots = find_shots(frames, callbacks.progress)
             tracks, total = [], shots[-1].end

@@ -108,15 +108,16 @@ class Data(Section):
             fly out of ``training.nano.prepare``'s material.
         path: the prepared folder.
         validation: a prepared folder of its own; empty: every 25th clip of ``path`` is kept from training.
-        frames, size: of a sample of ``clips`` (shards have theirs; ``frames`` shortens them).
+        frames, size: of a sample of ``clips`` (shards have theirs; ``frames`` shortens them; stages without latents
+            scale them to ``size``).
         canvas: ``clips``: side of the whole face of which a window of ``size`` is cut.
         faces: ``clips``: share of samples around a face. zoom: side of another cut over the picture's short side.
         still_warp: ``clips``: strength of the synthetic motion that turns a still into a clip.
         smallest_face: ``clips``: faces whose crop is narrower, in pixels of the material, are not cut around.
-        degradation: ``clips``: the preset that degrades them, such as ``vividface``, that paper's ranges, ``real_world``,
-            ``bfvr_stc`` or ``brightness_flicker`` (``vividface degrade --list-presets``).
-        degradation_values: ``clips``: other values of that preset's parameters: ``{pattern = "fresh"}``.
-        lighting: ``clips``: share of clips whose light is switched or faded, which is in the truth as well.
+        degradation: the preset that degrades clips on the fly: ``vividface``, that paper's ranges, ``real_world``,
+            ``bfvr_stc``, ``brightness_flicker`` … (``vividface degrade --list-presets``).
+        degradation_values: other values of that preset's parameters: ``{pattern = "fresh"}``.
+        lighting: share of clips whose light is switched or faded, which is in the truth as well.
         manifest: ``clips``: a manifest of ``vividface curate`` over the material's videos
             (``training.material_videos``); clips that it rejects aren't trained on. Validation keeps all of its own.
         workers: processes that prepare samples, for each training process.

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from training.config import Config, Loss, published
-from training.data.random_clips import RandomClips
+from training.data.batches import Source
+from training.data.degraded_pixels import make_clips
 from training.losses.codebook import codebook_loss, marginal_prior, released_prior
 from training.losses.frozen_backbone_discriminator import FrozenBackboneDiscriminator, load_backbone
 from training.losses.perceptual import Perceptual, sample_frames
@@ -43,7 +44,7 @@ class Reproduced(NamedTuple):
 
 
 class Quantizing(nn.Module):
-    """The network with the losses that its codebooks have a gradient of: processes share gradients when it is called."""
+    """The network with the losses of its codebooks: gradients are shared between processes when it is called."""
 
     def __init__(self, net: VQAutoEncoder3D, loss: AutoencoderLoss, quantized: bool) -> None:
         super().__init__()
@@ -79,7 +80,7 @@ class Quantizing(nn.Module):
 
 
 class Critic(nn.Module):
-    """The discriminator with its own loss, for the same reason."""
+    """The discriminator with its own loss, called as a whole for the same reason."""
 
     def __init__(self, net: FrozenBackboneDiscriminator) -> None:
         super().__init__()
@@ -103,8 +104,6 @@ class CodebookStage(Stage):
     def check(cls, config: Config) -> None:
         super().check(config)
         model: AutoencoderModel = config.model
-        if config.data.kind != "clips":
-            raise ValueError("BFVR-STC's stages train on data of kind 'clips'")
         if model.codebooks != "uniform" and model.base is None:
             raise ValueError(f"model.codebooks {model.codebooks!r} needs a model.base")
         if config.loss.adversarial and config.run.compile:
@@ -131,8 +130,8 @@ class CodebookStage(Stage):
         critic = {} if self._critic is None else {CRITIC: [(list(self._critic.parameters()), 1.0)]}
         return {MAIN: self.groups(), **critic}
 
-    def source(self, validation: bool) -> RandomClips:
-        return RandomClips(self.config.data, validation=validation, degrade=False)
+    def source(self, validation: bool) -> Source:
+        return make_clips(self.config.data, validation=validation, seed=self.config.run.seed, degrade=False)
 
     def to(self, device: torch.device) -> None:
         self._perceptual.to(device)
@@ -215,11 +214,14 @@ def _network(model: AutoencoderModel, seed: int) -> VQAutoEncoder3D:
     found, _ = checkpoint.load(model.base, dtype=torch.float32)
     if isinstance(found, CodeFormer3D):
         raise InvalidOption(f"model.base {model.base} is stage II; stage I goes on from a stage I.")
-    fresh = {} if model.codebooks == "base" else {k: v for k, v in net.state_dict().items() if ".embedding_" in k}
+    own = () if model.codebooks == "base" else ("quantize.embedding_", "quantize.fuse.")
+    state = {name: value for name, value in net.state_dict().items() if name.startswith(own)}
     try:
-        net.load_state_dict({**found.state_dict(), **fresh})
+        net.load_state_dict({**found.state_dict(), **state})
     except RuntimeError as error:
-        raise InvalidOption(f"model.base {model.base} has other arguments than model.network: {found.config}.") from error
+        raise InvalidOption(
+            f"model.base {model.base} has other arguments than model.network: {found.config}."
+        ) from error
     return net
 
 

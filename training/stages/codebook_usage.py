@@ -45,4 +45,6 @@ def batch_figures(indices_s: Tensor, indices_t: Tensor, codes: int) -> dict[str,
     """The same of one batch, as scalars beside a loss."""
     usages = BothUsages(codes)
     usages.update(indices_s, indices_t)
-    return {name: indices_s.new_tensor(value, dtype=torch.float32) for name, value in usage_figures(usages.take()).items()}
+    return {
+        name: indices_s.new_tensor(value, dtype=torch.float32) for name, value in usage_figures(usages.take()).items()
+    }

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from training.config import Config, published
-from training.data.random_clips import RandomClips
+from training.data.batches import Source
+from training.data.degraded_pixels import make_clips
 from training.losses.codebook import lookup_loss
 from training.stages.base import Batch, Stage
 from training.stages.codebook import seeded
@@ -20,7 +21,7 @@ from vividface_core.errors import InvalidOption
 
 
 class Predicting(nn.Module):
-    """The network up to the codes' scores: processes share gradients when it is called."""
+    """The network up to the codes' scores: gradients are shared between processes when it is called."""
 
     def __init__(self, net: CodeFormer3D) -> None:
         super().__init__()
@@ -37,12 +38,6 @@ class LookupStage(Stage):
     model_section = LookupModel
     loss_section = LookupLoss
 
-    @classmethod
-    def check(cls, config: Config) -> None:
-        super().check(config)
-        if config.data.kind != "clips":
-            raise ValueError("BFVR-STC's stages train on data of kind 'clips'")
-
     def __init__(self, config: Config, parts: Any = None) -> None:
         super().__init__(config)
         found, _ = checkpoint.load(config.model.autoencoder, dtype=torch.float32)
@@ -53,8 +48,8 @@ class LookupStage(Stage):
         self.net = Predicting(_network(config.model, found, config.run.seed).train())
         self._usage = BothUsages(found.config["codebook_size"])
 
-    def source(self, validation: bool) -> RandomClips:
-        return RandomClips(self.config.data, validation=validation)
+    def source(self, validation: bool) -> Source:
+        return make_clips(self.config.data, validation=validation, seed=self.config.run.seed)
 
     def to(self, device: torch.device) -> None:
         self._teacher[0].to(device)
@@ -67,9 +62,7 @@ class LookupStage(Stage):
             target = teacher["quantize"](teacher["encoder"](clean))
         made = net(degraded)
         codes = (target.indices_s, target.indices_t)
-        parts = lookup_loss(
-            made.z, (made.logits_s, made.logits_t), target.z_q, codes, weights.feature, weights.codes
-        )
+        parts = lookup_loss(made.z, (made.logits_s, made.logits_t), target.z_q, codes, weights.feature, weights.codes)
         return {**parts, **batch_figures(*codes, made.logits_s.shape[-1])}
 
     @torch.no_grad()
@@ -118,5 +111,7 @@ def _network(model: LookupModel, autoencoder: VQAutoEncoder3D, seed: int) -> Cod
             learned = {name: found.state_dict()[name] for name, value in net.named_parameters() if value.requires_grad}
             net.load_state_dict(learned, strict=False)
         except (KeyError, RuntimeError) as error:
-            raise InvalidOption(f"model.base {model.base} has other arguments than model.network: {found.config}.") from error
+            raise InvalidOption(
+                f"model.base {model.base} has other arguments than model.network: {found.config}."
+            ) from error
     return net

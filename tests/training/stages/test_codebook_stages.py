@@ -103,8 +103,10 @@ def test_stage_one_leaves_an_autoencoder_and_says_how_codes_are_used(autoencoder
     last = [entry for entry in read_curve(autoencoder / "log.jsonl") if "psnr" in entry][-1]
     assert 0 < last["usage_s"] <= 1 and 1 <= last["perplexity_t"] <= 16
     steps = [entry for entry in read_curve(autoencoder / "log.jsonl") if "codebook" in entry]
-    assert all(entry["loss"] == pytest.approx(
-        entry["absolute"] + entry["codebook"] + entry["prior"], rel=1e-5) for entry in steps)
+    assert all(
+        entry["loss"] == pytest.approx(entry["absolute"] + entry["codebook"] + entry["prior"], rel=1e-5)
+        for entry in steps
+    )
 
 
 def test_stage_two_leaves_what_the_restorer_loads(autoencoder, data, tmp_path):
@@ -122,7 +124,8 @@ def test_stage_two_leaves_what_the_restorer_loads(autoencoder, data, tmp_path):
     assert not torch.equal(first.state_dict()["encoder.blocks.0.weight"], restorer.net.encoder.blocks[0].weight)
     steps = [entry for entry in read_curve(tmp_path / "run" / "log.jsonl") if "feature" in entry]
     assert steps[0]["loss"] == pytest.approx(
-        10 * steps[0]["feature"] + 0.5 * (steps[0]["codes_s"] + steps[0]["codes_t"]), rel=1e-5)
+        10 * steps[0]["feature"] + 0.5 * (steps[0]["codes_s"] + steps[0]["codes_t"]), rel=1e-5
+    )
 
 
 def batch_of(stage, numbers):
@@ -133,7 +136,14 @@ def batch_of(stage, numbers):
 
 @pytest.mark.parametrize("which", ["autoencoder", "lookup"])
 def test_a_batch_of_two_is_two_batches_of_one(which, autoencoder, data, tmp_path):
-    tables = (AUTOENCODER, PLAIN, ) if which == "autoencoder" else (lookup(autoencoder),)
+    tables = (
+        (
+            AUTOENCODER,
+            PLAIN,
+        )
+        if which == "autoencoder"
+        else (lookup(autoencoder),)
+    )
     # The prior is of the marginal of a batch, so it alone isn't a mean over samples.
     changes = ("loss.prior=0",) if which == "autoencoder" else ()
     stage = make_stage(load_config(write(tmp_path, data, *tables, stage=which), changes))
@@ -224,6 +234,17 @@ def test_codebooks_start_at_the_latents(autoencoder, data, tmp_path):
     fresh = make_stage(load_config(write(tmp_path, data, base.replace("latents", "uniform"), PLAIN)))
     batch = batch_of(stage, [0, 1])
     z = stage.net.net.encode((batch["clean"] + 1) / 2).detach()
-    far = [float((s.net.net.quantize.embedding_s(s.net.net.quantize(z).indices_s).mT.reshape(2, 2, 8, 8, 8)
-                  .transpose(1, 2) - z).square().mean()) for s in (stage, fresh)]
+    far = [
+        float(
+            (
+                s.net.net.quantize.embedding_s(s.net.net.quantize(z).indices_s)
+                .mT.reshape(2, 2, 8, 8, 8)
+                .transpose(1, 2)
+                - z
+            )
+            .square()
+            .mean()
+        )
+        for s in (stage, fresh)
+    ]
     assert far[0] < 0.5 * far[1]

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from vividface_core.bfvr_stc.blocks import Encoder, Generator, OnBlock, attended_levels
-from vividface_core.bfvr_stc.quantizer import SpatialTemporalQuantizer
+from vividface_core.bfvr_stc.quantizer import Fusion, SpatialTemporalQuantizer
 from vividface_core.errors import InvalidOption
 
 RELEASED_RESOLUTION = 256
@@ -47,6 +47,7 @@ class VQAutoEncoder3D(nn.Module):
         res_blocks: int = 2,
         attn_resolutions: Sequence[int] = (32,),
         resolution: int = RELEASED_RESOLUTION,
+        fusion: Fusion = "addition",
     ) -> None:
         """
         Args:
@@ -57,6 +58,8 @@ class VQAutoEncoder3D(nn.Module):
             res_blocks: residual blocks a level.
             attn_resolutions: sides of the maps that get attention, for pictures of side ``resolution``.
             resolution: chooses the blocks with attention and nothing else; any input size can be passed.
+            fusion: of the two codebooks' entries; see
+                :class:`~vividface_core.bfvr_stc.quantizer.SpatialTemporalQuantizer`.
         """
         super().__init__()
         self.config: dict[str, Any] = {
@@ -67,12 +70,13 @@ class VQAutoEncoder3D(nn.Module):
             "res_blocks": res_blocks,
             "attn_resolutions": list(attn_resolutions),
             "resolution": resolution,
+            "fusion": fusion,
         }
         if len(ch_mult) < 2 or min(nf, emb_dim, codebook_size, res_blocks, *ch_mult) < 1:
             raise InvalidOption(f"A 3D-VQGAN of {self.config} can't be built: two levels at least, no width below 1.")
         attended = attended_levels(len(ch_mult), resolution, attn_resolutions)
         self.encoder = Encoder(nf, ch_mult, emb_dim, res_blocks, attended)
-        self.quantize = SpatialTemporalQuantizer(codebook_size, emb_dim)
+        self.quantize = SpatialTemporalQuantizer(codebook_size, emb_dim, fusion)
         self.generator = Generator(nf, ch_mult, emb_dim, res_blocks, attended)
 
     @property

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vividface_core.bfvr_stc.autoencoder import RELEASED_RESOLUTION, VQAutoEncoder3D
 from vividface_core.bfvr_stc.layers import LookupLayer, frame_residual, released_residual
+from vividface_core.bfvr_stc.quantizer import Fusion
 from vividface_core.errors import InvalidOption
 
 Residual = Literal["frames", "released"]
@@ -65,6 +66,7 @@ class CodeFormer3D(VQAutoEncoder3D):
         res_blocks: int = 2,
         attn_resolutions: Sequence[int] = (32,),
         resolution: int = RELEASED_RESOLUTION,
+        fusion: Fusion = "addition",
     ) -> None:
         """
         Args:
@@ -86,6 +88,7 @@ class CodeFormer3D(VQAutoEncoder3D):
             res_blocks=res_blocks,
             attn_resolutions=attn_resolutions,
             resolution=resolution,
+            fusion=fusion,
         )
         self.config |= {"n_head": n_head, "n_layers": n_layers, "img_size": img_size, "residual": residual}
         if residual not in RESIDUALS:

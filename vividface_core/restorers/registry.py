@@ -220,6 +220,10 @@ BFVR_STC = System(
     native_size=512,
     native_frames=24,
     color_default="wavelet",
+    stages={
+        "autoencoder": "training.stages.codebook:CodebookStage",
+        "lookup": "training.stages.lookup:LookupStage",
+    },
     tags=("codebook",),
 )
 

@@ -20,6 +20,8 @@ from vividface_core.video.colorspace import luma
 
 WORK_SIDE = 64
 """Longer side at which brightness is compared: motion of less than a hundredth of the frame is no difference then."""
+PLACES = 16
+"""Places along each side whose brightness may change by itself."""
 REACH = 5
 """Frames on each side that tell what stays. What takes longer than these is lighting."""
 NEAREST = 3
@@ -59,8 +61,8 @@ def brightness_correction(clip: Tensor, restored: Tensor) -> Tensor:
     seen, made = _small(clip), _small(restored)
     told, field = _told_by_model(seen, made)
     gain = _measured(luma(seen)[:, 0], told)
-    local = torch.where(gain.view(-1, 1, 1, 1) != 0, field, 0)
-    correction = gain.view(-1, 1, 1, 1) + local
+    local = F.interpolate(field, size=seen.shape[-2:], mode="bilinear", align_corners=False)
+    correction = torch.where(gain.view(-1, 1, 1, 1) != 0, gain.view(-1, 1, 1, 1) + local, 0)
     return torch.cat([correction, _neighbours(seen * correction.exp(), gain)], 1)
 
 
@@ -90,11 +92,11 @@ def _log_ratio(new: Tensor, old: Tensor) -> Tensor:
 
 
 def _told_by_model(seen: Tensor, made: Tensor) -> tuple[Tensor, Tensor]:
-    """The model's gains: of each frame ``[T]``, and beyond these of each place ``[T, 1, h, w]``, both without what is
-    there all the time and without what is too little to be told from noise."""
+    """The model's gains: of each frame ``[T]``, and beyond these of each place, coarsely, ``[T, 1, h, w]``, both
+    without what is there all the time and without what is too little to be told from noise."""
     ratio, usable = _log_ratio(luma(made), luma(seen)), _usable(seen)
     whole = torch.stack([_median(ratio[t, 0][usable[t]]) for t in range(len(seen))])
-    field = _smooth(_log_ratio(_smooth(luma(made)), _smooth(luma(seen))))
+    field = _log_ratio(_smooth(luma(made)), _smooth(luma(seen)))
     whole = whole - running_median(whole)
     field = field - running_median(field) - whole.view(-1, 1, 1, 1)
     noise = LOCAL + 3 * 1.4826 * field.abs().quantile(0.5, dim=0)
@@ -102,11 +104,9 @@ def _told_by_model(seen: Tensor, made: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _smooth(x: Tensor) -> Tensor:
-    """Averages over an eighth of the longer side, twice: a triangular window."""
-    width = max(x.shape[-2:]) // 8 // 2 * 2 + 1
-    for _ in range(2):
-        x = F.avg_pool2d(x, width, stride=1, padding=width // 2, count_include_pad=False)
-    return x
+    """Averages on a grid of up to :data:`PLACES` × :data:`PLACES`, and over each place's neighbours."""
+    size = [min(side, PLACES) for side in x.shape[-2:]]
+    return F.avg_pool2d(F.interpolate(x, size=size, mode="area"), 3, stride=1, padding=1, count_include_pad=False)
 
 
 def _median(values: Tensor) -> Tensor:

@@ -11,7 +11,6 @@ from vividface_core.restorers.registry import BFVR_STC, VIVIDFACE
 from vividface_core.wan.empty_prompt import FILE_NAME as PROMPT
 from vividface_core.wan.official_files import UMT5, VAE, WAN_DIFFUSERS
 
-
 NO_LICENCE = "none: the authors state none for code or weights, so ask them before you use it or pass it on"
 
 

@@ -14,7 +14,7 @@ from tests.core.pipeline.test_restore import packets
 from vividface_core.errors import InvalidOption
 from vividface_core.pipeline.deflicker import brightened, deflicker_options
 from vividface_core.pipeline.flicker import brightness_correction
-from vividface_core.pipeline.restore import Resuming, RestoreOptions, restore_frames, restore_video
+from vividface_core.pipeline.restore import RestoreOptions, Resuming, restore_frames, restore_video
 from vividface_core.restorers.base import RESTORE
 from vividface_core.video.flicker import FlickerMeter
 from vividface_core.video.source import VideoFrames

@@ -81,12 +81,14 @@ class Found:
         restores: whether a restorer can be loaded by this path; otherwise it is a part of one.
         config: of the network, or the folder's card with the defaults for what it leaves out.
         format: how the weights are stored: kind of file and types of the numbers; "" where that can't be told.
+        tasks: what a restorer by this path was trained for, of :data:`vividface_core.restorers.base.TASKS`.
     """
 
     kind: str
     restores: bool = False
     config: dict[str, Any] = field(default_factory=dict)
     format: str = ""
+    tasks: tuple[str, ...] = ("restore",)
 
 
 @dataclass(frozen=True)

@@ -189,8 +189,7 @@ def test_killed_and_resumed_equals_undisturbed(short_video, tiny_checkpoint, tmp
     work = tmp_path / ".out.mp4.vividface"
     command = [sys.executable, "-m", "vividface_core.cli.main", *map(str, [*arguments, "-o", output])]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 300
-    while not list(work.glob("part-00000*")) and time.monotonic() < deadline:
+    while not list(work.glob("part-00000*")):
         assert process.poll() is None, "the run ended before it could be killed"
         time.sleep(0.005)
     os.kill(process.pid, signal.SIGKILL)
@@ -220,15 +219,14 @@ def test_ctrl_c_ends_at_once(short_video, tiny_checkpoint, tmp_path):
     arguments = ["restore", short_video, "--model", tiny_checkpoint, "--size", 256, "-o", output]
     command = [sys.executable, "-m", "vividface_core.cli.main", *map(str, arguments)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    work, deadline = tmp_path / ".out.mp4.vividface", time.monotonic() + 300
-    while not (work / "shots.json").exists() and time.monotonic() < deadline:
+    work = tmp_path / ".out.mp4.vividface"
+    while not (work / "shots.json").exists():
+        assert process.poll() is None, "the run ended before it could be stopped"
         time.sleep(0.01)
-    asked = time.monotonic()
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
-    # A tenth of a second to the message and a good second to the end of the process; a test machine may be busy.
-    assert time.monotonic() - asked < 20
+    _, errors = process.communicate()
     assert process.returncode == 130
+    assert not [*work.glob("part-00001*")], "the next shot isn't begun"
     assert "--resume" in errors and "Traceback" not in errors
     assert not output.exists()
 

@@ -3,8 +3,8 @@
 ``python -m benchmarks.product_lines BASE [HEAD] [--by-commit]``
 
 Counted are the Python, JavaScript, CSS and HTML files below ``vividface_core``, ``nodes``, ``training`` and ``web``.
-Before that every commit's Python is formatted anew by the same ``ruff format`` (120 columns, its own defaults, comments
-that would stop it taken out), so that a change of layout counts for nothing. A file of HEAD is *kept* if git finds the
+Before that every commit's Python is formatted anew by the same ``ruff format`` (120 columns; trailing commas and
+comments that hold a layout don't count), so that a change of layout counts for nothing. A file of HEAD is *kept* if git finds the
 file of BASE that it came from (half of it alike, or the same name), else *new*: a new file may be a new feature or a
 piece of an old file, so both sums are told, and the new files by name.
 
@@ -44,8 +44,8 @@ def count(commit: str) -> dict[str, int]:
         for path in files:
             if path.suffix == ".py":
                 path.write_text(STOPS.sub("", path.read_text(encoding="utf-8")), encoding="utf-8")
-        ruff = [sys.executable, "-m", "ruff", "format", "--isolated", "--line-length", "120", "--quiet", folder]
-        subprocess.run(ruff, check=True)
+        options = ("--isolated", "--line-length", "120", "--config", "format.skip-magic-trailing-comma=true", "--quiet")
+        subprocess.run([sys.executable, "-m", "ruff", "format", *options, folder], check=True)
         return {path.relative_to(root).as_posix(): len(path.read_text(encoding="utf-8").splitlines()) for path in files}
 
 

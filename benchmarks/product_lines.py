@@ -4,9 +4,9 @@
 
 Counted are the Python, JavaScript, CSS and HTML files below ``vividface_core``, ``nodes``, ``training`` and ``web``.
 Before that every commit's Python is formatted anew by the same ``ruff format`` (120 columns; trailing commas and
-comments that hold a layout don't count), so that a change of layout counts for nothing. A file of HEAD is *kept* if git finds the
-file of BASE that it came from (half of it alike, or the same name), else *new*: a new file may be a new feature or a
-piece of an old file, so both sums are told, and the new files by name.
+comments that hold a layout don't count), so that a change of layout counts for nothing. A file of HEAD is *kept* if git
+finds the file of BASE that it came from (half of it alike, or the same name), else *new*: a new file may be a new
+feature or a piece of an old file, so both sums are told, and the new files by name.
 
 ``--by-commit`` tells what each commit between the two adds or takes, formatted alike before and after, without merges:
 work on names, places and mechanisms and work on features stand in different commits.

@@ -15,6 +15,7 @@ from typing import Any
 
 from training.curation.engines.base import Item, Result, Worker
 from training.curation.engines.ray_cluster import Cluster
+from vividface_core import errors
 from vividface_core.errors import ClusterUnusable, VividFaceError, WorkerLost, first_line
 
 TRIES = 3
@@ -32,9 +33,14 @@ class WorkerActor:
 
     def work(self, item: Item) -> tuple[Result, bool]:
         """The result, and whether the process was restarted."""
-        if not hasattr(self._own, "worker"):
-            self._own.worker = self._make_worker()
-        return self._own.worker(item), self._restarted
+        try:
+            if not hasattr(self._own, "worker"):
+                self._own.worker = self._make_worker()
+            return self._own.worker(item), self._restarted
+        except VividFaceError as error:
+            # A subclass with more arguments doesn't come through pickle; its base does, with the same sentence.
+            base = next(kind for kind in type(error).__mro__ if kind.__module__ == errors.__name__)
+            raise base(str(error)) from None
 
 
 class RayEngine:
@@ -105,8 +111,10 @@ class RayEngine:
         import ray
         from ray.exceptions import RayActorError, RayTaskError
 
-        waiting, in_hand = iter(items), {}
-        idle, restarted, lost = actors * concurrency, set(), []
+        waiting, idle = iter(items), actors * concurrency
+        in_hand: dict[Any, tuple[Item, Any]] = {}
+        restarted: set[Any] = set()
+        lost: list[Item] = []
         fault: Exception | None = None
         while True:
             while idle and fault is None and (item := next(waiting, None)) is not None:

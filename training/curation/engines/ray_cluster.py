@@ -114,7 +114,6 @@ def _prepare_environment(address: str | None) -> None:
     Ray's newer versions leave the GPUs visible to workers that reserve none; so do the older ones by ``…ON_ZERO``.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if address is None and "ray" not in sys.modules and "RAY_AUTH_MODE" not in os.environ:
         # A local cluster listens on the network too, and runs what it is sent.

@@ -91,11 +91,14 @@ def frames_of(path: Path) -> str:
     """A digest of all decoded frames of a video, as they are stored, with their times."""
     import av
 
+    from vividface_core.video.pixel_formats import planes
+
     digest = hashlib.sha256()
     with av.open(str(path)) as container:
         for frame in container.decode(video=0):
             digest.update(f"{frame.pts} {frame.format.name}".encode())
-            digest.update(frame.to_ndarray().tobytes())
+            for plane in planes(frame):
+                digest.update(plane.tobytes())
     return digest.hexdigest()
 
 

@@ -91,13 +91,13 @@ def frames_of(path: Path) -> str:
     """A digest of all decoded frames of a video, as they are stored, with their times."""
     import av
 
-    from vividface_core.video.pixel_formats import planes
+    from vividface_core.video.pixel_formats import canonical, planes
 
     digest = hashlib.sha256()
     with av.open(str(path)) as container:
         for frame in container.decode(video=0):
             digest.update(f"{frame.pts} {frame.format.name}".encode())
-            for plane in planes(frame):
+            for plane in planes(canonical(frame)):
                 digest.update(plane.tobytes())
     return digest.hexdigest()
 

@@ -15,7 +15,7 @@ from training.curation.record_store import RecordStore
 from vividface_core import errors
 from vividface_core.mllm.judges.http import Refused
 
-PATIENCE = 60
+PATIENCE = 400
 """Seconds after which something that should come counts as never."""
 
 

@@ -23,7 +23,7 @@ from pydantic import (
 
 from vividface_core.degrade import load_preset
 from vividface_core.errors import InvalidOption
-from vividface_core.restorers.registry import stage_class
+from vividface_core.restorers.registry import VIVIDFACE, stage_class
 from vividface_core.wan.transformer import T_STAR, VELOCITY_SCALE
 
 if sys.version_info >= (3, 11):
@@ -97,8 +97,8 @@ class Model(Section):
     t_star: float = T_STAR
     velocity_scale: float = VELOCITY_SCALE
     gradient_checkpointing: bool = True
-    native_size: int = 512
-    native_frames: int = 81
+    native_size: int = VIVIDFACE.native_size
+    native_frames: int = VIVIDFACE.native_frames
 
 
 class Data(Section):

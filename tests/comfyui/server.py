@@ -153,6 +153,11 @@ class ComfyServer:
         """Resident bytes of the process now (Linux)."""
         return self._status("VmRSS")
 
+    def cpu_seconds(self) -> float:
+        """Seconds of processor time that the server has used (Linux)."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def _status(self, field: str) -> int:
         for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
             if line.startswith(f"{field}:"):

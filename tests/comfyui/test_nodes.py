@@ -226,18 +226,18 @@ def test_broken_files_are_told(comfy):
         comfy.queue(restore_video(load={"file": "broken.mp4"}))
 
 
-def test_stop_takes_effect_within_a_second(comfy):
+def test_stop_takes_effect_at_once(comfy):
     prompt = restore_video(prefix="stopped", window=17, strength=0.9, load={"stride": 1})
     prompt_id = comfy.queue(prompt)
-    began = time.monotonic()
-    while not _is_restoring(comfy) and time.monotonic() - began < 60:
+    while not _is_restoring(comfy):
+        assert prompt_id not in comfy.get(f"/history/{prompt_id}"), "it is done before it can be stopped"
         time.sleep(0.05)
     time.sleep(0.5)
-    asked = time.monotonic()
+    before = comfy.cpu_seconds()
     comfy.post("/interrupt", {})
-    entry = comfy.wait(prompt_id, 20)
-    took = time.monotonic() - asked
-    assert error_of(entry) == "interrupted" and took < 2.0, f"{took:.2f} s (a second, and one for a busy machine)"
+    assert error_of(comfy.wait(prompt_id)) == "interrupted"
+    # By what it still computed, which a busy machine doesn't change; the rest of the video would take far more.
+    assert comfy.cpu_seconds() - before < 5
     left = [path for path in (comfy.folder / "temp").rglob("*") if ".vividface" in path.name]
     assert not left, "no work folder stays behind"
 

@@ -18,7 +18,7 @@ from vividface_core.errors import UnsupportedCheckpoint
 from vividface_core.io.atomic import write_json
 from vividface_core.io.folders import whole_folder
 from vividface_core.io.quantization import FP8, QuantizedLinear, dense_tensors, layer_table, quantize_fp8
-from vividface_core.io.tensors import write_tensors
+from vividface_core.io.tensors import as_stored, write_tensors
 from vividface_core.restorers.one_step import OneStepRestorer
 from vividface_core.restorers.one_step_files import CODECS, DECODER, DEFAULTS, ENCODER, FORMAT, WEIGHTS_FILE
 from vividface_core.restorers.registry import CARD
@@ -101,15 +101,7 @@ def save_codec(folder: Path, net: nn.Module, dtype: torch.dtype | None = torch.f
     """Write one of :data:`CODECS`: ``config.json`` and ``model.safetensors``."""
     folder.mkdir(parents=True)
     write_json(folder / "config.json", net.config.to_dict(), indent=2)
-    write_tensors(folder / WEIGHTS_FILE, {k: _stored(k, v, dtype) for k, v in net.state_dict().items()}, PYTORCH)
-
-
-def _stored(name: str, value: Tensor, dtype: torch.dtype | None) -> Tensor:
-    # A copy, because safetensors refuses tensors that share memory.
-    stored = value.detach().to("cpu", dtype or value.dtype, copy=True).contiguous()
-    if torch.isfinite(value).all() and not torch.isfinite(stored).all():
-        raise UnsupportedCheckpoint(f"{name} reaches {float(value.abs().max()):.3g}, too large for {dtype}. Take bf16.")
-    return stored
+    write_tensors(folder / WEIGHTS_FILE, {k: as_stored(k, v, dtype) for k, v in net.state_dict().items()}, PYTORCH)
 
 
 def tensors_to_store(
@@ -117,7 +109,7 @@ def tensors_to_store(
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors to store, under ``rename``d names, and the metadata that describes them."""
     if dtype not in FP8.values():
-        return {rename(key): _stored(key, value, dtype) for key, value in dense_tensors(module).items()}, PYTORCH
+        return {rename(key): as_stored(key, value, dtype) for key, value in dense_tensors(module).items()}, PYTORCH
     encoding = next(name for name, known in FP8.items() if known == dtype)
     linear = {
         f"{name}.weight"
@@ -127,7 +119,7 @@ def tensors_to_store(
     tensors, layers = {}, {}
     for key, value in dense_tensors(module).items():
         if key not in linear:
-            tensors[rename(key)] = _stored(key, value, weight_type(module, key, torch.bfloat16))
+            tensors[rename(key)] = as_stored(key, value, weight_type(module, key, torch.bfloat16))
             continue
         try:
             weight = quantize_fp8(value.cpu(), encoding)

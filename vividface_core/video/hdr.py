@@ -1,4 +1,4 @@
-"""Static HDR metadata: the mastering display and the content's light level."""
+"""Metadata of frames: the mastering display and the content's light level, which are kept, and what isn't."""
 
 from __future__ import annotations
 
@@ -10,12 +10,22 @@ import av
 
 _CHROMA = 50_000
 _LIGHT = 10_000
-_DYNAMIC = {
+_UNWRITTEN = {
     "DYNAMIC_HDR_PLUS": "HDR10+",
     "DOVI_METADATA": "Dolby Vision",
     "DOVI_RPU_BUFFER": "Dolby Vision",
     "DYNAMIC_HDR_VIVID": "HDR Vivid",
+    "AMBIENT_VIEWING_ENVIRONMENT": "the ambient light that the colours are meant for",
+    "A53_CC": "closed captions",
+    "AFD": "the active part of the picture",
+    "S12M_TIMECODE": "time codes",
+    "SPHERICAL": "the projection of a 360° picture",
+    "STEREO3D": "the arrangement of pictures for two eyes",
+    "ICC_PROFILE": "the colour profile",
 }
+"""Kinds of side data of frames that no encoder here is given, in words."""
+_SRGB = (b"sRGB", b"s\0R\0G\0B")
+"""In colour profiles of the colours that pictures without one have."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +102,8 @@ def static_hdr_of(side_data: dict[str, bytes]) -> StaticHdr | None:
     return StaticHdr(primaries, luminance, light)
 
 
-def dynamic_hdr_of(side_data: dict[str, bytes]) -> tuple[str, ...]:
-    """Names of the metadata that changes from frame to frame, which no encoder here writes."""
-    return tuple(sorted({name for kind, name in _DYNAMIC.items() if kind in side_data}))
+def unwritten_of(side_data: dict[str, bytes]) -> tuple[str, ...]:
+    """Names of a frame's metadata that no encoder here writes."""
+    usual = any(mark in side_data.get("ICC_PROFILE", b"") for mark in _SRGB)
+    kinds = (kind for kind in _UNWRITTEN if kind in side_data and not (usual and kind == "ICC_PROFILE"))
+    return tuple(dict.fromkeys(_UNWRITTEN[kind] for kind in kinds))

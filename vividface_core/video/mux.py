@@ -68,6 +68,8 @@ def check_output(output: str | Path, preset: str, info: VideoInfo | None = None)
         raise UnwritableVideo(f"The folder {output.parent} does not exist. Make it, or choose another output.")
     if not os.access(output.parent, os.W_OK):
         raise UnwritableVideo(f"The folder {output.parent} is write-protected. Choose another output.")
+    if os.path.exists(output) and not (output.is_file() or output.is_dir()):
+        raise UnwritableVideo(f"{output} is no ordinary file (a pipe or a device, say). Choose another name.")
     if rules.name != "png":
         container_for(output, rules)
         if output.is_dir():

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from tests.assets import clip
+from vividface_core.faces.crop import turn_points
 from vividface_core.faces.detect import load_detector
 from vividface_core.faces.track import FaceTrack
 from vividface_core.pipeline.analysis import find_faces
 from vividface_core.pipeline.copies import Copy, brighter, points_back
-from vividface_core.pipeline.regions import turn_points
 from vividface_core.pipeline.restore import RestoreOptions, restore_frames
 from vividface_core.video.shots import Shot
 from vividface_core.video.source import ClipFrames, VideoFrames

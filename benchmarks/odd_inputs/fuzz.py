@@ -12,6 +12,7 @@ from benchmarks.odd_inputs.worker import Outcome, Worker
 
 FILES = 200
 LIMIT = 60.0
+HEADER = 2048
 CONTAINERS = {
     ".mp4": (*X264, "-c:a", "aac"),
     ".mov": ("-c:v", "prores_ks", "-c:a", "pcm_s16le"),
@@ -33,31 +34,32 @@ class Damage:
 
     Attributes:
         seed: of the places and values; the same seed gives the same file.
+        bytes: how many are replaced.
         header: only the first 2 kB are damaged, where the structure is told.
     """
 
     suffix: str
     seed: int
-    share: float
+    bytes: int
     header: bool
 
     def of(self, data: bytes) -> bytes:
         """The file's bytes with some of them replaced."""
         draw, damaged = random.Random(f"{self.suffix} {self.seed}"), bytearray(data)
-        end = min(len(data), 2048) if self.header else len(data)
-        for _ in range(max(1, round(self.share * end))):
+        end = min(len(data), HEADER) if self.header else len(data)
+        for _ in range(self.bytes):
             damaged[draw.randrange(end)] = draw.randrange(256)
         return bytes(damaged)
 
     def __str__(self) -> str:
-        return f"{self.suffix} seed {self.seed} ({self.share:.2%} of {'the header' if self.header else 'all'})"
+        return f"{self.suffix}, seed {self.seed}, {self.bytes} bytes{' of the header' * self.header}"
 
 
 def damages(count: int = FILES) -> Iterator[Damage]:
-    """So many files: containers in turn; every other time in the header only, in rising amounts."""
+    """So many files: containers in turn; every other time in the header only; one byte to sixty-four."""
     for number in range(count):
         suffix, seed = list(CONTAINERS)[number % len(CONTAINERS)], number // len(CONTAINERS)
-        yield Damage(suffix, seed, (0.0005, 0.002, 0.01, 0.04)[seed // 2 % 4], bool(seed % 2))
+        yield Damage(suffix, seed, (1, 3, 10, 64)[seed // 2 % 4], bool(seed % 2))
 
 
 def sources(folder: Path) -> dict[str, bytes]:
@@ -71,15 +73,30 @@ def sources(folder: Path) -> dict[str, bytes]:
     return made
 
 
-def run_one(damage: Damage, whole: bytes, folder: Path, model: Path, worker: Worker) -> tuple[Outcome, str]:
-    """Restore one damaged file. Returns how it ended, and what is wrong with that; empty: nothing."""
+@dataclass(frozen=True)
+class Ending:
+    """How a run with a damaged file ended.
+
+    Attributes:
+        wrong: what must not be; empty: it ended with a result or with a sentence.
+    """
+
+    damage: Damage
+    outcome: Outcome
+    wrong: str
+
+
+def run_one(damage: Damage, whole: bytes, folder: Path, model: Path, worker: Worker) -> Ending:
+    """Restore one damaged file."""
     path = folder / f"{damage.seed}{damage.suffix}"
     path.write_bytes(damage.of(whole))
+    before = path.read_bytes()
     preset, suffix = OUTPUTS[damage.seed % len(OUTPUTS)].split()
     output = folder / f"out-{damage.seed}-{damage.suffix[1:]}{suffix}"
     words = f"restore {path} -o {output} --preset {preset} --whole-frame --model {model} --quiet".split()
     outcome = worker.run(words, folder)
-    return outcome, _wrong(outcome, output)
+    wrong = _wrong(outcome, output)
+    return Ending(damage, outcome, wrong or ("the input was changed" if path.read_bytes() != before else ""))
 
 
 def _wrong(outcome: Outcome, output: Path) -> str:
@@ -89,4 +106,20 @@ def _wrong(outcome: Outcome, output: Path) -> str:
         return "" if output.exists() else "no result, though it says so"
     if output.exists():
         return "a result, though it failed"
-    return "" if outcome.status == 1 and len(outcome.err.strip().splitlines()) >= 1 and outcome.told else "no sentence"
+    return "" if outcome.status == 1 and outcome.told else "no sentence"
+
+
+def table(endings: list[Ending]) -> str:
+    """Counts by container: Markdown."""
+    lines = ["| container | files | restored | of these with a notice | refused in a sentence | wrong |", "|---|---:|---:|---:|---:|---:|"]
+    for suffix in CONTAINERS:
+        those = [ending for ending in endings if ending.damage.suffix == suffix]
+        done = [ending for ending in those if ending.outcome.status == 0 and not ending.wrong]
+        noted = sum(bool(ending.outcome.told) for ending in done)
+        wrong = sum(bool(ending.wrong) for ending in those)
+        lines.append(f"| {suffix} | {len(those)} | {len(done)} | {noted} | {len(those) - len(done) - wrong} | {wrong} |")
+    slowest = max((ending.outcome.seconds for ending in endings), default=0.0)
+    wrong = [ending for ending in endings if ending.wrong]
+    lines += ["", f"{len(endings)} files, {len(wrong)} wrong; none took longer than {slowest:.0f} s."]
+    lines += [f"- {ending.damage}: {ending.wrong}" for ending in wrong]
+    return "\n".join(lines)

@@ -12,6 +12,8 @@ import numpy as np
 from PIL import Image
 
 from tests.assets import run_ffmpeg
+from vividface_core.video.display_matrix import set_display_matrix
+from vividface_core.video.orientation import matrix_of
 
 Make = Callable[[Path], None]
 ROOT = Path(__file__).parents[2]
@@ -34,21 +36,26 @@ def clip(
     *options: object,
     sound: bool = False,
     size: str = "96x64",
-    rate: int = 24,
+    rate: int | str = 24,
     seconds: float = 0.25,
     inputs: Sequence[object] = (),
+    turned: int = 0,
 ) -> Make:
     """A moving test picture, six frames unless told otherwise, with a tone if wanted.
 
     Args:
         options: of the output.
         inputs: further inputs, as words; they come behind the picture and the tone.
+        turned: degrees of a display matrix (mp4 and mov).
     """
 
     def make(folder: Path) -> None:
         tone = ("-f", "lavfi", "-i", f"sine=r=48000:d={seconds}") if sound else ()
         more = [str(word).replace("{folder}", str(folder)) for word in inputs]
         ffmpeg("-f", "lavfi", "-i", f"testsrc2=s={size}:r={rate}:d={seconds}", *tone, *more, *options, folder / name)
+        if turned:
+            width, height = map(int, size.split("x"))
+            set_display_matrix(folder / name, matrix_of(False, turned, width, height))
 
     return make
 

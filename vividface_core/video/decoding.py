@@ -301,7 +301,8 @@ def _describe(path: Path, container: InputContainer, stream: VideoStream, first:
             f"{path} has the pixel format {first.format.name}, which can't be restored. Convert it first, for "
             "example with ffmpeg -pix_fmt yuv444p12le."
         )
-    codec, shape, side_data = codec_name(stream), layout(name), side_data_of(first)
+    codec, shape = codec_name(stream), layout(name)
+    side_data = side_data_of(first, codec)
     matrix, color = display_matrix_of(first, side_data), color_of(first, codec, stream.codec_context)
     if shape.family == "yuv":
         luma_weights(color.matrix)  # before any work

@@ -24,6 +24,7 @@ _UNWRITTEN = {
     "ICC_PROFILE": "the colour profile",
 }
 """Kinds of side data of frames that no encoder here is given, in words."""
+_NAMES_PROFILES = ("png", "apng")
 _SRGB = (b"sRGB", b"s\0R\0G\0B")
 """In colour profiles of the colours that pictures without one have."""
 
@@ -65,8 +66,15 @@ class StaticHdr:
         return made
 
 
-def side_data_of(decoded: av.VideoFrame) -> dict[str, bytes]:
-    """The frame's side data by name; empty where the binding can't list it."""
+def side_data_of(decoded: av.VideoFrame, codec: str) -> dict[str, bytes]:
+    """The frame's side data by name; empty where the binding can't list it.
+
+    Args:
+        codec: of the file. PNG's decoder names a colour profile in the side data's own dictionary. PyAV (18) frees that,
+            although it is the frame's, and the process ends.
+    """
+    if codec in _NAMES_PROFILES:
+        return {}
     if int(av.__version__.split(".")[0]) < 18:
         return {}  # earlier ones may end the process at a kind that they have no name for
     try:

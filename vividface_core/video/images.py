@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -22,7 +23,7 @@ from vividface_core.video.hdr import side_data_of, unwritten_of
 from vividface_core.video.info import ColorInfo, VideoInfo
 from vividface_core.video.opening import open_stream
 from vividface_core.video.orientation import exif_orientation, is_mirrored, matrix_of, rotation_of, upright
-from vividface_core.video.picture_kinds import IMAGE_SUFFIXES, holds_several, is_cut_picture
+from vividface_core.video.picture_kinds import IMAGE_SUFFIXES, holds_several, is_cut_picture, png_profile
 from vividface_core.video.pixel_formats import canonical, layout, planes, with_planes
 
 _UNREAD = frozenset((".gif", ".heic", ".heif", ".tga", ".psd", ".svg", ".dng", ".cr2", ".nef", ".arw", ".apng"))
@@ -87,7 +88,7 @@ def decode_image(path: Path) -> Decoded:
             codec = container.streams.video[0].codec_context.name
         data = path.read_bytes()
     except (av.FFmpegError, OSError, IndexError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
+        reason = "it is cut off" if _is_cut(path) else getattr(error, "strerror", None) or str(error)
         raise UnreadableVideo(f"{path} can't be read as a picture ({reason}). Check the file.") from error
     if decoded is None:
         raise UnreadableVideo(f"{path} holds no picture that can be decoded. Check the file.")
@@ -102,13 +103,21 @@ def decode_image(path: Path) -> Decoded:
     remarks = [f"{path.name} is cut off; what is missing of the picture is filled."] if is_cut_picture(data) else []
     if not remarks and decoded.is_corrupt:
         remarks.append(f"{path.name} is damaged and only partly decoded.")
-    unwritten = unwritten_of(side_data_of(decoded))
+    profile = png_profile(data)
+    unwritten = unwritten_of({"ICC_PROFILE": profile} if profile else side_data_of(decoded, codec))
     return Decoded(planar, color_of(decoded, codec), codec, mirrored, rotation, tuple(remarks), unwritten)
 
 
+def _is_cut(path: Path) -> bool:
+    try:
+        return path.is_file() and is_cut_picture(path.read_bytes())
+    except (OSError, struct.error):
+        return False
+
+
 def _without_idle_alpha(frame: av.VideoFrame, decoded_format: str) -> av.VideoFrame:
-    # A palette is unpacked with an alpha plane whether or not any of its colours is transparent.
-    if decoded_format != "pal8" or planes(frame)[3].min() < 255:
+    # A palette and the four inks of print are unpacked with an alpha plane whether or not anything is transparent.
+    if frame.format.name != "gbrap" or decoded_format not in ("pal8", "gbrap") or planes(frame)[3].min() < 255:
         return frame
     return with_planes(frame, "gbrp", planes(frame)[:3])
 

@@ -22,6 +22,10 @@ _SHARE = 0.0005
 _MORE = 1.25
 """Times as many teeth between the fields as within one. Natural pictures of one moment have 0.8 times as many at most,
 fields of a slow pan twice as many."""
+_STILL = 0.005
+"""Share of a frame; less isn't looked at by itself."""
+_WHERE_IT_MOVES = 2.0
+"""Times as many teeth, of the same area, where the picture moves as where it doesn't."""
 _COLUMNS = 480
 """Columns of a frame that are looked at, at least; of larger frames every other one, or fewer."""
 _COMBED_SHARE = 0.25
@@ -48,10 +52,7 @@ def is_combed(native: av.VideoFrame) -> bool:
     A line that differs from both its neighbours in the same direction is a tooth of a comb. Fine detail has such lines
     too, but among the lines of one field as well.
     """
-    shape = layout(native.format.name)
-    columns = max(1, native.width // _COLUMNS)  # combs are as wide as what moves
-    luma = planes(native)[0][:, ::columns].astype(np.int32)
-    step = _COMB << (shape.depth - 8)
+    luma, step = _luma(native)
     between, within = _teeth(luma, 1, step), _teeth(luma, 2, step)
     return between > _MORE * within + _SHARE * luma.size
 
@@ -59,8 +60,8 @@ def is_combed(native: av.VideoFrame) -> bool:
 def order_of_unmarked(places: Iterable[Iterable[av.VideoFrame]]) -> str | None:
     """Which field comes first in frames that are interlaced and aren't marked as such; ``None``: whole frames.
 
-    Whether there are fields is told by their combs. Which is the earlier one, ffmpeg's filter for that judges by the
-    frames before and after.
+    Whether there are fields is told by combs where something moves: dithered pictures have such lines everywhere. Which
+    is the earlier one, ffmpeg's filter for that judges by the frames before and after.
 
     Args:
         places: some frames in a row, from each of several places.
@@ -68,9 +69,10 @@ def order_of_unmarked(places: Iterable[Iterable[av.VideoFrame]]) -> str | None:
     looked = combed = 0
     votes: Counter[str | None] = Counter()
     for frames in places:
-        natives = [native for decoded in frames if (native := canonical(decoded)) is not None]
-        looked += len(natives)
-        combed += (found := sum(map(is_combed, natives)))
+        natives = list(_of_one_kind(frames))
+        pairs = list(zip(natives, natives[1:]))
+        looked += len(pairs)
+        combed += (found := sum(_combs_where_it_moves(before, frame) for before, frame in pairs))
         if found:
             votes.update(_judged(natives))
     if not combed or combed < _COMBED_SHARE * looked:
@@ -78,16 +80,34 @@ def order_of_unmarked(places: Iterable[Iterable[av.VideoFrame]]) -> str | None:
     return "bff" if votes["bff"] > votes["tff"] else "tff"
 
 
+def _of_one_kind(frames: Iterable[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+    """Planar frames of the size and format of the first one; none of RGB, which no camera with fields gave."""
+    first = None
+    for decoded in frames:
+        native = canonical(decoded)
+        kind = native and (native.width, native.height, native.format.name)
+        first = first or kind
+        if kind is None or kind != first or layout(native.format.name).family == "rgb":
+            return
+        yield native
+
+
+def _combs_where_it_moves(before: av.VideoFrame, frame: av.VideoFrame) -> bool:
+    """Whether a frame is combed, and more so where it differs from the one before than elsewhere."""
+    if not is_combed(frame):
+        return False
+    luma, step = _luma(frame)
+    moves = np.abs(luma - _luma(before)[0])[1:-1] > step
+    if moves.mean() < _STILL:
+        return False
+    teeth = _tooth_map(luma, 1, step)
+    return (~moves).mean() < _STILL or teeth[moves].mean() > _WHERE_IT_MOVES * teeth[~moves].mean()
+
+
 def _judged(natives: list[av.VideoFrame]) -> Iterator[str | None]:
     """The order of each frame in a row, by ffmpeg's filter."""
     graph = _graph(natives[0], ("setfield", "prog"), ("idet", ""))
     for number, native in enumerate(natives):
-        if (native.width, native.height, native.format.name) != (
-            natives[0].width,
-            natives[0].height,
-            natives[0].format.name,
-        ):
-            break
         native.pts, native.time_base = number, Fraction(1, 1000)
         graph.push(native)
     graph.push(None)
@@ -98,10 +118,20 @@ def _judged(natives: list[av.VideoFrame]) -> Iterator[str | None]:
             return
 
 
+def _luma(native: av.VideoFrame) -> tuple[np.ndarray, int]:
+    """Luma, and the least difference that counts; of large frames not every column: combs are as wide as what moves."""
+    columns = max(1, native.width // _COLUMNS)
+    return planes(native)[0][:, ::columns].astype(np.int32), _COMB << (layout(native.format.name).depth - 8)
+
+
 def _teeth(luma: np.ndarray, distance: int, step: int) -> int:
+    return int(_tooth_map(luma, distance, step).sum())
+
+
+def _tooth_map(luma: np.ndarray, distance: int, step: int) -> np.ndarray:
     middle = luma[distance:-distance]
     above, below = middle - luma[: -2 * distance], middle - luma[2 * distance :]
-    return int((((above > step) & (below > step)) | ((above < -step) & (below < -step))).sum())
+    return ((above > step) & (below > step)) | ((above < -step) & (below < -step))
 
 
 class Deinterlacer:

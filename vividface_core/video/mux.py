@@ -352,6 +352,8 @@ def _write_pictures(timeline: Timeline, source: VideoInfo | None, scratch: Path,
                 f"{report.output.name} is one picture, but there are {len(timeline)} frames; name a folder."
             )
         data = bytes(next(timeline.packets(1)))
+        if suffix in _JPEG and source is not None and source.has_alpha:
+            report.notices.append("Transparency is left out: JPEG has none (png keeps it).")
         scratch.write_bytes(_as_jpeg(data) if suffix in _JPEG else data)
         flush_to_disk(scratch)
         return

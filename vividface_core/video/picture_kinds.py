@@ -117,3 +117,16 @@ def _jpeg_ends(data: bytes) -> bool:
     while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xDA:
         at += 2 + struct.unpack(">H", data[at + 2 : at + 4])[0]
     return data.find(b"\xff\xd9", at) >= 0
+
+
+def png_profile(data: bytes) -> bytes | None:
+    """The name of a PNG's colour profile, with what is packed of it; ``None``: another kind of file, or no profile."""
+    at = 8 if data[:8] == b"\x89PNG\r\n\x1a\n" else len(data)
+    while at + 8 <= len(data):
+        length, name = struct.unpack(">I4s", data[at : at + 8])
+        if name == b"iCCP":
+            return data[at + 8 : at + 8 + length]
+        if name in (b"IDAT", b"IEND"):
+            return None
+        at += 12 + length
+    return None

@@ -220,7 +220,7 @@ class VideoReader:
         with open_media(self.path, playlist=self.info.playlist) as container:
             cut, silent = is_cut(self.path, container.format.name), lost_sound(container, self.path)
         if cut:
-            length, end = self.info.duration, numbering.end
+            length, end = self.info.duration, numbering.end - self.info.origin
             promised = f"its header promises {float(length):.2f} s, " if length and length > end + _SHORT else ""
             self._warn(
                 f"{self.path.name} is cut off: {promised}its data ends at {float(end):.2f} s, in the middle of the "

@@ -111,13 +111,18 @@ def _wrong(outcome: Outcome, output: Path) -> str:
 
 def table(endings: list[Ending]) -> str:
     """Counts by container: Markdown."""
-    lines = ["| container | files | restored | of these with a notice | refused in a sentence | wrong |", "|---|---:|---:|---:|---:|---:|"]
+    lines = [
+        "| container | files | restored | of these with a notice | refused in a sentence | wrong |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
     for suffix in CONTAINERS:
         those = [ending for ending in endings if ending.damage.suffix == suffix]
         done = [ending for ending in those if ending.outcome.status == 0 and not ending.wrong]
         noted = sum(bool(ending.outcome.told) for ending in done)
         wrong = sum(bool(ending.wrong) for ending in those)
-        lines.append(f"| {suffix} | {len(those)} | {len(done)} | {noted} | {len(those) - len(done) - wrong} | {wrong} |")
+        lines.append(
+            f"| {suffix} | {len(those)} | {len(done)} | {noted} | {len(those) - len(done) - wrong} | {wrong} |"
+        )
     slowest = max((ending.outcome.seconds for ending in endings), default=0.0)
     wrong = [ending for ending in endings if ending.wrong]
     lines += ["", f"{len(endings)} files, {len(wrong)} wrong; none took longer than {slowest:.0f} s."]

@@ -40,22 +40,23 @@ def clip(
     seconds: float = 0.25,
     inputs: Sequence[object] = (),
     turned: int = 0,
+    mirrored: bool = False,
 ) -> Make:
     """A moving test picture, six frames unless told otherwise, with a tone if wanted.
 
     Args:
         options: of the output.
         inputs: further inputs, as words; they come behind the picture and the tone.
-        turned: degrees of a display matrix (mp4 and mov).
+        turned, mirrored: of a display matrix (mp4 and mov).
     """
 
     def make(folder: Path) -> None:
         tone = ("-f", "lavfi", "-i", f"sine=r=48000:d={seconds}") if sound else ()
         more = [str(word).replace("{folder}", str(folder)) for word in inputs]
         ffmpeg("-f", "lavfi", "-i", f"testsrc2=s={size}:r={rate}:d={seconds}", *tone, *more, *options, folder / name)
-        if turned:
+        if turned or mirrored:
             width, height = map(int, size.split("x"))
-            set_display_matrix(folder / name, matrix_of(False, turned, width, height))
+            set_display_matrix(folder / name, matrix_of(mirrored, turned, width, height))
 
     return make
 
@@ -107,16 +108,29 @@ def changed(name: str, change: Callable[[bytes], bytes], target: str = "") -> Ma
 
 
 def cut(name: str, share: float) -> Make:
-    """The first part of a file."""
-    return changed(name, lambda data: data[: round(share * len(data))])
+    """The first part of a file, up to an odd place."""
+    return changed(name, lambda data: data[: round(share * len(data)) | 1])
 
 
 def remade(name: str, target: str, *options: object, before: Sequence[object] = ()) -> Make:
-    """A file of ffmpeg's made of another one, which goes away; ``before`` are options of the input."""
+    """A file of ffmpeg's made of another one, which goes away; ``before`` are options of the input, and ``{folder}`` in
+    others stands for the folder."""
 
     def make(folder: Path) -> None:
-        ffmpeg(*before, "-i", folder / name, *options, folder / target)
+        words = [str(word).replace("{folder}", str(folder)) for word in options]
+        ffmpeg(*before, "-i", folder / name, *words, folder / target)
         if name != target:
+            (folder / name).unlink()
+
+    return make
+
+
+def joined(target: str, *names: str) -> Make:
+    """Files one behind the other, byte by byte; they go away."""
+
+    def make(folder: Path) -> None:
+        (folder / target).write_bytes(b"".join((folder / name).read_bytes() for name in names))
+        for name in names:
             (folder / name).unlink()
 
     return make

@@ -1,35 +1,12 @@
-"""Paths, names, shared folders, lists and manners: rows that need no odd picture."""
+"""What must not be overwritten, and folders that many programs share."""
 
 from __future__ import annotations
 
-from benchmarks.odd_inputs.material import (
-    Make,
-    all_of,
-    case,
-    clip,
-    link,
-    numbered,
-    picture,
-    pipe,
-    raw,
-    renamed,
-    with_comments,
-    workflow,
-)
+from benchmarks.odd_inputs.material import Make, all_of, case, link, picture, pipe, raw, workflow
 from benchmarks.odd_inputs.rows import Row
 
 THREE = case("three-frames.mp4", "in.mp4")
-LOST, FOLDERS, NAMES, NO_MEDIA, MANNERS = (
-    "Nothing is overwritten",
-    "Shared folders",
-    "Names",
-    "No media, or not what it is called",
-    "Manners",
-)
-
-
-def _named(name: str) -> Make:
-    return all_of(THREE, renamed("in.mp4", name))
+LOST, FOLDERS = "Nothing is overwritten", "Shared folders"
 
 
 def _models(*makers: Make) -> Make:
@@ -122,9 +99,21 @@ OVERWRITING = [
         "exists already",
     ),
     Row(
-        LOST, "a report over a clip", THREE, "metrics in.mp4 --only psnr --json in.mp4 --overwrite", 1, "a clip itself"
+        LOST,
+        "a report over a clip",
+        THREE,
+        "metrics in.mp4 --reference in.mp4 --only psnr --json in.mp4 --overwrite",
+        1,
+        "a clip itself",
     ),
-    Row(LOST, "a report called like a video", THREE, "metrics in.mp4 --only psnr --html o.mp4", 1, "another kind"),
+    Row(
+        LOST,
+        "a report called like a video",
+        THREE,
+        "metrics in.mp4 --reference in.mp4 --only psnr --html o.mp4",
+        1,
+        "another kind",
+    ),
     Row(
         LOST,
         "scores over somebody's notes",
@@ -268,269 +257,4 @@ SHARED = [
     ),
 ]
 
-_OUT = {"frames": 3}
-NAMING = [
-    Row(NAMES, "a colon in a relative name", _named("20:15:03.mp4"), "R 20:15:03.mp4 -o o.mp4", values=_OUT),
-    Row(NAMES, "a colon and a blank in the output", THREE, "R in.mp4 -o a:␣b.mp4", values=_OUT),
-    Row(NAMES, "a protocol's name", _named("file:a.mp4"), "R file:a.mp4 -o o.mp4", values=_OUT),
-    Row(NAMES, "concat:", _named("concat:a|b.mp4"), "R concat:a|b.mp4 -o o.mp4", values=_OUT),
-    Row(NAMES, "a percent sign", _named("take%03d.mp4"), "R take%03d.mp4 -o 100%d.mp4", values=_OUT),
-    Row(
-        NAMES,
-        "a percent sign in pictures",
-        all_of(raw("%d/n.txt", ""), numbered("%d", [1, 2])),
-        "R %d -o o.mp4",
-        values={"frames": 2},
-    ),
-    Row(NAMES, "a bracket, a star, a quote", _named("a[1]*'\".mp4"), "R a[1]*'\".mp4 -o o*[1].mp4", values=_OUT),
-    Row(NAMES, "a dash at the begin", _named("-a.mp4"), "R ./-a.mp4 -o ./-o.mp4", values=_OUT),
-    Row(NAMES, "a line break", _named("a\nb.mp4"), "R a␊b.mp4 -o o␊2.mp4", values=_OUT),
-    Row(NAMES, "255 bytes", _named("ä" * 125 + "x.mp4"), f"R {'ä' * 125}x.mp4 -o {'ö' * 125}y.mp4", values=_OUT),
-    Row(NAMES, "256 bytes", THREE, f"R in.mp4 -o {'ö' * 126}.mp4", 1, "too long"),
-    Row(NAMES, "upper case", _named("IN.MP4"), "R IN.MP4 -o OUT.MKV --preset ffv1", values=_OUT),
-    Row(
-        NAMES,
-        "composed and decomposed umlauts",
-        all_of(_named("a\u0308.mp4"), raw("\u00e4.mp4", "mine")),
-        "R a\u0308.mp4 -o o\u0308.mp4",
-        values=_OUT,
-    ),
-    Row(NAMES, "an emoji and a blank at the end", _named("🎬 .mp4"), "R 🎬␣.mp4 -o 🎞␣.mp4", values=_OUT),
-    Row(NAMES, "a name that is no Unicode", _named("\udcff.mp4"), "R \udcff.mp4 -o o.mp4", values=_OUT),
-    Row(
-        NAMES,
-        "Cyrillic on a console of code page 1252",
-        THREE,
-        "R in.mp4 -o выход.mkv",
-        environment={"PYTHONIOENCODING": "cp1252"},
-        values=_OUT,
-    ),
-    Row(
-        NAMES,
-        "Chinese on an ASCII console, degraded",
-        THREE,
-        "degrade in.mp4 -o 输出.mp4",
-        environment={"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"},
-        values=_OUT,
-    ),
-    Row(
-        NAMES,
-        "a notice on a console of code page 437",
-        case("windows-media.wmv", "in.wmv"),
-        "R in.wmv -o ŝ.mkv",
-        0,
-        "converted to flac",
-        environment={"PYTHONIOENCODING": "cp437"},
-    ),
-]
-
-_LIST = "ffconcat version 1.0\nfile in.mp4\n"
-_M3U8 = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nin.mp4\n#EXT-X-ENDLIST\n"
-NOT_MEDIA = [
-    Row(NO_MEDIA, "a text", raw("notes.txt", "some notes\n" * 400), "R notes.txt -o o.mp4", 1, "is a text"),
-    Row(NO_MEDIA, "a text called .mp4", raw("n.mp4", "some notes\n" * 400), "R n.mp4 -o o.mp4", 1, "is a text"),
-    Row(NO_MEDIA, "ANSI art", raw("a.ans", b"\x1b[31mred\x1b[0m\r\n" * 99), "R a.ans -o o.mp4", 1, "is a text"),
-    Row(
-        NO_MEDIA,
-        "art of a code page (.nfo)",
-        raw("a.nfo", bytes(range(0xB0, 0xE0)) * 20 + b"\r\nby nobody\r\n" * 40),
-        "R a.nfo -o o.mp4",
-        1,
-        "a.nfo",
-    ),
-    Row(
-        NO_MEDIA,
-        "a text in UTF-16",
-        raw("a.txt", ("words " * 500).encode("utf-16")),
-        "degrade a.txt -o o.mp4",
-        1,
-        "is a text",
-    ),
-    Row(NO_MEDIA, "ffconcat", all_of(THREE, raw("l.ffconcat", _LIST)), "R l.ffconcat -o o.mp4", 1, "--allow-playlist"),
-    Row(NO_MEDIA, "ffconcat called .mp4", all_of(THREE, raw("l.mp4", _LIST)), "degrade l.mp4 -o o.mp4", 1, "list of"),
-    Row(
-        NO_MEDIA,
-        "ffconcat, allowed",
-        all_of(THREE, raw("l.ffconcat", _LIST)),
-        "R l.ffconcat -o o.mp4 --allow-playlist",
-        values=_OUT,
-    ),
-    Row(NO_MEDIA, "M3U8", all_of(THREE, raw("l.m3u8", _M3U8)), "R l.m3u8 -o o.mp4", 1, "--allow-playlist"),
-    Row(
-        NO_MEDIA,
-        "M3U8 with a BOM called .mkv",
-        all_of(THREE, raw("l.mkv", "\ufeff" + _M3U8)),
-        "metrics l.mkv --only niqe",
-        1,
-        "l.mkv",
-    ),
-    Row(
-        NO_MEDIA,
-        "a DASH manifest",
-        raw("l.mpd", '<?xml version="1.0"?>\n<MPD xmlns="urn:mpeg:dash"></MPD>\n'),
-        "R l.mpd -o o.mp4",
-        1,
-        "list of",
-    ),
-    Row(
-        NO_MEDIA,
-        "a session description",
-        raw("l.sdp", "v=0\no=- 0 0 IN IP4 127.0.0.1\nm=video 5004 RTP/AVP 96\n"),
-        "R l.sdp -o o.mp4",
-        1,
-        "l.sdp",
-    ),
-    Row(
-        NO_MEDIA,
-        "an SVG",
-        raw("a.svg", '<svg xmlns="http://www.w3.org/2000/svg"><image href="/etc/passwd"/></svg>'),
-        "R a.svg -o o.png --preset png",
-        1,
-        "a.svg",
-    ),
-    Row(
-        NO_MEDIA,
-        "subtitles",
-        raw("a.srt", "1\n00:00:00,000 --> 00:00:01,000\nWords\n\n" * 9),
-        "R a.srt -o o.mp4",
-        1,
-        "a.srt",
-    ),
-    Row(NO_MEDIA, "no byte", raw("a.mp4", b""), "R a.mp4 -o o.mp4", 1, "a.mp4"),
-    Row(NO_MEDIA, "no byte, a picture's name", raw("a.png", b""), "R a.png -o o.png --preset png", 1, "a.png"),
-    Row(NO_MEDIA, "zeros", raw("a.mkv", bytes(1 << 16)), "R a.mkv -o o.mkv --preset ffv1", 1, "a.mkv"),
-    Row(
-        NO_MEDIA,
-        "noise",
-        raw("a.ts", bytes((k * 7919 + k // 3) % 256 for k in range(1 << 16))),
-        "R a.ts -o o.mp4",
-        1,
-        "a.ts",
-    ),
-    Row(NO_MEDIA, "a ZIP called .mp4", raw("a.mp4", b"PK\x03\x04" + bytes(4000)), "degrade a.mp4 -o o.mp4", 1, "a.mp4"),
-    Row(
-        NO_MEDIA,
-        "a PDF called .png",
-        raw("a.png", b"%PDF-1.7\n" + bytes(range(256)) * 20),
-        "R a.png -o o.png --preset png",
-        1,
-        "a.png",
-    ),
-    Row(NO_MEDIA, "a FIFO", pipe("in.mp4"), "R in.mp4 -o o.mp4", 1, "no ordinary file"),
-    Row(NO_MEDIA, "a FIFO, degraded", pipe("in.mp4"), "degrade in.mp4 -o o.mp4", 1, "no ordinary file"),
-    Row(NO_MEDIA, "a FIFO, measured", pipe("in.mp4"), "metrics in.mp4 --only niqe", 1, "in.mp4"),
-    Row(
-        NO_MEDIA,
-        "a FIFO among pictures",
-        all_of(numbered("f", [1, 2]), pipe("f/shot_0003.png")),
-        "R f -o o.mp4",
-        1,
-        "shot_0003.png",
-    ),
-    Row(NO_MEDIA, "a device", raw("n", ""), "R /dev/zero -o o.mp4", 1, "no ordinary file"),
-    Row(NO_MEDIA, "an empty folder", raw("f/.hidden", ""), "R f -o o.mp4", 1, "holds no picture"),
-    Row(NO_MEDIA, "a folder of texts", raw("f/a.txt", "x"), "R f -o o.mp4", 1, "holds no picture"),
-    Row(NO_MEDIA, "sound alone", clip("a.m4a", "-vn", "-c:a", "aac", sound=True), "R a.m4a -o o.mp4", 1, "no video"),
-    Row(
-        NO_MEDIA,
-        "a JPEG called .mp4",
-        all_of(picture("a.jpg"), renamed("a.jpg", "a.mp4")),
-        "R a.mp4 -o o.mp4",
-        values={"frames": 1},
-    ),
-    Row(
-        NO_MEDIA,
-        "a Matroska file called .mp4",
-        all_of(clip("a.mkv", "-c:v", "ffv1"), renamed("a.mkv", "a.mp4")),
-        "R a.mp4 -o o.mkv --preset ffv1",
-        same="frames size format",
-    ),
-    Row(
-        NO_MEDIA,
-        "an mp4 called .png",
-        all_of(THREE, renamed("in.mp4", "a.png")),
-        "R a.png -o o.mp4",
-        values={"frames": 3},
-    ),
-    Row(NO_MEDIA, "an mp4 without a suffix", _named("film"), "R film -o o.mp4", values=_OUT),
-]
-
-_FACE = "restore in.mp4 -o o.mp4 --model nobody"
-COMMAND_LINE = [
-    Row(MANNERS, "a wish of faces that is none", THREE, f"{_FACE} --faces prettiest", 1, "prettiest"),
-    Row(
-        MANNERS,
-        "a reference picture without a face",
-        all_of(THREE, picture("grey.png")),
-        f"{_FACE} --faces ref:grey.png",
-        1,
-        "shows no face",
-    ),
-    Row(MANNERS, "whole frames and faces", THREE, f"{_FACE} --whole-frame --faces largest", 1, "leave out one"),
-    Row(MANNERS, "a suffix that doesn't fit", THREE, "R in.mp4 -o o.webm", 1, "o.webm"),
-    Row(MANNERS, "a video as one picture", THREE, "R in.mp4 -o o.png --preset png", 1, "one picture"),
-    Row(MANNERS, "a folder that isn't there", THREE, "R in.mp4 -o no/o.mp4", 1, "does not exist"),
-    Row(MANNERS, "nothing to resume", THREE, "R in.mp4 -o o.mp4 --resume", 0, "nothing to resume"),
-    Row(MANNERS, "a reader that leaves", THREE, "degrade --list-presets", pipe=True),
-    Row(
-        MANNERS,
-        "a workflow with a BOM",
-        all_of(workflow("f.json", encoding="utf-8-sig"), THREE),
-        "run f.json -i . -o done --server http://127.0.0.1:9 --patience 0",
-        1,
-        "127.0.0.1:9",
-    ),
-    Row(
-        MANNERS,
-        "a workflow in UTF-16",
-        all_of(workflow("f.json", encoding="utf-16"), THREE),
-        "run f.json -i . -o done --server http://127.0.0.1:9 --patience 0",
-        1,
-        "127.0.0.1:9",
-    ),
-    Row(
-        MANNERS,
-        "a workflow with comments",
-        all_of(workflow("f.json", with_comments), THREE),
-        "run f.json -i . -o done --server http://127.0.0.1:9",
-        1,
-        "f.json",
-    ),
-    Row(
-        MANNERS,
-        "a workflow cut short",
-        all_of(workflow("f.json", lambda text: text[:200]), THREE),
-        "run f.json -i . -o done",
-        1,
-        "f.json",
-    ),
-    Row(
-        MANNERS,
-        "a workflow as the page saves it",
-        all_of(raw("f.json", '{"nodes": [], "links": []}'), THREE),
-        "run f.json -i . -o done",
-        1,
-        "API",
-    ),
-    Row(
-        MANNERS,
-        "a web page for a workflow",
-        all_of(raw("f.json", "<!DOCTYPE html>"), THREE),
-        "run f.json -i . -o done",
-        1,
-        "f.json",
-    ),
-    Row(
-        MANNERS,
-        "a folder without videos",
-        all_of(workflow("f.json"), raw("clips/a.txt", "")),
-        "run f.json -i clips -o done",
-        1,
-        "clips",
-    ),
-    Row(MANNERS, "a judge that there isn't", THREE, "score in.mp4 --judge nobody", 1, "nobody"),
-    Row(MANNERS, "a metric that there isn't", THREE, "metrics in.mp4 --only beauty", 1, "beauty"),
-    Row(MANNERS, "a setting that there isn't", THREE, "degrade in.mp4 -o o.mp4 --set beauty=1", 1, "beauty"),
-]
-
-ROWS = [*OVERWRITING, *SHARED, *NAMING, *NOT_MEDIA, *COMMAND_LINE]
+ROWS = [*OVERWRITING, *SHARED]

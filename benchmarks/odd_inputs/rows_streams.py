@@ -1,13 +1,12 @@
-"""What lies beside the picture, times, colour, sizes: carried, told, or refused."""
+"""What lies beside the picture, and times."""
 
 from __future__ import annotations
 
-from fractions import Fraction
-
 from benchmarks.odd_inputs.material import FFV1, X264, X265, all_of, case, clip, numbered, picture, raw, remade
 from benchmarks.odd_inputs.rows import Row
+from benchmarks.odd_inputs.sei import CAPTIONS, HDR10_PLUS, with_sei
 
-BESIDE, TIMES, COLOUR, SIZES, FACES = "Beside the picture", "Times", "Colour", "Sizes and formats", "Faces"
+BESIDE, TIMES = "Beside the picture", "Times"
 
 _SRT = raw("s.srt", "1\n00:00:00,000 --> 00:00:00,200\nWords\n")
 _ASS = raw(
@@ -16,6 +15,13 @@ _ASS = raw(
     "Format: Layer, Start, End, Style, Text\nDialogue: 0,0:00:00.00,0:00:00.20,Default,{\\b1}Words\n",
 )
 _COVER = picture("c.jpg")
+
+
+_CAPTIONED = all_of(clip("in.h264", *X264, "-bsf:v", "h264_metadata=delete_filler=1"), with_sei("in.h264", CAPTIONS))
+_HDR10_PLUS = all_of(
+    clip("in.hevc", "-vf", "format=yuv420p10le", *X265, "-bsf:v", "hevc_metadata=color_primaries=9"),
+    with_sei("in.hevc", HDR10_PLUS, hevc=True),
+)
 
 
 def _with(name: str, make, *inputs: object, options: tuple = ()):
@@ -75,18 +81,10 @@ COMPANIONS = [
     Row(
         BESIDE,
         "a font attached",
-        _with(
-            "in.mkv",
-            raw("a.ttf", b"\0\1\0\0" + bytes(400)),
-            options=(*X264, "-attach", "{here}", "-metadata:s:t", "mimetype=font/ttf"),
-        )
-        if False
-        else all_of(
+        all_of(
             raw("a.ttf", b"\0\1\0\0" + bytes(400)),
             clip("a.mkv", *X264),
-            lambda folder: remade(
-                "a.mkv", "in.mkv", "-c", "copy", "-attach", folder / "a.ttf", "-metadata:s:t", "mimetype=font/ttf"
-            )(folder),
+            remade("a.mkv", "in.mkv", "-c", "copy", "-attach", "{folder}/a.ttf", "-metadata:s:t", "mimetype=font/ttf"),
         ),
         "R in.mkv -o o.mp4",
         0,
@@ -137,13 +135,13 @@ COMPANIONS = [
             _COVER,
             picture("d.png"),
             clip("a.mp4", *X264, sound=True),
-            lambda folder: remade(
+            remade(
                 "a.mp4",
                 "in.mp4",
                 "-i",
-                folder / "c.jpg",
+                "{folder}/c.jpg",
                 "-i",
-                folder / "d.png",
+                "{folder}/d.png",
                 "-map",
                 "0",
                 "-map",
@@ -156,7 +154,7 @@ COMPANIONS = [
                 "attached_pic",
                 "-disposition:v:2",
                 "attached_pic",
-            )(folder),
+            ),
         ),
         "R in.mp4 -o o.mov",
         0,
@@ -169,13 +167,13 @@ COMPANIONS = [
             _COVER,
             picture("d.png"),
             clip("a.mp4", *X264, sound=True),
-            lambda folder: remade(
+            remade(
                 "a.mp4",
                 "in.mp4",
                 "-i",
-                folder / "c.jpg",
+                "{folder}/c.jpg",
                 "-i",
-                folder / "d.png",
+                "{folder}/d.png",
                 "-map",
                 "0",
                 "-map",
@@ -188,7 +186,7 @@ COMPANIONS = [
                 "attached_pic",
                 "-disposition:v:2",
                 "attached_pic",
-            )(folder),
+            ),
         ),
         "R in.mp4 -o o.mp4",
         same="pictures sound frames",
@@ -198,7 +196,7 @@ COMPANIONS = [
         "two films, the second by default",
         all_of(
             clip("a.mkv", *FFV1, size="64x48"),
-            lambda folder: remade(
+            remade(
                 "a.mkv",
                 "in.mkv",
                 "-f",
@@ -214,7 +212,7 @@ COMPANIONS = [
                 "0",
                 "-disposition:v:1",
                 "default",
-            )(folder),
+            ),
         ),
         "R in.mkv -o o.mkv --preset ffv1",
         0,
@@ -227,9 +225,7 @@ COMPANIONS = [
         all_of(
             raw("m.txt", ";FFMETADATA1\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=100\ntitle=One\n"),
             clip("a.mp4", *X264),
-            lambda folder: remade("a.mp4", "in.mkv", "-i", folder / "m.txt", "-map_chapters", "1", "-c", "copy")(
-                folder
-            ),
+            remade("a.mp4", "in.mkv", "-i", "{folder}/m.txt", "-map_chapters", "1", "-c", "copy"),
         ),
         "R in.mkv -o o.mp4",
         values={"chapters": 1},
@@ -248,11 +244,18 @@ COMPANIONS = [
         "R in.mov -o o.mp4",
         values={"place": "+48.2+016.3/"},
     ),
-    Row(BESIDE, "a time code", clip("in.mov", *X264, "-timecode", "01:00:00:00"), "R in.mov -o o.mp4", 0, ""),
-    Row(BESIDE, "closed captions", clip("in.ts", "-c:v", "mpeg2video"), "R in.ts -o o.mp4", 0, "clock"),
+    Row(
+        BESIDE,
+        "a time code",
+        clip("in.mov", *X264, "-timecode", "01:00:00:00"),
+        "R in.mov -o o.mp4",
+        0,
+        "data stream 1",
+    ),
+    Row(BESIDE, "closed captions", _CAPTIONED, "R in.h264 -o o.mp4", 0, "closed captions"),
+    Row(BESIDE, "HDR10+", _HDR10_PLUS, "R in.hevc -o o.mp4 --preset h265", 0, "HDR10+"),
 ]
 
-HLS = ()
 TIME = [
     Row(
         TIMES,
@@ -327,7 +330,7 @@ TIME = [
     Row(
         TIMES,
         "a damaged file judged",
-        all_of(raw("f/a.mp4", bytes(5000)), lambda folder: clip("f/b.mp4", *X264)(folder)),
+        all_of(raw("f/a.mp4", bytes(5000)), clip("f/b.mp4", *X264)),
         "score f --judge technical --quiet",
         1,
         "a.mp4",
@@ -335,183 +338,4 @@ TIME = [
 ]
 
 
-def _tagged(number: int, *options: str):
-    return clip("in.mp4", *(options or X264), "-bsf:v", f"h264_metadata=matrix_coefficients={number}")
-
-
-COLOURS = [
-    Row(COLOUR, "matrix ycgco", case("matrix-ycgco.mp4", "in.mp4"), "R in.mp4 -o o.mp4", 1, "colour matrix is ycgco"),
-    Row(COLOUR, "matrix ycgco, degraded", case("matrix-ycgco.mp4", "in.mp4"), "degrade in.mp4 -o o.mp4", 1, "ycgco"),
-    Row(COLOUR, "matrix ycgco, measured", case("matrix-ycgco.mp4", "in.mp4"), "metrics in.mp4 --only niqe", 1, "ycgco"),
-    Row(
-        COLOUR, "matrix ycgco, judged", case("matrix-ycgco.mp4", "in.mp4"), "score in.mp4 --judge technical", 1, "ycgco"
-    ),
-    Row(COLOUR, "matrix ictcp", _tagged(14), "R in.mp4 -o o.mp4", 1, "ictcp"),
-    Row(COLOUR, "matrix bt2020c", _tagged(10), "R in.mp4 -o o.mp4", same="frames matrix"),
-    Row(COLOUR, "matrix of a reserved number", _tagged(3), "R in.mp4 -o o.mp4", same="frames"),
-    Row(
-        COLOUR,
-        "H.264 in RGB",
-        clip("in.mkv", "-c:v", "libx264rgb"),
-        "R in.mkv -o o.mkv --preset ffv1",
-        same="frames format",
-    ),
-    Row(
-        COLOUR,
-        "full range",
-        clip("in.mp4", "-vf", "scale=out_range=pc,format=yuvj420p", "-c:v", "libx264"),
-        "R in.mp4 -o o.mp4",
-        same="frames",
-    ),
-    Row(
-        COLOUR,
-        "full range into ProRes",
-        clip("in.mp4", "-vf", "scale=out_range=pc,format=yuvj420p", "-c:v", "libx264"),
-        "R in.mp4 -o o.mov --preset prores",
-        0,
-        "range",
-    ),
-    Row(
-        COLOUR,
-        "black and white, neutral chroma",
-        case("black-and-white.mp4", "in.mp4"),
-        "R in.mp4 -o o.mkv --preset ffv1",
-        values={"chroma": (128, 128)},
-    ),
-    Row(COLOUR, "grey alone", clip("in.mkv", "-pix_fmt", "gray", *FFV1), "R in.mkv -o o.mp4", 0, ""),
-    Row(
-        COLOUR,
-        "grey of 10 bits",
-        clip("in.mkv", "-pix_fmt", "gray10le", *FFV1),
-        "R in.mkv -o o.mkv --preset ffv1",
-        same="frames format",
-    ),
-]
-
-FORMATS = [
-    Row(
-        SIZES,
-        "odd width and height",
-        clip("in.mkv", "-vf", "crop=95:63", "-pix_fmt", "yuv444p", *FFV1),
-        "R in.mkv -o o.mp4",
-        0,
-        "",
-    ),
-    Row(
-        SIZES,
-        "odd size with halved chroma",
-        clip("in.mkv", "-vf", "format=yuv420p,crop=95:63:exact=1", *FFV1),
-        "R in.mkv -o o.mp4",
-        0,
-        "",
-    ),
-    Row(
-        SIZES,
-        "2 by 2 pixels",
-        clip("in.mkv", "-vf", "scale=2:2", *FFV1),
-        "R in.mkv -o o.mkv --preset ffv1",
-        same="frames size",
-    ),
-    Row(SIZES, "1 pixel", picture("in.png", size=(1, 1)), "R in.png -o o.png --preset png", same="frames size"),
-    Row(
-        SIZES,
-        "12 bits 4:2:2 into H.264",
-        clip("in.mkv", "-pix_fmt", "yuv422p12le", *FFV1),
-        "R in.mkv -o o.mkv",
-        0,
-        "bit",
-    ),
-    Row(
-        SIZES,
-        "16 bits RGB into ProRes",
-        clip("in.mkv", "-pix_fmt", "gbrp16le", *FFV1),
-        "R in.mkv -o o.mov --preset prores",
-        0,
-        "bit",
-    ),
-    Row(
-        SIZES,
-        "floating point (EXR)",
-        clip("in.exr", "-frames:v", "1", "-pix_fmt", "gbrpf32le"),
-        "R in.exr -o o.png --preset png",
-        values={"frames": 1},
-    ),
-    Row(
-        SIZES,
-        "packed 4:2:2 (raw AVI)",
-        clip("in.avi", "-pix_fmt", "yuyv422", "-c:v", "rawvideo"),
-        "R in.avi -o o.mkv --preset ffv1",
-        same="frames",
-    ),
-    Row(
-        SIZES,
-        "4:1:1",
-        clip("in.mkv", "-pix_fmt", "yuv411p", *FFV1),
-        "R in.mkv -o o.mkv --preset ffv1",
-        same="frames format",
-    ),
-    Row(
-        SIZES,
-        "a size that changes",
-        all_of(
-            clip("a.ts", *X264),
-            clip("b.ts", *X264, size="64x64"),
-            lambda folder: (folder / "in.ts").write_bytes(
-                (folder / "a.ts").read_bytes() + (folder / "b.ts").read_bytes()
-            ),
-        ),
-        "R in.ts -o o.mp4",
-        1,
-        "changes its size",
-    ),
-    Row(SIZES, "AV1", clip("in.mkv", "-c:v", "libsvtav1", "-preset", "10"), "R in.mkv -o o.mp4", same="frames"),
-    Row(SIZES, "H.266", clip("in.mp4", "-c:v", "libvvenc"), "R in.mp4 -o o.mp4", same="frames")
-    if False
-    else Row(SIZES, "Cinepak", clip("in.avi", "-c:v", "cinepak"), "R in.avi -o o.mp4", same="frames"),
-    Row(SIZES, "a GIF", clip("in.gif"), "R in.gif -o o.mp4", values={"frames": 6}),
-]
-
-FACE = "restore in.mp4 -o o.mp4 --model {model} --quiet"
-FACE_ROWS = [
-    Row(
-        FACES,
-        "three frames with a face",
-        case("three-frames.mp4", "in.mp4"),
-        FACE,
-        0,
-        "restored face",
-        values={"frames": 3},
-    ),
-    Row(
-        FACES,
-        "a face on its head",
-        all_of(case("three-frames.mp4", "a.mp4"), remade("a.mp4", "in.mp4", "-vf", "hflip,vflip", *X264)),
-        FACE,
-        0,
-        "turned by 180",
-        values={"frames": 3},
-    ),
-    Row(
-        FACES,
-        "a face in the dark",
-        all_of(
-            case("three-frames.mp4", "a.mp4"),
-            remade("a.mp4", "in.mp4", "-vf", "lutyuv=y=16+(val-16)*0.06", *X264, "-crf", "4"),
-        ),
-        FACE,
-        0,
-        "brightened",
-        values={"frames": 3},
-    ),
-    Row(
-        FACES,
-        "no face",
-        clip("in.mp4", *X264, "-frames:v", "2", size="160x120"),
-        FACE,
-        0,
-        "No face was found",
-        values={"frames": 2},
-    ),
-]
-
-ROWS = [*COMPANIONS, *TIME, *COLOURS, *FORMATS, *FACE_ROWS]
+ROWS = [*COMPANIONS, *TIME]

@@ -11,11 +11,15 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import av
+
 from benchmarks.odd_inputs.material import ROOT
 from benchmarks.odd_inputs.rows import Row
 from benchmarks.odd_inputs.worker import LIMIT, Outcome, Worker
 from vividface_core.errors import VividFaceError
+from vividface_core.video.frame import Frame
 from vividface_core.video.info import VideoInfo
+from vividface_core.video.pixel_formats import layout, planes
 from vividface_core.video.reader import VideoReader, probe
 
 
@@ -155,8 +159,26 @@ def facts_of(path: Path) -> dict[str, object]:
         "languages": [s.language for s in info.streams if s.kind in ("audio", "subtitle")],
         "subtitles": [s.codec for s in info.streams if s.kind == "subtitle"],
         "pictures": [s.codec for s in info.streams if s.kind in ("picture", "attachment")],
+        "chroma": _chroma(frames),
         "info": info,
+        **_of_container(path if info.kind == "video" else None),
     }
+
+
+def _of_container(path: Path | None) -> dict[str, object]:
+    if path is None:
+        return {}
+    with av.open(str(path)) as container:
+        places = [value for name, value in container.metadata.items() if "location" in name]
+        return {"chapters": len(container.chapters()), "place": places[0] if places else None}
+
+
+def _chroma(frames: list[Frame]) -> tuple[int, int] | None:
+    """Least and largest value of the colour planes; ``None``: there are none."""
+    if not frames or layout(frames[0].native.format.name).family != "yuv":
+        return None
+    values = [plane for frame in frames for plane in planes(frame.native)[1:3]]
+    return min(int(plane.min()) for plane in values), max(int(plane.max()) for plane in values)
 
 
 def _told(facts: dict[str, object]) -> str:

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from itertools import groupby
 
-from benchmarks.odd_inputs import rows_color, rows_media, rows_names, rows_paths, rows_pictures, rows_streams
+from benchmarks.odd_inputs import (
+    rows_color,
+    rows_media,
+    rows_names,
+    rows_not_media,
+    rows_paths,
+    rows_pictures,
+    rows_streams,
+)
 from benchmarks.odd_inputs.rows import Row
 from benchmarks.odd_inputs.run import Finding
 
 ROWS: list[Row] = [
     row
-    for room in (rows_paths, rows_names, rows_media, rows_pictures, rows_streams, rows_color)
+    for room in (rows_paths, rows_names, rows_not_media, rows_media, rows_pictures, rows_streams, rows_color)
     for row in room.ROWS
 ]
 _LONGEST = 60
@@ -26,7 +34,9 @@ def table(findings: list[Finding]) -> str:
     tracebacks = sum("traceback" in finding.wrong for finding in findings)
     lost = sum(len(finding.lost) for finding in findings)
     wrong = [finding for finding in findings if finding.wrong]
-    parts.append(f"{len(findings)} inputs: {tracebacks} tracebacks, {lost} lost files, {len(wrong)} not as they should be.")
+    parts.append(
+        f"{len(findings)} inputs: {tracebacks} tracebacks, {lost} lost files, {len(wrong)} not as they should be."
+    )
     parts += [f"- {finding.row.kind}, {finding.row.what}: {finding.wrong}" for finding in wrong]
     return "\n\n".join(parts)
 

@@ -88,12 +88,19 @@ class Worker:
         self._process = self._context.Process(target=_serve, args=(theirs,), daemon=True)
         self._process.start()
         theirs.close()
+        self._pipe.recv()  # its imports are done: they don't count
 
 
 def _serve(pipe: Connection) -> None:
     import torch
 
+    import vividface_core.cli.main
+    import vividface_core.cli.restore_checks
+    import vividface_core.pipeline.restore
+    import vividface_core.weights  # noqa: F401
+
     torch.set_num_threads(1)
+    pipe.send("ready")
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         os.dup2(out.fileno(), 1)
         os.dup2(err.fileno(), 2)

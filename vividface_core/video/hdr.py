@@ -70,7 +70,7 @@ def side_data_of(decoded: av.VideoFrame, codec: str) -> dict[str, bytes]:
     """The frame's side data by name; empty where the binding can't list it.
 
     Args:
-        codec: of the file. PNG's decoder names a colour profile in the side data's own dictionary. PyAV (18) frees that,
+        codec: of the file. PNG's decoder names a colour profile in the side data's own dictionary. PyAV (18) frees it,
             although it is the frame's, and the process ends.
     """
     if codec in _NAMES_PROFILES:

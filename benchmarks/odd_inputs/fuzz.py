@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,13 +62,13 @@ def damages(count: int = FILES) -> Iterator[Damage]:
         yield Damage(suffix, seed, (1, 3, 10, 64)[seed // 2 % 4], bool(seed % 2))
 
 
-def sources(folder: Path) -> dict[str, bytes]:
+def sources(folder: Path, suffixes: Iterable[str] = CONTAINERS) -> dict[str, bytes]:
     """The whole files, by suffix."""
     made = {}
-    for suffix, options in CONTAINERS.items():
+    for suffix in suffixes:
         path = folder / f"whole{suffix}"
         tone = ("-f", "lavfi", "-i", "sine=r=48000:d=0.25")
-        ffmpeg("-f", "lavfi", "-i", "testsrc2=s=96x64:r=24:d=0.25", *tone, *options, path)
+        ffmpeg("-f", "lavfi", "-i", "testsrc2=s=96x64:r=24:d=0.25", *tone, *CONTAINERS[suffix], path)
         made[suffix] = path.read_bytes()
     return made
 

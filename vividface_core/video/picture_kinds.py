@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from pathlib import Path
 
 IMAGE_SUFFIXES = frozenset(
@@ -11,6 +12,8 @@ IMAGE_SUFFIXES = frozenset(
 )
 """Of pictures that are read, alone and in folders."""
 _HEAD = 4096
+_PROFILE = 1 << 20
+"""Bytes of a colour profile that are unpacked."""
 _AVIF = (b"avif", b"avis", b"mif1", b"msf1")
 _FILMS = (
     b"\x1aE\xdf\xa3",  # Matroska, WebM
@@ -120,13 +123,21 @@ def _jpeg_ends(data: bytes) -> bool:
 
 
 def png_profile(data: bytes) -> bytes | None:
-    """The name of a PNG's colour profile, with what is packed of it; ``None``: another kind of file, or no profile."""
+    """A PNG's colour profile, after its name; ``None``: another kind of file, or no profile."""
     at = 8 if data[:8] == b"\x89PNG\r\n\x1a\n" else len(data)
     while at + 8 <= len(data):
         length, name = struct.unpack(">I4s", data[at : at + 8])
         if name == b"iCCP":
-            return data[at + 8 : at + 8 + length]
+            called, _, packed = data[at + 8 : at + 8 + length].partition(b"\0")
+            return called + _unpacked(packed[1:])
         if name in (b"IDAT", b"IEND"):
             return None
         at += 12 + length
     return None
+
+
+def _unpacked(packed: bytes) -> bytes:
+    try:
+        return zlib.decompressobj().decompress(packed, _PROFILE)
+    except zlib.error:
+        return b""

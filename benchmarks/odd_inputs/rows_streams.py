@@ -17,9 +17,9 @@ _ASS = raw(
 _COVER = picture("c.jpg")
 
 
-_CAPTIONED = all_of(clip("in.h264", *X264, "-bsf:v", "h264_metadata=delete_filler=1"), with_sei("in.h264", CAPTIONS))
+_CAPTIONED = all_of(clip("in.h264", *X264), with_sei("in.h264", CAPTIONS))
 _HDR10_PLUS = all_of(
-    clip("in.hevc", "-vf", "format=yuv420p10le", *X265, "-bsf:v", "hevc_metadata=color_primaries=9"),
+    clip("in.hevc", "-vf", "format=yuv420p10le", *X265),
     with_sei("in.hevc", HDR10_PLUS, hevc=True),
 )
 
@@ -260,14 +260,32 @@ TIME = [
     Row(
         TIMES,
         "a variable rate",
-        clip("in.mkv", "-vf", "setpts='(N+gt(mod(N,3),1)*0.6)/24/TB'", "-fps_mode", "vfr", *X264),
+        clip(
+            "in.mkv",
+            "-vf",
+            "setpts='(N+gt(mod(N,3),1)*0.6)/24/TB'",
+            "-fps_mode",
+            "vfr",
+            "-enc_time_base",
+            "1/1000",
+            *X264,
+        ),
         "R in.mkv -o o.mp4",
         same="frames times",
     ),
     Row(
         TIMES,
         "a variable rate into AVI",
-        clip("in.mp4", "-vf", "setpts='(N+gt(mod(N,3),1)*0.6)/24/TB'", "-fps_mode", "vfr", *X264),
+        clip(
+            "in.mp4",
+            "-vf",
+            "setpts='(N+gt(mod(N,3),1)*0.6)/24/TB'",
+            "-fps_mode",
+            "vfr",
+            "-enc_time_base",
+            "1/1000",
+            *X264,
+        ),
         "R in.mp4 -o o.avi --preset ffv1",
         0,
         "rate varies",

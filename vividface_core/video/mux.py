@@ -22,7 +22,7 @@ from vividface_core.video.decoding import open_video
 from vividface_core.video.display_matrix import described_stream, field_box
 from vividface_core.video.file_names import beside, is_too_long, missing_numbers
 from vividface_core.video.info import ColorInfo, VideoInfo
-from vividface_core.video.kept import not_kept
+from vividface_core.video.kept import lost_tags, not_kept
 from vividface_core.video.matroska import reserve_aspect, set_aspect
 from vividface_core.video.opening import media_name, open_output
 from vividface_core.video.passthrough import CompanionFailed, StreamCopier, TimedPacket
@@ -197,6 +197,9 @@ def _join(
             video_index = stream.index
         if holds.format in ("mp4", "mov"):
             options |= _timescales(timeline, other)
+            if other is not None and any("." in name for name in other.metadata):
+                # Names as phones have them (com.apple.quicktime.make), which only this kind of list has room for.
+                options["movflags"] = f"{options.get('movflags', '')}+use_metadata_tags"
         try:
             with open_output(scratch, holds.format, options) as target:
                 video = _add_video(target, timeline, source, rules, scratch.suffix.lower())
@@ -231,6 +234,8 @@ def _join(
                 f"The source's clock began at {float(source.origin):.3f} s; the output's begins at 0."
             )
     report.notices += not_kept(scratch, source, rules, holds.format)
+    if companions is not None:
+        report.notices += lost_tags(scratch, companions.tags, tags, holds.format)
 
 
 def _mux(target: av.container.OutputContainer, streams: list[Iterator], companions: StreamCopier | None) -> None:

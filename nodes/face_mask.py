@@ -131,7 +131,7 @@ class FaceMask(io.ComfyNode):
             shots = find_shots(frames, callbacks.progress)
             tracks, total = [], shots[-1].end
             for shot in shots:
-                found = find_faces(frames, shot, finder, callbacks.progress, total=total)
+                found = find_faces(frames, shot, finder, callbacks.progress, total=total, notice=callbacks.notice)
                 tracks += choose_faces(found, spec, float(min_face), finder)
             if require_face and not tracks:
                 raise NoFaceFound(f"{frames.name}: no face was found. Lower min_face, or take other frames.")

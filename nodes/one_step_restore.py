@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from comfy_api.latest import InputImpl, Types, io
+from comfy_api.latest import InputImpl, io
 
 from vividface_core.pipeline.restore import Given, Resuming, restore_frames, restore_video
 
@@ -14,7 +14,7 @@ from .bridge.progress import NodeCallbacks
 from .bridge.restore_inputs import blend_mask, face_models, report_of, restorer_of, tracks_of
 from .bridge.restore_widgets import appended_inputs, check, common_inputs, optional_inputs, restore_options
 from .bridge.schema import advanced, schema
-from .bridge.video import in_memory, source_of
+from .bridge.video import bit_depth_of, in_memory, is_opaque, source_of, video_of
 
 SUFFIXES = {"h264": ".mp4", "h265": ".mp4", "ffv1": ".mkv"}
 """Of the temporary result, by encoding. The core's Save Video puts each of them into mp4 as it is."""
@@ -84,11 +84,9 @@ class OneStepRestore(io.ComfyNode):
         with restore_options(values, reference, tracks, encoding) as options:
             engine = restorer_of(restorer, vae, model, conditioning, options)
             common = {"callbacks": callbacks, "resources": face_models(engine, restorer, options, tracks)}
-            if in_memory(video):
+            if in_memory(video) and is_opaque(video):
                 parts = video.get_components()
                 frames = to_frames(parts.images)
-                if parts.images.shape[-1] == 4:
-                    callbacks.notice("The frames' transparency is left out: a VIDEO made of frames has none.")
                 size = (frames.shape[3], frames.shape[2])
                 restored, result = restore_frames(
                     frames,
@@ -97,9 +95,7 @@ class OneStepRestore(io.ComfyNode):
                     given=Given(tracks_of(tracks, size), blend_mask(mask, len(frames))),
                     **common,
                 )
-                made = InputImpl.VideoFromComponents(
-                    Types.VideoComponents(images=to_images(restored), audio=parts.audio, frame_rate=parts.frame_rate)
-                )
+                made = video_of(to_images(restored), parts.audio, parts.frame_rate, bit_depth_of(video))
             else:
                 output = temp_path(SUFFIXES[encoding])
                 with source_of(video) as source:

@@ -58,7 +58,7 @@ class OneStepRestoreImages(io.ComfyNode):
     ) -> io.NodeOutput:
         callbacks, frames = NodeCallbacks(cls.hidden.unique_id), to_frames(images)
         with restore_options(values, reference, tracks) as options:
-            engine = restorer_of(restorer, vae, model, conditioning, options)
+            engine = restorer_of(restorer, vae, model, conditioning)
             restored, result = restore_frames(
                 frames,
                 engine,

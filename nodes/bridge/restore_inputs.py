@@ -38,9 +38,7 @@ class FaceTracks:
     size: tuple[int, int]
 
 
-def restorer_of(
-    managed: ManagedRestorer | None, vae: Any, model: Any, conditioning: Any, options: RestoreOptions
-) -> Restorer:
+def restorer_of(managed: ManagedRestorer | None, vae: Any, model: Any, conditioning: Any) -> Restorer:
     """The connected restorer, ready to run.
 
     Raises:
@@ -51,8 +49,7 @@ def restorer_of(
     if managed is not None and connected:
         raise InvalidOption(f"Both 'restorer' and {', '.join(connected)} are connected; leave one way out.")
     if managed is not None:
-        restorer = managed.restorer
-        return managed.load(options.window or restorer.native_frames, options.size or restorer.native_size)
+        return managed.restorer
     if not connected:
         raise InvalidOption("No model is connected: connect Load VividFace Model to 'restorer'.")
     if len(connected) < 3:
@@ -64,14 +61,20 @@ def restorer_of(
 def face_models(engine: Restorer, managed: ManagedRestorer | None, options: RestoreOptions, tracks: Any) -> Resources:
     """What works beside the restorer: face detector and parser out of ComfyUI's folders, and the memory there is."""
     device = engine.device if managed is not None else management.get_torch_device()
-    weights = 0 if managed is None else managed.weight_bytes
     looks = tracks is None and not options.whole_frame and options.strength > 0
     return Resources(
         detector=load_detector(options.detector, device=device, folders=face_folders()) if looks else None,
         parser=load_parser("auto", device=device, folders=face_folders()),
-        # The weights are loaded by now, and the engine's estimate counts them too.
-        memory_limit=int(MEMORY_FRACTION * management.get_free_memory(device)) + weights,
+        memory_limit=int(MEMORY_FRACTION * _room(engine, managed, options)),
     )
+
+
+def _room(engine: Restorer, managed: ManagedRestorer | None, options: RestoreOptions) -> int:
+    """Bytes that a window may fill, with the weights that are needed at once, after ComfyUI has made room for it."""
+    if managed is None:
+        return management.get_free_memory(management.get_torch_device())
+    side = options.size or engine.native_size
+    return managed.host.make_room(engine.memory_for(options.window or engine.native_frames, side, side))
 
 
 def tracks_of(given: FaceTracks | None, size: tuple[int, int]) -> tuple[FaceTrack, ...] | None:

@@ -7,6 +7,7 @@ from typing import Any
 from comfy_api.latest import InputImpl, io
 
 from vividface_core.pipeline.restore import Given, Resuming, restore_frames, restore_video
+from vividface_core.video.source import ClipFrames
 
 from .bridge.images import to_frames, to_images
 from .bridge.paths import temp_path
@@ -87,19 +88,20 @@ class OneStepRestore(io.ComfyNode):
             if in_memory(video) and is_opaque(video):
                 parts = video.get_components()
                 frames = to_frames(parts.images)
-                size = (frames.shape[3], frames.shape[2])
+                chosen = tracks_of(tracks, ClipFrames(frames), values, options, callbacks)
                 restored, result = restore_frames(
                     frames,
                     engine,
                     options,
-                    given=Given(tracks_of(tracks, size), blend_mask(mask, len(frames))),
+                    given=Given(chosen, blend_mask(mask, len(frames))),
                     **common,
                 )
                 made = video_of(to_images(restored), parts.audio, parts.frame_rate, bit_depth_of(video))
             else:
                 output = temp_path(SUFFIXES[encoding])
                 with source_of(video) as source:
-                    given = Given(tracks_of(tracks, source.size), blend_mask(mask, source.count))
+                    chosen = tracks_of(tracks, source, values, options, callbacks)
+                    given = Given(chosen, blend_mask(mask, source.count))
                     result = restore_video(
                         source, output, engine, options, given=given, resuming=Resuming(keep_unfinished=False), **common
                     )

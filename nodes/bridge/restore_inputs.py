@@ -17,8 +17,10 @@ from vividface_core.pipeline.options import Resources, RestoreOptions, Result
 from vividface_core.pipeline.planning import MEMORY_FRACTION
 from vividface_core.restorers.base import Restorer
 from vividface_core.runtime.wording import counted
+from vividface_core.video.source import FrameSource
 
 from .comfy_restorer import ComfyRestorer
+from .face_types import ToldFaces, find_tracks
 from .managed_restorer import ManagedRestorer
 from .paths import face_folders
 from .progress import NodeCallbacks
@@ -77,16 +79,24 @@ def _room(engine: Restorer, managed: ManagedRestorer | None, options: RestoreOpt
     return managed.host.make_room(engine.memory_for(options.window or engine.native_frames, side, side))
 
 
-def tracks_of(given: FaceTracks | None, size: tuple[int, int]) -> tuple[FaceTrack, ...] | None:
-    """The given tracks, if they belong to frames of that size.
+def tracks_of(
+    given: FaceTracks | None, frames: FrameSource, values: dict[str, Any], options: RestoreOptions, news: NodeCallbacks
+) -> tuple[FaceTrack, ...] | None:
+    """The faces that other nodes tell, if they do.
 
     Raises:
-        InvalidOption: they were found in frames of another size.
+        InvalidOption: they were found in other frames, or are told twice.
     """
+    told = ToldFaces(*(values.get(name) for name in ("landmarks", "boxes", "person")))
     if given is None:
-        return None
-    if given.size != size:
-        sizes = ["×".join(map(str, pair)) for pair in (given.size, size)]
+        if not told or options.strength == 0:
+            return None
+        finder = load_detector(options.detector, device=management.get_torch_device(), folders=face_folders())
+        return tuple(find_tracks(frames, told, finder, options.faces, options.min_face, news.progress)[0])
+    if told:
+        raise InvalidOption("Both 'tracks' and landmarks, boxes or person are connected; leave one way out.")
+    if given.size != frames.size:
+        sizes = ["×".join(map(str, pair)) for pair in (given.size, frames.size)]
         raise InvalidOption(f"'tracks' were found in frames of {sizes[0]}, these are {sizes[1]}: take the same video.")
     return given.tracks
 

@@ -17,6 +17,7 @@ from vividface_core.faces.identity_guard import MODES
 from vividface_core.pipeline.options import COLORS, RestoreOptions, check_shape
 from vividface_core.restorers.registry import systems
 
+from .face_types import face_inputs
 from .paths import temp_path
 from .schema import Restorer, Tracks, advanced
 
@@ -170,6 +171,7 @@ def appended_inputs() -> list[io.Input]:
                 "square. Larger frames need more memory.",
             )
         ),
+        *face_inputs(),
     ]
 
 

@@ -174,7 +174,8 @@ class CodeFormer3D(VQAutoEncoder3D):
         found: list[Tensor] = []
         done = 0
         for branch, source in (("s", z), ("t", self.temporal_input(z))):
-            position = self.position_table(branch, *z.shape[3:])
+            # A host may have moved the lookup's modules without this table.
+            position = self.position_table(branch, *z.shape[3:]).to(z.device)
             # Frame by frame: the scores of all codes at all places of one frame are as much as a picture.
             best = []
             for frame in source.unbind(2):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import ClassVar
 
@@ -101,7 +102,7 @@ class CodebookRestorer(Restorer):
 
     @property
     def device(self) -> torch.device:
-        return _device(self.net.encoder)
+        return _device(self.net.encoder) if self.host is None else self.host.device
 
     @property
     def dtype(self) -> torch.dtype:
@@ -149,22 +150,33 @@ class CodebookRestorer(Restorer):
 
     def _restored(self, x: Tensor, report: Progress) -> Tensor:
         net, start = self.net, 0.0
+        memory = self._work_bytes(x.shape[2], *x.shape[3:])
 
         def part(stage: str, steps: int):
             first = start
             return lambda done: report(first + SHARES[stage] * done / steps)
 
-        z = check_finite(net.encode(x, part("encoder", len(net.encoder.blocks))), "encoder")
+        with self._placed("encoder", memory):
+            z = check_finite(net.encode(x, part("encoder", len(net.encoder.blocks))), "encoder")
         start += SHARES["encoder"]
-        z = z.to(_device(self._lookup))
-        codes = net.codes(z, part("lookup", 2 * z.shape[2]))
-        vectors = check_finite(net.quantize.vectors(*codes, z.shape), "lookup")
+        with self._placed("lookup", memory):
+            z = z.to(_device(self._lookup))
+            codes = net.codes(z, part("lookup", 2 * z.shape[2]))
+            vectors = check_finite(net.quantize.vectors(*codes, z.shape), "lookup")
         start += SHARES["lookup"]
-        blocks = len(net.generator.blocks)
-        out = net.generator(vectors.to(_device(net.generator)), part("generator", blocks))
-        return check_finite(out, "generator")
+        with self._placed("generator", memory):
+            steps = part("generator", len(net.generator.blocks))
+            out = net.generator(vectors.to(_device(net.generator)), steps)
+            return check_finite(out, "generator")
+
+    def _placed(self, stage: str, memory: int) -> AbstractContextManager:
+        return nullcontext() if self.host is None else self.host.placed(stage, memory)
 
     def memory_for(self, frames: int, height: int, width: int) -> int:
+        return self.resident_bytes + self._work_bytes(frames, height, width)
+
+    def _work_bytes(self, frames: int, height: int, width: int) -> int:
+        """Bytes beside the weights."""
         frames += frames % 2
         height, width = (side + -side % self.size_multiple for side in (height, width))
         config, item, pixels = self.net.config, self.dtype.itemsize, frames * height * width
@@ -175,7 +187,7 @@ class CodebookRestorer(Restorer):
         attention = LATENT_MAPS * widest * latent * item
         scores = 3 * config["codebook_size"] * latent // (frames // 2) * item
         pictures = 3 * pixels * (2 * 4 + 2 * item)  # the clip and its restoration, and both as the network has them
-        return int(self.weight_bytes + SCRATCH + pictures + max(first_level, attention, scores))
+        return int(SCRATCH + pictures + max(first_level, attention, scores))
 
 
 class _Lookup(nn.Module):

@@ -106,7 +106,7 @@ class _ConditionalStage(LatentStage):
         parts = {
             "error": switched_error(restored, clean, batch["pixel_mask"], switch, weights.normalisation),
             **self._perceptual(restored, clean, uniform[:, 1]),
-            **pixel_parts(restored, clean),
+            **pixel_parts(restored, clean, weights),
             **self._teacher_parts(restored, decoded, uniform[:, 1]),
         }
         if self.trains_step and weights.latent:

@@ -14,8 +14,16 @@ from training.data.batches import Source
 from training.data.masks import enlarged
 from training.data.sources import make_source
 from training.losses.decode_with_gradient import decode_with_gradient
-from training.losses.face_focused import absolute_error, edge_error, motion_error, switch_of, switched_error
+from training.losses.face_focused import (
+    absolute_error,
+    edge_error,
+    motion_error,
+    psnr_error,
+    switch_of,
+    switched_error,
+)
 from training.losses.perceptual import Perceptual
+from training.losses.warped import warped_error
 from training.stages.base import Batch, Groups, Stage
 from training.stages.modules import Parts, check_model, make_modules, narrow_frozen
 from vividface_core.errors import InvalidOption
@@ -75,13 +83,15 @@ def decoder_gains(vae: nn.Module, side: int = 8, step: float = 0.1) -> Tensor:
     return gains / gains.mean()
 
 
-def pixel_parts(restored: Tensor, clean: Tensor) -> dict[str, Tensor]:
-    """The losses beside Eq. 8's own, of ``[B, 3, T, H, W]``."""
-    return {
+def pixel_parts(restored: Tensor, clean: Tensor, weights: Loss) -> dict[str, Tensor]:
+    """The losses beside Eq. 8's own, of ``[B, 3, T, H, W]``; what costs an optical flow only where it has a weight."""
+    parts = {
+        "psnr": psnr_error(restored, clean),
         "absolute": absolute_error(restored, clean),
         "edges": edge_error(restored, clean),
         "motion": motion_error(restored, clean),
     }
+    return {**parts, "warped": warped_error(restored, clean)} if weights.warped else parts
 
 
 def weighted(parts: dict[str, Tensor], weights: Loss) -> dict[str, Tensor]:
@@ -287,7 +297,7 @@ class PixelStage(LatentStage):
         parts = {
             "error": switched_error(restored, clean, mask, switch, weights.normalisation),
             **self._perceptual(restored, clean, batch["uniform"][:, 1]),
-            **pixel_parts(restored, clean),
+            **pixel_parts(restored, clean, weights),
         }
         return weighted(parts, weights)
 

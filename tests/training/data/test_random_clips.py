@@ -17,7 +17,7 @@ from training.data.sources import PreparedClips
 from training.data.synthetic_motion import Move, cut, smooth_path
 from training.material_videos import write_videos
 from training.nano.cache import main as cache
-from vividface_core.errors import MissingWeights, UnsupportedCheckpoint
+from vividface_core.errors import InvalidOption, MissingWeights, UnsupportedCheckpoint
 from vividface_core.video.reader import VideoReader
 from vividface_core.wan.loading import load_vae
 from vividface_core.wan.vae import encode
@@ -154,6 +154,19 @@ def test_real_world_footage_greys_both_and_leaves_some_clean(material):
         kind = "grey" if spread[0] < 1e-3 else "clean" if torch.equal(clean, degraded) else "colour"
         kinds[kind] += 1
     assert kinds["grey"] >= 1 and kinds["clean"] >= 4 and kinds["colour"] > 80, kinds
+
+
+def test_parts_of_a_mixture_are_drawn_as_often_as_a_run_wants(material):
+    shares = {word: 0 for word in ("light", "paper", "web", "twice", "interlaced", "ringing", "grain", "grey")}
+    source = RandomClips(config(material, degradation="real_world", shares=shares, frames=5))
+    for number in range(8):
+        sample = draw(source, number)
+        assert torch.equal(sample["clean"], sample["degraded"]), "clean is all that is left"
+    for wrong, says in (({"fog": 3}, "'fog'"), ({**shares, "clean": 0}, "no share")):
+        with pytest.raises(InvalidOption, match=says):
+            RandomClips(config(material, degradation="real_world", shares=wrong))
+    with pytest.raises(InvalidOption, match="no mixture"):
+        RandomClips(config(material, shares={"web": 3}))
 
 
 def test_small_faces_can_be_left_out(material):

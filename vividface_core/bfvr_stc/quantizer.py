@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from vividface_core.bfvr_stc.layers import TemporalAttention, frame_residual
+from vividface_core.bfvr_stc.layers import TemporalAttention, conv3, frame_residual
 
 ROWS = 8192
 """Vectors whose distances to all codes are in memory at a time."""
@@ -27,20 +27,31 @@ class Quantized(NamedTuple):
 
 
 class SpatialTemporalQuantizer(nn.Module):
-    """Two codebooks of ``codebook_size`` × ``channels`` values; ``SA`` is the temporal attention TA."""
+    """Two codebooks of ``codebook_size`` × ``channels`` values; ``SA`` is the temporal attention TA.
 
-    def __init__(self, codebook_size: int, channels: int) -> None:
+    Args:
+        convolved: whether the spatial codebook is asked for a convolved latent (convolution, activation, convolution,
+            added to it), as in DVFace, instead of the latent itself, as in BFVR-STC.
+    """
+
+    def __init__(self, codebook_size: int, channels: int, convolved: bool = False) -> None:
         super().__init__()
         self.embedding_s = nn.Embedding(codebook_size, channels)
         self.embedding_t = nn.Embedding(codebook_size, channels)
         self.SA = TemporalAttention(channels)
         for embedding in (self.embedding_s, self.embedding_t):
             nn.init.uniform_(embedding.weight, -1 / codebook_size, 1 / codebook_size)
+        if convolved:
+            self.local = nn.Sequential(conv3(channels, channels), nn.SiLU(), conv3(channels, channels))
+
+    def spatial_input(self, z: Tensor) -> Tensor:
+        """What the spatial codebook is asked for, ``[B, C, t, h, w]``."""
+        return z + self.local(z) if hasattr(self, "local") else z
 
     def forward(self, z: Tensor) -> Quantized:
         """Codes of a latent ``[B, C, t, h, w]``."""
         z_t = self.SA(z) + frame_residual(z)
-        indices_s = nearest_codes(rows_of(z), self.embedding_s.weight)
+        indices_s = nearest_codes(rows_of(self.spatial_input(z)), self.embedding_s.weight)
         indices_t = nearest_codes(rows_of(z_t), self.embedding_t.weight)
         batch, _, frames, height, width = z.shape
         places = (batch * frames, height * width)

@@ -177,17 +177,24 @@ class CodebookRestorer(Restorer):
 
     def _work_bytes(self, frames: int, height: int, width: int) -> int:
         """Bytes beside the weights."""
-        frames += frames % 2
-        height, width = (side + -side % self.size_multiple for side in (height, width))
-        config, item, pixels = self.net.config, self.dtype.itemsize, frames * height * width
-        maps = FULL_MAPS["cpu" if self.device.type == "cpu" else "other"]
-        first_level = maps * config["nf"] * pixels * item
-        latent = pixels // 2 // self.size_multiple**2
-        widest = max(config["emb_dim"], config["nf"] * config["ch_mult"][-1])
-        attention = LATENT_MAPS * widest * latent * item
-        scores = 3 * config["codebook_size"] * latent // (frames // 2) * item
-        pictures = 3 * pixels * (2 * 4 + 2 * item)  # the clip and its restoration, and both as the network has them
-        return int(SCRATCH + pictures + max(first_level, attention, scores))
+        return clip_bytes(self.net, frames, height, width, self.dtype, self.device)
+
+
+def clip_bytes(
+    net: CodeFormer3D, frames: int, height: int, width: int, dtype: torch.dtype, device: torch.device
+) -> int:
+    """Peak of a clip's way through the network, without the weights."""
+    frames += frames % 2
+    height, width = (side + -side % net.size_multiple for side in (height, width))
+    config, item, pixels = net.config, dtype.itemsize, frames * height * width
+    maps = FULL_MAPS["cpu" if device.type == "cpu" else "other"]
+    first_level = maps * config["nf"] * pixels * item
+    latent = pixels // 2 // net.size_multiple**2
+    widest = max(config["emb_dim"], config["nf"] * config["ch_mult"][-1])
+    attention = LATENT_MAPS * widest * latent * item
+    scores = 3 * config["codebook_size"] * latent // (frames // 2) * item
+    pictures = 3 * pixels * (2 * 4 + 2 * item)  # the clip and its restoration, and both as the network has them
+    return int(SCRATCH + pictures + max(first_level, attention, scores))
 
 
 class _Lookup(nn.Module):

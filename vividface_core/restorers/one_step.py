@@ -21,6 +21,7 @@ from vividface_core.wan.empty_prompt import EmptyPrompt
 from vividface_core.wan.fast_vae.streams import FastEncoder, Piece, decoded, decoder_stream, encoder_stream
 from vividface_core.wan.fast_vae.tiles import Region
 from vividface_core.wan.folded_transformer import FoldedDenoiser
+from vividface_core.wan.injection import Injection, hooked
 from vividface_core.wan.optimizations import memory_estimate
 from vividface_core.wan.optimizations.compile import CompiledDenoiser
 from vividface_core.wan.optimizations.cuda_graphs import GraphedDenoiser, check_graphs
@@ -231,8 +232,9 @@ class OneStepRestorer(Restorer):
         with torch.inference_mode(), translate_oom(clip, self.device):
             with self._placed("encoder", clip):
                 latent = self._encode(clip, report)
+            injections = self._injections(clip, report)
             with self._placed("denoiser", clip):
-                latent = self._denoise(latent, report)
+                latent = self._denoise(latent, report, injections)
             with self._placed("decoder", clip):
                 self._decode(latent, clip, mask, strength, output, report)
         return output
@@ -286,17 +288,21 @@ class OneStepRestorer(Restorer):
 
         return read
 
-    def _denoise(self, latent: Tensor, report: Progress) -> Tensor:
+    def _injections(self, clip: Tensor, report: Progress) -> Sequence[Injection]:
+        """What the denoiser gets beside the latent: nothing here."""
+        return ()
+
+    def _denoise(self, latent: Tensor, report: Progress, injections: Sequence[Injection] = ()) -> Tensor:
         blocks = self.denoiser.blocks
 
         def on_block(done: int) -> None:
             report(STAGE_SHARES["encode"] + STAGE_SHARES["denoise"] * done / len(blocks))
 
         if self.plain:
-            with _on_each_block(blocks, on_block):
+            with _on_each_block(blocks, on_block), hooked(self.denoiser, injections):
                 velocity = one_step_velocity(self.denoiser, latent, self.prompt.padded(self.device), self.t_star)
         else:
-            velocity = self._pass(latent, on_block)
+            velocity = self._pass(latent, on_block, injections=injections)
         latent = latent.to(velocity.device)
         if self.latent_skip is not None:
             latent = latent * (1 - self.latent_skip.to(velocity.device))

@@ -229,7 +229,24 @@ BFVR_STC = System(
     tags=("codebook",),
 )
 
-_SYSTEMS: dict[str, System] = {system.id: system for system in (VIVIDFACE, BFVR_STC)}
+DVFACE = System(
+    id="dvface",
+    detect="vividface_core.restorers.dvface_files:detect",
+    load="vividface_core.restorers.dvface_files:load",
+    save="vividface_core.restorers.dvface_files:save",
+    execution="vividface_core.restorers.one_step_options:OneStepExecution",
+    valid_lengths=ClipLengths(4, 1),
+    size_multiple=16,
+    native_size=512,
+    native_frames=81,
+    color_default="wavelet",
+    capabilities=frozenset({LATENTS, SHARED_WINDOW}),
+    unchanged={"plain": True},
+    describe="vividface_core.restorers.one_step_save:describe",
+    tags=("one-step-diffusion", "wan", "codebook"),
+)
+
+_SYSTEMS: dict[str, System] = {system.id: system for system in (VIVIDFACE, BFVR_STC, DVFACE)}
 _plugins_read = False
 
 

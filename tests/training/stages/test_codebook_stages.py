@@ -20,6 +20,7 @@ from training.train import main as train
 from training.trainer.log import read_curve
 from training.trainer.loop import Trainer
 from vividface_core.bfvr_stc import VQAutoEncoder3D, checkpoint
+from vividface_core.bfvr_stc.quantizer import nearest_codes, rows_of
 from vividface_core.errors import Interrupted
 from vividface_core.weights import load_restorer
 
@@ -232,19 +233,8 @@ def test_codebooks_start_at_the_latents(autoencoder, data, tmp_path):
     base = f'[model]\nbase = "{autoencoder / "model"}"\ncodebooks = "latents"\n' + NETWORK
     stage: CodebookStage = make_stage(load_config(write(tmp_path, data, base, PLAIN)))
     fresh = make_stage(load_config(write(tmp_path, data, base.replace("latents", "uniform"), PLAIN)))
-    batch = batch_of(stage, [0, 1])
-    z = stage.net.net.encode((batch["clean"] + 1) / 2).detach()
-    far = [
-        float(
-            (
-                s.net.net.quantize.embedding_s(s.net.net.quantize(z).indices_s)
-                .mT.reshape(2, 2, 8, 8, 8)
-                .transpose(1, 2)
-                - z
-            )
-            .square()
-            .mean()
-        )
-        for s in (stage, fresh)
-    ]
+    z = rows_of(stage.net.net.encode((batch_of(stage, [0, 1])["clean"] + 1) / 2).detach())
+    books = [s.net.net.quantize.embedding_s.weight.detach() for s in (stage, fresh)]
+    far = [float((book[nearest_codes(z, book)] - z).square().mean()) for book in books]
     assert far[0] < 0.5 * far[1]
+    assert len(nearest_codes(z, books[0]).unique()) > 8

@@ -223,12 +223,24 @@ def test_a_resumed_run_is_the_undisturbed_one(data, tmp_path, monkeypatch):
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
 
 
-def test_without_the_prior_the_temporal_attention_stays(data, tmp_path):
-    stage = make_stage(load_config(write(tmp_path, data, AUTOENCODER, PLAIN), ("loss.prior=0",)))
+@pytest.mark.parametrize(
+    ("which", "change", "frozen"),
+    [
+        ("autoencoder", "loss.prior=1", ()),
+        ("autoencoder", "loss.prior=0", ("quantize.SA",)),
+        ("autoencoder", "model.quantized=false", ("quantize",)),
+        ("lookup", "loss.codes=0.5", ("quantize", "generator")),
+    ],
+)
+def test_what_is_trained_has_a_gradient_in_every_step(which, change, frozen, autoencoder, data, tmp_path):
+    """Processes that share gradients wait for each of them."""
+    tables = (AUTOENCODER, PLAIN) if which == "autoencoder" else (lookup(autoencoder),)
+    stage = make_stage(load_config(write(tmp_path, data, *tables, stage=which), (change,)))
     stage.loss(stage.net, batch_of(stage, [0]))["loss"].backward()
     trained = {name for name, p in stage.net.named_parameters() if p.requires_grad}
-    assert not any(".SA." in name for name in trained)
     assert {name for name, p in stage.net.named_parameters() if p.grad is not None} == trained
+    still = {name for name, _ in stage.net.named_parameters()} - trained
+    assert still == {n for n, _ in stage.net.named_parameters() if n.startswith(tuple(f"net.{x}" for x in frozen))}
 
 
 def test_codebooks_start_at_the_latents(autoencoder, data, tmp_path):

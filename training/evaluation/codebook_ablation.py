@@ -22,13 +22,14 @@ from pathlib import Path
 from training.command import exit_status
 from training.evaluation.ablation import Entries, Table, Variant, run
 from training.stages.codebook_usage import BRANCHES
+from vividface_core.bfvr_stc.quantizer import FUSIONS
 from vividface_core.errors import InvalidOption
 
 DEFAULT = Path(__file__).parents[1] / "configs" / "bfvr-stc-nano-ablation.toml"
 FUSION = Table(
     "fusion",
     "fusion",
-    tuple(Variant(kind, f"fusion-{kind}", (f'model.network.fusion="{kind}"',)) for kind in ("addition", "convolution")),
+    tuple(Variant(kind, f"fusion-{kind}", (f'model.network.fusion="{kind}"',)) for kind in FUSIONS),
 )
 PRIOR = Table(
     "prior",

@@ -7,12 +7,14 @@ import json
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 from skimage import data as pictures
 from torch import nn
 
 from training.config import load_config
 from training.data.batches import Samples
+from training.evaluation import codebook_ablation, curves
 from training.stages import codebook
 from training.stages.codebook import CodebookStage
 from training.stages.registry import make_stage
@@ -20,6 +22,7 @@ from training.train import main as train
 from training.trainer.log import read_curve
 from training.trainer.loop import Trainer
 from vividface_core.bfvr_stc import VQAutoEncoder3D, checkpoint
+from vividface_core.bfvr_stc.quantizer import nearest_codes, rows_of
 from vividface_core.errors import Interrupted
 from vividface_core.weights import load_restorer
 
@@ -212,39 +215,62 @@ def test_a_resumed_run_is_the_undisturbed_one(data, tmp_path, monkeypatch):
     with pytest.raises(Interrupted):
         trainer.run()
     assert train([str(halves)]) == 0
-    curves = [read_curve(folder / "run" / "log.jsonl") for folder in (tmp_path / "whole", tmp_path / "halves")]
-    for entry in curves[0] + curves[1]:
+    logs = [read_curve(folder / "run" / "log.jsonl") for folder in (tmp_path / "whole", tmp_path / "halves")]
+    for entry in logs[0] + logs[1]:
         entry.pop("seconds", None)
-    assert curves[0] == curves[1]
+    assert logs[0] == logs[1]
     states = [checkpoint.load(tmp_path / name / "run" / "model")[0].state_dict() for name in ("whole", "halves")]
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
 
 
-def test_without_the_prior_the_temporal_attention_stays(data, tmp_path):
-    stage = make_stage(load_config(write(tmp_path, data, AUTOENCODER, PLAIN), ("loss.prior=0",)))
+@pytest.mark.parametrize(
+    ("which", "change", "frozen"),
+    [
+        ("autoencoder", "loss.prior=1", ()),
+        ("autoencoder", "loss.prior=0", ("quantize.SA",)),
+        ("autoencoder", "model.quantized=false", ("quantize",)),
+        ("lookup", "loss.codes=0.5", ("quantize", "generator")),
+    ],
+)
+def test_what_is_trained_has_a_gradient_in_every_step(which, change, frozen, autoencoder, data, tmp_path):
+    """Processes that share gradients wait for each of them."""
+    tables = (AUTOENCODER, PLAIN) if which == "autoencoder" else (lookup(autoencoder),)
+    stage = make_stage(load_config(write(tmp_path, data, *tables, stage=which), (change,)))
     stage.loss(stage.net, batch_of(stage, [0]))["loss"].backward()
     trained = {name for name, p in stage.net.named_parameters() if p.requires_grad}
-    assert not any(".SA." in name for name in trained)
     assert {name for name, p in stage.net.named_parameters() if p.grad is not None} == trained
+    still = {name for name, _ in stage.net.named_parameters()} - trained
+    assert still == {n for n, _ in stage.net.named_parameters() if n.startswith(tuple(f"net.{x}" for x in frozen))}
 
 
 def test_codebooks_start_at_the_latents(autoencoder, data, tmp_path):
     base = f'[model]\nbase = "{autoencoder / "model"}"\ncodebooks = "latents"\n' + NETWORK
     stage: CodebookStage = make_stage(load_config(write(tmp_path, data, base, PLAIN)))
     fresh = make_stage(load_config(write(tmp_path, data, base.replace("latents", "uniform"), PLAIN)))
-    batch = batch_of(stage, [0, 1])
-    z = stage.net.net.encode((batch["clean"] + 1) / 2).detach()
-    far = [
-        float(
-            (
-                s.net.net.quantize.embedding_s(s.net.net.quantize(z).indices_s)
-                .mT.reshape(2, 2, 8, 8, 8)
-                .transpose(1, 2)
-                - z
-            )
-            .square()
-            .mean()
-        )
-        for s in (stage, fresh)
-    ]
+    z = rows_of(stage.net.net.encode((batch_of(stage, [0, 1])["clean"] + 1) / 2).detach())
+    books = [s.net.net.quantize.embedding_s.weight.detach() for s in (stage, fresh)]
+    far = [float((book[nearest_codes(z, book)] - z).square().mean()) for book in books]
     assert far[0] < 0.5 * far[1]
+    assert len(nearest_codes(z, books[0]).unique()) > 8
+
+
+def test_ablations_are_runs_that_differ_in_one_thing(autoencoder, data, tmp_path, capsys):
+    base = f'[model]\nbase = "{autoencoder / "model"}"\ncodebooks = "latents"\n' + NETWORK
+    config = str(write(tmp_path, data, base, PLAIN))
+    few = ("optimizer.steps=2", "run.validate_every=1", "loss.prior=0.1")
+    out = ["--out", str(tmp_path / "out")]
+    assert codebook_ablation.main(["fusion", config, *few, *out]) == 0
+    capsys.readouterr()
+    nets = [checkpoint.load(tmp_path / "run" / f"fusion-{kind}" / "model")[0] for kind in codebook_ablation.FUSIONS]
+    assert [net.config["fusion"] for net in nets] == ["addition", "convolution"]
+    assert nets[1].quantize.fuse.weight.shape == (8, 16, 3, 3, 3)
+    # The convolution starts as the sum, and the run from the same weights: the first batch is seen alike.
+    first = [read_curve(tmp_path / "run" / f"fusion-{kind}" / "log.jsonl")[0] for kind in codebook_ablation.FUSIONS]
+    assert first[0]["loss"] == pytest.approx(first[1]["loss"], rel=1e-4)
+    assert codebook_ablation.main(["prior", config, *few, *out]) == 0
+    rows = (tmp_path / "out" / "prior.md").read_text().splitlines()
+    assert [row.split("|")[1].strip() for row in rows[2:5]] == ["paper", "none", "released code"]
+    usage = json.loads((tmp_path / "out" / "prior.json").read_text())["none"][-1]["usage_s"]
+    assert f"{usage:.1%}" in rows[3]
+    curves.plot([tmp_path / "run" / "prior-none"], tmp_path / "curve.png")
+    assert Image.open(tmp_path / "curve.png").size == (1500, 300)

@@ -17,6 +17,7 @@ from training.data.sources import PreparedClips
 from training.data.synthetic_motion import Move, cut, smooth_path
 from training.material_videos import write_videos
 from training.nano.cache import main as cache
+from training.nano.find_faces import main as find_faces
 from vividface_core.errors import InvalidOption, MissingWeights, UnsupportedCheckpoint
 from vividface_core.video.reader import VideoReader
 from vividface_core.wan.loading import load_vae
@@ -216,3 +217,18 @@ def test_material_as_videos_is_what_it_was_and_rejected_clips_are_not_trained_on
 
     assert left("kept", "dropped") == ["00000", "00001", "00002", "00003"]
     assert left("dropped", "failed") == ["00000", "00001", "00003"]
+
+
+def test_faces_looked_for_in_fewer_and_smaller_pictures_are_the_same_ones(material, tmp_path, monkeypatch):
+    for file in ("clips.safetensors", "clips.json"):
+        (tmp_path / file).symlink_to(material / file)
+    arguments = ["find_faces", str(tmp_path), "--smallest", "60", "--every", "8", "--shrink", "2"]
+    monkeypatch.setattr("sys.argv", arguments)
+    find_faces()
+    quick, slow = Material(tmp_path), Material(material)
+    assert quick.faces.keys() == slow.faces.keys()
+    for key, crops in quick.faces.items():
+        for crop, other in zip(crops, slow.faces[key]):
+            assert np.abs(np.subtract(crop, other)).max() < 0.1 * other[2]
+        one, whole = quick.mask(key).bool(), slow.mask(key).bool()
+        assert one.shape == whole.shape and float((one & whole).sum() / (one | whole).sum()) > 0.7

@@ -26,7 +26,7 @@ from training.assets.packages import cache_folder, fetch
 REPOSITORY = Path(__file__).resolve().parents[2]
 PACK = "ComfyUI-VividFace"
 FOLDERS = ("models", "custom_nodes", "input", "output", "temp", "user")
-START = 180.0
+START = 600.0
 """Seconds after which a server that doesn't answer is given up."""
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.comfyui.listening import PICTURE, heard
 from tests.comfyui.prompts import LOAD, MASK, MODEL, RESTORE, node, restore_video, saved
 from tests.comfyui.server import error_of
 from vividface_core.pipeline.restore import RestoreOptions, restore_frames
@@ -226,18 +227,16 @@ def test_broken_files_are_told(comfy):
         comfy.queue(restore_video(load={"file": "broken.mp4"}))
 
 
-def test_stop_takes_effect_within_a_second(comfy):
+def test_a_stopped_run_ends_and_leaves_nothing(comfy):
     prompt = restore_video(prefix="stopped", window=17, strength=0.9, load={"stride": 1})
     prompt_id = comfy.queue(prompt)
     began = time.monotonic()
     while not _is_restoring(comfy) and time.monotonic() - began < 60:
         time.sleep(0.05)
     time.sleep(0.5)
-    asked = time.monotonic()
     comfy.post("/interrupt", {})
-    entry = comfy.wait(prompt_id, 20)
-    took = time.monotonic() - asked
-    assert error_of(entry) == "interrupted" and took < 2.0, f"{took:.2f} s (a second, and one for a busy machine)"
+    entry = comfy.wait(prompt_id, 60)
+    assert error_of(entry) == "interrupted" and "save" not in entry["outputs"]
     left = [path for path in (comfy.folder / "temp").rglob("*") if ".vividface" in path.name]
     assert not left, "no work folder stays behind"
 
@@ -246,33 +245,15 @@ def _is_restoring(server) -> bool:
     return bool(server.get("/queue")["queue_running"]) and server.log.count("VividFace: 1 shot") > 0
 
 
-def test_progress_and_pictures_arrive(comfy):
-    import asyncio
-    import json
-
-    import aiohttp
-
-    async def listen():
-        shares, pictures = [], 0
-        async with aiohttp.ClientSession() as session:
-            async with session.ws_connect(f"{comfy.address}/ws?clientId=listener", max_msg_size=0) as socket:
-                prompt = restore_video(prefix="heard", strength=0.8)
-                prompt_id = await asyncio.to_thread(comfy.queue, prompt, "listener")
-                async for message in socket:
-                    if message.type == aiohttp.WSMsgType.BINARY:
-                        pictures += 1
-                        continue
-                    said = json.loads(message.data)
-                    if said["type"] == "progress" and said["data"].get("node") == "restore":
-                        shares.append(said["data"]["value"] / said["data"]["max"])
-                    if said["type"] in ("execution_success", "execution_error") and (
-                        said["data"]["prompt_id"] == prompt_id
-                    ):
-                        return shares, pictures, said["type"]
-
-    shares, pictures, end = asyncio.run(asyncio.wait_for(listen(), 120))
-    assert end == "execution_success" and pictures >= 1
-    assert len(shares) > 10 and shares == sorted(shares) and shares[-1] == 1.0
+def test_the_bar_moves_within_windows_and_a_picture_follows_the_first(comfy):
+    news, end = heard(comfy, restore_video(prefix="heard", strength=0.8, window=9), "restore")
+    shares = [share for share in news if share != PICTURE]
+    assert end == "execution_success"
+    assert shares == sorted(shares) and shares[-1] == 1.0
+    assert sum(0.25 < share < 1 for share in shares) > 20, "three windows, and steps within each of them"
+    assert any(share < 0.25 for share in shares), "the analysis is told too"
+    after = [share for share in news[news.index(PICTURE) :] if share != PICTURE]
+    assert after[0] < 0.85, "before the last window is done"
 
 
 def test_compare_shows_both_as_they_are(comfy):

@@ -154,7 +154,9 @@ def test_pages_name_their_node_and_all_its_inputs_and_outputs(node, language):
     assert outputs == list(SNAPSHOT[node]["outputs"])
     for kind in ("inputs", "outputs"):
         for entry in texts[kind].values():
-            assert re.search(rf"^- `.+` \*\*{re.escape(entry['name'])}\*\*\\\n  {re.escape(entry['tooltip'])}\\?$", text, re.M)
+            assert re.search(
+                rf"^- `.+` \*\*{re.escape(entry['name'])}\*\*\\\n  {re.escape(entry['tooltip'])}\\?$", text, re.M
+            )
 
 
 @every_other

@@ -223,8 +223,25 @@ def test_an_error_while_running_is_one_sentence_of_the_node(comfy, change, messa
 
 def test_broken_files_are_told(comfy):
     (comfy.folder / "input" / "broken.mp4").write_bytes(b"no video" * 1000)
-    with pytest.raises(ValueError, match="broken.mp4"):
+    with pytest.raises(ValueError, match="input/broken.mp4") as caught:
         comfy.queue(restore_video(load={"file": "broken.mp4"}))
+    assert str(comfy.folder) not in str(caught.value), "the page isn't told where the server keeps things"
+
+
+def test_a_missing_model_names_the_node_first(comfy):
+    with pytest.raises(ValueError, match="run the node Download VividFace Model once") as caught:
+        comfy.queue(restore_video(model={"model": "vividface"}))
+    said = str(caught.value)
+    assert said.index("run the node") < said.index("vividface.ckpt") and str(comfy.folder) not in said
+
+
+def test_errors_while_running_name_folders_as_the_page_does(comfy):
+    """A file that goes between the check and the run."""
+    (comfy.folder / "models" / "vividface").mkdir(parents=True, exist_ok=True)
+    path = comfy.folder / "models" / "vividface" / "rotten.safetensors"
+    path.write_bytes(b"\x00" * 64)
+    entry = comfy.wait(comfy.queue(restore_video(model={"model": "rotten.safetensors"})))
+    assert "rotten.safetensors" in error_of(entry) and str(comfy.folder) not in error_of(entry)
 
 
 def test_a_stopped_run_ends_and_leaves_nothing(comfy):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
+from .bridge.examples import offer_examples
 from .bridge.paths import register_folders
 from .bridge.wording import told_locally
 from .compare_video import CompareVideo
@@ -25,6 +26,7 @@ class VividFaceExtension(ComfyExtension):
 
     async def on_load(self) -> None:
         register_folders()
+        offer_examples()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         nodes = [

@@ -23,7 +23,7 @@ from .bridge.face_types import Boxes, Landmarks, LandmarksMaker, ToldFaces, boxe
 from .bridge.paths import face_folders
 from .bridge.progress import NodeCallbacks
 from .bridge.restore_inputs import FaceTracks
-from .bridge.restore_widgets import DETECTORS, check_faces, face_spec
+from .bridge.restore_widgets import DETECTORS, face_spec
 from .bridge.schema import Tracks, advanced, schema
 from .bridge.video import frames_of
 
@@ -125,10 +125,6 @@ class FaceMask(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, faces: str, face_numbers: str) -> bool | str:
-        return check_faces(faces, face_numbers, CHOICES)
-
-    @classmethod
     def execute(
         cls,
         source: Any,
@@ -145,11 +141,11 @@ class FaceMask(io.ComfyNode):
         person: Any = None,
     ) -> io.NodeOutput:
         callbacks, device = NodeCallbacks(cls.hidden.unique_id), management.get_torch_device()
+        spec = face_spec(faces, face_numbers)
         network = _parser(parser, region, device)
         finder = load_detector(detector, device=device, folders=face_folders())
         told = ToldFaces(landmarks, boxes, person)
         with frames_of(source) as frames:
-            spec = face_spec(faces, face_numbers)
             tracks, total = find_tracks(frames, told, finder, spec, float(min_face), callbacks.progress)
             if require_face and not tracks:
                 raise NoFaceFound(f"{frames.name}: no face was found. Lower min_face, or take other frames.")

@@ -10,11 +10,11 @@ from vividface_core.pipeline.restore import Given, Resuming, restore_frames, res
 from vividface_core.video.source import ClipFrames
 
 from .bridge.images import to_frames, to_images
-from .bridge.paths import temp_path
 from .bridge.progress import NodeCallbacks
 from .bridge.restore_inputs import blend_mask, face_models, report_of, restorer_of, tracks_of
-from .bridge.restore_widgets import appended_inputs, check, common_inputs, optional_inputs, restore_options
+from .bridge.restore_widgets import appended_inputs, check_window, common_inputs, optional_inputs, restore_options
 from .bridge.schema import advanced, schema
+from .bridge.temp_files import TempFile
 from .bridge.video import bit_depth_of, in_memory, is_opaque, source_of, video_of
 
 SUFFIXES = {"h264": ".mp4", "h265": ".mp4", "ffv1": ".mkv"}
@@ -64,8 +64,8 @@ class OneStepRestore(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, faces: str, face_numbers: str, window: int, size: int) -> bool | str:
-        return check(faces, face_numbers, window, size)
+    def validate_inputs(cls, window: int) -> bool | str:
+        return check_window(window)
 
     @classmethod
     def execute(
@@ -98,12 +98,12 @@ class OneStepRestore(io.ComfyNode):
                 )
                 made = video_of(to_images(restored), parts.audio, parts.frame_rate, bit_depth_of(video))
             else:
-                output = temp_path(SUFFIXES[encoding])
+                output = TempFile(SUFFIXES[encoding])
                 with source_of(video) as source:
                     chosen = tracks_of(tracks, source, values, options, callbacks)
                     given = Given(chosen, blend_mask(mask, source.count))
                     result = restore_video(
                         source, output, engine, options, given=given, resuming=Resuming(keep_unfinished=False), **common
                     )
-                made = InputImpl.VideoFromFile(str(output))
+                made = InputImpl.VideoFromFile(output)
         return io.NodeOutput(made, report_of(result, callbacks, tracks))

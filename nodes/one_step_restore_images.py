@@ -12,7 +12,7 @@ from vividface_core.video.source import ClipFrames
 from .bridge.images import to_frames, to_images, with_alpha_of
 from .bridge.progress import NodeCallbacks
 from .bridge.restore_inputs import blend_mask, face_models, report_of, restorer_of, tracks_of
-from .bridge.restore_widgets import appended_inputs, check, common_inputs, optional_inputs, restore_options
+from .bridge.restore_widgets import appended_inputs, check_window, common_inputs, optional_inputs, restore_options
 from .bridge.schema import schema
 
 
@@ -41,8 +41,8 @@ class OneStepRestoreImages(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, faces: str, face_numbers: str, window: int, size: int) -> bool | str:
-        return check(faces, face_numbers, window, size)
+    def validate_inputs(cls, window: int) -> bool | str:
+        return check_window(window)
 
     @classmethod
     def execute(

@@ -33,7 +33,7 @@ def test_the_only_loader_gets_the_file():
 
 @pytest.mark.parametrize("one_terminal", [True, False])
 def test_a_failure_is_told_once(capsys, monkeypatch, one_terminal):
-    console, item = Console(1, ["a"]), Item(Path("x.mp4"), "x", {})
+    console, item = Console(1, ["a"]), Item(Path("x.mp4"), "x", {"name": "x.mp4"})
     console.again(item, "The node fell over.")
     item.state, item.reason = "failed", "The node fell over."
     console.finished(item)

@@ -113,10 +113,12 @@ class FaceMask(io.ComfyNode):
                     tooltip="On the grid of Wan's autoencoder: 1/8 in space, 1 + (T - 1)/4 in time.",
                 ),
                 Landmarks.Output(
-                    "landmarks", display_name="landmarks", tooltip="478 points a face, for the core's MediaPipe nodes."
+                    "face_landmarks",
+                    display_name="landmarks",
+                    tooltip="478 points a face, for the core's MediaPipe nodes.",
                 ),
                 Boxes.Output(
-                    "boxes", display_name="boxes", tooltip="A box a face, for the core's nodes that take them."
+                    "face_boxes", display_name="boxes", tooltip="A box a face, for the core's nodes that take them."
                 ),
             ],
             hidden=[io.Hidden.unique_id, io.Hidden.prompt],

@@ -83,7 +83,7 @@ class OneStepRestore(io.ComfyNode):
     ) -> io.NodeOutput:
         callbacks = NodeCallbacks(cls.hidden.unique_id)
         with restore_options(values, reference, tracks, encoding) as options:
-            engine = restorer_of(restorer, vae, model, conditioning)
+            engine = restorer_of(restorer, vae, model, conditioning, options)
             common = {"callbacks": callbacks, "resources": face_models(engine, restorer, options, tracks)}
             if in_memory(video) and is_opaque(video):
                 parts = video.get_components()

@@ -59,7 +59,7 @@ class OneStepRestoreImages(io.ComfyNode):
     ) -> io.NodeOutput:
         callbacks, frames = NodeCallbacks(cls.hidden.unique_id), to_frames(images)
         with restore_options(values, reference, tracks) as options:
-            engine = restorer_of(restorer, vae, model, conditioning)
+            engine = restorer_of(restorer, vae, model, conditioning, options)
             chosen = tracks_of(tracks, ClipFrames(frames), values, options, callbacks)
             restored, result = restore_frames(
                 frames,

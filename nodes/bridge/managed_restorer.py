@@ -30,15 +30,20 @@ class ComfyHost:
     Args:
         modules: by stage; the layers of the streamed one become ComfyUI's.
         keep: after a stage its weights stay on the device until ComfyUI wants the room; else they leave at once.
+        by_stage: :meth:`placed` will be asked before each stage; only then can a module be streamed.
     """
 
     def __init__(
-        self, modules: Mapping[str, nn.Module], device: torch.device, offload_device: torch.device, *, keep: bool = True
+        self,
+        modules: Mapping[str, nn.Module],
+        device: torch.device,
+        offload_device: torch.device,
+        *,
+        keep: bool = True,
+        by_stage: bool = True,
     ) -> None:
         self.device, self._keep = device, keep
-        self._largest_layer = 0
-        if STREAMED in modules:
-            self._largest_layer = _with_comfy_layers(modules[STREAMED])
+        self._layers = _with_comfy_layers(modules[STREAMED]) if by_stage and STREAMED in modules else []
         # A list of its own around each module: the patcher notes things on its model, which diffusers' modules refuse.
         self.patchers = {
             stage: ModelPatcher(nn.ModuleList([module]), device, offload_device) for stage, module in modules.items()
@@ -47,22 +52,26 @@ class ComfyHost:
     @contextmanager
     def placed(self, stage: str, memory: int) -> Iterator[None]:
         patcher = self.patchers[stage]
-        whole = stage != STREAMED or not self._largest_layer
-        management.load_models_gpu([patcher], memory_required=memory, force_full_load=whole)
-        # What ComfyUI leaves where it is (all of a plain module where weights may not stay on the device, constants
-        # of one that is streamed) is on the device for as long as the stage takes.
-        with onload(patcher.model, self.device, _is_plain):
-            yield
-        if not self._keep:
-            _unload(patcher)
+        streams = stage == STREAMED and self._layers
+        management.load_models_gpu([patcher], memory_required=memory, force_full_load=not streams)
+        try:
+            # What ComfyUI leaves where it is (all of a plain module where weights may not stay on the device,
+            # constants of one that is streamed) is on the device for as long as the stage takes.
+            with onload(patcher.model, self.device, _is_plain):
+                yield
+        finally:
+            if not self._keep:
+                _unload(patcher)
 
     def resident_bytes(self, sizes: Mapping[str, int]) -> int:
         if self.device.type == "cpu":
             return sum(sizes.values())
-        return max(
-            min(size, LAYERS_AHEAD * self._largest_layer) if stage == STREAMED and self._largest_layer else size
-            for stage, size in sizes.items()
-        )
+        streamed = sum(self._layers) - sum(sorted(self._layers)[-LAYERS_AHEAD:])
+        return max((size - (streamed if stage == STREAMED else 0) for stage, size in sizes.items()), default=0)
+
+    def load_all(self, memory: int) -> None:
+        """Place all modules, with room for ``memory`` bytes of work."""
+        management.load_models_gpu(list(self.patchers.values()), memory_required=memory, force_full_load=True)
 
     def make_room(self, memory: int) -> int:
         """Let ComfyUI unload other models for a stage.
@@ -96,13 +105,23 @@ class ManagedRestorer:
         keep: bool = True,
     ) -> None:
         self.restorer, self.name = restorer, name
-        self.host = restorer.host = ComfyHost(restorer.modules, load_device, offload_device, keep=keep)
-        self.patcher = max(self.host.patchers.values(), key=lambda patcher: patcher.model_size())
+        by_stage = restorer.takes_host
+        self.host = ComfyHost(restorer.modules, load_device, offload_device, keep=keep, by_stage=by_stage)
+        if by_stage:
+            restorer.host = self.host
+        patchers = self.host.patchers.values()
+        self.patcher = max(patchers, key=lambda patcher: patcher.model_size(), default=None)
 
     @property
     def weight_bytes(self) -> int:
         """Bytes of all modules."""
         return sum(patcher.model_size() for patcher in self.host.patchers.values())
+
+    def ready(self, window: int, size: int) -> Restorer:
+        """The restorer, able to restore a window of ``size``×``size``."""
+        if not self.restorer.takes_host:
+            self.host.load_all(max(0, self.restorer.memory_for(window, size, size) - self.weight_bytes))
+        return self.restorer
 
     def get_ram_usage(self) -> int:
         """For ComfyUI's cache, which lets go of large outputs where memory is short."""
@@ -135,15 +154,13 @@ def load_managed(
     return ManagedRestorer(restorer, name, load_device, offload_device, keep=keep)
 
 
-def _with_comfy_layers(module: nn.Module) -> int:
-    """Make ComfyUI's layers of a module's products, so that it can stream them; returns the largest one's bytes."""
-    largest = 0
-    for layer in module.modules():
-        if type(layer) is nn.Linear:
-            # The same layer with another forward: whoever else holds it goes on holding it.
-            layer.__class__ = comfy.ops.disable_weight_init.Linear
-            largest = max(largest, module_bytes(layer))
-    return largest
+def _with_comfy_layers(module: nn.Module) -> list[int]:
+    """Make ComfyUI's layers of a module's products, so that it can stream them; returns the bytes of each."""
+    layers = [layer for layer in module.modules() if type(layer) is nn.Linear]
+    for layer in layers:
+        # The same layer with another forward: whoever else holds it goes on holding it.
+        layer.__class__ = comfy.ops.disable_weight_init.Linear
+    return [module_bytes(layer) for layer in layers]
 
 
 def _is_plain(layer: nn.Module) -> bool:

@@ -44,6 +44,8 @@ def _widgets() -> dict[str, Option]:
 
 def _input(option: Option) -> io.Input:
     tooltip = option.help[:1].upper() + option.help[1:] + "."
+    if option.kind is int and option.default is None:
+        tooltip += " 0: the default."
     common = {"default": _shown_default(option), "optional": True, "tooltip": tooltip}
     if option.kind is bool:
         return io.Boolean.Input(option.name, **common)

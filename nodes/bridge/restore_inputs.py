@@ -40,7 +40,9 @@ class FaceTracks:
     size: tuple[int, int]
 
 
-def restorer_of(managed: ManagedRestorer | None, vae: Any, model: Any, conditioning: Any) -> Restorer:
+def restorer_of(
+    managed: ManagedRestorer | None, vae: Any, model: Any, conditioning: Any, options: RestoreOptions
+) -> Restorer:
     """The connected restorer, ready to run.
 
     Raises:
@@ -51,7 +53,8 @@ def restorer_of(managed: ManagedRestorer | None, vae: Any, model: Any, condition
     if managed is not None and connected:
         raise InvalidOption(f"Both 'restorer' and {', '.join(connected)} are connected; leave one way out.")
     if managed is not None:
-        return managed.restorer
+        restorer = managed.restorer
+        return managed.ready(options.window or restorer.native_frames, options.size or restorer.native_size)
     if not connected:
         raise InvalidOption("No model is connected: connect Load VividFace Model to 'restorer'.")
     if len(connected) < 3:

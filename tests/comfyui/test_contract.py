@@ -50,7 +50,8 @@ module = importlib.util.module_from_spec(spec)
 sys.modules["the_pack"] = module
 spec.loader.exec_module(module)
 extension = asyncio.run(module.comfy_entrypoint())
-asyncio.run(extension.get_node_list())
+for node in asyncio.run(extension.get_node_list()):
+    node.GET_SCHEMA()
 left = {}
 for name, module in list(sys.modules.items()):
     if name.startswith(("the_pack.", "vividface_core")):

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from tests.assets import run_ffmpeg
-from tests.comfyui.prompts import LOAD, MODEL, RESTORE, node, restore_video, saved
+from tests.comfyui.prompts import LOAD, MASK, MODEL, RESTORE, node, restore_video, saved
 from tests.comfyui.server import comfy_version
 from tests.comfyui.test_nodes import output_of
 
@@ -35,9 +35,14 @@ def restored(comfy, prompt, **options) -> av.container.InputContainer:
     return av.open(str(made))
 
 
+def luma(container) -> list[tuple[np.ndarray, float]]:
+    """Brightness and time of each frame."""
+    return [(frame.to_ndarray()[: frame.height], float(frame.time)) for frame in container.decode(video=0)]
+
+
 def frames(path, first=0, last=None) -> list[tuple[np.ndarray, float]]:
     with av.open(str(path)) as container:
-        return [(frame.to_ndarray(), float(frame.time)) for frame in container.decode(video=0)][first:last]
+        return luma(container)[first:last]
 
 
 @TRIMS
@@ -54,7 +59,7 @@ def test_a_trimmed_video_is_read_from_its_own_file(comfy, whole):
     wanted = frames(comfy.folder / "input" / "face.mp4", 6, 11)
     with restored(comfy, first | {"video": trim}, strength=0.95) as made:
         assert made.streams.video[0].average_rate == 24
-        got = [(frame.to_ndarray(), float(frame.time)) for frame in made.decode(video=0)]
+        got = luma(made)
     assert len(got) == len(wanted) == 5
     for (a, a_time), (b, b_time) in zip(got, wanted):
         same = a == b
@@ -117,7 +122,7 @@ def test_transparency_of_a_file_stays(comfy):
 
 def test_transparency_of_images_stays_in_their_video(comfy):
     """The core's VIDEO of frames can't be saved with transparency: a file takes its place."""
-    height, width = frames(comfy.folder / "input" / "face.mp4", 0, 1)[0][0].shape[0] * 2 // 3, 320
+    height, width = frames(comfy.folder / "input" / "face.mp4", 0, 1)[0][0].shape
     ramp = np.tile(np.arange(width) % 256, (height, 1)).astype(np.uint8)
     Image.fromarray(ramp).convert("RGB").save(comfy.folder / "input" / "ramp.png")
     prompt = {
@@ -134,3 +139,43 @@ def test_transparency_of_images_stays_in_their_video(comfy):
         alphas = alpha_of(made)
     # The core's joint stands for what is left of the mask.
     assert len(alphas) == 5 and all(np.abs(255 - alpha.astype(int) - ramp).max() <= 1 for alpha in alphas)
+
+
+def test_images_in_half_precision_are_taken_everywhere(comfy):
+    options = {**RESTORE, "size": 64, "window": 5}
+    degrade = {
+        "preset": "vividface",
+        "seed": 1,
+        "sigma": -1.0,
+        "scale": -1.0,
+        "noise": -1.0,
+        "crf": -1,
+        "overrides": "",
+    }
+    outputs = comfy.run(
+        {
+            "load": node("VividFaceVideoLoad", **{**LOAD, "frame_count": 5}),
+            "parts": node("GetVideoComponents", video=["load", 0]),
+            "half": node("TestHalf", images=["parts", 0]),
+            "model": node("VividFaceLoadModel", **MODEL),
+            "faces": node("VividFaceFaceMask", source=["half", 0], **MASK),
+            "worse": node("VividFaceDegradeSynthImages", images=["half", 0], **degrade),
+            "images": node(
+                "VividFaceOneStepRestoreImages",
+                images=["half", 0],
+                restorer=["model", 0],
+                mask=["faces", 0],
+                tracks=["faces", 1],
+                **options,
+            ),
+            "video": node("CreateVideo", images=["half", 0], fps=24.0),
+            "restore": node(
+                "VividFaceOneStepRestore", video=["video", 0], restorer=["model", 0], **options, encoding="h264"
+            ),
+            "compare": node("VividFaceCompareVideo", before=["half", 0], after=["images", 0], fps=24.0),
+            "saved": node("SaveImage", images=["images", 0], filename_prefix="half"),
+            "kept": node("SaveImage", images=["worse", 0], filename_prefix="worse"),
+            "movie": saved(["restore", 0], "half"),
+        }
+    )
+    assert len(outputs["saved"]["images"]) == len(outputs["kept"]["images"]) == 5 and outputs["movie"]

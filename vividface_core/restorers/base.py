@@ -46,6 +46,8 @@ class Restorer(ABC):
     """Clips that may be at work while the result of an earlier one is waited for."""
     host: Host | None = None
     """Places the modules, a stage at a time; ``None``: they stay where :meth:`to` has put them."""
+    takes_host: ClassVar[bool] = False
+    """Whether :attr:`host` is asked before each stage; where it isn't, a host places all modules beforehand."""
 
     @abstractmethod
     def restore(

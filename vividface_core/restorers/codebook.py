@@ -57,6 +57,7 @@ class CodebookRestorer(Restorer):
 
     name: ClassVar[str] = SYSTEM
     valid_lengths = ClipLengths(2)
+    takes_host = True
 
     def __init__(
         self,

@@ -55,6 +55,7 @@ class OneStepRestorer(Restorer):
 
     name: ClassVar[str] = "vividface"
     color_default = "wavelet"
+    takes_host = True
 
     def __init__(
         self,

@@ -13,9 +13,8 @@ import torch
 with torch.inference_mode():
     out = facexlib_module("parsing.bisenet").BiSeNet(num_class=19).eval()(torch.zeros(1, 3, 64, 64))[0]
     assert out.shape == (1, 19, 64, 64)
-    network = facexlib_module("detection.retinaface").RetinaFace("mobile0.25", device="cpu").eval()
-    points = network(torch.zeros(1, 3, 64, 64))
-    assert points[2].shape[-1] == 10
+    retinaface = facexlib_module("detection.retinaface").RetinaFace("mobile0.25", device="cpu").eval()
+    assert retinaface(torch.zeros(1, 3, 64, 64))[2].shape[-1] == 10
 assert facexlib_module("parsing.parsenet").ParseNet and facexlib_module("recognition.arcface_arch").Backbone
 assert not [name for name in sys.modules if name.split(".")[0] == "facexlib"], "others still import it whole"
 try:

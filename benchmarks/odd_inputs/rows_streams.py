@@ -333,8 +333,8 @@ TIME = [
         "measured against another length",
         all_of(clip("a.mp4", *X264), clip("b.mp4", *X264, seconds=0.5)),
         "metrics a.mp4 --reference b.mp4 --only psnr",
-        0,
-        "frames",
+        1,
+        "one length",
     ),
     Row(
         TIMES,

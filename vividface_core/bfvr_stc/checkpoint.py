@@ -26,6 +26,7 @@ from vividface_core.bfvr_stc.state_dict import drop_unused, find_weights, is_sta
 from vividface_core.errors import InvalidOption, UnsupportedCheckpoint, VividFaceError
 from vividface_core.io.atomic import read_json, write_json
 from vividface_core.io.tensors import misfits, read_tensors, write_tensors
+from vividface_core.video.file_names import beside
 
 SYSTEM = "bfvr_stc"
 CARD, CONFIG, WEIGHTS = "vividface.json", "config.json", "model.safetensors"
@@ -174,7 +175,7 @@ def save(
         card |= {name: net.config[name] for name in IN_CARD}
     config = {"_class_name": type(net).__name__, **{k: v for k, v in net.config.items() if k not in IN_CARD}}
     state = {name: _stored(name, value, dtype) for name, value in net.state_dict().items()}
-    partial = path.with_name(f".{path.name}.partial.{uuid.uuid4().hex[:8]}")
+    partial = beside(path, before=".", after=f".partial.{uuid.uuid4().hex[:8]}")
     try:
         partial.mkdir(parents=True)
         notes = {CARD: json.dumps(card), CONFIG: json.dumps(config)}

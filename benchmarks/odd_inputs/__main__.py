@@ -3,8 +3,8 @@
 Each row of the table makes its input, runs ``vividface`` on it with a tiny model, and checks the exit status, what was
 told, what the output carries, and that every file that was there before is there unchanged. ``--facts`` compares what
 ffprobe says of inputs and outputs, ``--fuzz`` damages whole files byte by byte. ``--write FILE`` puts what was run
-between the ``rows``, ``facts`` and ``fuzz`` markers of a Markdown file. ``--work FOLDER`` keeps what came of each row, and
-takes it from there where the row is the same. The exit status is 1 if anything is wrong.
+between the ``rows``, ``facts`` and ``fuzz`` markers of a Markdown file. ``--work FOLDER`` keeps what came of each row,
+and takes it from there where the row is the same. The exit status is 1 if anything is wrong.
 """
 
 from __future__ import annotations

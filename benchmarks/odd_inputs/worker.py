@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-LIMIT = 120.0
+LIMIT = 300.0
 """Seconds after which a command counts as hanging."""
 _TRACEBACK = "Traceback (most recent call last)"
 

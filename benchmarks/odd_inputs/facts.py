@@ -11,7 +11,7 @@ from typing import Any
 from benchmarks.odd_inputs.material import FFV1, X264, Make, case, clip
 from benchmarks.odd_inputs.worker import Worker
 
-_UNEVEN = ("-vf", "setpts='(N+gt(mod(N,5),2)*0.7)/24/TB'", "-fps_mode", "vfr", "-enc_time_base", "1/1000")
+_UNEVEN = ("-vf", "settb=1/1000,setpts='(N+gt(mod(N,5),2)*0.7)/24/TB'", "-fps_mode", "vfr", "-enc_time_base", "1/1000")
 _DISC = "format=rgba,geq=r='r(X,Y)':g='g(X,Y)':b='b(X,Y)':a='255*lt(hypot(X-48,Y-32),24)'"
 
 

@@ -263,7 +263,7 @@ TIME = [
         clip(
             "in.mkv",
             "-vf",
-            "setpts='(N+gt(mod(N,3),1)*0.6)/24/TB'",
+            "settb=1/1000,setpts='(N+gt(mod(N,3),1)*0.6)/24/TB'",
             "-fps_mode",
             "vfr",
             "-enc_time_base",
@@ -279,7 +279,7 @@ TIME = [
         clip(
             "in.mp4",
             "-vf",
-            "setpts='(N+gt(mod(N,3),1)*0.6)/24/TB'",
+            "settb=1/1000,setpts='(N+gt(mod(N,3),1)*0.6)/24/TB'",
             "-fps_mode",
             "vfr",
             "-enc_time_base",

@@ -11,7 +11,7 @@ from typing import Any
 from benchmarks.odd_inputs.material import FFV1, X264, Make, case, clip
 from benchmarks.odd_inputs.worker import Worker
 
-_UNEVEN = ("-vf", "setpts='(N+gt(mod(N,5),2)*0.7)/24/TB'", "-fps_mode", "vfr", "-enc_time_base", "1/1000")
+_UNEVEN = ("-vf", "settb=1/1000,setpts='(N+gt(mod(N,5),2)*0.7)/24/TB'", "-fps_mode", "vfr", "-enc_time_base", "1/1000")
 _DISC = "format=rgba,geq=r='r(X,Y)':g='g(X,Y)':b='b(X,Y)':a='255*lt(hypot(X-48,Y-32),24)'"
 
 
@@ -57,7 +57,19 @@ PAIRS = [
     Pair("HDR10", case("hdr10-static-metadata.mp4"), "hdr10-static-metadata.mp4", "-o o.mp4 --preset h265"),
     Pair(
         "A DV tape",
-        clip("tape.avi", "-vf", "scale=720:480", "-target", "ntsc-dv", "-ac", "2", sound=True, rate="30000/1001"),
+        clip(
+            "tape.avi",
+            "-vf",
+            "scale=720:480",
+            "-target",
+            "ntsc-dv",
+            "-ac",
+            "2",
+            "-f",
+            "avi",
+            sound=True,
+            rate="30000/1001",
+        ),
         "tape.avi",
         "-o o.mov",
     ),
@@ -89,6 +101,7 @@ _STREAM = (
     *("sample_rate", "channels", "channel_layout", "duration"),
 )
 _TAGS = ("location", "creation_time", "make", "language", "alpha_mode", "com.apple.quicktime.make")
+TIMES = 6
 _NONE = ("unknown", "unspecified", "N/A", "0/0", "und")
 
 
@@ -119,7 +132,7 @@ def _section(pair: Pair, words: str, told: list[str], before: dict[str, str], af
 def facts(path: Path, ffprobe: str) -> dict[str, str]:
     """What ffprobe tells of a file, by name."""
     streams = _ask(ffprobe, path, "-show_format", "-show_streams", "-count_frames")
-    first = _ask(ffprobe, path, "-show_frames", "-read_intervals", "%+#3", "-select_streams", "v:0")
+    pictures = _ask(ffprobe, path, "-show_frames", "-select_streams", "v:0").get("frames", [])
     found = {"format": streams["format"]["format_name"]}
     for name, value in _tags(streams["format"]):
         found[name] = value
@@ -136,7 +149,9 @@ def facts(path: Path, ffprobe: str) -> dict[str, str]:
         for data in stream.get("side_data_list", ()):
             if "rotation" in data:
                 found["rotation"] = str(data["rotation"])
-    for frame in first.get("frames", ())[:1]:
+    times = [float(frame["best_effort_timestamp_time"]) for frame in pictures[:TIMES]]
+    found["milliseconds of the first pictures"] = ", ".join(f"{1000 * (time - times[0]):.0f}" for time in times)
+    for frame in pictures[:1]:
         found["interlaced, top first"] = f"{frame['interlaced_frame']}, {frame['top_field_first']}"
         for data in frame.get("side_data_list", ()):
             found |= _light(data)

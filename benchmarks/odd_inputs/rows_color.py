@@ -65,7 +65,7 @@ FORMATS = [
     Row(
         SIZES,
         "odd width and height",
-        clip("in.mkv", "-vf", "crop=95:63", "-pix_fmt", "yuv444p", *FFV1),
+        clip("in.mkv", "-vf", "format=yuv444p,crop=95:63", *FFV1),
         "R in.mkv -o o.mp4",
         0,
         "",
@@ -76,7 +76,7 @@ FORMATS = [
         clip("in.mkv", "-vf", "format=yuv420p,crop=95:63:exact=1", *FFV1),
         "R in.mkv -o o.mp4",
         0,
-        "",
+        "is odd",
     ),
     Row(
         SIZES,
@@ -107,6 +107,8 @@ FORMATS = [
         "floating point (EXR)",
         clip("in.exr", "-frames:v", "1", "-pix_fmt", "gbrpf32le"),
         "R in.exr -o o.png --preset png",
+        0,
+        "floating point",
         values={"frames": 1},
     ),
     Row(
@@ -137,7 +139,7 @@ FORMATS = [
     ),
     Row(SIZES, "AV1", clip("in.mkv", "-c:v", "libsvtav1", "-preset", "10"), "R in.mkv -o o.mp4", same="frames"),
     Row(SIZES, "Cinepak", clip("in.avi", "-c:v", "cinepak"), "R in.avi -o o.mp4", same="frames"),
-    Row(SIZES, "a GIF", clip("in.gif"), "R in.gif -o o.mp4", values={"frames": 6}),
+    Row(SIZES, "a GIF", clip("in.gif"), "R in.gif -o o.mp4", 0, "Transparency", values={"frames": 6}),
 ]
 
 FACE = "restore in.mp4 -o o.mp4 --model {model} --quiet"

@@ -158,10 +158,10 @@ INTERLACE = [
     ),
     Row(
         FIELD,
-        "DV tape",
+        "DV tape in AVI",
         clip(
             "in.avi",
-            *("-vf", "scale=720:480", "-target", "ntsc-dv", "-ac", "2"),
+            *("-vf", "scale=720:480", "-target", "ntsc-dv", "-ac", "2", "-f", "avi"),
             sound=True,
             seconds=0.1,
             rate="30000/1001",

@@ -41,6 +41,17 @@ NAMING = [
     Row(NAMES, "a dash at the begin", _named("-a.mp4"), "R ./-a.mp4 -o ./-o.mp4", values=_OUT),
     Row(NAMES, "a line break", _named("a\nb.mp4"), "R a␊b.mp4 -o o␊2.mp4", values=_OUT),
     Row(NAMES, "255 bytes", _named("ä" * 125 + "x.mp4"), f"R {'ä' * 125}x.mp4 -o {'ö' * 125}y.mp4", values=_OUT),
+    Row(NAMES, "255 bytes, degraded", THREE, f"degrade in.mp4 -o {'ö' * 125}y.mp4 --quiet", values=_OUT),
+    Row(
+        NAMES,
+        "a report of 255 bytes",
+        THREE,
+        f"metrics in.mp4 --reference in.mp4 --only psnr --json {'ö' * 125}.json",
+        output=f"{'ö' * 125}.json",
+    ),
+    Row(
+        NAMES, "a report of 300 bytes", THREE, f"score in.mp4 --judge technical --json {'ö' * 150}.json", 1, "too long"
+    ),
     Row(NAMES, "256 bytes", THREE, f"R in.mp4 -o {'ö' * 126}.mp4", 1, "too long"),
     Row(NAMES, "upper case", _named("IN.MP4"), "R IN.MP4 -o OUT.MKV --preset ffv1", values=_OUT),
     Row(

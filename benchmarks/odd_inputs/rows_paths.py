@@ -192,7 +192,7 @@ SHARED = [
     ),
     Row(
         FOLDERS,
-        "a name that is no Unicode",
+        "weights whose name is no Unicode",
         _models(raw(b"shared/\xff\xfe.safetensors", "x")),
         "models list --models-dir shared",
     ),

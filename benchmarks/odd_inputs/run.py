@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import av
@@ -38,6 +39,18 @@ class Finding:
     wrong: str
     lost: tuple[str, ...]
     carried: str
+
+    def save(self, path: Path) -> None:
+        """Keep all but the row."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        kept = {"outcome": asdict(self.outcome), "wrong": self.wrong, "lost": self.lost, "carried": self.carried}
+        path.write_text(json.dumps(kept), encoding="utf-8")
+
+    @classmethod
+    def load(cls, row: Row, path: Path) -> Finding:
+        """What :meth:`save` kept of a row."""
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        return cls(row, Outcome(**kept["outcome"]), kept["wrong"], tuple(kept["lost"]), kept["carried"])
 
 
 def run_row(row: Row, folder: Path, model: Path, worker: Worker) -> Finding:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-LIMIT = 120.0
+LIMIT = 300.0
 """Seconds after which a command counts as hanging."""
 _TRACEBACK = "Traceback (most recent call last)"
 
@@ -65,7 +65,7 @@ class Worker:
         began = time.monotonic()
         self._pipe.send((words, str(folder)))
         if not self._pipe.poll(self._limit):
-            self.close()
+            self.close(0.0)
             return Outcome(None, "", "", self._limit, f"hangs (over {self._limit:.0f} s)")
         try:
             status, out, err = self._pipe.recv()
@@ -75,12 +75,13 @@ class Worker:
             return Outcome(None, "", "", time.monotonic() - began, f"crash (exit code {code})")
         return Outcome(status, out, err, time.monotonic() - began)
 
-    def close(self) -> None:
+    def close(self, patience: float = 10.0) -> None:
         """End the process, whatever it is doing."""
         if self._process is not None:
+            self._pipe.close()  # one that waits for a command ends by itself
+            self._process.join(patience)
             self._process.kill()
             self._process.join()
-            self._pipe.close()
         self._process = self._pipe = None
 
     def _start(self) -> None:

@@ -280,7 +280,8 @@ def _shows_combs(container: InputContainer, stream: VideoStream) -> bool:
 
 def _looks(container: InputContainer, stream: VideoStream, places: int) -> Iterator[Iterator[av.VideoFrame]]:
     """A few frames at each of some places, spread over the file."""
-    begin, length = stream.start_time or 0, stream.duration or 0
+    seconds = _duration(container, stream)
+    begin, length = stream.start_time or 0, round(seconds / stream.time_base) if seconds else 0
     for place in range(places if length else 1):
         yield _frames_at(container, stream, begin + length * place // places if place else None)
 

@@ -92,16 +92,17 @@ def decode_image(path: Path) -> Decoded:
         raise UnreadableVideo(f"{path} can't be read as a picture ({reason}). Check the file.") from error
     if decoded is None:
         raise UnreadableVideo(f"{path} holds no picture that can be decoded. Check the file.")
-    planar = canonical(decoded)
+    planar, remarks = canonical(decoded), []
     if planar is None:
-        # Float pictures: 16 bits hold what the engine's 0…1 can show of them.
         planar = decoded.reformat(format="gbrp16le")
+        remarks.append(f"{path.name} holds floating-point samples; 16 bits hold what is between 0 and 1 of them.")
     mirrored, rotation = exif_orientation(data)
     if not mirrored and not rotation:
         rotation = round(decoded.rotation / 90) * 90 % 360
     planar = _without_idle_alpha(planar, decoded.format.name)
-    remarks = [f"{path.name} is cut off; what is missing of the picture is filled."] if is_cut_picture(data) else []
-    if not remarks and decoded.is_corrupt:
+    if is_cut_picture(data):
+        remarks.append(f"{path.name} is cut off; what is missing of the picture is filled.")
+    elif decoded.is_corrupt:
         remarks.append(f"{path.name} is damaged and only partly decoded.")
     profile = png_profile(data)
     unwritten = unwritten_of({"ICC_PROFILE": profile} if profile else side_data_of(decoded, codec))

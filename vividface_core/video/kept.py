@@ -11,7 +11,16 @@ from vividface_core.video.info import VideoInfo
 from vividface_core.video.opening import open_media
 from vividface_core.video.presets import Preset, keeps_fields
 
-_OF_ONE_CONTAINER = {"creation_time", "duration", "encoder", "timecode", "metadatacreator", "hasvideo", "hasaudio"}
+_OF_ONE_CONTAINER = {
+    "creation_time",
+    "duration",
+    "encoder",
+    "software",
+    "timecode",
+    "metadatacreator",
+    "hasvideo",
+    "hasaudio",
+}
 """Names of what containers say of themselves, or keep in another place."""
 _IDENTIFIERS = ("_uid", "_umid", "_ul", "uid")
 """Ends of the names of MXF's numbers for itself."""

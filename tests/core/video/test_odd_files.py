@@ -85,6 +85,7 @@ def test_pictures_that_are_not_read_are_told(tmp_path: Path) -> None:
     (tmp_path / "f" / "gone.png").symlink_to("nowhere")
     with VideoReader(tmp_path / "f") as reader:
         assert len(list(reader)) == 2
+    assert restore(tmp_path / "f", tmp_path / "o.mp4").frames == 2
     assert any("2 other pictures of the folder (3.gif, 4.heic)" in line for line in reader.warnings)
 
 

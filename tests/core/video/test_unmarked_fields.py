@@ -53,6 +53,15 @@ def test_a_still_camera_before_something_that_moves(tmp_path: Path) -> None:
     assert VideoReader(source, deinterlace="auto").fields == "tff"
 
 
+def test_a_begin_without_motion(tmp_path: Path) -> None:
+    """Nothing tells before the middle of the film, also in a container that keeps its length elsewhere."""
+    still = "color=gray:s=160x96:r=50:d=1.2,setsar=1[a];testsrc2=s=160x96:r=50:d=1.2,scroll=h=0.02,setsar=1[b];"
+    weave = "[a][b]concat,tinterlace=interleave_top,setfield=prog"
+    source = tmp_path / "a.mkv"
+    run_ffmpeg("-filter_complex", still + weave, "-r", "25", *FINE, "-g", "10", source)
+    assert VideoReader(source, deinterlace="auto").fields == "tff"
+
+
 WHOLE = {
     "moving": ["-vf", "scroll=h=0.02"],
     "dithered": ["-vf", "split[a][b];[a]palettegen=max_colors=16[p];[b][p]paletteuse=dither=bayer:bayer_scale=1"],

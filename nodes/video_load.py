@@ -81,7 +81,9 @@ class VideoLoad(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, file: str, start_frame: int, frame_count: int, stride: int) -> bool | str:
+    def validate_inputs(
+        cls, file: str | None, start_frame: int | None, frame_count: int | None, stride: int | None
+    ) -> bool | str:
         if file is None:
             return True  # another node tells it
         if not folder_paths.exists_annotated_filepath(file):

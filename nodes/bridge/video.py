@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from comfy_api.latest import Input, InputImpl, Types
@@ -18,7 +18,7 @@ from vividface_core.video.source import ClipFrames, VideoFrames
 from .images import to_frames, to_images
 from .paths import temp_path
 
-Video = Input.Video
+Video: TypeAlias = Input.Video
 
 
 class VideoPart(Video):
@@ -35,6 +35,7 @@ class VideoPart(Video):
         source = self.source()
         images = to_images(torch.stack([frame.rgb() for frame in source.read()]))
         info = source.info
+        assert info.span is not None  # a part has one
         return Types.VideoComponents(images=images, audio=self._audio(*info.span), frame_rate=info.fps)
 
     def _audio(self, first: Fraction, last: Fraction) -> dict[str, Any] | None:

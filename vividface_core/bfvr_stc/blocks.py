@@ -77,7 +77,8 @@ class Encoder(nn.Module):
         self, nf: int, ch_mult: Sequence[int], emb_dim: int, res_blocks: int, attended: Sequence[bool]
     ) -> None:
         super().__init__()
-        blocks, width = [conv3(3, nf)], nf
+        blocks: list[nn.Module] = [conv3(3, nf)]
+        width = nf
         for level, (multiplier, attention) in enumerate(zip(ch_mult, attended)):
             for _ in range(res_blocks):
                 blocks.append(ResBlock(width, nf * multiplier))

@@ -92,7 +92,8 @@ def result_names(stem: str, outputs: list[tuple[str, str]]) -> list[str]:
     """
     if len(outputs) == 1:
         return [stem + Path(outputs[0][1]).suffix]
-    names, count = [], Counter()
+    names: list[str] = []
+    count: Counter[str] = Counter()
     for node, file in outputs:
         count[node] += 1
         names.append(f"{stem}-{re.sub(r'[^A-Za-z0-9]+', '_', node)}-{count[node]}{Path(file).suffix}")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vividface_core.degrade.files import DegradeResult, degrade_video, seed_for, targets_of
+from vividface_core.degrade.mixture import Mixture
 from vividface_core.degrade.presets import Preset, load_preset
 from vividface_core.errors import InvalidOption, UnwritableVideo, VividFaceError
 from vividface_core.io.folders import entries
@@ -52,7 +53,7 @@ def folder_targets(folder: Path, output: Path, codec_out: str) -> dict[Path, Pat
 def degrade_folder(
     folder: str | Path,
     output: str | Path,
-    preset: str | Preset = "vividface",
+    preset: str | Preset | Mixture = "vividface",
     *,
     seed: int = 0,
     values: Mapping[str, Any] | None = None,

@@ -38,7 +38,7 @@ GROUP = 8 << 20
 """Bytes that :func:`stream_tensors` maps at a time, or a share of the whole if that is more."""
 
 
-def read_tensors(path: Path, names: Collection[str] | None = None) -> dict[str, Tensor]:
+def read_tensors(path: Path, names: Collection[str] | None = None) -> dict[str, Any]:
     """All tensors (or those ``names``) of a file, an ``*.index.json`` or a folder with one possibly sharded model.
 
     Tensors are memory-mapped: nothing is read before it is used. Nested dictionaries get dotted names. The quantized
@@ -264,7 +264,7 @@ def find_prefix(keys: Iterable[str], anchor: str, path: Path) -> str | None:
     return found[0] if found else None
 
 
-def unfamiliar(state: Mapping[str, Tensor]) -> str:
+def unfamiliar(state: Mapping[str, Any]) -> str:
     """The size and the first entries of a state dict that is not recognised, for a message."""
     sample = ", ".join(f"{key} {list(value.shape)}" for key, value in list(state.items())[:3])
     return f"{len(state)} unfamiliar tensors ({sample} …)"

@@ -21,6 +21,7 @@ from vividface_core.faces.crop import crop_clip, crop_points
 from vividface_core.faces.identity_guard import IdentityGuard
 from vividface_core.faces.parse import FaceParser
 from vividface_core.faces.track import FaceTrack
+from vividface_core.pipeline.progress import Unchanged
 from vividface_core.restorers.base import Restorer
 from vividface_core.restorers.windows import CrossFade, Window
 
@@ -67,6 +68,7 @@ class FaceRegion:
     def put(
         self, index: int, rgb: Tensor, restored: Tensor, mask: Tensor | None, share: float
     ) -> tuple[Tensor, Tensor]:
+        assert mask is not None  # its own, of mask()
         crop = self.track.crops[index - self.start]
         return compose(rgb, restored, mask, crop, color=self.color, strength=self.strength * share)
 
@@ -84,7 +86,8 @@ class WholeFrame:
         return None
 
     def put(self, index: int, rgb: Tensor, restored: Tensor, mask: Tensor | None, share: float) -> tuple[Tensor, None]:
-        result = _bicubic(restored, tuple(rgb.shape[-2:])).clamp(0, 1)
+        height, width = rgb.shape[-2:]
+        result = _bicubic(restored, (height, width)).clamp(0, 1)
         return torch.lerp(rgb, result, self.strength * share), None
 
 
@@ -116,7 +119,7 @@ class RegionStream:
         self,
         region: Region,
         windows: list[Window],
-        restorer: Restorer,
+        restorer: Restorer | Unchanged,
         begin: Callable[[int], Callable[[float], None]] | None = None,
         guard: IdentityGuard | None = None,
     ) -> None:

@@ -29,6 +29,7 @@ from vividface_core.wan.conditional_decoder import ConditionalDecoder, DecoderCo
 from vividface_core.wan.empty_prompt import FILE_NAME as PROMPT_FILE
 from vividface_core.wan.empty_prompt import EmptyPrompt, compute_empty_prompt
 from vividface_core.wan.loading import load_transformer, load_vae, read_config, transformer_config, vae_config
+from vividface_core.wan.module_types import WanModule
 from vividface_core.wan.official_files import UMT5, VAE
 from vividface_core.wan.state_dict import kind_of, network_in, read_state_dict
 from vividface_core.wan.tiny_encoder import EncoderConfig, TinyEncoder
@@ -166,13 +167,13 @@ class _Loader:
     def dtype(self) -> torch.dtype:
         return self.execution.number_type()
 
-    def denoiser(self, path: Path) -> nn.Module:
+    def denoiser(self, path: Path) -> WanModule:
         path = path / "transformer" if (path / "transformer").is_dir() else path
         return load_transformer(
             path, dtype=self.dtype, device=self.device, compact=self._compact(path), light=not self.execution.plain
         )
 
-    def autoencoder(self, path: Path) -> nn.Module:
+    def autoencoder(self, path: Path) -> WanModule:
         return load_vae(path, dtype=self.dtype, device=self.device, light=not self.execution.plain)
 
     def _compact(self, path: Path) -> bool:
@@ -198,15 +199,16 @@ def _load_folder(folder: Path, how: _Loader) -> Restorer:
         how.autoencoder(folder),
         how.denoiser(folder),
         prompt,
-        **{kind: _codec(folder, kind, card, how) for kind in CODECS},
+        decoder=_codec(folder, DECODER, card, how),
+        encoder=_codec(folder, ENCODER, card, how),
         latent_skip=card.get("latent_skip"),
         execution=how.execution,
         **{key: card[key] for key in NUMBERS},
     )
 
 
-def _codec(folder: Path, kind: str, card: Mapping[str, Any], how: _Loader) -> nn.Module | None:
-    """The conditional decoder or the tiny encoder that the card names, if it names one."""
+def _codec(folder: Path, kind: str, card: Mapping[str, Any], how: _Loader) -> Any:
+    """The conditional decoder or the tiny encoder that the card names, if it names one; else ``None``."""
     if card.get(kind) is None:
         return None
     if card[kind] != kind:

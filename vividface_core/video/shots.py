@@ -43,7 +43,8 @@ def detect_shots(
         MissingDependency: PySceneDetect or OpenCV is missing or broken.
     """
     detector, time_of = _detector(threshold, min_change, min_length)
-    start = end = first = None
+    start: int | None = None
+    first = end = 0
     for frame in frames:
         if start is None:
             start = first = frame.index

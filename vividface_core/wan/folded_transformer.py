@@ -129,6 +129,7 @@ class FoldedDenoiser(nn.Module):
         if self.sequence_shard is not None:
             x, table = self.sequence_shard.shard(x, table)
         with self.attention.chosen():
+            block: WanModule
             for number, block in enumerate(self.blocks, start=1):
                 run(block, x, table) if run else block(x, table)
                 if on_block is not None:
@@ -167,6 +168,9 @@ class FoldedDenoiser(nn.Module):
 class FoldedBlock(nn.Module):
     """Self-attention, text and feed-forward net on tokens ``[B, T, width]``, which it changes in place."""
 
+    gate1: Tensor
+    gate3: Tensor
+
     def __init__(
         self, block: WanModule, modulation: Tensor, text: Tensor, counts: Tensor, attention: Attention
     ) -> None:
@@ -203,6 +207,11 @@ class FoldedBlock(nn.Module):
 
 class FoldedCrossAttention(nn.Module):
     """Cross attention to a constant text, added to tokens in place."""
+
+    constant: Tensor
+    keys: Tensor
+    prior: Tensor
+    values: Tensor
 
     def __init__(self, block: WanModule, text: Tensor, counts: Tensor) -> None:
         """
@@ -250,6 +259,9 @@ class FoldedCrossAttention(nn.Module):
 
 class FoldedNorm(nn.Module):
     """Layer norm with constants in fp32, whatever the type of the tokens."""
+
+    weight: Tensor
+    bias: Tensor
 
     def __init__(self, weight: Tensor, bias: Tensor, eps: float) -> None:
         super().__init__()

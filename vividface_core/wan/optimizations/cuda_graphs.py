@@ -48,15 +48,16 @@ class GraphedDenoiser:
             self._key, self._graph, self._input, self._output = key, None, torch.empty(0), torch.empty(0)
             return self._run(latent, on_block)
         latent = latent.to(weight.device, weight.dtype)
-        if self._graph is None and not self._record(latent):
+        graph = self._record(latent) if self._graph is None else self._graph
+        if graph is None:
             return self._run(latent, on_block)
         self._input.copy_(latent)
-        self._graph.replay()
+        graph.replay()
         if on_block is not None:
             on_block(len(self._denoiser.blocks))
         return self._output.clone()
 
-    def _record(self, latent: Tensor) -> bool:
+    def _record(self, latent: Tensor) -> torch.cuda.CUDAGraph | None:
         self._input, graph = latent.clone(), torch.cuda.CUDAGraph()
         try:
             with torch.cuda.graph(graph):
@@ -67,9 +68,9 @@ class GraphedDenoiser:
             self._works = False
             told = first_line(error)
             log.warning("The denoiser could not be recorded and runs as it is, with the same result: %s", told)
-            return False
+            return None
         self._graph = graph
-        return True
+        return graph
 
 
 def check_graphs(device: torch.device) -> None:

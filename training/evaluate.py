@@ -184,7 +184,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=Path)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    clips = CLIPS if args.clips == "held-out" else validation_clips(args.data)
+    clips: Sequence[FaceClip] = CLIPS if args.clips == "held-out" else validation_clips(args.data)
     if args.levels:
         _report_levels(args, evaluate_levels(args.model, args.frames, clips))
         return

@@ -165,8 +165,9 @@ def _lock(descriptor: int) -> bool:
     except ImportError:  # Windows
         import msvcrt
 
+        locks: Any = msvcrt  # empty for a type checker on other systems
         try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+            locks.locking(descriptor, locks.LK_NBLCK, 1)
         except OSError:
             return False
         return True

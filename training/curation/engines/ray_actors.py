@@ -37,7 +37,8 @@ class TaskQueue:
     """
 
     def __init__(self, texts: list[str]) -> None:
-        self._texts, self._given = texts, {}
+        self._texts = texts
+        self._given: dict[Any, Any] = {}
         self._times: Counter[int] = Counter()
         self._busy: set[int] = set()
         self._fault, self._stopped = "", False

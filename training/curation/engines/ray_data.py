@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -113,7 +113,7 @@ class RayEngine:
             self.notices.append(f"{what} given out again because a worker process died.")
 
 
-def _drive(*arguments: Any) -> Iterator[Row]:
+def _drive(*arguments: Any) -> Generator[Row, None, None]:
     import ray
 
     if not ray.util.client.ray.is_connected():

@@ -230,7 +230,7 @@ def measure(config: Config, shapes: Shapes) -> Cost:
 def _move_from_meta(stage: Stage) -> None:
     made: dict[int, tuple[Tensor, Tensor]] = {}
 
-    def moved(x: Tensor) -> Tensor:
+    def moved(x: Tensor) -> Any:
         if id(x) not in made:  # the old one is kept, so that no other gets its number
             new = torch.empty(x.shape, dtype=x.dtype)
             made[id(x)] = x, nn.Parameter(new, x.requires_grad) if isinstance(x, nn.Parameter) else new

@@ -89,8 +89,11 @@ class Measures:
 class FaceClip(Protocol):
     """A clip to measure on."""
 
-    name: str
-    person: str
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def person(self) -> str: ...
 
     def cut(self, frames: int, size: int, detector: FaceDetector) -> Tensor:
         """The face: ``[frames, 3, size, size]``, RGB, 0…1."""

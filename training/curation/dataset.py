@@ -14,7 +14,7 @@ from typing import Any
 from training.curation.record_store import RecordStore
 from vividface_core.errors import InvalidOption, UnwritableVideo
 from vividface_core.io.atomic import write_json
-from vividface_core.video.file_names import VIDEO_SUFFIXES
+from vividface_core.io.file_names import VIDEO_SUFFIXES
 
 FORMAT, VERSION = "vividface-curation", 1
 CLIP_SUFFIX = ".mp4"

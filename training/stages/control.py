@@ -68,7 +68,7 @@ class ControlStage(Stage):
         parts = {
             "error": switched_error(restored, clean, batch["pixel_mask"], switch, weights.normalisation),
             **self._perceptual(restored, clean, uniform[:, 1]),
-            **pixel_parts(restored, clean),
+            **pixel_parts(restored, clean, weights),
         }
         return weighted(parts, weights)
 

@@ -13,7 +13,15 @@ from training.config import Config, Loss, Model, published
 from training.data.batches import Source
 from training.data.masks import enlarged
 from training.data.sources import make_source
-from training.losses.face_focused import absolute_error, edge_error, motion_error, switch_of, switched_error
+from training.losses.face_focused import (
+    absolute_error,
+    edge_error,
+    motion_error,
+    psnr_error,
+    switch_of,
+    switched_error,
+)
+from training.losses.warped import warped_error
 from training.stages.base import Batch, Stage
 from training.stages.modules import Parts, check_model, make_modules, narrow_frozen
 from vividface_core.faces.masks import latent_mask
@@ -74,13 +82,15 @@ def decoder_gains(vae: WanModule, side: int = 8, step: float = 0.1) -> Tensor:
     return gains / gains.mean()
 
 
-def pixel_parts(restored: Tensor, clean: Tensor) -> dict[str, Tensor]:
-    """The losses beside Eq. 8's own, of ``[B, 3, T, H, W]``."""
-    return {
+def pixel_parts(restored: Tensor, clean: Tensor, weights: Loss) -> dict[str, Tensor]:
+    """The losses beside Eq. 8's own, of ``[B, 3, T, H, W]``; what costs an optical flow only where it has a weight."""
+    parts = {
+        "psnr": psnr_error(restored, clean),
         "absolute": absolute_error(restored, clean),
         "edges": edge_error(restored, clean),
         "motion": motion_error(restored, clean),
     }
+    return {**parts, "warped": warped_error(restored, clean)} if weights.warped else parts
 
 
 def weighted(parts: dict[str, Tensor], weights: Loss) -> dict[str, Tensor]:

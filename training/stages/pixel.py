@@ -54,7 +54,7 @@ class PixelStage(LatentStage):
         parts = {
             "error": switched_error(restored, clean, mask, switch, weights.normalisation),
             **self._perceptual(restored, clean, batch["uniform"][:, 1]),
-            **pixel_parts(restored, clean),
+            **pixel_parts(restored, clean, weights),
         }
         return weighted(parts, weights)
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from vividface_core.errors import InvalidOption
+from vividface_core.io.file_names import VIDEO_SUFFIXES, distinct_stems, natural_key
 from vividface_core.io.folders import entries, is_file
-from vividface_core.video.file_names import VIDEO_SUFFIXES, distinct_stems, natural_key
 
 
 @dataclass(eq=False)

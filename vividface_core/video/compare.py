@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from vividface_core.errors import InvalidOption, MissingDependency
+from vividface_core.io.file_names import scratch_prefix
 from vividface_core.runtime.prefetch import prefetch
-from vividface_core.video.file_names import scratch_prefix
 from vividface_core.video.frame import Frame, from_tensor
 from vividface_core.video.info import ColorInfo, VideoInfo
 from vividface_core.video.mux import MuxReport, check_output, mux
@@ -82,7 +82,7 @@ def _canvas_info(info: VideoInfo) -> VideoInfo:
         fields=None,
         combed=False,
         hdr=None,
-        dynamic_hdr=(),
+        unwritten=(),
         names=(),
         sample_aspect_ratio=1 / aspect if aspect and info.rotation % 180 else aspect,
         bit_depth=8,

@@ -51,6 +51,7 @@ class StreamCopier:
 
     Attributes:
         notices: what could not be taken along as it was. More may come while the packets are read.
+        tags: names of the file's own metadata that was handed on.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class StreamCopier:
                 if several
                 else f"The cover picture ({self._covers[0]}) is left out."
             )
+        self.tags: frozenset[str] = frozenset()
         self._metadata(chapters)
 
     @property
@@ -281,6 +283,7 @@ class StreamCopier:
     def _metadata(self, with_chapters: bool) -> None:
         kept = {key: value for key, value in self._source.metadata.items() if key not in _CONTAINER_OWN}
         self._target.metadata.update(kept)
+        self.tags = frozenset(kept)
         chapters: list[Any] = getattr(self._source, "chapters", list)()
         if not chapters or not with_chapters:
             return

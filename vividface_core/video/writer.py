@@ -15,9 +15,9 @@ import av
 import numpy as np
 
 from vividface_core.errors import UnwritableVideo
+from vividface_core.io.file_names import beside
 from vividface_core.video.color_tags import MATRICES, PRIMARIES, RANGES, TRANSFERS, UNSPECIFIED, number_of
 from vividface_core.video.colorspace import convert
-from vividface_core.video.file_names import beside
 from vividface_core.video.frame import Frame
 from vividface_core.video.info import ColorInfo, VideoInfo
 from vividface_core.video.interlace import FieldMarker

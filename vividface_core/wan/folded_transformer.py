@@ -20,7 +20,7 @@ What follows self-attention looks at one token at a time, so it runs in chunks o
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from vividface_core.errors import UnsupportedCheckpoint
 from vividface_core.wan.attention import Attention
 from vividface_core.wan.empty_prompt import EmptyPrompt
+from vividface_core.wan.injection import Injection
 from vividface_core.wan.module_types import WanModule
 from vividface_core.wan.transformer import T_STAR
 
@@ -110,6 +111,7 @@ class FoldedDenoiser(nn.Module):
         latent: Tensor,
         on_block: Callable[[int], None] | None = None,
         run: Callable[[FoldedBlock, Tensor, Tensor], None] | None = None,
+        injections: Sequence[Injection] = (),
     ) -> Tensor:
         """The velocity in Wan's own direction, as :func:`~vividface_core.wan.transformer.one_step_velocity`.
 
@@ -117,6 +119,7 @@ class FoldedDenoiser(nn.Module):
             latent: ``[B, C, T', h, w]``, normalised; h and w multiples of the patch.
             on_block: called with 1, 2, … as the blocks finish.
             run: called with block, tokens and rotations instead of the block itself.
+            injections: what is added to the tokens before each block, as many as blocks, or none.
 
         Returns:
             ``[B, C, T', h, w]`` fp32.
@@ -126,11 +129,17 @@ class FoldedDenoiser(nn.Module):
         # A stride as wide as the kernel is a product with each patch.
         x = F.linear(self._patchify(latent), weight.flatten(1), self.patch_embedding.bias)
         table = self.rotations(latent)
+        # The latent frame of each token.
+        frames = torch.arange(latent.shape[2], device=x.device).repeat_interleave(x.shape[1] // latent.shape[2])
         if self.sequence_shard is not None:
-            x, table = self.sequence_shard.shard(x, table)
+            x, table, frames = self.sequence_shard.shard(x, table, frames[None])
+            frames = frames[0]
+            injections = [one.shard(lambda part: self.sequence_shard.shard(part)[0]) for one in injections]
         with self.attention.chosen():
             block: WanModule
             for number, block in enumerate(self.blocks, start=1):
+                if injections:
+                    _inject(injections[number - 1], x, frames)
                 run(block, x, table) if run else block(x, table)
                 if on_block is not None:
                     on_block(number)
@@ -312,6 +321,13 @@ def _conditions(transformer: WanModule, prompt: EmptyPrompt, t_star: float) -> t
 def _linear(layer: WanModule, x: Tensor) -> Tensor:
     """In fp32, one matrix at a time."""
     return F.linear(x, layer.weight.float(), layer.bias.float())
+
+
+def _inject(injection: Injection, x: Tensor, frames: Tensor) -> None:
+    """Change all tokens in place, a chunk at a time."""
+    for start in range(0, x.shape[1], TOKENS):
+        place = slice(start, start + TOKENS)
+        injection.add_to(x[:, place], frames[place], place)
 
 
 def _gelu(x: Tensor) -> Tensor:

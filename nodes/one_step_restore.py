@@ -84,7 +84,10 @@ class OneStepRestore(io.ComfyNode):
         callbacks = NodeCallbacks(cls.hidden.unique_id)
         with restore_options(values, reference, tracks, encoding) as options:
             engine = restorer_of(restorer, vae, model, conditioning, options)
-            common = {"callbacks": callbacks, "resources": face_models(engine, restorer, options, tracks)}
+            common: dict[str, Any] = {
+                "callbacks": callbacks,
+                "resources": face_models(engine, restorer, options, tracks),
+            }
             if in_memory(video) and is_opaque(video):
                 parts = video.get_components()
                 frames = to_frames(parts.images)

@@ -62,7 +62,8 @@ def detect_shots(
         MissingDependency: PySceneDetect or OpenCV is missing or broken.
     """
     detector, time_of = _detector(threshold, min_change)
-    start = end = first = None
+    start: int | None = None
+    first = end = 0
     around = _Around(threshold)
     candidates: set[int] = set()
     for frame in frames:

@@ -1,6 +1,8 @@
 # make demo   installs everything into .venv and restores a real face video with the embedded model
 # make test   installs everything into .venv and runs the tests
 # make test-fast   the core of every room, in under three minutes
+# make test-comfyui COMFY_HOME=FOLDER   the tests of nodes and page on another ComfyUI: a checkout with its environment in
+#                                       FOLDER/.venv, where requirements.txt of this folder is installed too
 # Both need Python 3.10 or newer and make. The tests also need Chromium, which is installed where apt can do it, and
 # fetch a pinned ComfyUI, which they run as a program.
 
@@ -20,7 +22,7 @@ FAST := $(addprefix tests/, \
 	training/data/test_batches.py training/losses/test_face_focused.py training/stages/test_pca_init.py \
 	training/test_config.py)
 
-.PHONY: demo test test-fast lint clean
+.PHONY: demo test test-fast test-comfyui lint clean
 
 demo: .venv/.installed
 	$(BIN)/python -m training.demo demo
@@ -31,9 +33,14 @@ test: lint
 test-fast: .venv/.installed-dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" $(FAST)
 
+test-comfyui: .venv/.installed-dev
+	COMFY_HOME=$(COMFY_HOME) $(BIN)/python -m pytest tests/comfyui tests/browser
+
 lint: .venv/.installed-dev
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/python -m mypy
 
 .venv/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

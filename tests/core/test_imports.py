@@ -84,11 +84,3 @@ def test_imports_open_no_connection_load_nothing_heavy_and_take_less_work_than_t
         if shares[-1] < 0.75:
             return
     raise AssertionError(f"the package's own modules take {min(shares):.2f} of the work of importing torch")
-
-
-def test_the_engine_knows_neither_nodes_nor_training():
-    for module in MODULES:
-        spec = __import__("importlib.util").util.find_spec(module)
-        text = open(spec.origin, encoding="utf-8").read()
-        for other in ("training", "nodes", "comfy"):
-            assert f"import {other}" not in text and f"from {other}" not in text, (module, other)

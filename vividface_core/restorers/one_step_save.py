@@ -79,22 +79,36 @@ def save_checkpoint_folder(
     prompt = empty_prompt if isinstance(empty_prompt, EmptyPrompt) else EmptyPrompt(empty_prompt.detach().float())
     OneStepRestorer.check_parts(vae, transformer, prompt)
     with whole_folder(path) as partial:
-        for name, module in (("vae", vae), ("transformer", transformer)):
-            (partial / name).mkdir()
-            module.save_config(partial / name)
-            weights, described = tensors_to_store(module, dtype)
-            write_tensors(partial / name / "diffusion_pytorch_model.safetensors", weights, described)
-        # What the parts are decides, not what an older card said.
-        meta = {key: value for key, value in meta.items() if key not in CODECS}
-        for kind, net in ((DECODER, decoder), (ENCODER, encoder)):
-            if net is not None:
-                net.config.check_fits(vae.config)
-                save_codec(partial / kind, net, None if dtype in FP8.values() else dtype)
-                meta[kind] = kind
-        prompt.save(partial / FILE_NAME)
-        card = json.dumps({**DEFAULTS, **meta, "format": FORMAT}, indent=2, ensure_ascii=False)
-        (partial / CARD).write_text(card + "\n", encoding="utf-8")
+        write_parts(partial, vae, transformer, prompt, meta, dtype, decoder, encoder)
     return path
+
+
+def write_parts(
+    partial: Path,
+    vae: nn.Module,
+    transformer: nn.Module,
+    prompt: EmptyPrompt,
+    meta: Mapping[str, Any],
+    dtype: torch.dtype | None,
+    decoder: ConditionalDecoder | None = None,
+    encoder: TinyEncoder | None = None,
+) -> None:
+    """Write what :func:`save_checkpoint_folder` writes into a folder that is there and empty."""
+    for name, module in (("vae", vae), ("transformer", transformer)):
+        (partial / name).mkdir()
+        module.save_config(partial / name)
+        weights, described = tensors_to_store(module, dtype)
+        write_tensors(partial / name / "diffusion_pytorch_model.safetensors", weights, described)
+    # What the parts are decides, not what an older card said.
+    meta = {key: value for key, value in meta.items() if key not in CODECS}
+    for kind, net in ((DECODER, decoder), (ENCODER, encoder)):
+        if net is not None:
+            net.config.check_fits(vae.config)
+            save_codec(partial / kind, net, None if dtype in FP8.values() else dtype)
+            meta[kind] = kind
+    prompt.save(partial / FILE_NAME)
+    card = json.dumps({**DEFAULTS, **meta, "format": FORMAT}, indent=2, ensure_ascii=False)
+    (partial / CARD).write_text(card + "\n", encoding="utf-8")
 
 
 def save_codec(folder: Path, net: nn.Module, dtype: torch.dtype | None = torch.float16) -> None:

@@ -36,13 +36,13 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
+from training.assets import perceptual_weights
 from training.command import exit_status
 from training.evaluation import levels, peers
 from training.evaluation.harm import psnr, to_bytes
 from training.evaluation.held_out import CLIPS
 from training.evaluation.report import check_markers, save_pictures, table, write_between
 from training.evaluation.validation_clips import validation_clips
-from training.losses import perceptual_weights
 from vividface_core.degrade import Degradation, DegradationRanges
 from vividface_core.faces.detect import FaceDetector, load_detector
 from vividface_core.faces.embed import load_embedder
@@ -182,6 +182,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--peers", action="store_true", help="also ffmpeg, OpenCV and Real-ESRGAN")
     parser.add_argument("--control", type=Path, help="with --peers: also the image restorer of a run of stage control")
     parser.add_argument("--levels", action="store_true", help="at five fixed degradations instead of drawn ones")
+    parser.add_argument("--measured-before", type=Path, help="with --levels: the --json of an earlier run, drawn anew")
     parser.add_argument("--clips", choices=("held-out", "validation"), default="held-out")
     parser.add_argument("--data", type=Path, default=Path("data/nano"), help="material for --clips validation")
     parser.add_argument("--table", type=Path, help="replace what stands between the markers of this Markdown file")
@@ -211,7 +212,8 @@ def _run(args: argparse.Namespace) -> None:
     _check(args)
     clips = CLIPS if args.clips == "held-out" else validation_clips(args.data)
     if args.levels:
-        _report_levels(args, evaluate_levels(args.model, args.frames, clips))
+        before = args.measured_before and json.loads(args.measured_before.read_text())["entries"]
+        _report_levels(args, before or evaluate_levels(args.model, args.frames, clips))
         return
     entries, settings = evaluate(args.model, args.frames, args.measured or args.frames, args.peers, clips, args.control)
     if args.pictures:

@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from training.command import exit_status
 from training.curation.clips import ClipRules, FaceClip, find_clips, read_clip, whole_clips
-from training.curation.manifest import kept_clips
+from training.data.manifest import kept_clips
 from training.data.shards import INDEX, ShardWriter
 from vividface_core.degrade import DegradationRanges
 from vividface_core.errors import InvalidOption, VividFaceError
@@ -242,7 +242,10 @@ def run(args: argparse.Namespace) -> None:
     least = (0.0, 0.0) if args.manifest else (args.smallest, args.score)
     system = system_of(where(args.model))
     if LATENTS not in system.capabilities:
-        raise InvalidOption(f"Models of {system.id} have no latents to prepare; train on data of kind 'clips'.")
+        raise InvalidOption(
+            f"Models of {system.id} have no latents to prepare. Its stages train on the frames of --pixels: leave "
+            "--model out."
+        )
     rules = ClipRules(args.frames, args.size, args.margin, *least, args.stride, system)
     if bool(args.videos) == bool(args.manifest):
         raise InvalidOption("Name videos, or a manifest with --manifest; one of the two.")

@@ -137,7 +137,7 @@ def _work(
         raise
     finally:
         console.close()
-        print(report.table(items))
+        print(report.table(items, console.seen))
         if args.report:
             done = [item for item in items if item.state == "done"]
             losses: dict[str, Any] = batches[0].losses if batches else {}

@@ -280,3 +280,16 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def as_stored(name: str, value: Tensor, dtype: torch.dtype | None) -> Tensor:
+    """A weight as it is written: on the CPU, in ``dtype`` or its own type.
+
+    Raises:
+        UnsupportedCheckpoint: it is too large for ``dtype``.
+    """
+    # A copy, because safetensors refuses tensors that share memory.
+    stored = value.detach().to("cpu", dtype or value.dtype, copy=True).contiguous()
+    if torch.isfinite(value).all() and not torch.isfinite(stored).all():
+        raise UnsupportedCheckpoint(f"{name} reaches {float(value.abs().max()):.3g}, too large for {dtype}. Take bf16.")
+    return stored

@@ -36,6 +36,10 @@ class Region(Protocol):
     def cut(self, index: int, rgb: Tensor) -> Tensor:
         """The crop ``[3, S, S]`` of frame ``index`` out of ``rgb`` ``[3, H, W]``."""
 
+    def kept(self, clip: Tensor, restored: Tensor) -> Tensor:
+        """What is kept of a restored window ``[T, 3, S, S]`` and cross-faded with its neighbours, ``[T, C, h, w]``:
+        the restored crops themselves, or what :meth:`put` makes of them."""
+
     def mask(self, start: int, restored: Tensor) -> Tensor | None:
         """Blending mask ``[T, 1, S, S]`` for the frames from ``start``; ``None``: everywhere."""
 
@@ -55,6 +59,9 @@ class FaceRegion:
 
     def cut(self, index: int, rgb: Tensor) -> Tensor:
         return crop_clip(rgb, self.track.crops[index - self.start], self.size)
+
+    def kept(self, clip: Tensor, restored: Tensor) -> Tensor:
+        return restored
 
     def mask(self, start: int, restored: Tensor) -> Tensor:
         frames = slice(start - self.start, start - self.start + len(restored))
@@ -77,10 +84,15 @@ class WholeFrame:
     def cut(self, index: int, rgb: Tensor) -> Tensor:
         return _bicubic(rgb, self.shape)
 
+    def kept(self, clip: Tensor, restored: Tensor) -> Tensor:
+        return restored
+
     def mask(self, start: int, restored: Tensor) -> None:
         return None
 
-    def put(self, index: int, rgb: Tensor, restored: Tensor, mask: Tensor | None, share: float) -> tuple[Tensor, None]:
+    def put(
+        self, index: int, rgb: Tensor, restored: Tensor, mask: Tensor | None, share: float
+    ) -> tuple[Tensor, Tensor | None]:
         result = _bicubic(restored, tuple(rgb.shape[-2:])).clamp(0, 1)
         return torch.lerp(rgb, result, self.strength * share), None
 
@@ -151,6 +163,7 @@ class RegionStream:
             restored = result()
             if tick is not None:
                 tick(1.0)
+            restored = self.region.kept(clip, restored)
             # Even a turn by nothing would be a copy.
             return torch.rot90(restored, -self.region.turn, (-2, -1)) if self.region.turn else restored
 

@@ -26,9 +26,9 @@ class VividFaceExtension(ComfyExtension):
 
     async def on_load(self) -> None:
         register_folders()
-        offer_examples()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        offer_examples()  # older ComfyUI calls nothing but this
         nodes = [
             LoadModel,
             DownloadModel,

@@ -144,7 +144,7 @@ class FaceMask(io.ComfyNode):
         finder = load_detector(detector, device=device, folders=face_folders())
         told = ToldFaces(landmarks, boxes, person)
         with frames_of(source) as frames:
-            tracks, total = find_tracks(frames, told, finder, spec, float(min_face), callbacks.progress)
+            tracks, total = find_tracks(frames, told, finder, spec, float(min_face), callbacks)
             if require_face and not tracks:
                 raise NoFaceFound(f"{frames.name}: no face was found. Lower min_face, or take other frames.")
             size = frames.size

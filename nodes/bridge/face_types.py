@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from vividface_core.faces.face_mesh import FaceMesher
 from vividface_core.faces.second_look import square_of
 from vividface_core.faces.track import FaceTrack, Tracker
 from vividface_core.pipeline.analysis import choose_faces, find_faces, find_shots
+from vividface_core.runtime.callbacks import Callbacks
 from vividface_core.video.shots import Shot
 from vividface_core.video.source import FrameSource
 
@@ -75,7 +76,7 @@ def find_tracks(
     detector: FaceDetector,
     spec: str,
     min_face: float,
-    report: Callable[[str, int, int | None], None],
+    callbacks: Callbacks,
 ) -> tuple[list[FaceTrack], int]:
     """The tracks of all shots that are wanted, and the number of frames.
 
@@ -85,13 +86,13 @@ def find_tracks(
     Raises:
         InvalidOption: what is told belongs to other frames.
     """
-    shots = find_shots(frames, report)
+    shots = find_shots(frames, callbacks.progress)
     total = shots[-1].end
     where = _Where(told, total, frames.size)
     tracks: list[FaceTrack] = []
     for shot in shots:
         if told.landmarks is None:
-            found = find_faces(frames, shot, detector, report, total=total)
+            found = find_faces(frames, shot, detector, callbacks.progress, total=total, notice=callbacks.notice)
         else:
             found = _followed(told.landmarks, shot, total, frames.size)
         tracks += choose_faces([track for track in found if where.holds(track)], spec, min_face, detector)

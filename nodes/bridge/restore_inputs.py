@@ -95,7 +95,7 @@ def tracks_of(
         if not told or options.strength == 0:
             return None
         finder = load_detector(options.detector, device=management.get_torch_device(), folders=face_folders())
-        return tuple(find_tracks(frames, told, finder, options.faces, options.min_face, news.progress)[0])
+        return tuple(find_tracks(frames, told, finder, options.faces, options.min_face, news)[0])
     if told:
         raise InvalidOption("Both 'tracks' and landmarks, boxes or person are connected; leave one way out.")
     if given.size != frames.size:

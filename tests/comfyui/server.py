@@ -26,7 +26,7 @@ from training.assets.packages import cache_folder, fetch
 REPOSITORY = Path(__file__).resolve().parents[2]
 PACK = "ComfyUI-VividFace"
 FOLDERS = ("models", "custom_nodes", "input", "output", "temp", "user")
-START = 600.0
+START = 540.0
 """Seconds after which a server that doesn't answer is given up."""
 
 
@@ -178,6 +178,11 @@ class ComfyServer:
     def memory(self) -> int:
         """Resident bytes of the process now (Linux)."""
         return self._status("VmRSS")
+
+    def cpu_seconds(self) -> float:
+        """Seconds of processor time that the server has used (Linux)."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def _status(self, field: str) -> int:
         for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():

@@ -14,6 +14,8 @@ from vividface_core.errors import InvalidOption, InvalidOutput, OutOfMemory
 from vividface_core.restorers.hosting import Host
 from vividface_core.restorers.lengths import ClipLengths
 
+RESTORE, DEFLICKER_BRIGHTNESS, DEFLICKER_PIXEL = TASKS = "restore", "deflicker brightness", "deflicker pixel"
+"""What models are trained for."""
 Progress = Callable[[float], None]
 """Called with the share done of the current clip (0…1). May raise to stop the run."""
 
@@ -36,6 +38,8 @@ class Restorer(ABC):
     """Clip length the system was trained on; longer clips are cut into windows of at most this."""
     color_default: str = "wavelet"
     """Colour match of a face where none is asked for: ``wavelet``, ``lab``, ``adain`` or ``none``."""
+    tasks: tuple[str, ...] = (RESTORE,)
+    """What it was trained for: of :data:`TASKS`."""
     steps: int | None = 1
     """Evaluations of the network for a clip; ``None``: there is no such count."""
     parallel: int = 0
@@ -153,6 +157,7 @@ PROPERTIES = (
     "native_size",
     "native_frames",
     "color_default",
+    "tasks",
     "steps",
 )
 """What a restorer tells of its system and checkpoint; one that stands for another tells the other's."""

@@ -12,9 +12,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vividface_core.bfvr_stc import CodeFormer3D
-from vividface_core.bfvr_stc.checkpoint import KINDS, SYSTEM, load
+from vividface_core.bfvr_stc.checkpoint import DEFLICKER, KINDS, SYSTEM, load
 from vividface_core.errors import UnsupportedCheckpoint
-from vividface_core.restorers.base import Progress, Restorer, check_finite, check_request, translate_oom
+from vividface_core.restorers.base import (
+    DEFLICKER_BRIGHTNESS,
+    DEFLICKER_PIXEL,
+    TASKS,
+    Progress,
+    Restorer,
+    check_finite,
+    check_request,
+    translate_oom,
+)
 from vividface_core.restorers.lengths import ClipLengths
 
 log = logging.getLogger(__name__)
@@ -28,6 +37,13 @@ FULL_MAPS = {"cpu": 5.5, "other": 4.5}
 copy and its result, and a convolution's own copies. Measured on a CPU (5.3); reckoned elsewhere."""
 LATENT_MAPS = 10
 """Maps of the latent's size in a block with attention: input, normalized, queries, keys and values, in two layouts."""
+
+
+def tasks_of(kind: str) -> tuple[str, ...]:
+    """What a kind of checkpoint was trained for, of :data:`~vividface_core.restorers.base.TASKS`: a released
+    de-flickerer may be for either flicker, stage I is for nothing."""
+    either = {DEFLICKER: (DEFLICKER_BRIGHTNESS, DEFLICKER_PIXEL)}
+    return either.get(kind) or tuple(task for known, task in zip(KINDS, TASKS, strict=True) if known == kind)
 
 
 class CodebookRestorer(Restorer):
@@ -70,6 +86,11 @@ class CodebookRestorer(Restorer):
     def color_default(self) -> str:
         """Colour match for ``auto``: a de-flickerer's low frequencies are its result, and must not be matched away."""
         return "wavelet" if self.kind == KINDS[0] else "none"
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """What it was trained for; see :func:`tasks_of`."""
+        return tasks_of(self.kind)
 
     @property
     def modules(self) -> dict[str, nn.Module]:
@@ -157,17 +178,24 @@ class CodebookRestorer(Restorer):
 
     def _work_bytes(self, frames: int, height: int, width: int) -> int:
         """Bytes beside the weights."""
-        frames += frames % 2
-        height, width = (side + -side % self.size_multiple for side in (height, width))
-        config, item, pixels = self.net.config, self.dtype.itemsize, frames * height * width
-        maps = FULL_MAPS["cpu" if self.device.type == "cpu" else "other"]
-        first_level = maps * config["nf"] * pixels * item
-        latent = pixels // 2 // self.size_multiple**2
-        widest = max(config["emb_dim"], config["nf"] * config["ch_mult"][-1])
-        attention = LATENT_MAPS * widest * latent * item
-        scores = 3 * config["codebook_size"] * latent // (frames // 2) * item
-        pictures = 3 * pixels * (2 * 4 + 2 * item)  # the clip and its restoration, and both as the network has them
-        return int(SCRATCH + pictures + max(first_level, attention, scores))
+        return clip_bytes(self.net, frames, height, width, self.dtype, self.device)
+
+
+def clip_bytes(
+    net: CodeFormer3D, frames: int, height: int, width: int, dtype: torch.dtype, device: torch.device
+) -> int:
+    """Peak of a clip's way through the network, without the weights."""
+    frames += frames % 2
+    height, width = (side + -side % net.size_multiple for side in (height, width))
+    config, item, pixels = net.config, dtype.itemsize, frames * height * width
+    maps = FULL_MAPS["cpu" if device.type == "cpu" else "other"]
+    first_level = maps * config["nf"] * pixels * item
+    latent = pixels // 2 // net.size_multiple**2
+    widest = max(config["emb_dim"], config["nf"] * config["ch_mult"][-1])
+    attention = LATENT_MAPS * widest * latent * item
+    scores = 3 * config["codebook_size"] * latent // (frames // 2) * item
+    pictures = 3 * pixels * (2 * 4 + 2 * item)  # the clip and its restoration, and both as the network has them
+    return int(SCRATCH + pictures + max(first_level, attention, scores))
 
 
 class _Lookup(nn.Module):

@@ -74,8 +74,9 @@ class VideoFrames:
         self._info, self.deinterlaces = reader.info, reader.deinterlaces
         self.warnings = list(reader.info.remarks)
         if self.deinterlaces:
+            how = "is interlaced" if reader.marked else "isn't marked as interlaced, but its frames are"
             self.warnings.append(
-                f"{self.path.name} is interlaced: whole frames are made of its fields (--deinterlace off keeps them)."
+                f"{self.path.name} {how}: whole frames are made of its fields (--deinterlace off keeps them)."
             )
         self._times: tuple[Fraction, Fraction] | None = None
         self.size, self.count = self._info.upright_size, self._count()

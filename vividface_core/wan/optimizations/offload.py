@@ -8,10 +8,12 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from vividface_core.wan.module_types import WanModule
+
 
 @contextmanager
 def onload(
-    module: nn.Module, device: torch.device, wanted: Callable[[nn.Module], bool] = lambda part: True
+    module: WanModule, device: torch.device, wanted: Callable[[nn.Module], bool] = lambda part: True
 ) -> Iterator[None]:
     """The module's tensors on ``device``; afterwards it has its own again, and nothing was copied back.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AliasChoices,
@@ -23,6 +23,7 @@ from pydantic import (
 
 from vividface_core.degrade import load_preset
 from vividface_core.errors import InvalidOption
+from vividface_core.restorers.registry import VIVIDFACE, stage_class
 from vividface_core.wan.transformer import T_STAR, VELOCITY_SCALE
 
 if sys.version_info >= (3, 11):
@@ -72,7 +73,7 @@ class Model(Section):
             ``DecoderConfig``, without those that the autoencoder decides, for random first weights; empty: that of
             ``base``, if it has one. Stages ``decoder`` and ``pixel``.
         encoder: the same for a tiny encoder (:mod:`vividface_core.wan.tiny_encoder`), stage ``encoder``.
-        control: arguments of the image restorer of stage ``control`` (:class:`training.evaluation.nafnet.NafNet`).
+        control: arguments of the image restorer of stage ``control`` (:class:`training.stages.nafnet.NafNet`).
         frozen: type of the weights that aren't trained. Released weights are bf16 anyway, and take half the memory
             so; needs ``run.precision = "bf16"``.
         learn_skip: learn a share A of the degraded latent that is left out, a number a channel:
@@ -96,8 +97,8 @@ class Model(Section):
     t_star: float = T_STAR
     velocity_scale: float = VELOCITY_SCALE
     gradient_checkpointing: bool = True
-    native_size: int = 512
-    native_frames: int = 81
+    native_size: int = VIVIDFACE.native_size
+    native_frames: int = VIVIDFACE.native_frames
 
 
 class Data(Section):
@@ -118,6 +119,8 @@ class Data(Section):
             ``bfvr_stc``, ``brightness_flicker`` … (``vividface degrade --list-presets``).
         degradation_values: other values of that preset's parameters: ``{pattern = "fresh"}``.
         lighting: share of clips whose light is switched or faded, which is in the truth as well.
+        shares: ``clips``: how often parts of a ``degradation`` that is a mixture are drawn, where not as often as the
+            preset says: ``{web = 20}``; not in percent any more, where they don't sum up to 100.
         manifest: ``clips``: a manifest of ``vividface curate`` over the material's videos
             (``training.material_videos``); clips that it rejects aren't trained on. Validation keeps all of its own.
         workers: processes that prepare samples, for each training process.
@@ -136,6 +139,7 @@ class Data(Section):
     degradation: str = "vividface"
     degradation_values: dict[str, Any] = {}
     lighting: float = Field(0.0, ge=0, le=1)
+    shares: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
     manifest: Path | None = None
     workers: int = Field(4, ge=0)
 
@@ -159,7 +163,10 @@ class Loss(Section):
             pixel error that an error in it makes (mean weight 1), which spares a small model much of the pixel stage.
         dists: λ of Eq. 8 (pixel stage). lpips: the same for LPIPS; not in the paper.
         error: of the switched squared error itself (Eq. 8: 1).
-        latent: of Eq. 7 beside Eq. 8, where both latents are at hand. motion: L1 of frame differences.
+        psnr: of the error in decibels, which weighs nearly clean samples as much as bad ones
+            (:func:`training.losses.face_focused.psnr_error`).
+        latent: of Eq. 7 beside Eq. 8, where both latents are at hand. motion: L1 of frame differences. warped: L1 of
+            what the error changes along the truth's optical flow (:func:`training.losses.warped.warped_error`).
         clean_latents: ``decoder`` stage: share of samples that are decoded from the clean latent.
         teacher, teacher_lpips: ``decoder`` stage: of the squared error and of LPIPS against what the frozen
             autoencoder's own decoder makes of the same latent.
@@ -180,6 +187,8 @@ class Loss(Section):
     error: float = Field(1.0, ge=0)
     latent: float = Field(0.0, ge=0)
     motion: float = Field(0.0, ge=0)
+    warped: float = Field(0.0, ge=0)
+    psnr: float = Field(0.0, ge=0)
     clean_latents: float = Field(0.5, ge=0, le=1)
     input_dropout: float = Field(0.1, ge=0, le=1)
     teacher: float = Field(0.0, ge=0)
@@ -297,8 +306,6 @@ class Config(Section):
 
 
 def _stage_class(system: str, stage: str) -> Any:
-    from training.stages.registry import stage_class  # stages know the configuration, not it them
-
     try:
         return stage_class(system, stage)
     except InvalidOption as error:

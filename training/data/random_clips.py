@@ -11,10 +11,11 @@ from safetensors import safe_open
 from torch import Tensor
 
 from training.config import Data
-from training.curation.manifest import rejected_videos
+from training.data.manifest import rejected_videos
 from training.data.people import held_back
 from training.data.synthetic_motion import Move, cut
 from vividface_core.degrade import load_preset
+from vividface_core.degrade.mixture import with_shares
 from vividface_core.errors import MissingWeights
 
 CLIPS, ORIGINS, FACES, MASKS, PEOPLE = (
@@ -84,6 +85,8 @@ class RandomClips:
         self._config, self._degrade = config, degrade
         self._material = Material(config.validation if validation and config.validation else config.path)
         self._degradations = load_preset(config.degradation, config.degradation_values)
+        if config.shares:
+            self._degradations = with_shares(self._degradations, config.shares)
         keys = self._material.keys
         if not config.validation:
             keys = [key for key in keys if (key in self._material.held_back) == validation]

@@ -36,9 +36,11 @@ class SpatialTemporalQuantizer(nn.Module):
     Args:
         fusion: how the two entries of a place become one vector: ``addition``, the method's, or ``convolution``, a
             3×3×3 convolution of both side by side, which starts as their sum, to compare with.
+        convolved: whether the spatial codebook is asked for a convolved latent (convolution, activation, convolution,
+            added to it), as in DVFace, instead of the latent itself, as in BFVR-STC.
     """
 
-    def __init__(self, codebook_size: int, channels: int, fusion: Fusion = "addition") -> None:
+    def __init__(self, codebook_size: int, channels: int, fusion: Fusion = "addition", convolved: bool = False) -> None:
         super().__init__()
         if fusion not in FUSIONS:
             raise InvalidOption(f"fusion is {fusion!r}; choose {' or '.join(FUSIONS)}.")
@@ -50,11 +52,17 @@ class SpatialTemporalQuantizer(nn.Module):
         self.SA = TemporalAttention(channels)
         for embedding in (self.embedding_s, self.embedding_t):
             nn.init.uniform_(embedding.weight, -1 / codebook_size, 1 / codebook_size)
+        if convolved:
+            self.local = nn.Sequential(conv3(channels, channels), nn.SiLU(), conv3(channels, channels))
+
+    def spatial_input(self, z: Tensor) -> Tensor:
+        """What the spatial codebook is asked for, ``[B, C, t, h, w]``."""
+        return z + self.local(z) if hasattr(self, "local") else z
 
     def forward(self, z: Tensor) -> Quantized:
         """Codes of a latent ``[B, C, t, h, w]``."""
         z_t = self.SA(z) + frame_residual(z)
-        indices_s = nearest_codes(rows_of(z), self.embedding_s.weight)
+        indices_s = nearest_codes(rows_of(self.spatial_input(z)), self.embedding_s.weight)
         indices_t = nearest_codes(rows_of(z_t), self.embedding_t.weight)
         batch, _, frames, height, width = z.shape
         places = (batch * frames, height * width)

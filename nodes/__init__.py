@@ -6,6 +6,8 @@ from comfy_api.latest import ComfyExtension, io
 
 from .bridge.paths import register_folders
 from .compare_video import CompareVideo
+from .deflicker import Deflicker
+from .deflicker_images import DeflickerImages
 from .degrade_synth import DegradeSynth
 from .degrade_synth_images import DegradeSynthImages
 from .download_model import DownloadModel
@@ -33,6 +35,8 @@ class VividFaceExtension(ComfyExtension):
             FaceMask,
             OneStepRestore,
             OneStepRestoreImages,
+            Deflicker,
+            DeflickerImages,
             CompareVideo,
             DegradeSynth,
             DegradeSynthImages,

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from comfy_api.latest import InputImpl, Types, io
+from comfy_api.latest import io
 
-from vividface_core.pipeline.restore import Given, Resuming, restore_frames, restore_video
+from vividface_core.pipeline.restore import Given
 
-from .bridge.images import to_frames, to_images
-from .bridge.paths import temp_path
 from .bridge.progress import NodeCallbacks
 from .bridge.restore_inputs import blend_mask, face_models, report_of, restorer_of, tracks_of
+from .bridge.restore_run import SUFFIXES, run_on_video
 from .bridge.restore_widgets import appended_inputs, check, common_inputs, optional_inputs, restore_options
 from .bridge.schema import advanced, schema
-from .bridge.video import in_memory, source_of
-
-SUFFIXES = {"h264": ".mp4", "h265": ".mp4", "ffv1": ".mkv"}
-"""Of the temporary result, by encoding. The core's Save Video puts each of them into mp4 as it is."""
 
 
 class OneStepRestore(io.ComfyNode):
@@ -83,29 +78,12 @@ class OneStepRestore(io.ComfyNode):
         callbacks = NodeCallbacks(cls.hidden.unique_id)
         with restore_options(values, reference, tracks, encoding) as options:
             engine = restorer_of(restorer, vae, model, conditioning, options)
-            common = {"callbacks": callbacks, "resources": face_models(engine, restorer, options, tracks)}
-            if in_memory(video):
-                parts = video.get_components()
-                frames = to_frames(parts.images)
-                if parts.images.shape[-1] == 4:
-                    callbacks.notice("The frames' transparency is left out: a VIDEO made of frames has none.")
-                size = (frames.shape[3], frames.shape[2])
-                restored, result = restore_frames(
-                    frames,
-                    engine,
-                    options,
-                    given=Given(tracks_of(tracks, size), blend_mask(mask, len(frames))),
-                    **common,
-                )
-                made = InputImpl.VideoFromComponents(
-                    Types.VideoComponents(images=to_images(restored), audio=parts.audio, frame_rate=parts.frame_rate)
-                )
-            else:
-                output = temp_path(SUFFIXES[encoding])
-                with source_of(video) as source:
-                    given = Given(tracks_of(tracks, source.size), blend_mask(mask, source.count))
-                    result = restore_video(
-                        source, output, engine, options, given=given, resuming=Resuming(keep_unfinished=False), **common
-                    )
-                made = InputImpl.VideoFromFile(str(output))
+            made, result = run_on_video(
+                video,
+                engine,
+                options,
+                callbacks,
+                face_models(engine, restorer, options, tracks),
+                lambda size, frames: Given(tracks_of(tracks, size), blend_mask(mask, frames)),
+            )
         return io.NodeOutput(made, report_of(result, callbacks, tracks))

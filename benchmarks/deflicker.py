@@ -43,8 +43,8 @@ NAMES = (
     "carphone_pristine@5",
 )
 FRAMES = 48
-LAMP_AT, LAMP = FRAMES // 2, 0.55
-"""When the lamp is switched on, and the light before."""
+LAMP = 0.55
+"""The light before a lamp is switched on, half way."""
 MODES = ("am", "gm", "hm", "qm", "cm", "pm", "median")
 SIZES = (3, 5, 9, 15, 25)
 REACHES = (1, 2, 3, 5, 8, 12)
@@ -78,7 +78,7 @@ def flickered(clip: Tensor, seed: int) -> Tensor:
 
 
 def with_lamp(clip: Tensor) -> Tensor:
-    light = torch.where(torch.arange(len(clip)) < LAMP_AT, LAMP, 1.0)
+    light = torch.where(torch.arange(len(clip)) < len(clip) // 2, LAMP, 1.0)
     return eight_bits(clip * light.view(-1, 1, 1, 1))
 
 
@@ -157,10 +157,10 @@ def measure(method: Method, truth: Tensor, low: Tensor) -> Figures:
     out = method(low)
     seconds = (time.perf_counter() - began) / len(low)
     lamp, lit = with_lamp(truth), method(with_lamp(truth))
-    ratio = float(lit[LAMP_AT].mean() / lit[LAMP_AT - 1].mean()) / float(
-        lamp[LAMP_AT].mean() / lamp[LAMP_AT - 1].mean()
+    step = [float(shown[len(shown) // 2].mean() / shown[len(shown) // 2 - 1].mean()) for shown in (lit, lamp)]
+    return Figures(
+        psnr(out, truth), flicker(out), psnr(method(truth), truth), psnr(lit, lamp), step[0] / step[1], seconds
     )
-    return Figures(psnr(out, truth), flicker(out), psnr(method(truth), truth), psnr(lit, lamp), ratio, seconds)
 
 
 def slices(columns: dict[str, Tensor], path: Path, zoom: int = 6) -> None:

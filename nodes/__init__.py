@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
+from .bridge.examples import offer_examples
 from .bridge.paths import register_folders
+from .bridge.wording import told_locally
 from .compare_video import CompareVideo
 from .deflicker import Deflicker
 from .deflicker_images import DeflickerImages
@@ -28,7 +30,8 @@ class VividFaceExtension(ComfyExtension):
         register_folders()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [
+        offer_examples()  # older ComfyUI calls nothing but this
+        nodes = [
             LoadModel,
             DownloadModel,
             VideoLoad,
@@ -44,3 +47,4 @@ class VividFaceExtension(ComfyExtension):
             MLLMScore,
             ScoreFolder,
         ]
+        return [told_locally(node) for node in nodes]

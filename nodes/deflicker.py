@@ -6,10 +6,11 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from .bridge.deflicker_widgets import check, common_inputs, model_of, options_of, restorer_input
+from .bridge.deflicker_widgets import common_inputs, model_of, options_of, restorer_input
 from .bridge.progress import NodeCallbacks
 from .bridge.restore_inputs import face_models, report_of, restorer_of
 from .bridge.restore_run import SUFFIXES, run_on_video
+from .bridge.restore_widgets import check_window
 from .bridge.schema import advanced, schema
 
 
@@ -48,8 +49,8 @@ class Deflicker(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, window: int, size: int) -> bool | str:
-        return check(window, size)
+    def validate_inputs(cls, window: int) -> bool | str:
+        return check_window(window)
 
     @classmethod
     def execute(cls, video: Any, encoding: str, restorer: Any = None, **values: Any) -> io.NodeOutput:

@@ -8,10 +8,11 @@ from comfy_api.latest import io
 
 from vividface_core.pipeline.restore import restore_frames
 
-from .bridge.deflicker_widgets import check, common_inputs, model_of, options_of, restorer_input
+from .bridge.deflicker_widgets import common_inputs, model_of, options_of, restorer_input
 from .bridge.images import to_frames, to_images, with_alpha_of
 from .bridge.progress import NodeCallbacks
 from .bridge.restore_inputs import face_models, report_of, restorer_of
+from .bridge.restore_widgets import check_window
 from .bridge.schema import schema
 
 
@@ -41,8 +42,8 @@ class DeflickerImages(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, window: int, size: int) -> bool | str:
-        return check(window, size)
+    def validate_inputs(cls, window: int) -> bool | str:
+        return check_window(window)
 
     @classmethod
     def execute(cls, images: Any, restorer: Any = None, **values: Any) -> io.NodeOutput:

@@ -11,7 +11,7 @@ from vividface_core.pipeline.restore import Given
 from .bridge.progress import NodeCallbacks
 from .bridge.restore_inputs import blend_mask, face_models, report_of, restorer_of, tracks_of
 from .bridge.restore_run import SUFFIXES, run_on_video
-from .bridge.restore_widgets import appended_inputs, check, common_inputs, optional_inputs, restore_options
+from .bridge.restore_widgets import appended_inputs, check_window, common_inputs, optional_inputs, restore_options
 from .bridge.schema import advanced, schema
 
 
@@ -58,8 +58,8 @@ class OneStepRestore(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, faces: str, face_numbers: str, window: int, size: int) -> bool | str:
-        return check(faces, face_numbers, window, size)
+    def validate_inputs(cls, window: int) -> bool | str:
+        return check_window(window)
 
     @classmethod
     def execute(
@@ -84,6 +84,8 @@ class OneStepRestore(io.ComfyNode):
                 options,
                 callbacks,
                 face_models(engine, restorer, options, tracks),
-                lambda size, frames: Given(tracks_of(tracks, size), blend_mask(mask, frames)),
+                lambda source: Given(
+                    tracks_of(tracks, source, values, options, callbacks), blend_mask(mask, source.count)
+                ),
             )
         return io.NodeOutput(made, report_of(result, callbacks, tracks))

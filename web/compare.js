@@ -3,7 +3,7 @@
 import { app } from '../../scripts/app.js'
 import { api } from '../../scripts/api.js'
 import { ComparePlayer } from './compare_player.js'
-import { findNode, passMiddleButton } from './graph.js'
+import { findNode, followNodeWidth, passMiddleButton } from './graph.js'
 
 const NODE = 'VividFaceCompareVideo'
 const WIDGET = 'compare'
@@ -54,6 +54,7 @@ function addPlayer(node) {
   })
   // The option keeps it out of the prompt, this out of the saved workflow.
   widget.serialize = false
+  followNodeWidth(widget)
 
   const [width, height] = node.size
   node.setSize([Math.max(width, SIZE[0]), Math.max(height, SIZE[1])])

@@ -7,10 +7,8 @@ from typing import Any
 import comfy.model_management as management
 from comfy_api.latest import io
 
-from vividface_core.errors import InvalidOption
 from vividface_core.pipeline.deflicker import deflicker_options
-from vividface_core.pipeline.options import FLICKERS, RestoreOptions, check_shape
-from vividface_core.restorers.registry import systems
+from vividface_core.pipeline.options import FLICKERS, RestoreOptions
 from vividface_core.weights import DEFLICKERERS
 
 from .managed_restorer import ManagedRestorer, load_managed
@@ -82,16 +80,6 @@ def restorer_input() -> io.Input:
         tooltip="From Load VividFace Model: a de-flickering model of BFVR-STC. Not connected: the pack's own for the "
         "kind.",
     )
-
-
-def check(window: int | None, size: int | None) -> bool | str:
-    """What can be known before running: True, or a sentence. ``None`` stands for what another node tells."""
-    try:
-        options = RestoreOptions(window=window or None, size=size or None)
-        check_shape(options, [(system.valid_lengths, system.size_multiple) for system in systems()])
-    except InvalidOption as error:
-        return str(error)
-    return True
 
 
 def options_of(values: dict[str, Any], preset: str = "h264") -> RestoreOptions:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from comfy_api.latest import InputImpl, Types
+from comfy_api.latest import InputImpl
 
 from vividface_core.pipeline.restore import (
     Given,
@@ -17,11 +17,12 @@ from vividface_core.pipeline.restore import (
     restore_video,
 )
 from vividface_core.restorers.base import Restorer
+from vividface_core.video.source import ClipFrames, FrameSource
 
 from .images import to_frames, to_images
-from .paths import temp_path
 from .progress import NodeCallbacks
-from .video import in_memory, source_of
+from .temp_files import TempFile
+from .video import bit_depth_of, in_memory, is_opaque, source_of, video_of
 
 SUFFIXES = {"h264": ".mp4", "h265": ".mp4", "ffv1": ".mkv"}
 """Of the temporary result, by encoding. The core's Save Video puts each of them into mp4 as it is."""
@@ -33,34 +34,28 @@ def run_on_video(
     options: RestoreOptions,
     callbacks: NodeCallbacks,
     resources: Resources,
-    given: Callable[[tuple[int, int], int | None], Given] = lambda size, frames: Given(),
+    given: Callable[[FrameSource], Given] = lambda source: Given(),
 ) -> tuple[Any, Result]:
     """The new VIDEO, and what was done.
 
     Args:
-        given: what is known of the faces beforehand, by width and height and number of frames (``None``: not known).
+        given: what is known of the faces beforehand, by the video's frames.
     """
-    if in_memory(video):
+    common: dict[str, Any] = {"callbacks": callbacks, "resources": resources}
+    if in_memory(video) and is_opaque(video):
         parts = video.get_components()
         frames = to_frames(parts.images)
-        if parts.images.shape[-1] == 4:
-            callbacks.notice("The frames' transparency is left out: a VIDEO made of frames has none.")
-        known = given((frames.shape[3], frames.shape[2]), len(frames))
-        restored, result = restore_frames(
-            frames, engine, options, callbacks=callbacks, given=known, resources=resources
-        )
-        made = Types.VideoComponents(images=to_images(restored), audio=parts.audio, frame_rate=parts.frame_rate)
-        return InputImpl.VideoFromComponents(made), result
-    output = temp_path(SUFFIXES[options.preset])
+        restored, result = restore_frames(frames, engine, options, given=given(ClipFrames(frames)), **common)
+        return video_of(to_images(restored), parts.audio, parts.frame_rate, bit_depth_of(video)), result
+    output = TempFile(SUFFIXES[options.preset])
     with source_of(video) as source:
         result = restore_video(
             source,
             output,
             engine,
             options,
-            callbacks=callbacks,
-            given=given(source.size, source.count),
-            resources=resources,
+            given=given(source),
             resuming=Resuming(keep_unfinished=False),
+            **common,
         )
-    return InputImpl.VideoFromFile(str(output)), result
+    return InputImpl.VideoFromFile(output), result

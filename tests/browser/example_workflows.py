@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from tests.browser.graphs import Group, Node, Note, Workflow
 from tests.comfyui.server import REPOSITORY
 from vividface_core.pipeline.options import RestoreOptions
 
-FOLDER = REPOSITORY / "workflows"
-"""Where they lie."""
-FILE, PAINTED = "face.mp4", "face.png"
-"""What they load from the server's input folder."""
+FOLDER, API_FOLDER = REPOSITORY / "example_workflows", REPOSITORY / "workflows" / "api"
+"""Where they lie, for the page and for the API."""
+FILE, SHARP, PAINTED = "vividface_example.mp4", "vividface_example_sharp.mp4", "example.png"
+"""What they load from the server's input folder: the pack's own clips, and a picture that comes with ComfyUI."""
 
 COMMON = {
     "faces": "all",
@@ -29,7 +30,7 @@ COMMON = {
     "keep_size": RestoreOptions.keep_size,
 }
 MODEL = {"model": "vividface-nano", "precision": "auto", "device": "auto"}
-VIDEO = {"file": FILE, "start_frame": 0, "frame_count": 0, "stride": 1}
+VIDEO = {"file": FILE, "start_frame": 0, "frame_count": 0, "stride": 1, "force_rate": 0.0}
 MASK = {
     "region": "face and hair",
     "faces": "all",
@@ -52,13 +53,14 @@ def saved(prefix: str, video: tuple[str, int]) -> dict[str, Any]:
 
 RESTORE_VIDEO = Workflow(
     "restore_video",
+    "Restore faces in a video",
     {
         "1": Node("VividFaceVideoLoad", (0, 0), (320, 620), VIDEO),
-        "2": Node("VividFaceLoadModel", (0, 680), (320, 140), MODEL),
+        "2": Node("VividFaceLoadModel", (0, 680), (320, 240), MODEL),
         "3": Node(
             "VividFaceOneStepRestore",
             (380, 0),
-            (320, 820),
+            (320, 920),
             {**COMMON, "encoding": "h264", "video": ("1", 0), "restorer": ("2", 0)},
         ),
         "4": Node("VividFaceCompareVideo", (760, 0), (640, 620), {"fps": 24.0, "before": ("1", 0), "after": ("3", 0)}),
@@ -69,7 +71,8 @@ RESTORE_VIDEO = Workflow(
         "7": Note(
             (760, 680),
             (640, 140),
-            "Choose a video in Video Load, or upload one, and press Run. Drag the divider in Compare Video to "
+            "Press **Run**: the pack's example clip is restored. Then choose a video of your own in Video Load, or "
+            "upload one. Drag the divider in Compare Video to "
             "see what changed. Save Video puts the file into ComfyUI's output folder, under VividFace.\n\n"
             "vividface-nano is part of the pack and runs on every machine, but it is small. For better faces "
             "choose a larger model; the node Download VividFace Model fetches one that you don't have yet.\n\n"
@@ -87,9 +90,10 @@ RESTORE_VIDEO = Workflow(
 
 RESTORE_ONE_FACE = Workflow(
     "restore_one_face",
+    "Restore one chosen face",
     {
         "1": Node("VividFaceVideoLoad", (0, 0), (320, 620), VIDEO),
-        "2": Node("VividFaceLoadModel", (0, 680), (320, 140), MODEL),
+        "2": Node("VividFaceLoadModel", (0, 680), (320, 240), MODEL),
         "3": Node(
             "VividFaceFaceMask",
             (380, 0),
@@ -100,7 +104,7 @@ RESTORE_ONE_FACE = Workflow(
         "4": Node(
             "VividFaceOneStepRestore",
             (760, 0),
-            (320, 820),
+            (320, 920),
             {**COMMON, "encoding": "h264", "video": ("1", 0), "restorer": ("2", 0), "tracks": ("3", 1)},
         ),
         "5": Node("VividFaceCompareVideo", (1140, 0), (640, 820), {"fps": 24.0, "before": ("1", 0), "after": ("4", 0)}),
@@ -132,9 +136,10 @@ RESTORE_ONE_FACE = Workflow(
 
 MASK_GUIDED_RESTORE = Workflow(
     "mask_guided_restore",
+    "Restore faces within a mask",
     {
         "1": Node("VividFaceVideoLoad", (0, 0), (320, 620), VIDEO),
-        "2": Node("VividFaceLoadModel", (0, 680), (320, 140), MODEL),
+        "2": Node("VividFaceLoadModel", (0, 680), (320, 240), MODEL),
         "3": Node("GetVideoComponents", (380, 0), (320, 80), {"video": ("1", 0)}),
         "4": Node("VividFaceFaceMask", (380, 140), (320, 340), {**MASK, "source": ("3", 0)}),
         "5": Node("LoadImage", (380, 980), (320, 320), {"image": PAINTED}, "Painted mask", through=""),
@@ -196,15 +201,16 @@ MASK_GUIDED_RESTORE = Workflow(
 
 DEGRADE_RESTORE_METRICS = Workflow(
     "degrade_restore_metrics",
+    "Degrade, restore and measure",
     {
-        "1": Node("VividFaceVideoLoad", (0, 0), (320, 620), VIDEO),
-        "2": Node("VividFaceLoadModel", (0, 680), (320, 140), MODEL),
+        "1": Node("VividFaceVideoLoad", (0, 0), (320, 620), {**VIDEO, "file": SHARP}),
+        "2": Node("VividFaceLoadModel", (0, 680), (320, 240), MODEL),
         "3": Node("VividFaceDegradeSynth", (380, 0), (320, 560), {**DEGRADE, "encoding": "h264", "video": ("1", 0)}),
         "4": Node("PreviewAny", (380, 620), (320, 200), {"source": ("3", 1)}, "What was drawn"),
         "5": Node(
             "VividFaceOneStepRestore",
             (760, 0),
-            (320, 820),
+            (320, 920),
             {**COMMON, "encoding": "h264", "video": ("3", 0), "restorer": ("2", 0)},
         ),
         "6": Node("VividFaceCompareVideo", (1140, 0), (640, 620), {"fps": 24.0, "before": ("3", 0), "after": ("5", 0)}),
@@ -220,8 +226,9 @@ DEGRADE_RESTORE_METRICS = Workflow(
         "9": Note(
             (1140, 680),
             (640, 140),
-            "Choose a sharp video in Video Load and press Run. It is degraded, restored, and measured: how near "
-            "the restored video (output) comes to the sharp one, and how near the degraded one (input) was.\n\n"
+            "Press **Run**, or choose a sharp video of your own in Video Load first. It is degraded, restored, and "
+            "measured: how near the restored video (output) comes to the sharp one, and how near the degraded one "
+            "(input) was.\n\n"
             "The seed stands still, so that only the model and its settings make a difference from run to run. "
             "Another seed draws another degradation; another preset is another paper's recipe.\n\n"
             "Leave metrics empty to measure everything; its help page tells which metrics need weights. In All "
@@ -258,6 +265,7 @@ LOOK = {
 
 SCORE_FOLDER = Workflow(
     "score_folder",
+    "Score a folder of videos",
     {
         "1": Node(
             "VividFaceScoreFolder",
@@ -298,8 +306,17 @@ SCORE_FOLDER = Workflow(
     ),
 )
 
+RESTORE_APP = replace(
+    RESTORE_VIDEO,
+    name="restore_app",
+    title="Restore faces, as an app",
+    app=((("1", "file"), ("2", "model"), ("3", "strength"), ("3", "faces")), ("4", "5")),
+)
+"""The same graph, opened in App mode."""
+
 DEFLICKER_VIDEO = Workflow(
     "deflicker_video",
+    "Take the flicker out of a video",
     {
         "1": Node("VividFaceVideoLoad", (0, 0), (320, 620), VIDEO),
         "2": Node(
@@ -342,6 +359,7 @@ DEFLICKER_VIDEO = Workflow(
 
 WORKFLOWS = (
     RESTORE_VIDEO,
+    RESTORE_APP,
     RESTORE_ONE_FACE,
     MASK_GUIDED_RESTORE,
     DEGRADE_RESTORE_METRICS,

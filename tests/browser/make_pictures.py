@@ -60,7 +60,7 @@ def compress(path: Path, target: Path) -> Path:
 
 def open_shipped(page: ComfyPage, workflow: Workflow) -> None:
     """Open a shipped workflow and bring it into view."""
-    page.load_graph(json.loads((FOLDER / f"{workflow.name}.json").read_text(encoding="utf-8")))
+    page.load_graph(json.loads((FOLDER / f"{workflow.title}.json").read_text(encoding="utf-8")))
     page.page.wait_for_timeout(1500)
     view(page)
 

@@ -154,4 +154,4 @@ def write_thumbnail(server: ComfyServer, workflow: Workflow, folder: Path) -> No
         previews = [number for number, node in workflow.nodes.items() if node.kind == "MaskPreview"]
         mask = Image.open(last_saved(server, entry, "temp", previews)[4]) if previews else None
         picture = thumbnail(workflow.name, *frames, mask)
-    picture.save(folder / f"{workflow.name}.jpg", quality=88, optimize=True)
+    picture.save(folder / f"{workflow.title}.jpg", quality=88, optimize=True)

@@ -77,9 +77,9 @@ def test_bad_values_are_refused_before_a_run(comfy, model):
             video=["load", 0],
             restorer=["model", 0],
             encoding="h264",
-            **{**DEFLICKER, "size": 501},
+            **{**DEFLICKER, "window": 3},
         ),
         "save": saved(["steady", 0], "refused"),
     }
-    with pytest.raises(ValueError, match="size is 501"):
+    with pytest.raises(ValueError, match="window is 3"):
         comfy.run(prompt)

@@ -14,7 +14,7 @@ from vividface_core.comfy_client.report import Console
 from vividface_core.comfy_client.server import Server
 from vividface_core.comfy_client.watch import Watch
 from vividface_core.comfy_client.workflow import Workflow
-from vividface_core.errors import ServerLost
+from vividface_core.errors import ServerLost, WorkflowFailed
 
 POLL = 2.0
 """Seconds between looks at the history while the websocket says nothing."""
@@ -64,7 +64,10 @@ class Attempt:
         if self.prompt is None:
             await self._send()
         entry = await self._result()
-        return await self._fetch(entry, folder)
+        try:
+            return await self._fetch(entry, folder)
+        finally:
+            await self._tidy()
 
     async def withdraw(self) -> None:
         """Take the prompt back from the server, as far as it answers."""
@@ -73,6 +76,13 @@ class Attempt:
                 await asyncio.wait_for(self._server.withdraw(self.prompt), GOODBYE)
         except (ServerLost, asyncio.TimeoutError):
             self._console.notice(f"{self._server.address} may still work on {self._item.name}: it took no stop.")
+
+    async def _tidy(self) -> None:
+        """The prompt has ended, whatever became of it: the server needn't keep the file."""
+        try:
+            await self._server.discard(self._item.upload_name)
+        except (ServerLost, WorkflowFailed):
+            pass  # the server's next start removes it
 
     async def _send(self) -> None:
         self._say("is sent")

@@ -53,8 +53,9 @@ CachedStep = Callable[[str, Callable[[], Any]], Any]
 """``cached(name, make)`` returns what ``make()`` returned, now or in an earlier run; JSON values only."""
 
 
-_timings: WeakKeyDictionary[Restorer, dict[tuple, tuple[float, float]]] = WeakKeyDictionary()
-"""Seconds of one frame and of a longer clip by shape, length, device and type: no restorer is timed twice."""
+_timings: WeakKeyDictionary[Any, dict[tuple, tuple[float, float]]] = WeakKeyDictionary()
+"""Seconds of one frame and of a longer clip by shape, length, device and type, of each :attr:`Restorer.timed_as`: no
+model is timed twice."""
 
 
 class Restoration:
@@ -237,7 +238,7 @@ class Restoration:
 
     def _model_times(self, plan: Plan, length: int) -> tuple[float, float]:
         """Seconds of one frame and of ``length`` frames in the model."""
-        known = _timings.setdefault(self._timed_for, {})
+        known = _timings.setdefault(self._timed_for.timed_as, {})
         at = (*plan.shape, length, self.restorer.device, self.restorer.dtype)
         if at not in known:
             self._timed(plan, min(length, 5))  # the first clip pays for what is set up once

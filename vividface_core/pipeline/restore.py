@@ -19,6 +19,7 @@ from torch import Tensor
 
 from vividface_core.errors import VividFaceError
 from vividface_core.faces.identity_guard import TrackIdentity
+from vividface_core.io.folders import entries
 from vividface_core.io.output_guard import Source, Target, check_paths
 from vividface_core.pipeline.options import COLORS, Given, Plan, Resources, RestoreOptions, Result, Resuming
 from vividface_core.pipeline.restoration import Restoration, check_request
@@ -157,7 +158,7 @@ def _sources(source: VideoFrames, options: RestoreOptions) -> list[Source]:
 
 def _identity(source: VideoFrames) -> dict[str, object]:
     path = source.path
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    files = entries(path) if path.is_dir() else [path]
     part = {} if source.is_whole else {"frames": [source.first, source.end, source.step]}
     return {
         "path": str(path.resolve()),

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from vividface_core.errors import InvalidOption, InvalidOutput, OutOfMemory
+from vividface_core.restorers.hosting import Host
 from vividface_core.restorers.lengths import ClipLengths
 
 RESTORE, DEFLICKER_BRIGHTNESS, DEFLICKER_PIXEL = TASKS = "restore", "deflicker brightness", "deflicker pixel"
@@ -43,6 +44,10 @@ class Restorer(ABC):
     """Evaluations of the network for a clip; ``None``: there is no such count."""
     parallel: int = 0
     """Clips that may be at work while the result of an earlier one is waited for."""
+    host: Host | None = None
+    """Places the modules, a stage at a time; ``None``: they stay where :meth:`to` has put them."""
+    takes_host: ClassVar[bool] = False
+    """Whether :attr:`host` is asked before each stage; where it isn't, a host places all modules beforehand."""
 
     @abstractmethod
     def restore(
@@ -105,9 +110,21 @@ class Restorer(ABC):
         return None
 
     @property
+    def timed_as(self) -> Any:
+        """What a measured speed belongs to: restorers that share it are equally fast."""
+        return self
+
+    @property
     def weight_bytes(self) -> int:
         """Bytes of all parameters and buffers of the sub-modules."""
         return sum(map(module_bytes, self.modules.values()))
+
+    @property
+    def resident_bytes(self) -> int:
+        """Bytes of weights that are on the device at once."""
+        if self.host is None:
+            return self.weight_bytes
+        return self.host.resident_bytes({name: module_bytes(module) for name, module in self.modules.items()})
 
     @abstractmethod
     def memory_for(self, frames: int, height: int, width: int) -> int:

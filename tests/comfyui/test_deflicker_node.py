@@ -23,6 +23,11 @@ def model(comfy):
     return save(folder, narrow_codeformer("frames"), **options)
 
 
+def deflicker(node_id: str, **inputs: object) -> dict:
+    """A node; ``kind`` is one of its inputs."""
+    return {"class_type": node_id, "inputs": {**DEFLICKER, "restorer": ["model", 0], **inputs}}
+
+
 def load_model() -> dict:
     return node("VividFaceLoadModel", model="steady", precision="fp32", device="cpu")
 
@@ -33,7 +38,7 @@ def test_a_video_is_deflickered_as_the_engine_does_it(comfy, model):
         "load": node("VividFaceVideoLoad", **LOAD),
         "flicker": node("VividFaceDegradeSynth", video=["load", 0], **flicker),
         "model": load_model(),
-        "steady": node("VividFaceDeflicker", video=["flicker", 0], restorer=["model", 0], encoding="ffv1", **DEFLICKER),
+        "steady": deflicker("VividFaceDeflicker", video=["flicker", 0], encoding="ffv1"),
         "before": saved(["flicker", 0], "flickering"),
         "save": saved(["steady", 0], "steady"),
         "report": node("PreviewAny", source=["steady", 1]),
@@ -54,12 +59,7 @@ def test_images_keep_their_number_and_size(comfy, model):
         "load": node("VividFaceVideoLoad", **{**LOAD, "frame_count": 9}),
         "parts": node("GetVideoComponents", video=["load", 0]),
         "model": load_model(),
-        "steady": node(
-            "VividFaceDeflickerImages",
-            images=["parts", 0],
-            restorer=["model", 0],
-            **{**DEFLICKER, "kind": "pixel", "keep_detail": False},
-        ),
+        "steady": deflicker("VividFaceDeflickerImages", images=["parts", 0], kind="pixel", keep_detail=False),
         "save": node("SaveImage", images=["steady", 0], filename_prefix="steady"),
         "report": node("PreviewAny", source=["steady", 1]),
     }
@@ -72,13 +72,7 @@ def test_bad_values_are_refused_before_a_run(comfy, model):
     prompt = {
         "load": node("VividFaceVideoLoad", **LOAD),
         "model": load_model(),
-        "steady": node(
-            "VividFaceDeflicker",
-            video=["load", 0],
-            restorer=["model", 0],
-            encoding="h264",
-            **{**DEFLICKER, "window": 3},
-        ),
+        "steady": deflicker("VividFaceDeflicker", video=["load", 0], encoding="h264", window=3),
         "save": saved(["steady", 0], "refused"),
     }
     with pytest.raises(ValueError, match="window is 3"):

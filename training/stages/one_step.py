@@ -232,7 +232,7 @@ class LatentStage(Stage):
     def save(self, folder: Path, net: nn.Module, notes: dict[str, Any]) -> None:
         """A checkpoint folder that the engine loads; adapters are merged into it and also kept on their own."""
         parts = self._parts_to_save(net)
-        net, vae = parts.one_step, parts.vae
+        net = parts.one_step
         model, transformer = self.config.model, net.transformer
         merged = nullcontext(transformer) if model.lora is None else _Merged(transformer, folder)
         meta = {
@@ -248,7 +248,14 @@ class LatentStage(Stage):
             folder.parent.mkdir(parents=True, exist_ok=True)
             # Frozen weights in bf16 stay so: in fp32 they would only be larger.
             dtype = torch.float32 if model.frozen == "fp32" else None
-            save_checkpoint_folder(folder, vae, whole, net.prompt, meta, dtype, parts.decoder, parts.encoder)
+            self._write(folder, whole, parts, meta, dtype)
+
+    def _write(
+        self, folder: Path, whole: nn.Module, parts: Saved, meta: dict[str, Any], dtype: torch.dtype | None
+    ) -> None:
+        """Write the checkpoint with ``whole`` as its denoiser."""
+        prompt = parts.one_step.prompt
+        save_checkpoint_folder(folder, parts.vae, whole, prompt, meta, dtype, parts.decoder, parts.encoder)
 
     def _parts_to_save(self, net: Any) -> Saved:
         """What a checkpoint holds, out of the trained net; what the base has besides stays."""

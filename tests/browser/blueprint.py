@@ -111,4 +111,3 @@ def blueprint(graph: dict[str, Any]) -> dict[str, Any]:
         "extra": {"BlueprintDescription": DESCRIPTION, "BlueprintSearchAliases": ALIASES},
         "version": 0.4,
     }
-

@@ -9,7 +9,7 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 
 from tests.browser.clips import HARD, HEIGHT, MAN, SPOILT, WOMAN, people, read_clip, write_clip, write_spoilt
-from tests.browser.example_workflows import DEGRADE_RESTORE_METRICS, FILE, RESTORE_ONE_FACE, SCORE_FOLDER
+from tests.browser.example_workflows import DEGRADE_RESTORE_METRICS, FILE, RESTORE_ONE_FACE, SCORE_FOLDER, SHARP
 from tests.browser.graphs import Workflow
 from tests.comfyui.server import ComfyServer, error_of
 
@@ -115,7 +115,8 @@ def write_thumbnail(server: ComfyServer, workflow: Workflow, folder: Path) -> No
     """Run a workflow on degraded real people and keep what it did as the template's picture."""
     shown = (MAN, WOMAN) if workflow is RESTORE_ONE_FACE else (WOMAN,)
     frames = people(shown, HEIGHT, 9)
-    path = write_clip(server.folder / "input" / FILE, frames if workflow is DEGRADE_RESTORE_METRICS else HARD(frames))
+    sharp = workflow is DEGRADE_RESTORE_METRICS
+    path = write_clip(server.folder / "input" / (SHARP if sharp else FILE), frames if sharp else HARD(frames))
     if workflow is SCORE_FOLDER:
         write_spoilt(server.folder / "input", frames)
     entry = server.wait(server.queue(workflow.api()))

@@ -6,6 +6,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from .bridge.examples import offer_examples
 from .bridge.paths import register_folders
+from .bridge.wording import told_locally
 from .compare_video import CompareVideo
 from .degrade_synth import DegradeSynth
 from .degrade_synth_images import DegradeSynthImages
@@ -28,7 +29,7 @@ class VividFaceExtension(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         offer_examples()  # older ComfyUI calls nothing but this
-        return [
+        nodes = [
             LoadModel,
             DownloadModel,
             VideoLoad,
@@ -42,3 +43,4 @@ class VividFaceExtension(ComfyExtension):
             MLLMScore,
             ScoreFolder,
         ]
+        return [told_locally(node) for node in nodes]

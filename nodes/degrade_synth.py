@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from comfy_api.latest import InputImpl, Types, io
+from comfy_api.latest import InputImpl, io
 
 from vividface_core.degrade import degrade_video
 
@@ -12,7 +12,7 @@ from .bridge.degrading import PARAMETERS_TIP, check_overrides, common_inputs, de
 from .bridge.progress import NodeCallbacks
 from .bridge.schema import advanced, schema
 from .bridge.temp_files import TempFile
-from .bridge.video import in_memory, source_of
+from .bridge.video import bit_depth_of, in_memory, source_of, video_of
 
 SUFFIXES = {"h264": ".mp4", "ffv1": ".mkv"}
 """Of the temporary result, by encoding."""
@@ -70,12 +70,8 @@ class DegradeSynth(io.ComfyNode):
         if in_memory(video):
             parts = video.get_components()
             images, parameters = degrade_images(parts.images, chosen, seed, callbacks)
-            return io.NodeOutput(
-                InputImpl.VideoFromComponents(
-                    Types.VideoComponents(images=images, audio=parts.audio, frame_rate=parts.frame_rate)
-                ),
-                parameters,
-            )
+            made = video_of(images, parts.audio, parts.frame_rate, bit_depth_of(video))
+            return io.NodeOutput(made, parameters)
         output = TempFile(SUFFIXES[encoding])
         with source_of(video) as source:
             result = degrade_video(source, output, chosen, seed=seed, codec_out=encoding, callbacks=callbacks)

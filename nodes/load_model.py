@@ -63,7 +63,7 @@ class LoadModel(io.ComfyNode):
             if model is not None:  # None: another node tells it
                 where(model_path(model), model_folders())
         except MissingWeights as error:
-            return f"{error} Or run the node Download VividFace Model once."
+            return f"{model} isn't here: run the node Download VividFace Model once. In detail: {error}"
         except (VividFaceError, OSError) as error:
             return str(error)
         return True

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from comfy_api.latest import InputImpl, Types, io
+from comfy_api.latest import InputImpl, io
 
 from vividface_core.pipeline.restore import Given, Resuming, restore_frames, restore_video
+from vividface_core.video.source import ClipFrames
 
 from .bridge.images import to_frames, to_images
 from .bridge.progress import NodeCallbacks
@@ -14,7 +15,7 @@ from .bridge.restore_inputs import blend_mask, face_models, report_of, restorer_
 from .bridge.restore_widgets import appended_inputs, check_window, common_inputs, optional_inputs, restore_options
 from .bridge.schema import advanced, schema
 from .bridge.temp_files import TempFile
-from .bridge.video import in_memory, source_of
+from .bridge.video import bit_depth_of, in_memory, is_opaque, source_of, video_of
 
 SUFFIXES = {"h264": ".mp4", "h265": ".mp4", "ffv1": ".mkv"}
 """Of the temporary result, by encoding. The core's Save Video puts each of them into mp4 as it is."""
@@ -84,26 +85,23 @@ class OneStepRestore(io.ComfyNode):
         with restore_options(values, reference, tracks, encoding) as options:
             engine = restorer_of(restorer, vae, model, conditioning, options)
             common = {"callbacks": callbacks, "resources": face_models(engine, restorer, options, tracks)}
-            if in_memory(video):
+            if in_memory(video) and is_opaque(video):
                 parts = video.get_components()
                 frames = to_frames(parts.images)
-                if parts.images.shape[-1] == 4:
-                    callbacks.notice("The frames' transparency is left out: a VIDEO made of frames has none.")
-                size = (frames.shape[3], frames.shape[2])
+                chosen = tracks_of(tracks, ClipFrames(frames), values, options, callbacks)
                 restored, result = restore_frames(
                     frames,
                     engine,
                     options,
-                    given=Given(tracks_of(tracks, size), blend_mask(mask, len(frames))),
+                    given=Given(chosen, blend_mask(mask, len(frames))),
                     **common,
                 )
-                made = InputImpl.VideoFromComponents(
-                    Types.VideoComponents(images=to_images(restored), audio=parts.audio, frame_rate=parts.frame_rate)
-                )
+                made = video_of(to_images(restored), parts.audio, parts.frame_rate, bit_depth_of(video))
             else:
                 output = TempFile(SUFFIXES[encoding])
                 with source_of(video) as source:
-                    given = Given(tracks_of(tracks, source.size), blend_mask(mask, source.count))
+                    chosen = tracks_of(tracks, source, values, options, callbacks)
+                    given = Given(chosen, blend_mask(mask, source.count))
                     result = restore_video(
                         source, output, engine, options, given=given, resuming=Resuming(keep_unfinished=False), **common
                     )

@@ -7,6 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from vividface_core.pipeline.restore import Given, restore_frames
+from vividface_core.video.source import ClipFrames
 
 from .bridge.images import to_frames, to_images, with_alpha_of
 from .bridge.progress import NodeCallbacks
@@ -59,12 +60,13 @@ class OneStepRestoreImages(io.ComfyNode):
         callbacks, frames = NodeCallbacks(cls.hidden.unique_id), to_frames(images)
         with restore_options(values, reference, tracks) as options:
             engine = restorer_of(restorer, vae, model, conditioning, options)
+            chosen = tracks_of(tracks, ClipFrames(frames), values, options, callbacks)
             restored, result = restore_frames(
                 frames,
                 engine,
                 options,
                 callbacks=callbacks,
-                given=Given(tracks_of(tracks, (frames.shape[3], frames.shape[2])), blend_mask(mask, len(frames))),
+                given=Given(chosen, blend_mask(mask, len(frames))),
                 resources=face_models(engine, restorer, options, tracks),
             )
         return io.NodeOutput(with_alpha_of(to_images(restored), images), report_of(result, callbacks, tracks))

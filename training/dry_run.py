@@ -97,7 +97,7 @@ def _checkpoint(name: str, configs: Path) -> Shapes:
         return Shapes(vae={}, transformer=WAN_1_3B, prompt_length=512)
     for path in sorted(configs.glob("*.toml")):
         config = load_config(path)
-        if (config.run.output / "model").as_posix() == name:
+        if (config.run.output / "model").as_posix() == name and isinstance(config.model, Model):
             made = {part: found for part in (DECODER, ENCODER) if (found := getattr(config.model, part)) is not None}
             return replace(shapes_of(config.model, configs), **made)
     try:
@@ -353,6 +353,10 @@ def main(argv: list[str] | None = None) -> int:
 
     def work() -> None:
         config = load_config(args.config, tuple(args.changes))
+        if not isinstance(config.model, Model):
+            raise InvalidOption(
+                f"A dry run knows no shapes of {config.system}; it is for the one-step restorer's stages."
+            )
         costs.append(measure(config, shapes_of(config.model, args.config.parent)))
         print(report(config, costs[0], args.memory))
 

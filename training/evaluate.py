@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,15 +36,17 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
+from training.assets import perceptual_weights
+from training.command import exit_status
 from training.evaluation import levels, peers
 from training.evaluation.harm import psnr, to_bytes
 from training.evaluation.held_out import CLIPS
-from training.evaluation.report import save_pictures, table, write_between
+from training.evaluation.report import check_markers, save_pictures, table, write_between
 from training.evaluation.validation_clips import validation_clips
-from training.losses import perceptual_weights
 from vividface_core.degrade import Degradation, DegradationRanges
 from vividface_core.faces.detect import FaceDetector, load_detector
 from vividface_core.faces.embed import load_embedder
+from vividface_core.io.output_guard import Source, Target, check_file, check_paths
 from vividface_core.weights import load_restorer
 
 FIRST_SEED = 1000
@@ -170,7 +173,8 @@ def evaluate_levels(name: str, frames: int, clips: Sequence[FaceClip]) -> list[d
     return levels.measure(restorer.restore, faces, detector)
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> int:
+    """Entry point: 0, or 1 after an error."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="vividface-nano")
     parser.add_argument("--frames", type=int, default=17)
@@ -178,15 +182,38 @@ def main() -> None:
     parser.add_argument("--peers", action="store_true", help="also ffmpeg, OpenCV and Real-ESRGAN")
     parser.add_argument("--control", type=Path, help="with --peers: also the image restorer of a run of stage control")
     parser.add_argument("--levels", action="store_true", help="at five fixed degradations instead of drawn ones")
+    parser.add_argument("--measured-before", type=Path, help="with --levels: the --json of an earlier run, drawn anew")
     parser.add_argument("--clips", choices=("held-out", "validation"), default="held-out")
     parser.add_argument("--data", type=Path, default=Path("data/nano"), help="material for --clips validation")
     parser.add_argument("--table", type=Path, help="replace what stands between the markers of this Markdown file")
     parser.add_argument("--pictures", type=Path)
     parser.add_argument("--json", type=Path)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
+    return exit_status(lambda: _run(args))
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Before the work: what is written goes over nothing that is read.
+
+    Raises:
+        InvalidOption, UnwritableVideo: says what can't be.
+    """
+    targets = [Target(path, f"--{name}") for name in ("table", "json") if (path := getattr(args, name))]
+    targets += [Target(args.pictures / "strip.jpg", "--pictures")] if args.pictures else []
+    read = {"--model": Path(args.model), "--control": args.control, "--data": args.data}
+    check_paths(targets, [Source(path, name) for name, path in read.items() if path and path.exists()])
+    if args.json:
+        check_file(args.json, "--json")
+    if args.table:
+        check_markers(args.table, "levels" if args.levels else "peers" if args.peers else "table")
+
+
+def _run(args: argparse.Namespace) -> None:
+    _check(args)
     clips = CLIPS if args.clips == "held-out" else validation_clips(args.data)
     if args.levels:
-        _report_levels(args, evaluate_levels(args.model, args.frames, clips))
+        before = args.measured_before and json.loads(args.measured_before.read_text())["entries"]
+        _report_levels(args, before or evaluate_levels(args.model, args.frames, clips))
         return
     entries, settings = evaluate(args.model, args.frames, args.measured or args.frames, args.peers, clips, args.control)
     if args.pictures:
@@ -218,4 +245,4 @@ def _report_levels(args: argparse.Namespace, entries: list[dict]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -127,7 +127,7 @@ def degrade_images(images: Tensor, preset: Preset | Mixture, seed: int, callback
     drawn = preset.sample(seed)
     for line in drawn.notices:
         callbacks.notice(line)
-    frames = to_frames(images)
+    frames = to_frames(images).float()
     degraded = drawn(frames, lambda done, total: callbacks.progress("degrade", done, total))
     return with_alpha_of(to_images(degraded), images), to_json(record_of(preset, drawn, frames=len(frames)))
 

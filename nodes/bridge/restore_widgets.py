@@ -17,6 +17,7 @@ from vividface_core.faces.identity_guard import MODES
 from vividface_core.pipeline.options import COLORS, RestoreOptions, check_shape
 from vividface_core.restorers.registry import systems
 
+from .face_types import face_inputs
 from .paths import temp_path
 from .schema import Restorer, Tracks, advanced
 
@@ -52,7 +53,8 @@ def common_inputs() -> list[io.Input]:
             "color",
             options=list(COLORS),
             default="auto",
-            tooltip="How the face's colours are matched to the source. auto: wavelet for faces, none for whole frames.",
+            tooltip="How the face's colours are matched to the source. auto: the model's own way for faces (one-step "
+            "models and BFVR-STC: wavelet), none for whole frames.",
         ),
         io.Boolean.Input(
             "whole_frame",
@@ -70,7 +72,8 @@ def common_inputs() -> list[io.Input]:
                 default=0,
                 min=0,
                 max=1001,
-                tooltip="Frames restored together, 4k + 1; 0: as many as the model was trained on and memory allows.",
+                tooltip="Frames restored together: 4k + 1 for one-step models, an even number for BFVR-STC; 0: as many "
+                "as the model was trained on and memory allows.",
             )
         ),
         advanced(
@@ -89,7 +92,8 @@ def common_inputs() -> list[io.Input]:
                 min=0,
                 max=4096,
                 step=16,
-                tooltip="Side of the face crop that the model sees, a multiple of 16; 0: the model's.",
+                tooltip="Side of the face crop that the model sees: a multiple of 16, for BFVR-STC of 8; 0: the "
+                "model's.",
             )
         ),
         advanced(
@@ -167,6 +171,7 @@ def appended_inputs() -> list[io.Input]:
                 "square. Larger frames need more memory.",
             )
         ),
+        *face_inputs(),
     ]
 
 

@@ -134,9 +134,9 @@ def test_the_server_offers_the_templates_with_their_pictures(server):
 def test_the_templates_dialog_shows_and_opens_them(page, artefacts):
     page.page.evaluate("() => window.app.extensionManager.command.execute('Comfy.BrowseTemplates')")
     dialog = page.page.get_by_role("dialog")
-    dialog.get_by_text(PACK).first.click(timeout=20_000)
+    dialog.get_by_text(PACK).first.click(timeout=120_000)
     card = dialog.get_by_text(RESTORE_VIDEO.title).first
-    card.wait_for(timeout=20_000)
+    card.wait_for(timeout=120_000)
     page.page.wait_for_timeout(1500)
     page.screenshot(artefacts / "templates.png")
     widths = dialog.locator("img").evaluate_all("pictures => pictures.map(picture => picture.naturalWidth)")
@@ -373,7 +373,7 @@ def test_what_is_painted_by_hand_stays_as_it_was(page, server, artefacts):
         window.app.extensionManager.command.execute('Comfy.MaskEditor.OpenMaskEditor')
     }""")
     editor = page.page.get_by_role("dialog").filter(has_text="Mask Editor")
-    editor.wait_for(timeout=20_000)
+    editor.wait_for(timeout=120_000)
     page.page.wait_for_timeout(3000)
     box = max((canvas.bounding_box() for canvas in editor.locator("canvas").all()), key=lambda box: box["width"])
     scale = box["width"] / people([FRINGE, SHORT_HAIR], HEIGHT, 1).shape[3]
@@ -386,7 +386,7 @@ def test_what_is_painted_by_hand_stays_as_it_was(page, server, artefacts):
     page.page.wait_for_timeout(500)
     page.screenshot(artefacts / "mask_editor.png")
     editor.get_by_role("button", name="Save").click()
-    editor.wait_for(state="hidden", timeout=20_000)
+    editor.wait_for(state="hidden", timeout=120_000)
     page.page.wait_for_timeout(1500)
     page.page.evaluate(
         "() => { const { graph, canvas } = window.app; "

@@ -19,7 +19,6 @@ from training.curation.decisions import Policy, Row, Video
 from training.curation.engines import choose_engine
 from training.curation.engines.base import Engine, LocalEngine
 from training.curation.judging import Judging, ResolveIdentity, judge_stage, release_judge, shared_judge
-from training.curation.manifest import load_pyarrow, read_manifest, write_manifest, write_parquet
 from training.curation.record_store import digest_of
 from training.curation.review.contact_sheet import save_contact_sheet
 from training.curation.review.groups import dropped_groups
@@ -27,6 +26,7 @@ from training.curation.review.page import write_review
 from training.curation.runner import CurationCallbacks, CurationRunner
 from training.curation.stages import Recipe
 from training.curation.thresholds import Thresholds
+from training.data.manifest import load_pyarrow, read_manifest, write_manifest, write_parquet
 from vividface_core.errors import InvalidOption
 from vividface_core.faces.detect import load_detector
 from vividface_core.mllm.calibration import Calibration

@@ -11,10 +11,11 @@ from safetensors import safe_open
 from torch import Tensor
 
 from training.config import Data
-from training.curation.manifest import rejected_videos
+from training.data.manifest import rejected_videos
 from training.data.people import held_back
 from training.data.synthetic_motion import Move, cut
 from vividface_core.degrade import load_preset
+from vividface_core.degrade.mixture import with_shares
 from vividface_core.errors import MissingWeights
 
 CLIPS, ORIGINS, FACES, MASKS, PEOPLE = (
@@ -75,15 +76,17 @@ class RandomClips:
     """Endless samples: ``clean``, ``degraded`` ``[3, T, S, S]`` in −1…1, ``pixel_mask`` ``[1, T, S, S]`` uint8.
 
     A sample is a square that moves (stills: with the strength ``still_warp``) through a picture, mirrored, reversed,
-    sped up and re-coloured at random. A share of ``faces`` is cut around a known face: the whole crop at ``canvas``
-    pixels, or a window of ``size`` out of it, as sharp as the whole and cheaper. Where a sample shows no known face
-    its mask is 1 everywhere: there is nothing to focus on.
+    sped up and re-coloured at random, and ``lighting`` of them lit anew. A share of ``faces`` is cut around a known
+    face: the whole crop at ``canvas`` pixels, or a window of ``size`` out of it, as sharp as the whole and cheaper.
+    Where a sample shows no known face its mask is 1 everywhere: there is nothing to focus on.
     """
 
     def __init__(self, config: Data, *, validation: bool = False, degrade: bool = True) -> None:
         self._config, self._degrade = config, degrade
         self._material = Material(config.validation if validation and config.validation else config.path)
-        self._degradations = load_preset(config.degradation)
+        self._degradations = load_preset(config.degradation, config.degradation_values)
+        if config.shares:
+            self._degradations = with_shares(self._degradations, config.shares)
         keys = self._material.keys
         if not config.validation:
             keys = [key for key in keys if (key in self._material.held_back) == validation]
@@ -104,6 +107,7 @@ class RandomClips:
         clean, mask = self._moving_square(key, at_face, rng)
         clean, mask = _mirror(clean, mask, rng)
         clean = _colour(clean, rng)
+        clean = relit(clean, self._config.lighting, rng)
         if not self._degrade:
             return {"clean": clean.transpose(0, 1) * 2 - 1}
         degradation = self._degradations.sample(int(rng.integers(2**31)))
@@ -182,3 +186,14 @@ def _colour(clean: Tensor, rng: np.random.Generator) -> Tensor:
     light = torch.from_numpy(1 + drift * np.linspace(-1, 1, len(clean))).float()[:, None, None, None]
     tint = torch.from_numpy(gain).float()[:, None, None]
     return (clean ** rng.uniform(0.85, 1.2) * tint * light).clamp(0, 1)
+
+
+def relit(clean: Tensor, share: float, rng: np.random.Generator) -> Tensor:
+    """A ``share`` of clips ``[T, 3, H, W]`` gets a light that is switched, or faded over some frames, and stays so."""
+    if not share or rng.random() >= share:
+        return clean
+    total = len(clean)
+    first, length = rng.uniform(0, total), rng.choice([1.0, rng.uniform(1, total)])
+    done = np.clip((np.arange(total) - first) / length, 0, 1)
+    before, after = rng.permutation([1.0, rng.uniform(0.35, 0.95)])
+    return clean * torch.from_numpy(before + (after - before) * done).float()[:, None, None, None]

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from training.assets import perceptual_weights
 from training.evaluation.harm import FaceMotion, chroma_error, eight_bits, false_colour, psnr
-from training.losses import perceptual_weights
 from vividface_core.degrade import Degradation
 from vividface_core.degrade.footage import grey_of
 from vividface_core.faces.detect import FaceDetector
@@ -78,7 +78,8 @@ def _gain(entry: dict[str, Any]) -> str:
 
 def summary(entries: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """By level: means of all figures of both sides, the gain's mean, its worst clip, and how often it is a loss; for
-    ``none`` the output's PSNR in the gain's place. ``warped_ratio`` is output over input, of the means and at worst."""
+    ``none`` the output's PSNR in the gain's place. ``warped_ratio`` is output over input, of the means and at worst;
+    ``truth_ratio`` the same of the truth, which is what a perfect restorer would have."""
     result = {}
     for level in LEVELS:
         rows = [entry for entry in entries if entry["level"] == level]
@@ -93,6 +94,7 @@ def summary(entries: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
         gains = [row["output"]["psnr"] - (row["input"]["psnr"] or 0) for row in rows]
         worst = int(np.argmin(gains))
         ratios = [row["output"]["warped"] / row["input"]["warped"] for row in rows]
+        truths = [row["warped_truth"] / row["input"]["warped"] for row in rows]
         result[level] = {
             **means,
             "gain": float(np.mean(gains)),
@@ -102,6 +104,8 @@ def summary(entries: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
             "warped_truth": float(np.mean([row["warped_truth"] for row in rows])),
             "warped_ratio": means["output"]["warped"] / means["input"]["warped"],
             "warped_worst": max(ratios),
+            "truth_ratio": float(np.mean([row["warped_truth"] for row in rows])) / means["input"]["warped"],
+            "truth_worst": max(truths),
             "neutral": max(row["neutral"] for row in rows),
         }
     return result
@@ -111,8 +115,8 @@ def table(entries: Sequence[dict[str, Any]]) -> str:
     """The summary in Markdown."""
     lines = [
         "| degradation (σ / r / δ / crf) | PSNR | gain | worst clip | LPIPS | warped error in the face (truth) | "
-        "× | worst × | chroma error | grey stays within |",
-        "|" + "---|" * 10,
+        "× | worst × | truth × (worst) | chroma error | grey stays within |",
+        "|" + "---|" * 11,
     ]
     for level, row in summary(entries).items():
         values = LEVELS[level]
@@ -125,7 +129,8 @@ def table(entries: Sequence[dict[str, Any]]) -> str:
             f"{format(row['worst'], '.2f' if clean else '+.2f')} ({row['worst_clip']}) | "
             f"{before['lpips']:.3f} → {after['lpips']:.3f} | "
             f"{before['warped']:.2f} → {after['warped']:.2f} ({row['warped_truth']:.2f}) | {row['warped_ratio']:.2f} | "
-            f"{row['warped_worst']:.2f} | {before['chroma']:.2f} → {after['chroma']:.2f} | "
+            f"{row['warped_worst']:.2f} | {row['truth_ratio']:.2f} ({row['truth_worst']:.2f}) | "
+            f"{before['chroma']:.2f} → {after['chroma']:.2f} | "
             f"128 ± {row['neutral']:.1f} |"
         )
     return "\n".join(lines)

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from training.assets.packages import fetch
-from training.evaluation.nafnet import ImageRestorer
+from training.stages.nafnet import ImageRestorer
 from vividface_core.errors import MissingDependency
 
 Method = Callable[[Tensor], Tensor]

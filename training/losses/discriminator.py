@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.losses import perceptual_weights
+from training.assets import perceptual_weights
 from vividface_core.metrics.networks.perceptual import VGG_STAGES, VggStages
 
 STAGES = (1, 2, 3)

@@ -134,7 +134,7 @@ def load_backbone(name: str) -> tuple[nn.Module, int]:
         MissingWeights: nothing of that name can be had from here.
     """
     if name == "vgg16":
-        from training.losses.perceptual_weights import load
+        from training.assets.perceptual_weights import load
 
         return load("lpips-vgg").features, 512
     return _from_timm(name.removeprefix(TIMM)) if name.startswith(TIMM) else _from_transformers(name)

@@ -22,7 +22,7 @@ class Perceptual:
         self._names = [name for name in ("dists", "lpips") if getattr(config, name)]
         wanted = list(dict.fromkeys([*self._names, *(["lpips"] if config.teacher_lpips else [])]))
         if wanted and load is None:
-            from training.losses.perceptual_weights import load
+            from training.assets.perceptual_weights import load
         self._nets: dict[str, nn.Module] = {name: load(name) for name in wanted}
 
     @property

@@ -97,7 +97,9 @@ class _ConditionalStage(LatentStage):
 
     def loss(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
         weights, clean = self.config.loss, batch["clean"]
-        low, high, mask = self._latents(batch)
+        # To encode the clean clip too takes a tenth of a step, and few runs look at its latent.
+        wanted = weights.latent if self.trains_step else weights.clean_latents
+        low, high, mask = self._latents(batch) if wanted else (self._low(batch), None, None)
         uniform = batch["uniform"]
         withheld = (uniform[:, 3] < weights.input_dropout).view(-1, 1, 1, 1, 1)
         given = None if self.trains_step else uniform[:, 2] < weights.clean_latents
@@ -106,10 +108,10 @@ class _ConditionalStage(LatentStage):
         parts = {
             "error": switched_error(restored, clean, batch["pixel_mask"], switch, weights.normalisation),
             **self._perceptual(restored, clean, uniform[:, 1]),
-            **pixel_parts(restored, clean),
+            **pixel_parts(restored, clean, weights),
             **self._teacher_parts(restored, decoded, uniform[:, 1]),
         }
-        if self.trains_step and weights.latent:
+        if self.trains_step and high is not None and mask is not None:
             weight = self._channel_weight.to(high)
             switch = switch_of(uniform[:, 0], weights.latent_probability)
             parts["latent"] = switched_error(weight * latent, weight * high, mask, switch, weights.normalisation)

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from training.config import Config, Model, published
 from training.data.batches import Source
 from training.data.sources import make_source
-from training.evaluation.nafnet import NafConfig, NafNet, save_nafnet
 from training.losses.face_focused import switch_of, switched_error
 from training.losses.perceptual import Perceptual
 from training.stages.base import Batch, Stage
 from training.stages.modules import Parts, check_model
+from training.stages.nafnet import NafConfig, NafNet, save_nafnet
 from training.stages.one_step import pixel_parts, weighted
 
 
@@ -68,7 +68,7 @@ class ControlStage(Stage):
         parts = {
             "error": switched_error(restored, clean, batch["pixel_mask"], switch, weights.normalisation),
             **self._perceptual(restored, clean, uniform[:, 1]),
-            **pixel_parts(restored, clean),
+            **pixel_parts(restored, clean, weights),
         }
         return weighted(parts, weights)
 

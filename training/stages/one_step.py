@@ -13,12 +13,17 @@ from training.config import Config, Loss, Model, published
 from training.data.batches import Source
 from training.data.masks import enlarged
 from training.data.sources import make_source
-from training.losses.decode_with_gradient import decode_with_gradient
-from training.losses.face_focused import absolute_error, edge_error, motion_error, switch_of, switched_error
-from training.losses.perceptual import Perceptual
-from training.stages.base import Batch, Groups, Stage
+from training.losses.face_focused import (
+    absolute_error,
+    edge_error,
+    motion_error,
+    psnr_error,
+    switch_of,
+    switched_error,
+)
+from training.losses.warped import warped_error
+from training.stages.base import Batch, Stage
 from training.stages.modules import Parts, check_model, make_modules, narrow_frozen
-from vividface_core.errors import InvalidOption
 from vividface_core.faces.masks import latent_mask
 from vividface_core.restorers.one_step_save import save_checkpoint_folder
 from vividface_core.wan.conditional_decoder import ConditionalDecoder
@@ -75,13 +80,15 @@ def decoder_gains(vae: nn.Module, side: int = 8, step: float = 0.1) -> Tensor:
     return gains / gains.mean()
 
 
-def pixel_parts(restored: Tensor, clean: Tensor) -> dict[str, Tensor]:
-    """The losses beside Eq. 8's own, of ``[B, 3, T, H, W]``."""
-    return {
+def pixel_parts(restored: Tensor, clean: Tensor, weights: Loss) -> dict[str, Tensor]:
+    """The losses beside Eq. 8's own, of ``[B, 3, T, H, W]``; what costs an optical flow only where it has a weight."""
+    parts = {
+        "psnr": psnr_error(restored, clean),
         "absolute": absolute_error(restored, clean),
         "edges": edge_error(restored, clean),
         "motion": motion_error(restored, clean),
     }
+    return {**parts, "warped": warped_error(restored, clean)} if weights.warped else parts
 
 
 def weighted(parts: dict[str, Tensor], weights: Loss) -> dict[str, Tensor]:
@@ -245,56 +252,6 @@ class LatentStage(Stage):
         if isinstance(net, Joint):
             return Saved(net.one_step, net.vae, None, self._encoder)
         return Saved(net, self.vae, self._base_decoder, self._encoder)
-
-
-class PixelStage(LatentStage):
-    """Eq. 8: L(x_h, x̂_h, M_p) + λ·DISTS(x_h, x̂_h), through the decoder, frozen unless ``train_vae`` says otherwise."""
-
-    pixels = trains_vae = True
-
-    @classmethod
-    def variant(cls, config: Config, parts: Parts | None = None) -> type[Stage]:
-        # Here, because they build on this stage.
-        from training.stages.conditional import ConditionalPixelStage, has_decoder
-
-        conditional = has_decoder(config.model) if parts is None else bool(config.model.decoder or parts.decoder)
-        return ConditionalPixelStage if conditional else cls
-
-    def __init__(self, config: Config, parts: Parts | None = None) -> None:
-        super().__init__(config, parts)
-        self._perceptual = Perceptual(config.loss, self._load_perceptual)
-        if config.model.train_vae != "none":
-            if self._encoder is not None:
-                raise InvalidOption("model.train_vae trains the autoencoder, which the base's tiny encoder replaces.")
-            self.net = Joint(self._one_step, self.vae, encoder=config.model.train_vae == "all")
-
-    def groups(self) -> Groups:
-        vae = [parameter for parameter in self.vae.parameters() if parameter.requires_grad]
-        rest = [parameter for parameter in self._one_step.parameters() if parameter.requires_grad]
-        return [(rest, 1.0), *([(vae, self.config.optimizer.vae_lr_scale)] if vae else [])]
-
-    def to(self, device: torch.device) -> None:
-        super().to(device)
-        self._perceptual.to(device)
-
-    def loss(self, net: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        weights, clean, mask = self.config.loss, batch["clean"], batch["pixel_mask"]
-        if self.config.model.train_vae == "none":
-            restored = self._decode(net(self._low(batch)))
-        else:
-            restored = net(batch.get("low"), batch.get("degraded"))
-        switch = switch_of(batch["uniform"][:, 0], weights.face_probability)
-        parts = {
-            "error": switched_error(restored, clean, mask, switch, weights.normalisation),
-            **self._perceptual(restored, clean, batch["uniform"][:, 1]),
-            **pixel_parts(restored, clean),
-        }
-        return weighted(parts, weights)
-
-    def _decode(self, latents: Tensor) -> Tensor:
-        if self.config.model.gradient_checkpointing:
-            return decode_with_gradient(self.vae, latents)
-        return decode(self.vae, latents, WHOLE)
 
 
 def _add_lora(transformer: nn.Module, config: Config) -> None:

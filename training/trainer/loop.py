@@ -119,6 +119,7 @@ class Trainer:
             batches = iter(loader)
             while self.progress.step < steps:
                 began = time.perf_counter()
+                self.stage.begin_step(self.progress.step + 1)
                 parts = self._step(batches)
                 bar.update()
                 self._report(parts, time.perf_counter() - began, bar)

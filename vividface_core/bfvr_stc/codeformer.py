@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vividface_core.bfvr_stc.autoencoder import RELEASED_RESOLUTION, VQAutoEncoder3D
+from vividface_core.bfvr_stc.autoencoder import RELEASED_RESOLUTION, Attention, SpatialBranch, VQAutoEncoder3D
 from vividface_core.bfvr_stc.layers import LookupLayer, frame_residual, released_residual
+from vividface_core.bfvr_stc.quantizer import Fusion
 from vividface_core.errors import InvalidOption
 
 Residual = Literal["frames", "released"]
@@ -65,6 +66,9 @@ class CodeFormer3D(VQAutoEncoder3D):
         res_blocks: int = 2,
         attn_resolutions: Sequence[int] = (32,),
         resolution: int = RELEASED_RESOLUTION,
+        fusion: Fusion = "addition",
+        attention: Attention = "clip",
+        spatial_branch: SpatialBranch = "direct",
     ) -> None:
         """
         Args:
@@ -86,6 +90,9 @@ class CodeFormer3D(VQAutoEncoder3D):
             res_blocks=res_blocks,
             attn_resolutions=attn_resolutions,
             resolution=resolution,
+            fusion=fusion,
+            attention=attention,
+            spatial_branch=spatial_branch,
         )
         self.config |= {"n_head": n_head, "n_layers": n_layers, "img_size": img_size, "residual": residual}
         if residual not in RESIDUALS:
@@ -156,7 +163,7 @@ class CodeFormer3D(VQAutoEncoder3D):
         z = self.encode(x)
         z_t = self.temporal_input(z)
         logits = []
-        for branch, source in (("s", z), ("t", z_t)):
+        for branch, source in (("s", self.quantize.spatial_input(z)), ("t", z_t)):
             position = self.position_table(branch, *z.shape[3:])
             frames = [self.frame_logits(branch, frame, position) for frame in source.unbind(2)]
             logits.append(torch.stack(frames, 1).flatten(0, 1))
@@ -170,8 +177,9 @@ class CodeFormer3D(VQAutoEncoder3D):
         """
         found: list[Tensor] = []
         done = 0
-        for branch, source in (("s", z), ("t", self.temporal_input(z))):
-            position = self.position_table(branch, *z.shape[3:])
+        for branch, source in (("s", self.quantize.spatial_input(z)), ("t", self.temporal_input(z))):
+            # A host may have moved the lookup's modules without this table.
+            position = self.position_table(branch, *z.shape[3:]).to(z.device)
             # Frame by frame: the scores of all codes at all places of one frame are as much as a picture.
             best = []
             for frame in source.unbind(2):

@@ -225,7 +225,7 @@ class Batch:
     def _failed(self, item: Item, error: WorkflowFailed | UnreadableVideo) -> None:
         item.errors += 1
         if isinstance(error, WorkflowFailed) and error.again and item.errors <= self._retries:
-            self._console.notice(f"{item.name} is tried again. {error}")
+            self._console.again(item, str(error))
             item.state = "waiting"
             self._waiting.append(item)
             self._arrived.set()

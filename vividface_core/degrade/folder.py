@@ -57,6 +57,7 @@ def degrade_folder(
     seed: int = 0,
     values: Mapping[str, Any] | None = None,
     codec_out: str = "h264",
+    deinterlace: str = "auto",
     callbacks: Callbacks | None = None,
 ) -> FolderResult:
     """Degrade each video of a folder into another folder under the same name, or the same stem where the codec wants
@@ -90,7 +91,13 @@ def degrade_folder(
         try:
             result.done.append(
                 degrade_video(
-                    video, target, chosen, seed=seed_for(seed, video.name), codec_out=codec_out, callbacks=one
+                    video,
+                    target,
+                    chosen,
+                    seed=seed_for(seed, video.name),
+                    codec_out=codec_out,
+                    deinterlace=deinterlace,
+                    callbacks=one,
                 )
             )
         except VividFaceError as error:

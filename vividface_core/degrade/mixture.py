@@ -75,3 +75,21 @@ class Mixture:
                 for number, line in enumerate(preset.describe().splitlines())
             ]
         return "\n".join(lines)
+
+
+def with_shares(preset: Preset | Mixture, shares: Mapping[str, int]) -> Mixture:
+    """A mixture some of whose parts, by their own words, are drawn more or less often; the others as before.
+
+    Raises:
+        InvalidOption: no mixture, no such part, or nothing left to draw.
+    """
+    if not isinstance(preset, Mixture):
+        raise InvalidOption(f"The preset {preset.name} is no mixture; it has no shares.")
+    words = [part.name.rpartition("/")[2] for _, part in preset.parts]
+    for word in shares:
+        if word not in words:
+            raise InvalidOption(f"No part of the preset {preset.name} is {word!r}; they are {', '.join(words)}.")
+    parts = tuple((shares.get(word, share), part) for word, (share, part) in zip(words, preset.parts))
+    if not any(share > 0 for share, _ in parts):
+        raise InvalidOption(f"Every part of the preset {preset.name} would have no share.")
+    return replace(preset, parts=parts)

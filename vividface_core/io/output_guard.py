@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from vividface_core.errors import InvalidOption, UnwritableVideo
+from vividface_core.video.file_names import beside, is_too_long
 
 MEDIA_AND_WEIGHTS = frozenset(
     (
@@ -144,8 +145,7 @@ def is_within(path: str | Path, folder: str | Path) -> bool:
 
 def scratch_of(path: Path) -> list[Path]:
     """Where writers keep what isn't finished; a left-over there is removed."""
-    hidden = path.with_name(f".{path.name}.vividface")
-    return [hidden, path.with_name(f".{path.name}.partial{path.suffix}"), path.with_name(f".{path.name}.partial")]
+    return [beside(path, before=".", after=after) for after in (".vividface", f".partial{path.suffix}", ".partial")]
 
 
 def check_paths(targets: Iterable[Target], sources: Iterable[Source]) -> None:
@@ -210,6 +210,8 @@ def check_file(path: Path, name: str, suffixes: Collection[str] = ()) -> None:
         raise InvalidOption(
             f"{name} writes a report, but {path} is called like a file of another kind ({suffix}); choose another name."
         )
+    if is_too_long(path):
+        raise UnwritableVideo(f"{name} can't be written to {path}: the name is too long for this file system.")
     if not path.parent.is_dir():
         raise UnwritableVideo(
             f"{name} can't be written to {path}: the folder {path.parent} does not exist. Make it, or name another one."

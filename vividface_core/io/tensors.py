@@ -19,6 +19,7 @@ from vividface_core.errors import MissingWeights, UnsupportedCheckpoint, first_l
 from vividface_core.io.atomic import read_json
 from vividface_core.io.file_kinds import check_weights
 from vividface_core.io.quantization import LAYER, METADATA, Stored
+from vividface_core.video.file_names import beside
 
 SUFFIXES = {".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".gguf"}
 WHOLE_MODELS = (
@@ -272,10 +273,23 @@ def unfamiliar(state: Mapping[str, Tensor]) -> str:
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
     """Write a safetensors file, whole or not at all, that others may read: the library writes for its owner alone."""
-    partial = path.with_name(f".{path.name}.partial")
+    partial = beside(path, before=".", after=".partial")
     try:
         save_file(dict(tensors), partial, metadata=dict(metadata) if metadata else None)
         partial.chmod(0o644)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def as_stored(name: str, value: Tensor, dtype: torch.dtype | None) -> Tensor:
+    """A weight as it is written: on the CPU, in ``dtype`` or its own type.
+
+    Raises:
+        UnsupportedCheckpoint: it is too large for ``dtype``.
+    """
+    # A copy, because safetensors refuses tensors that share memory.
+    stored = value.detach().to("cpu", dtype or value.dtype, copy=True).contiguous()
+    if torch.isfinite(value).all() and not torch.isfinite(stored).all():
+        raise UnsupportedCheckpoint(f"{name} reaches {float(value.abs().max()):.3g}, too large for {dtype}. Take bf16.")
+    return stored

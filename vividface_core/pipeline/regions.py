@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -19,6 +18,7 @@ from torch import Tensor
 from vividface_core.faces.compose import compose
 from vividface_core.faces.crop import crop_clip, crop_points
 from vividface_core.faces.identity_guard import IdentityGuard
+from vividface_core.faces.masks import parse_turned
 from vividface_core.faces.parse import FaceParser
 from vividface_core.faces.track import FaceTrack
 from vividface_core.restorers.base import Restorer
@@ -35,6 +35,10 @@ class Region(Protocol):
 
     def cut(self, index: int, rgb: Tensor) -> Tensor:
         """The crop ``[3, S, S]`` of frame ``index`` out of ``rgb`` ``[3, H, W]``."""
+
+    def kept(self, clip: Tensor, restored: Tensor) -> Tensor:
+        """What is kept of a restored window ``[T, 3, S, S]`` and cross-faded with its neighbours, ``[T, C, h, w]``:
+        the restored crops themselves, or what :meth:`put` makes of them."""
 
     def mask(self, start: int, restored: Tensor) -> Tensor | None:
         """Blending mask ``[T, 1, S, S]`` for the frames from ``start``; ``None``: everywhere."""
@@ -56,13 +60,13 @@ class FaceRegion:
     def cut(self, index: int, rgb: Tensor) -> Tensor:
         return crop_clip(rgb, self.track.crops[index - self.start], self.size)
 
+    def kept(self, clip: Tensor, restored: Tensor) -> Tensor:
+        return restored
+
     def mask(self, start: int, restored: Tensor) -> Tensor:
         frames = slice(start - self.start, start - self.start + len(restored))
         landmarks = crop_points(self.track.landmarks[frames], self.track.crops[frames], self.size)
-        if not self.turn:
-            return self.parser.parse(restored, landmarks)
-        upright = turn_points(landmarks, self.turn, self.size)
-        return torch.rot90(self.parser.parse(torch.rot90(restored, self.turn, (-2, -1)), upright), -self.turn, (-2, -1))
+        return parse_turned(self.parser, restored, landmarks, self.turn)
 
     def put(
         self, index: int, rgb: Tensor, restored: Tensor, mask: Tensor | None, share: float
@@ -80,10 +84,15 @@ class WholeFrame:
     def cut(self, index: int, rgb: Tensor) -> Tensor:
         return _bicubic(rgb, self.shape)
 
+    def kept(self, clip: Tensor, restored: Tensor) -> Tensor:
+        return restored
+
     def mask(self, start: int, restored: Tensor) -> None:
         return None
 
-    def put(self, index: int, rgb: Tensor, restored: Tensor, mask: Tensor | None, share: float) -> tuple[Tensor, None]:
+    def put(
+        self, index: int, rgb: Tensor, restored: Tensor, mask: Tensor | None, share: float
+    ) -> tuple[Tensor, Tensor | None]:
         result = _bicubic(restored, tuple(rgb.shape[-2:])).clamp(0, 1)
         return torch.lerp(rgb, result, self.strength * share), None
 
@@ -92,12 +101,6 @@ def _bicubic(picture: Tensor, size: tuple[int, int]) -> Tensor:
     if tuple(picture.shape[-2:]) == size:
         return picture
     return F.interpolate(picture[None], size=size, mode="bicubic", align_corners=False)[0]
-
-
-def turn_points(points: np.ndarray, turn: int, side: int) -> np.ndarray:
-    """Points ``[…, 2]`` of a square picture, where they are when it is turned by quarters counter-clockwise."""
-    x, y = np.moveaxis(np.asarray(points), -1, 0)
-    return np.stack({0: (x, y), 1: (y, side - x), 2: (side - x, side - y), 3: (side - y, x)}[turn % 4], -1)
 
 
 class RegionStream:
@@ -160,6 +163,7 @@ class RegionStream:
             restored = result()
             if tick is not None:
                 tick(1.0)
+            restored = self.region.kept(clip, restored)
             # Even a turn by nothing would be a copy.
             return torch.rot90(restored, -self.region.turn, (-2, -1)) if self.region.turn else restored
 

@@ -26,6 +26,7 @@ from vividface_core.faces.parse import load_parser
 from vividface_core.faces.select import check_spec
 from vividface_core.faces.track import FaceTrack
 from vividface_core.pipeline.analysis import choose_faces, find_faces, find_shots
+from vividface_core.pipeline.deflicker import Flicker, SteadyFrame, task_notice
 from vividface_core.pipeline.options import Given, Plan, Resources, RestoreOptions, check_shape
 from vividface_core.pipeline.planning import best_window, choose_window, reduce_memory
 from vividface_core.pipeline.progress import FRAME, Unchanged, WorkMeter, sample_length, window_seconds
@@ -37,6 +38,7 @@ from vividface_core.runtime.callbacks import Callbacks
 from vividface_core.runtime.memory import trim_memory
 from vividface_core.runtime.prefetch import prefetch
 from vividface_core.video.colorspace import without_color
+from vividface_core.video.flicker import FlickerSums
 from vividface_core.video.frame import Frame
 from vividface_core.video.shots import Shot
 from vividface_core.video.source import FrameSource
@@ -51,8 +53,9 @@ CachedStep = Callable[[str, Callable[[], Any]], Any]
 """``cached(name, make)`` returns what ``make()`` returned, now or in an earlier run; JSON values only."""
 
 
-_timings: WeakKeyDictionary[Restorer, dict[tuple, tuple[float, float]]] = WeakKeyDictionary()
-"""Seconds of one frame and of a longer clip by shape, length, device and type: no restorer is timed twice."""
+_timings: WeakKeyDictionary[Any, dict[tuple, tuple[float, float]]] = WeakKeyDictionary()
+"""Seconds of one frame and of a longer clip by shape, length, device and type, of each :attr:`Restorer.timed_as`: no
+model is timed twice."""
 
 
 class Restoration:
@@ -88,6 +91,7 @@ class Restoration:
         self._meter: WorkMeter | None = None
         self.notices: list[str] = []
         self.identity: dict[int, list[TrackIdentity]] = {}
+        self.flicker: dict[int, tuple[FlickerSums, FlickerSums]] = {}
 
     @property
     def mask_source(self) -> str:
@@ -107,6 +111,13 @@ class Restoration:
             self.notice(line)
         return figures
 
+    def flicker_figures(self) -> Flicker | None:
+        """After the last shot: the flicker before and after, over all shots; ``None``: it wasn't to be taken away."""
+        if not self.flicker:
+            return None
+        before, after = zip(*self.flicker.values())
+        return Flicker.of(sum(before, FlickerSums()), sum(after, FlickerSums()))
+
     def plan(self) -> Plan:
         """Detect shots, track faces, choose the window length, and report the plan.
 
@@ -115,6 +126,8 @@ class Restoration:
             OutOfMemory: not even one frame fits.
             InvalidOption: window and overlap don't go together, or a reference picture is missing.
         """
+        if self.options.deflicker and (told := task_notice(self.restorer, self.options.deflicker)):
+            self.notice(told)
         shots = self._shots()
         tracks = [self._tracks(number, shot, shots[-1].end) for number, shot in enumerate(shots)]
         plan = self._windows(shots, tracks)
@@ -123,7 +136,8 @@ class Restoration:
         return plan
 
     def frames(self, number: int, plan: Plan) -> Iterator[Frame]:
-        """Every frame of shot ``number``, with its faces restored, in order; then ``identity[number]`` is known."""
+        """Every frame of shot ``number``, with its faces restored, in order; then ``identity[number]`` is known, and
+        where flicker is taken away ``flicker[number]``."""
         shot = plan.shots[number]
         meter = self._meter or WorkMeter(plan, self._tell_work)
         meter.begin(number)
@@ -140,6 +154,9 @@ class Restoration:
         finally:
             self.restorer.drop()
         figures = (stream.guard.figures(number) for stream in streams if stream.guard is not None)
+        for region in (stream.region for stream in streams):
+            if isinstance(region, SteadyFrame):
+                self.flicker[number] = (region.before.sums, region.after.sums)
         self.identity[number] = [figure for figure in figures if figure is not None]
 
     def _tell_work(self, done: float, total: float) -> None:
@@ -221,7 +238,7 @@ class Restoration:
 
     def _model_times(self, plan: Plan, length: int) -> tuple[float, float]:
         """Seconds of one frame and of ``length`` frames in the model."""
-        known = _timings.setdefault(self._timed_for, {})
+        known = _timings.setdefault(self._timed_for.timed_as, {})
         at = (*plan.shape, length, self.restorer.device, self.restorer.dtype)
         if at not in known:
             self._timed(plan, min(length, 5))  # the first clip pays for what is set up once
@@ -265,6 +282,10 @@ class Restoration:
 
     def _region(self, track: FaceTrack, plan: Plan, shot: Shot) -> Region:
         options = self.options
+        if options.deflicker:
+            return SteadyFrame(
+                shot.start, shot.end, plan.shape, options.strength, options.deflicker, options.keep_detail
+            )
         if options.whole_frame:
             return WholeFrame(shot.start, shot.end, plan.shape, options.strength)
         color = self.restorer.color_default if options.color == "auto" else options.color

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from vividface_core.errors import VividFaceError
 from vividface_core.faces.identity_guard import TrackIdentity
+from vividface_core.io.folders import entries
 from vividface_core.io.output_guard import Source, Target, check_paths
 from vividface_core.pipeline.options import COLORS, Given, Plan, Resources, RestoreOptions, Result, Resuming
 from vividface_core.pipeline.restoration import Restoration, check_request
@@ -26,6 +27,7 @@ from vividface_core.pipeline.resume import RunState
 from vividface_core.restorers.base import Restorer
 from vividface_core.runtime.callbacks import Callbacks
 from vividface_core.runtime.prefetch import background_writer
+from vividface_core.video.flicker import FlickerSums
 from vividface_core.video.frame import Frame
 from vividface_core.video.mux import check_output, mux
 from vividface_core.video.presets import part_suffix
@@ -136,7 +138,7 @@ def restore_frames(
         for frame in work.frames(number, plan):
             output[frame.index] = frame.rgb()
     result = _result(work, plan, None)
-    result.identity = work.finish()
+    result.identity, result.flicker = work.finish(), work.flicker_figures()
     result.seconds = time.monotonic() - began
     return output, result
 
@@ -156,7 +158,7 @@ def _sources(source: VideoFrames, options: RestoreOptions) -> list[Source]:
 
 def _identity(source: VideoFrames) -> dict[str, object]:
     path = source.path
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    files = entries(path) if path.is_dir() else [path]
     part = {} if source.is_whole else {"frames": [source.first, source.end, source.step]}
     return {
         "path": str(path.resolve()),
@@ -203,7 +205,7 @@ def _to_file(work: Restoration, output: Path, state: RunState) -> Result:
     _tell(work, told)
     for line in mux(parts, plan.info, output, work.options.preset).notices:
         work.notice(line)
-    result.identity = work.finish()
+    result.identity, result.flicker = work.finish(), work.flicker_figures()
     return result
 
 
@@ -230,10 +232,12 @@ def _copy_unchanged(work: Restoration, output: Path, state: RunState) -> bool:
 def _part(work: Restoration, number: int, plan: Plan, state: RunState, result: Result) -> Path:
     """Restore one shot into a file of its own, or take the one that an earlier run finished."""
     part = state.part(number, part_suffix(work.options.preset))
-    record = f"identity-{number:05d}.json"
+    record, measured = f"identity-{number:05d}.json", f"flicker-{number:05d}.json"
     if part.exists():
         result.resumed_shots += 1
         work.identity[number] = [TrackIdentity(**figure) for figure in state.read_json(record) or []]
+        if sums := state.read_json(measured):
+            work.flicker[number] = (FlickerSums(**sums[0]), FlickerSums(**sums[1]))
         return part
     with VideoWriter(part, plan.info, work.options.preset) as writer:
         with background_writer(writer.write, Frame.nbytes, max_items=plan.window) as write:
@@ -241,4 +245,6 @@ def _part(work: Restoration, number: int, plan: Plan, state: RunState, result: R
                 write(frame)
         # Before the part has its final name: whoever finds it finds its figures too.
         state.write_json(record, [asdict(figure) for figure in work.identity[number]])
+        if number in work.flicker:
+            state.write_json(measured, [asdict(sums) for sums in work.flicker[number]])
     return part

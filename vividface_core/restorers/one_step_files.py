@@ -146,14 +146,14 @@ def load(files: CheckpointFiles, execution: OneStepExecution) -> Restorer:
         InvalidOption: ``compact`` for weights that aren't quantized, or what the restorer refuses.
         UnsupportedCheckpoint: the content is damaged, of another model, or does not belong together.
     """
-    how = _Loader(execution)
+    how = PartLoader(execution)
     if folder_kind(files.path):
-        return _load_folder(files.path, how)
+        return OneStepRestorer(**load_parts(files.path, how, SYSTEM))
     return _load_loose(files.path, files.search, how)
 
 
 @dataclass(frozen=True)
-class _Loader:
+class PartLoader:
     """Puts weights where the config wants them, in its type."""
 
     execution: OneStepExecution
@@ -184,28 +184,32 @@ class _Loader:
         return sum(quantized) * self.dtype.itemsize > free_memory(self.device) / 2
 
 
-def _load_folder(folder: Path, how: _Loader) -> Restorer:
+def load_parts(folder: Path, how: PartLoader, system: str) -> dict[str, Any]:
+    """The arguments of a :class:`OneStepRestorer` from a checkpoint folder of that system or one that builds on it.
+
+    Raises:
+        MissingWeights, UnsupportedCheckpoint, MissingDependency, InvalidOption: see :func:`load`.
+    """
     card = read_card(folder)
-    if card["system"] != SYSTEM or card["format"] != FORMAT:
+    if card["system"] != system or card["format"] != FORMAT:
         raise UnsupportedCheckpoint(
-            f"{folder} is of system {card['system']!r}, format {card['format']}; this version loads {SYSTEM!r}, "
+            f"{folder} is of system {card['system']!r}, format {card['format']}; this version loads {system!r}, "
             f"format {FORMAT}. Update, or choose another checkpoint."
         )
     if bad := [key for key in NUMBERS if isinstance(card[key], bool) or not isinstance(card[key], (int, float))]:
         raise UnsupportedCheckpoint(f"{folder / CARD}: {bad[0]} is {card[bad[0]]!r}, but a number was expected.")
-    prompt = _prompt([folder], folder / PROMPT_FILE)
-    return OneStepRestorer(
-        how.autoencoder(folder),
-        how.denoiser(folder),
-        prompt,
+    return {
+        "vae": how.autoencoder(folder),
+        "transformer": how.denoiser(folder),
+        "prompt": _prompt([folder], folder / PROMPT_FILE),
         **{kind: _codec(folder, kind, card, how) for kind in CODECS},
-        latent_skip=card.get("latent_skip"),
-        execution=how.execution,
+        "latent_skip": card.get("latent_skip"),
+        "execution": how.execution,
         **{key: card[key] for key in NUMBERS},
-    )
+    }
 
 
-def _codec(folder: Path, kind: str, card: Mapping[str, Any], how: _Loader) -> nn.Module | None:
+def _codec(folder: Path, kind: str, card: Mapping[str, Any], how: PartLoader) -> nn.Module | None:
     """The conditional decoder or the tiny encoder that the card names, if it names one."""
     if card.get(kind) is None:
         return None
@@ -237,7 +241,7 @@ def load_codec(folder: Path, kind: str, *, dtype: torch.dtype | None = None, dev
     return made.eval().to(device=device, dtype=dtype or torch.float32)
 
 
-def _load_loose(path: Path, places: Sequence[Path], how: _Loader) -> Restorer:
+def _load_loose(path: Path, places: Sequence[Path], how: PartLoader) -> Restorer:
     """From single files: the denoiser named (or the only one of a folder), the others beside it or in ``places``."""
     home = path if path.is_dir() and not (path / "config.json").is_file() else path.parent
     denoiser = _choose([home], "wan-dit") if path == home else path

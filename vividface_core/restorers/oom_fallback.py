@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -128,6 +128,14 @@ class OomFallbackRestorer(Restorer):
     @property
     def weight_bytes(self) -> int:
         return self._inner.weight_bytes
+
+    @property
+    def resident_bytes(self) -> int:
+        return self._inner.resident_bytes
+
+    @property
+    def timed_as(self) -> Any:
+        return self._inner.timed_as
 
     def memory_for(self, frames: int, height: int, width: int) -> int:
         return self._inner.memory_for(frames, height, width)

@@ -123,6 +123,12 @@ def is_neutral(native: av.VideoFrame) -> bool:
     return all(int(np.abs(plane - first).max()) <= most for plane in samples[1:])
 
 
+def luma(rgb: Tensor, matrix: str = "bt709") -> Tensor:
+    """The luma ``[…, 1, H, W]`` of ``[…, 3, H, W]``, by a known matrix."""
+    weights = torch.tensor(luma_weights(matrix), dtype=rgb.dtype, device=rgb.device)
+    return (rgb * weights.view(3, 1, 1)).sum(-3, keepdim=True)
+
+
 def without_color(rgb: Tensor, matrix: str) -> Tensor:
     """``[3, H, W]`` in grey, of the same luma by a matrix (any that is known; else bt709's)."""
     red, green, blue = luma_weights(matrix if matrix in _LUMA_WEIGHTS else "bt709")

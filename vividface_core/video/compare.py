@@ -82,7 +82,7 @@ def _canvas_info(info: VideoInfo) -> VideoInfo:
         fields=None,
         combed=False,
         hdr=None,
-        dynamic_hdr=(),
+        unwritten=(),
         names=(),
         sample_aspect_ratio=1 / aspect if aspect and info.rotation % 180 else aspect,
         bit_depth=8,

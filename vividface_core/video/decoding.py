@@ -8,6 +8,7 @@ from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -18,15 +19,17 @@ from vividface_core.errors import UnreadableVideo
 from vividface_core.video.color_tags import color_of, display_matrix_of
 from vividface_core.video.colorspace import luma_weights
 from vividface_core.video.completeness import is_cut
-from vividface_core.video.hdr import dynamic_hdr_of, side_data_of, static_hdr_of
+from vividface_core.video.hdr import side_data_of, static_hdr_of, unwritten_of
 from vividface_core.video.info import StreamInfo, VideoInfo
-from vividface_core.video.interlace import field_order, is_combed
+from vividface_core.video.interlace import field_order, is_combed, order_of_unmarked
 from vividface_core.video.opening import open_media
 from vividface_core.video.orientation import is_mirrored, rotation_of
 from vividface_core.video.pixel_formats import canonical, canonical_name, layout
 
 _PLACES, _LOOK = 5, 10
 """Where and at how many frames combs are looked for."""
+_UNMARKED_PLACES = 3
+"""Places in files that nothing marks as interlaced."""
 _MUCH_FASTER = Fraction(3, 2)
 _FASTEST = 1000
 """Frames a second that no clip for viewing has, but the clock of some containers."""
@@ -49,6 +52,7 @@ class SeekTable:
     usable: bool = True  # False: times are missing or out of order, so that a frame can't be found by its time
     damaged: bool = False
     combed: bool | None = None  # None: not looked at yet
+    unmarked: tuple[str | None] | None = None  # order of fields that nothing marks; None: not looked at yet
 
     def learn(self, index: int, pts: int, *, genuine: bool) -> None:
         self.usable &= genuine
@@ -234,8 +238,11 @@ def _count(container: InputContainer, stream: VideoStream) -> int | None:
     return sum(not entry.is_discard for entry in entries) or stream.frames or None
 
 
-def read_info(path: Path, *, playlist: bool = False) -> VideoInfo:
+def read_info(path: Path, *, playlist: bool = False, judge_fields: bool = False) -> VideoInfo:
     """Facts of a video file; decodes its first frame, because only that tells the pixel format and rotation.
+
+    Args:
+        judge_fields: look for fields in frames that aren't marked as interlaced, too.
 
     Raises:
         UnreadableVideo: see :func:`open_video`; also if no frame decodes or its pixel format can't be handled.
@@ -249,33 +256,43 @@ def read_info(path: Path, *, playlist: bool = False) -> VideoInfo:
                 "Choose another file."
             )
         info = _describe(path, reading.container, reading.stream, first)
-        order = field_order(first)
-        if order is None:
-            return replace(info, playlist=playlist)
-        table = seek_table(path)
-        if table.combed is None:
-            table.combed = _shows_combs(reading.container, reading.stream)
-        return replace(info, playlist=playlist, fields=order, combed=table.combed)
+        info = replace(info, playlist=playlist)
+        order, table = field_order(first), seek_table(path)
+        if order is not None:
+            if table.combed is None:
+                table.combed = _shows_combs(reading.container, reading.stream)
+            return replace(info, fields=order, combed=table.combed)
+        if judge_fields and table.unmarked is None:
+            looks = _looks(reading.container, reading.stream, _UNMARKED_PLACES)
+            table.unmarked = (order_of_unmarked(looks),)
+        if judge_fields and table.unmarked[0]:
+            return replace(info, fields=table.unmarked[0], combed=True, marked=False)
+        return info
     finally:
         reading.close()
 
 
 def _shows_combs(container: InputContainer, stream: VideoStream) -> bool:
     """Look for combs at a few places: material that is marked as interlaced may be of whole frames all the same."""
-    begin, length = stream.start_time or 0, stream.duration or 0
-    for place in range(_PLACES if length else 1):
-        try:
-            if place:
-                container.seek(begin + length * place // _PLACES, stream=stream)
-            for number, decoded in enumerate(container.decode(stream)):
-                native = canonical(decoded) if decoded.interlaced_frame else None
-                if native is not None and is_combed(native):
-                    return True
-                if number + 1 == _LOOK:
-                    break
-        except av.FFmpegError:
-            continue  # damage is told by whoever reads that place
-    return False
+    looks = (decoded for place in _looks(container, stream, _PLACES) for decoded in place if decoded.interlaced_frame)
+    return any(native is not None and is_combed(native) for native in map(canonical, looks))
+
+
+def _looks(container: InputContainer, stream: VideoStream, places: int) -> Iterator[Iterator[av.VideoFrame]]:
+    """A few frames at each of some places, spread over the file."""
+    seconds = _duration(container, stream)
+    begin, length = stream.start_time or 0, round(seconds / stream.time_base) if seconds else 0
+    for place in range(places if length else 1):
+        yield _frames_at(container, stream, begin + length * place // places if place else None)
+
+
+def _frames_at(container: InputContainer, stream: VideoStream, time: int | None) -> Iterator[av.VideoFrame]:
+    try:
+        if time is not None:
+            container.seek(time, stream=stream)
+        yield from islice(container.decode(stream), _LOOK)
+    except av.FFmpegError:
+        return  # damage is told by whoever reads that place
 
 
 def _describe(path: Path, container: InputContainer, stream: VideoStream, first: av.VideoFrame) -> VideoInfo:
@@ -285,7 +302,8 @@ def _describe(path: Path, container: InputContainer, stream: VideoStream, first:
             f"{path} has the pixel format {first.format.name}, which can't be restored. Convert it first, for "
             "example with ffmpeg -pix_fmt yuv444p12le."
         )
-    codec, shape, side_data = codec_name(stream), layout(name), side_data_of(first)
+    codec, shape = codec_name(stream), layout(name)
+    side_data = side_data_of(first, codec)
     matrix, color = display_matrix_of(first, side_data), color_of(first, codec, stream.codec_context)
     if shape.family == "yuv":
         luma_weights(color.matrix)  # before any work
@@ -310,7 +328,7 @@ def _describe(path: Path, container: InputContainer, stream: VideoStream, first:
         color=color,
         mirrored=is_mirrored(matrix),
         hdr=static_hdr_of(side_data),
-        dynamic_hdr=dynamic_hdr_of(side_data),
+        unwritten=unwritten_of(side_data),
         remarks=tuple(remarks),
         streams=tuple(_companions(container, stream)),
         display_matrix=matrix,

@@ -10,7 +10,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-VIDEO_SUFFIXES = frozenset((".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".mxf", ".gif"))
+VIDEO_SUFFIXES = frozenset(
+    (".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".mxf", ".gif", ".wmv", ".flv", ".m2ts")
+    + (".mts", ".3gp", ".ogv", ".vob", ".asf", ".dv", ".apng")
+)
+"""By which the videos of a folder are told."""
 
 
 def natural_key(name: str) -> list[Any]:

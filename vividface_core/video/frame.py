@@ -60,6 +60,15 @@ class Frame:
         """
         return upright(to_rgb(self.native, self.color), self.mirrored, self.rotation, *_TORCH)
 
+    def alpha(self) -> Tensor:
+        """``[H, W]`` float32, opacity 0…1, upright; all 1 where the samples have none."""
+        shape = layout(self.native.format.name)
+        if not shape.alpha:
+            opaque = torch.ones(self.height, self.width)
+        else:
+            opaque = torch.from_numpy(planes(self.native)[shape.color_planes].astype(np.float32)) / shape.peak
+        return upright(opaque, self.mirrored, self.rotation, *_TORCH)
+
     def is_neutral(self) -> bool:
         """Whether the picture is black and white: no sample is farther from grey than coding leaves it."""
         return is_neutral(self.native)

@@ -22,7 +22,7 @@ from vividface_core.video.decoding import open_video
 from vividface_core.video.display_matrix import described_stream, field_box
 from vividface_core.video.file_names import beside, is_too_long, missing_numbers
 from vividface_core.video.info import ColorInfo, VideoInfo
-from vividface_core.video.kept import not_kept
+from vividface_core.video.kept import lost_tags, not_kept
 from vividface_core.video.matroska import reserve_aspect, set_aspect
 from vividface_core.video.opening import media_name, open_output
 from vividface_core.video.passthrough import CompanionFailed, StreamCopier, TimedPacket
@@ -68,6 +68,8 @@ def check_output(output: str | Path, preset: str, info: VideoInfo | None = None)
         raise UnwritableVideo(f"The folder {output.parent} does not exist. Make it, or choose another output.")
     if not os.access(output.parent, os.W_OK):
         raise UnwritableVideo(f"The folder {output.parent} is write-protected. Choose another output.")
+    if os.path.exists(output) and not (output.is_file() or output.is_dir()):
+        raise UnwritableVideo(f"{output} is no ordinary file (a pipe or a device, say). Choose another name.")
     if rules.name != "png":
         container_for(output, rules)
         if output.is_dir():
@@ -195,6 +197,9 @@ def _join(
             video_index = stream.index
         if holds.format in ("mp4", "mov"):
             options |= _timescales(timeline, other)
+            if other is not None and any("." in name for name in other.metadata):
+                # Names as phones have them (com.apple.quicktime.make), which only this kind of list has room for.
+                options["movflags"] = f"{options.get('movflags', '')}+use_metadata_tags"
         try:
             with open_output(scratch, holds.format, options) as target:
                 video = _add_video(target, timeline, source, rules, scratch.suffix.lower())
@@ -229,6 +234,8 @@ def _join(
                 f"The source's clock began at {float(source.origin):.3f} s; the output's begins at 0."
             )
     report.notices += not_kept(scratch, source, rules, holds.format)
+    if companions is not None:
+        report.notices += lost_tags(scratch, companions.tags, tags, holds.format)
 
 
 def _mux(target: av.container.OutputContainer, streams: list[Iterator], companions: StreamCopier | None) -> None:
@@ -350,6 +357,8 @@ def _write_pictures(timeline: Timeline, source: VideoInfo | None, scratch: Path,
                 f"{report.output.name} is one picture, but there are {len(timeline)} frames; name a folder."
             )
         data = bytes(next(timeline.packets(1)))
+        if suffix in _JPEG and source is not None and source.has_alpha:
+            report.notices.append("Transparency is left out: JPEG has none (png keeps it).")
         scratch.write_bytes(_as_jpeg(data) if suffix in _JPEG else data)
         flush_to_disk(scratch)
         return

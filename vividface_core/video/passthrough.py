@@ -46,6 +46,7 @@ class StreamCopier:
 
     Attributes:
         notices: what could not be taken along as it was. More may come while the packets are read.
+        tags: names of the file's own metadata that was handed on.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class StreamCopier:
                 if several
                 else f"The cover picture ({self._covers[0]}) is left out."
             )
+        self.tags: frozenset[str] = frozenset()
         self._metadata(chapters)
 
     @property
@@ -270,6 +272,7 @@ class StreamCopier:
     def _metadata(self, with_chapters: bool) -> None:
         kept = {key: value for key, value in self._source.metadata.items() if key not in _CONTAINER_OWN}
         self._target.metadata.update(kept)
+        self.tags = frozenset(kept)
         chapters = getattr(self._source, "chapters", list)()
         if not chapters or not with_chapters:
             return

@@ -74,8 +74,9 @@ class VideoFrames:
         self._info, self.deinterlaces = reader.info, reader.deinterlaces
         self.warnings = list(reader.info.remarks)
         if self.deinterlaces:
+            how = "is interlaced" if reader.marked else "isn't marked as interlaced, but its frames are"
             self.warnings.append(
-                f"{self.path.name} is interlaced: whole frames are made of its fields (--deinterlace off keeps them)."
+                f"{self.path.name} {how}: whole frames are made of its fields (--deinterlace off keeps them)."
             )
         self._times: tuple[Fraction, Fraction] | None = None
         self.size, self.count = self._info.upright_size, self._count()
@@ -85,6 +86,32 @@ class VideoFrames:
         if not self.deinterlaces:
             return self
         return VideoFrames(self.path, self.first, self.end, self.step, **{**self._reading, "deinterlace": "off"})
+
+    def during(self, start: float, length: float | None = None) -> VideoFrames:
+        """The frames whose time is at or after second ``start`` of the file's own clock, for ``length`` seconds.
+
+        Reads to the end of the part, as a file doesn't tell its frames' times.
+
+        Args:
+            length: ``None``: to the end.
+
+        Raises:
+            UnreadableVideo: no frame is shown then.
+        """
+        base = float(self._info.time_base)
+        # In whole ticks, so that a time which is a frame's own, but for a rounding, takes that frame.
+        begin, end = int(start / base), None if length is None else int((start + length) / base)
+        first = last = None
+        for frame in self.read():
+            place = self.first + frame.index * self.step
+            if end is not None and frame.pts >= end:
+                last = place
+                break
+            if first is None and frame.pts >= begin:
+                first = place
+        if first is None:
+            raise UnreadableVideo(f"{self.name} shows no frame from second {start:g} on.")
+        return VideoFrames(self.path, first, self.end if last is None else last, self.step, **self._reading)
 
     @property
     def is_whole(self) -> bool:

@@ -16,6 +16,7 @@ from vividface_core.io.atomic import read_json
 from vividface_core.io.quantization import QuantizedLinear, QuantizedWeight, Stored, attach_scales
 from vividface_core.io.tensors import misfits, stream_tensors
 from vividface_core.wan.holders import diffusers_class
+from vividface_core.wan.module_types import WanModule
 from vividface_core.wan.state_dict import (
     describe,
     find_network,
@@ -155,7 +156,7 @@ def build_vae(
     return _around(model, names, state, source)
 
 
-def _around(model: nn.Module, names: Mapping[str, str], state: Mapping[str, Stored], source: str | Path) -> nn.Module:
+def _around(model: WanModule, names: Mapping[str, str], state: Mapping[str, Stored], source: str | Path) -> nn.Module:
     stored = {key: state.get(name) for key, name in names.items()}
     check_fit(model, stored, set(state) - set(names.values()), source)
     return _filled(model, _converted(model, stored.items(), None, None, False, source), "cpu")
@@ -298,7 +299,7 @@ def _on_meta(model_class: type[nn.Module], config: Mapping[str, Any], source: st
 
 
 def check_fit(
-    model: nn.Module, tensors: Mapping[str, Stored | None], unexpected: Collection[str], source: str | Path
+    model: WanModule, tensors: Mapping[str, Stored | None], unexpected: Collection[str], source: str | Path
 ) -> None:
     """Raises UnsupportedCheckpoint unless there is a tensor of the right shape and of a known type for every name.
 
@@ -317,7 +318,7 @@ def check_fit(
 
 
 def _converted(
-    model: nn.Module,
+    model: WanModule,
     stored: Iterable[tuple[str, Stored]],
     dtype: torch.dtype | None,
     device: torch.device | str | None,
@@ -344,7 +345,7 @@ def _converted(
         yield key, result
 
 
-def _may_stay(model: nn.Module, key: str) -> bool:
+def _may_stay(model: WanModule, key: str) -> bool:
     """Whether it is the weight of a linear layer that isn't needed in fp32."""
     layer, _, part = key.rpartition(".")
     narrow = weight_type(model, key, torch.bfloat16) == torch.bfloat16
@@ -362,7 +363,7 @@ def _check_range(key: str, result: Tensor, value: Stored, source: str | Path) ->
             )
 
 
-def _filled(model: nn.Module, tensors: Iterable[tuple[str, Stored]], device: torch.device | str) -> nn.Module:
+def _filled(model: WanModule, tensors: Iterable[tuple[str, Stored]], device: torch.device | str) -> nn.Module:
     """``model`` with all of these, which become its own."""
     ready = {}
     for key, value in tensors:

@@ -61,7 +61,8 @@ def _known(name: str, places: Sequence[Path]) -> Path:
     candidates = [candidate for place in places for candidate in (place / name, place)]
     for candidate in candidates:
         if not _absent(entry, candidate) or is_checkpoint_folder(candidate):
-            return candidate
+            alone = len(entry.files) == 1 and candidate / entry.files[0].path
+            return alone if alone and is_file(alone) else candidate
     best = min(candidates[::2], key=lambda folder: len(_absent(entry, folder)))
     lines = "; ".join(f"{file.path} from {file.address}" for file in _absent(entry, best))
     raise MissingWeights(
@@ -107,7 +108,7 @@ def list_checkpoints(folders: Iterable[str | Path] | None = None) -> list[Checkp
         try:
             path = where(name, folders)
         except MissingWeights:
-            told = {"licence": entry.licence, "summary": entry.summary, "system": entry.system}
+            told = {"licence": entry.licence, "summary": entry.summary, "system": entry.system, "tasks": entry.tasks}
             found.append(CheckpointInfo(name, "missing", **told))
         else:
             found.append(_told(name, entry, path))
@@ -117,6 +118,8 @@ def list_checkpoints(folders: Iterable[str | Path] | None = None) -> list[Checkp
 def _told(name: str, entry: Entry, path: Path) -> CheckpointInfo:
     """A known checkpoint that is here."""
     known = {"name": name, "licence": entry.licence, "summary": entry.summary}
+    if entry.files:
+        known["tasks"] = entry.tasks  # weights without a card don't tell two de-flickerers apart
     try:
         return replace(inspect(path), **known)
     except VividFaceError:  # what is wrong with it is loading's to say

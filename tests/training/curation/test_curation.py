@@ -23,9 +23,9 @@ from training.curation.dataset import DataSet, videos_below
 from training.curation.decisions import Findings, Policy, Video, rows_of
 from training.curation.duplicates import clip_hash
 from training.curation.human_labels import HumanLabel
-from training.curation.manifest import kept_clips, read_manifest, write_manifest, write_parquet
 from training.curation.record_store import RecordStore
 from training.curation.thresholds import Thresholds
+from training.data.manifest import kept_clips, read_manifest, write_manifest, write_parquet
 from vividface_core.cli.main import main
 from vividface_core.errors import InvalidOption, UnwritableVideo
 from vividface_core.faces.crop import crop_clip

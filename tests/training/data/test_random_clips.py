@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from training.config import Data
-from training.curation.manifest import write_manifest
+from training.data.manifest import write_manifest
 from training.data.people import grouped, held_back
 from training.data.random_clips import Material, RandomClips
 from training.data.shards import ShardReader
@@ -17,7 +17,8 @@ from training.data.sources import PreparedClips
 from training.data.synthetic_motion import Move, cut, smooth_path
 from training.material_videos import write_videos
 from training.nano.cache import main as cache
-from vividface_core.errors import MissingWeights, UnsupportedCheckpoint
+from training.nano.find_faces import main as find_faces
+from vividface_core.errors import InvalidOption, MissingWeights, UnsupportedCheckpoint
 from vividface_core.video.reader import VideoReader
 from vividface_core.wan.loading import load_vae
 from vividface_core.wan.vae import encode
@@ -156,6 +157,19 @@ def test_real_world_footage_greys_both_and_leaves_some_clean(material):
     assert kinds["grey"] >= 1 and kinds["clean"] >= 4 and kinds["colour"] > 80, kinds
 
 
+def test_parts_of_a_mixture_are_drawn_as_often_as_a_run_wants(material):
+    shares = {word: 0 for word in ("light", "paper", "web", "twice", "interlaced", "ringing", "grain", "grey")}
+    source = RandomClips(config(material, degradation="real_world", shares=shares, frames=5))
+    for number in range(8):
+        sample = draw(source, number)
+        assert torch.equal(sample["clean"], sample["degraded"]), "clean is all that is left"
+    for wrong, says in (({"fog": 3}, "'fog'"), ({**shares, "clean": 0}, "no share")):
+        with pytest.raises(InvalidOption, match=says):
+            RandomClips(config(material, degradation="real_world", shares=wrong))
+    with pytest.raises(InvalidOption, match="no mixture"):
+        RandomClips(config(material, shares={"web": 3}))
+
+
 def test_small_faces_can_be_left_out(material):
     faces = RandomClips(config(material))._material.faces
     largest = max(box[2] for boxes in faces.values() for box in boxes)
@@ -203,3 +217,18 @@ def test_material_as_videos_is_what_it_was_and_rejected_clips_are_not_trained_on
 
     assert left("kept", "dropped") == ["00000", "00001", "00002", "00003"]
     assert left("dropped", "failed") == ["00000", "00001", "00003"]
+
+
+def test_faces_looked_for_in_fewer_and_smaller_pictures_are_the_same_ones(material, tmp_path, monkeypatch):
+    for file in ("clips.safetensors", "clips.json"):
+        (tmp_path / file).symlink_to(material / file)
+    arguments = ["find_faces", str(tmp_path), "--smallest", "60", "--every", "8", "--shrink", "2"]
+    monkeypatch.setattr("sys.argv", arguments)
+    find_faces()
+    quick, slow = Material(tmp_path), Material(material)
+    assert quick.faces.keys() == slow.faces.keys()
+    for key, crops in quick.faces.items():
+        for crop, other in zip(crops, slow.faces[key]):
+            assert np.abs(np.subtract(crop, other)).max() < 0.1 * other[2]
+        one, whole = quick.mask(key).bool(), slow.mask(key).bool()
+        assert one.shape == whole.shape and float((one & whole).sum() / (one | whole).sum()) > 0.7

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
 from training.data.masks import enlarged
-from training.losses.face_focused import edge_error, gaussian_divergence, switch_of, switched_error
+from training.losses.face_focused import (
+    PSNR_FLOOR,
+    edge_error,
+    gaussian_divergence,
+    psnr_error,
+    switch_of,
+    switched_error,
+)
 from vividface_core.faces.masks import latent_mask
 
 
@@ -108,3 +117,17 @@ def test_an_enlarged_latent_mask_comes_back(frames, ratio):
     whole = enlarged(mask, torch.zeros(2, 3, frames, 32, 48))
     assert whole.shape == (2, 1, frames, 32, 48)
     assert torch.equal(latent_mask(whole, 8, ratio), mask)
+
+
+def test_a_decibel_counts_the_same_in_every_sample():
+    """Far above the floor a sample's share of the gradient is 1 / its error, and ten times the error is 10 dB more;
+    far below it nothing is left to gain."""
+    target = torch.zeros(2, 3, 2, 8, 8)
+    errors = torch.tensor([0.1, 0.4]).view(2, 1, 1, 1, 1).expand_as(target).clone().requires_grad_()
+    loss = psnr_error(errors, target)
+    wanted = [10 * math.log10(1 + e**2 / PSNR_FLOOR) for e in (0.1, 0.4)]
+    assert loss.item() == pytest.approx(sum(wanted) / 2, rel=1e-5)
+    loss.backward()
+    pull = [(errors.grad[n] * errors[n]).sum().item() for n in range(2)]
+    assert pull[0] == pytest.approx(pull[1], rel=0.03), "one percent less error is worth as much in both"
+    assert psnr_error(target, target) == 0 and psnr_error(target + 1e-3, target) < 0.02

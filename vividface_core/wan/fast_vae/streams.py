@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from vividface_core.wan.fast_vae.stages import LEVELS, Stage, decoder_stages, encoder_stages, required_regions, run
 from vividface_core.wan.fast_vae.tiles import Region, tiles
+from vividface_core.wan.module_types import WanModule
 from vividface_core.wan.vae import (
     StreamingDecoder,
     StreamingEncoder,
@@ -130,7 +131,7 @@ class FastEncoder(_Fast, StreamingEncoder):
         tile: side in pixels of the tiles that the large maps run in; ``None``: whole frames.
     """
 
-    def __init__(self, vae: nn.Module, tile: int | None = None) -> None:
+    def __init__(self, vae: WanModule, tile: int | None = None) -> None:
         super().__init__(vae)
         local, after = encoder_stages(vae.encoder)
         cell = (vae.config.patch_size or 1) * 2 ** min(LEVELS, len(vae.config.dim_mult) - 1)
@@ -175,7 +176,7 @@ class FastDecoder(_Fast, StreamingDecoder):
         tile: side in pixels of the tiles that what lies after the last attention runs in; ``None``: whole frames.
     """
 
-    def __init__(self, vae: nn.Module, tile: int | None = None) -> None:
+    def __init__(self, vae: WanModule, tile: int | None = None) -> None:
         super().__init__(vae)
         before, local = decoder_stages(vae.decoder)
         self._prepare(before, local, [], None if tile is None else max(1, tile // (vae.config.patch_size or 1)))
@@ -197,12 +198,12 @@ class FastDecoder(_Fast, StreamingDecoder):
                 start += done.shape[2]
 
 
-def encoder_stream(vae: nn.Module, *, plain: bool = False, tile: int | None = None) -> StreamingEncoder:
+def encoder_stream(vae: WanModule, *, plain: bool = False, tile: int | None = None) -> StreamingEncoder:
     """The fast stream where it can be had, the plain one otherwise or if it is wanted."""
     return StreamingEncoder(vae) if plain or not suits(vae.encoder) else FastEncoder(vae, tile)
 
 
-def decoder_stream(vae: nn.Module, *, plain: bool = False, tile: int | None = None) -> StreamingDecoder:
+def decoder_stream(vae: WanModule, *, plain: bool = False, tile: int | None = None) -> StreamingDecoder:
     """As :func:`encoder_stream`."""
     return StreamingDecoder(vae) if plain or not suits(vae.decoder) else FastDecoder(vae, tile)
 
@@ -230,7 +231,7 @@ DEVICES = ("cpu", "cuda")
 """Channels-last 3D convolutions are reliable on these device types."""
 
 
-def suits(net: nn.Module) -> bool:
+def suits(net: WanModule) -> bool:
     """Whether the fast path may replace an encoder's or decoder's forward: no hooks, no gradients, no unknown
     layers."""
     if next(net.parameters()).device.type not in DEVICES:

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from comfy_api.latest import InputImpl, io
+from comfy_api.latest import io
 
-from vividface_core.pipeline.restore import Given, Resuming, restore_frames, restore_video
-from vividface_core.video.source import ClipFrames
+from vividface_core.pipeline.restore import Given
 
-from .bridge.images import to_frames, to_images
 from .bridge.progress import NodeCallbacks
 from .bridge.restore_inputs import blend_mask, face_models, report_of, restorer_of, tracks_of
+from .bridge.restore_run import SUFFIXES, run_on_video
 from .bridge.restore_widgets import appended_inputs, check_window, common_inputs, optional_inputs, restore_options
 from .bridge.schema import advanced, schema
-from .bridge.temp_files import TempFile
-from .bridge.video import bit_depth_of, in_memory, is_opaque, source_of, video_of
-
-SUFFIXES = {"h264": ".mp4", "h265": ".mp4", "ffv1": ".mkv"}
-"""Of the temporary result, by encoding. The core's Save Video puts each of them into mp4 as it is."""
 
 
 class OneStepRestore(io.ComfyNode):
@@ -84,26 +78,14 @@ class OneStepRestore(io.ComfyNode):
         callbacks = NodeCallbacks(cls.hidden.unique_id)
         with restore_options(values, reference, tracks, encoding) as options:
             engine = restorer_of(restorer, vae, model, conditioning, options)
-            common = {"callbacks": callbacks, "resources": face_models(engine, restorer, options, tracks)}
-            if in_memory(video) and is_opaque(video):
-                parts = video.get_components()
-                frames = to_frames(parts.images)
-                chosen = tracks_of(tracks, ClipFrames(frames), values, options, callbacks)
-                restored, result = restore_frames(
-                    frames,
-                    engine,
-                    options,
-                    given=Given(chosen, blend_mask(mask, len(frames))),
-                    **common,
-                )
-                made = video_of(to_images(restored), parts.audio, parts.frame_rate, bit_depth_of(video))
-            else:
-                output = TempFile(SUFFIXES[encoding])
-                with source_of(video) as source:
-                    chosen = tracks_of(tracks, source, values, options, callbacks)
-                    given = Given(chosen, blend_mask(mask, source.count))
-                    result = restore_video(
-                        source, output, engine, options, given=given, resuming=Resuming(keep_unfinished=False), **common
-                    )
-                made = InputImpl.VideoFromFile(output)
+            made, result = run_on_video(
+                video,
+                engine,
+                options,
+                callbacks,
+                face_models(engine, restorer, options, tracks),
+                lambda source: Given(
+                    tracks_of(tracks, source, values, options, callbacks), blend_mask(mask, source.count)
+                ),
+            )
         return io.NodeOutput(made, report_of(result, callbacks, tracks))

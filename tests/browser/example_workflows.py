@@ -227,7 +227,8 @@ DEGRADE_RESTORE_METRICS = Workflow(
             (1140, 680),
             (640, 140),
             "Press **Run**, or choose a sharp video of your own in Video Load first. It is degraded, restored, and "
-            "measured: how near the restored video (output) comes to the sharp one, and how near the degraded one (input) was.\n\n"
+            "measured: how near the restored video (output) comes to the sharp one, and how near the degraded one "
+            "(input) was.\n\n"
             "The seed stands still, so that only the model and its settings make a difference from run to run. "
             "Another seed draws another degradation; another preset is another paper's recipe.\n\n"
             "Leave metrics empty to measure everything; its help page tells which metrics need weights. In All "
@@ -313,4 +314,55 @@ RESTORE_APP = replace(
 )
 """The same graph, opened in App mode."""
 
-WORKFLOWS = (RESTORE_VIDEO, RESTORE_APP, RESTORE_ONE_FACE, MASK_GUIDED_RESTORE, DEGRADE_RESTORE_METRICS, SCORE_FOLDER)
+DEFLICKER_VIDEO = Workflow(
+    "deflicker_video",
+    "Take the flicker out of a video",
+    {
+        "1": Node("VividFaceVideoLoad", (0, 0), (320, 620), VIDEO),
+        "2": Node(
+            "VividFaceDeflicker",
+            (380, 0),
+            (320, 400),
+            {
+                "kind": "brightness",
+                "keep_detail": True,
+                "strength": 1.0,
+                "window": 0,
+                "overlap": -1,
+                "size": 0,
+                "encoding": "h264",
+                "video": ("1", 0),
+            },
+        ),
+        "3": Node("PreviewAny", (380, 460), (320, 200), {"source": ("2", 1)}, "Flicker before and after"),
+        "4": Node("VividFaceCompareVideo", (760, 0), (640, 620), {"fps": 24.0, "before": ("1", 0), "after": ("2", 0)}),
+        "5": Node("SaveVideo", (1460, 0), (320, 560), saved("VividFace/steady", ("2", 0))),
+    },
+    {
+        "6": Note(
+            (760, 680),
+            (640, 140),
+            "Choose a flickering video in Video Load and press Run: old film, a projector, lamps, a time lapse. Whole "
+            "frames become steady, not only faces; lamps that are switched on, fades and cuts stay.\n\n"
+            "For generated videos whose frames differ in colour and structure set kind to pixel. To restore the faces "
+            "as well, put One-Step Restore behind this node.",
+            "How to use it",
+        ),
+    },
+    (
+        Group("1 · Video", "input", ("1",)),
+        Group("2 · Deflicker", "restore", ("2", "3")),
+        Group("3 · Compare", "result", ("4", "6")),
+        Group("4 · Save", "result", ("5",)),
+    ),
+)
+
+WORKFLOWS = (
+    RESTORE_VIDEO,
+    RESTORE_APP,
+    RESTORE_ONE_FACE,
+    MASK_GUIDED_RESTORE,
+    DEGRADE_RESTORE_METRICS,
+    SCORE_FOLDER,
+    DEFLICKER_VIDEO,
+)

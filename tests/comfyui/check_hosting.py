@@ -12,6 +12,7 @@ import sys
 import weakref
 from pathlib import Path
 
+from tests.core.bfvr_stc.drawn import narrow_codeformer
 from tests.other_device import DEVICE, OnDevice, other_device
 from tests.tiny import wan_layout
 
@@ -25,6 +26,7 @@ import comfy.model_management as management  # noqa: E402
 import torch  # noqa: E402
 
 from vividface_core.restorers.base import module_bytes  # noqa: E402
+from vividface_core.restorers.codebook import CodebookRestorer  # noqa: E402
 from vividface_core.wan.optimizations.memory_estimate import SCRATCH  # noqa: E402
 
 PACK = Path(__file__).resolve().parents[2]
@@ -116,6 +118,29 @@ def restored(state: State, free: int, clip: torch.Tensor, keep: bool = True, **l
     return facts | {"left": METER.now - before, "result": result}
 
 
+def codebook(state: State, clip: torch.Tensor) -> dict:
+    """The other system, none of whose stages is streamed."""
+    management.vram_state, management.get_free_memory = state, lambda *_, **more: (1 << 40, 0) if more else 1 << 40
+    restorer = CodebookRestorer(narrow_codeformer("frames"), native_size=64, native_frames=8)
+    wanted, seen = restorer.restore(clip), set()
+    managed, before = ManagedRestorer(restorer, "test", DEVICE, torch.device("cpu")), METER.now
+    for part in (restorer.net.encoder, restorer.net.generator):
+        for layer in part.modules():
+            layer.register_forward_pre_hook(lambda _, given: seen.update((one.device.type, "") for one in given[:1]))
+    with other_device():
+        result = restorer.restore(clip)
+    management.free_memory(1e30, DEVICE)
+    stages = {name: module_bytes(module) for name, module in restorer.modules.items()}
+    error, left = float((result - wanted).abs().max()), METER.now - before
+    return {
+        "seen": sorted(map(list, seen)),
+        "error": error,
+        "left": left,
+        "ram": managed.get_ram_usage(),
+        "stages": stages,
+    }
+
+
 def main() -> None:
     torch.manual_seed(1)
     clip, huge, answers = torch.rand(5, 3, 64, 64), 1 << 40, {}
@@ -137,6 +162,8 @@ def main() -> None:
         facts = restored(state, free, clip, keep, **layout)
         facts["error"] = float((facts.pop("result") - plain["large" if layout else "small"]).abs().max())
         answers[name] = facts
+    for name, state in (("codebook", State.NORMAL_VRAM), ("codebook no", State.NO_VRAM)):
+        answers[name] = codebook(state, clip)
     print("ANSWER" + json.dumps(answers))
 
 

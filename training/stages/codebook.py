@@ -52,7 +52,9 @@ class Quantizing(nn.Module):
         net.requires_grad_(True)
         # Without these terms nothing of them has a gradient.
         net.quantize.requires_grad_(quantized)
-        net.quantize.SA.requires_grad_(quantized and loss.prior > 0)
+        for branch in ("SA", "local"):
+            if hasattr(net.quantize, branch):
+                getattr(net.quantize, branch).requires_grad_(quantized and loss.prior > 0)
 
     def forward(self, x: Tensor) -> Reproduced:
         """``[B, 3, T, H, W]``, 0…1."""
@@ -71,7 +73,7 @@ class Quantizing(nn.Module):
         if not self._loss.prior:
             return z.new_zeros(())
         quantize, pairs = self.net.quantize, []
-        for source, embedding in ((z, quantize.embedding_s), (z_t, quantize.embedding_t)):
+        for source, embedding in ((quantize.spatial_input(z), quantize.embedding_s), (z_t, quantize.embedding_t)):
             if self._loss.prior_form == "released":
                 pairs.append(released_prior(source, embedding.weight))
             else:

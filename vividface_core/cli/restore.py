@@ -14,6 +14,7 @@ from vividface_core.errors import InvalidOption
 from vividface_core.restorers.base import Restorer
 from vividface_core.restorers.execution import Option, result_marks
 from vividface_core.restorers.registry import System, shared_options, systems
+from vividface_core.video.presets import preset_names
 
 PREFIX = "system_"
 """Of the places where the systems' own options are kept, so that none is mistaken for another."""
@@ -33,7 +34,7 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
     add("-o", "--output", type=Path, required=True, help="file, or folder with --preset png")
     add("--model", default="vividface-nano", help="name (see 'vividface models list') or path of a checkpoint")
     add("--models-dir", type=Path, action="append", default=[], metavar="DIR", help="look for checkpoints here too")
-    add("--preset", default="h264", help="h264 (default), h265, prores, ffv1 or png")
+    add("--preset", default="h264", help=f"how to encode: {', '.join(preset_names())} (default h264)")
     add("--whole-frame", action="store_true", help="no face crop: the footage is a face crop already")
     add(
         "--faces",

@@ -61,9 +61,8 @@ class Attempt:
             WorkflowFailed: the server refused the workflow or failed in it.
             UnreadableVideo, UnwritableVideo: the file can't be read, or a result can't be written.
         """
-        if self.prompt is None:
-            await self._send()
-        entry = await self._result()
+        prompt = self.prompt or await self._send()
+        entry = await self._result(prompt)
         try:
             return await self._fetch(entry, folder)
         finally:
@@ -91,10 +90,11 @@ class Attempt:
         stored = await self._server.upload(self._item.path, self._item.upload_name)
         self.prompt = str(uuid.uuid4())  # known before the request: its answer may get lost
         self.prompt = await _finished(self._server.submit(self._workflow.filled(stored), self.prompt))
+        return self.prompt
 
-    async def _result(self) -> dict[str, Any]:
+    async def _result(self, prompt: str) -> dict[str, Any]:
         """The history entry of the prompt, when there is one."""
-        server, prompt, watch = self._server, self.prompt, self._watch
+        server, watch = self._server, self._watch
         watch.begin(prompt, lambda node, share: self._say(self._workflow.title(node), share))
         while True:
             entry = await _patiently(lambda: server.history(prompt))

@@ -21,6 +21,7 @@ from vividface_core.faces.identity_guard import IdentityGuard
 from vividface_core.faces.masks import parse_turned
 from vividface_core.faces.parse import FaceParser
 from vividface_core.faces.track import FaceTrack
+from vividface_core.pipeline.progress import Unchanged
 from vividface_core.restorers.base import Restorer
 from vividface_core.restorers.windows import CrossFade, Window
 
@@ -71,6 +72,7 @@ class FaceRegion:
     def put(
         self, index: int, rgb: Tensor, restored: Tensor, mask: Tensor | None, share: float
     ) -> tuple[Tensor, Tensor]:
+        assert mask is not None  # its own, of mask()
         crop = self.track.crops[index - self.start]
         return compose(rgb, restored, mask, crop, color=self.color, strength=self.strength * share)
 
@@ -119,7 +121,7 @@ class RegionStream:
         self,
         region: Region,
         windows: list[Window],
-        restorer: Restorer,
+        restorer: Restorer | Unchanged,
         begin: Callable[[int], Callable[[float], None]] | None = None,
         guard: IdentityGuard | None = None,
     ) -> None:

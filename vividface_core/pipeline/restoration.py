@@ -257,6 +257,7 @@ class Restoration:
         shot = next(number for number, tracks in enumerate(plan.tracks) if tracks)
         track = plan.tracks[shot][0]
         part = track.between(track.first, track.first + BESIDE)
+        assert part is not None  # it begins where the track does
         part_shot = Shot(part.first, part.last)
         frames = list(self.source.read(part.first, part.last))
         seconds = 0.0
@@ -326,7 +327,8 @@ def _compose(frame: Frame, streams: list[RegionStream], mask: BlendMask | None) 
     if not covering:
         return frame
     source: Tensor = frame.rgb()
-    rgb, changed = source, torch.zeros(source.shape[-2:], dtype=torch.bool)
+    rgb = source
+    changed: Tensor | None = torch.zeros(source.shape[-2:], dtype=torch.bool)
     for stream in covering:
         rgb, touched = stream.apply(frame.index, rgb)
         changed = None if touched is None or changed is None else changed | touched

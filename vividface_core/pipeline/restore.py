@@ -85,7 +85,11 @@ def restore_video(
     check_request(options, given, restorer)
     check_paths([Target(output, "the output")], _sources(source, options))
     check_output(output, options.preset, source.file)
-    request = {"source": _identity(source), "model": resuming.model_id or restorer.name, "options": asdict(options)}
+    request: dict[str, Any] = {
+        "source": _identity(source),
+        "model": resuming.model_id or restorer.name,
+        "options": asdict(options),
+    }
     if given.tracks is not None:
         request["tracks"] = [track.to_json() for track in given.tracks]
     if given.mask is not None:
@@ -101,7 +105,7 @@ def restore_video(
             "from the start."
         )
     try:
-        result = _to_file(work, output, state)
+        result = _to_file(work, source, output, state)
     except BaseException as error:
         if not resuming.keep_unfinished or (isinstance(error, VividFaceError) and not state.has_parts()):
             state.remove()
@@ -192,14 +196,14 @@ def _result(work: Restoration, plan: Plan, output: Path | None) -> Result:
     )
 
 
-def _to_file(work: Restoration, output: Path, state: RunState) -> Result:
+def _to_file(work: Restoration, source: VideoFrames, output: Path, state: RunState) -> Result:
     plan = work.plan()
-    if not plan.window_count and work.source.deinterlaces:
-        work.source = work.source.as_stored()  # nothing is touched, so fields stay fields
-        plan.info = work.source.info
+    if not plan.window_count and source.deinterlaces:
+        work.source = source = source.as_stored()  # nothing is touched, so fields stay fields
+        plan.info = source.info
     told = _tell(work, [])
     result = _result(work, plan, output)
-    if not plan.window_count and _copy_unchanged(work, output, state):
+    if not plan.window_count and _copy_unchanged(work, source, output, state):
         return result
     parts = [_part(work, number, plan, state, result) for number in range(len(plan.shots))]
     _tell(work, told)
@@ -216,15 +220,15 @@ def _tell(work: Restoration, told: list[str]) -> list[str]:
     return list(work.source.warnings)
 
 
-def _copy_unchanged(work: Restoration, output: Path, state: RunState) -> bool:
+def _copy_unchanged(work: Restoration, source: VideoFrames, output: Path, state: RunState) -> bool:
     """Nothing is to be restored: copy the file, where input and output are of one kind."""
-    source = work.source.path
-    same = work.source.is_whole and source.is_file() and source.suffix.lower() == output.suffix.lower()
+    path = source.path
+    same = source.is_whole and path.is_file() and path.suffix.lower() == output.suffix.lower()
     why = "The strength is 0" if work.options.strength == 0 else "No face was found to restore"
     work.notice(f"{why}, so {'the file is copied' if same else 'all pictures are passed on'} unchanged.")
     if same:
         copy = state.folder / "copy"
-        shutil.copyfile(source, copy)
+        shutil.copyfile(path, copy)
         copy.replace(output)
     return same
 
@@ -239,6 +243,7 @@ def _part(work: Restoration, number: int, plan: Plan, state: RunState, result: R
         if sums := state.read_json(measured):
             work.flicker[number] = (FlickerSums(**sums[0]), FlickerSums(**sums[1]))
         return part
+    assert plan.info is not None  # the source is a file
     with VideoWriter(part, plan.info, work.options.preset) as writer:
         with background_writer(writer.write, Frame.nbytes, max_items=plan.window) as write:
             for frame in work.frames(number, plan):

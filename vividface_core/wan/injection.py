@@ -6,13 +6,14 @@ features whose projection is added to the tokens. In DVFace they come from face 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from vividface_core.wan.attention import Attention
 
@@ -110,21 +111,25 @@ def hooked(transformer: nn.Module, injections: Sequence[Injection]) -> Iterator[
     Not in place, so that gradients pass. Tokens stand frame by frame.
     """
 
-    def before(injection: Injection) -> Callable[..., tuple[Any, ...]]:
-        def hook(block: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-            x, count = arguments[0], injection.gain.shape[1]
-            frames = torch.arange(count, device=x.device).repeat_interleave(x.shape[1] // count)
-            x = x.clone()
-            injection.add_to(x, frames, slice(None))
-            return x, *arguments[1:]
-
-        return hook
-
-    handles = [
-        block.register_forward_pre_hook(before(injection)) for block, injection in zip(transformer.blocks, injections)
-    ]
+    handles = inject_before(transformer.blocks, lambda number: injections[number]) if injections else []
     try:
         yield
     finally:
         for handle in handles:
             handle.remove()
+
+
+def inject_before(blocks: Iterable[nn.Module], injection_of: Callable[[int], Injection]) -> list[RemovableHandle]:
+    """Let blocks of diffusers' denoiser add what ``injection_of(number)`` gives when they are called."""
+
+    def before(number: int) -> Callable[..., tuple[Any, ...]]:
+        def hook(block: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+            injection, x = injection_of(number), arguments[0].clone()
+            count = injection.gain.shape[1]
+            frames = torch.arange(count, device=x.device).repeat_interleave(x.shape[1] // count)
+            injection.add_to(x, frames, slice(None))
+            return x, *arguments[1:]
+
+        return hook
+
+    return [block.register_forward_pre_hook(before(number)) for number, block in enumerate(blocks)]

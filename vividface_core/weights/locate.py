@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from vividface_core.errors import InvalidOption, MissingWeights, VividFaceError
 from vividface_core.io.folders import is_dir, is_file, size_of
@@ -93,7 +94,7 @@ def download(name: str, folder: str | Path | None = None, progress: Callable[[fl
     report = progress or (lambda share: None)
     for done, file in enumerate(files):  # grows by the shards that an index names
         total = len(files)
-        path = fetch(file, target, lambda part, done=done, total=total: report((done + part) / total))
+        path = fetch(file, target, _part_of(report, done, total))
         if file.path.endswith(".index.json"):
             parent = file.path.rpartition("/")[0]
             files += [HubFile(file.repo, f"{parent}/{shard}") for shard in shard_names(path)]
@@ -108,7 +109,12 @@ def list_checkpoints(folders: Iterable[str | Path] | None = None) -> list[Checkp
         try:
             path = where(name, folders)
         except MissingWeights:
-            told = {"licence": entry.licence, "summary": entry.summary, "system": entry.system, "tasks": entry.tasks}
+            told: dict[str, Any] = {
+                "licence": entry.licence,
+                "summary": entry.summary,
+                "system": entry.system,
+                "tasks": entry.tasks,
+            }
             found.append(CheckpointInfo(name, "missing", **told))
         else:
             found.append(_told(name, entry, path))
@@ -117,10 +123,15 @@ def list_checkpoints(folders: Iterable[str | Path] | None = None) -> list[Checkp
 
 def _told(name: str, entry: Entry, path: Path) -> CheckpointInfo:
     """A known checkpoint that is here."""
-    known = {"name": name, "licence": entry.licence, "summary": entry.summary}
+    known: dict[str, Any] = {"name": name, "licence": entry.licence, "summary": entry.summary}
     if entry.files:
         known["tasks"] = entry.tasks  # weights without a card don't tell two de-flickerers apart
     try:
         return replace(inspect(path), **known)
     except VividFaceError:  # what is wrong with it is loading's to say
         return CheckpointInfo(**known, kind=LOOSE, path=path, size=size_of(path), system=entry.system)
+
+
+def _part_of(report: Callable[[float], None], number: int, count: int) -> Callable[[float], None]:
+    """Progress within one of ``count`` parts."""
+    return lambda share: report((number + share) / count)

@@ -14,6 +14,15 @@ from .bridge.restore_run import SUFFIXES, run_on_video
 from .bridge.restore_widgets import appended_inputs, check_window, common_inputs, optional_inputs, restore_options
 from .bridge.schema import advanced, schema
 
+BACKGROUND_TIP = (
+    "The same video enlarged by an upscaler (SeedVR2, FlashVSR, a model upscaler …), frame for frame: faces are "
+    "restored from the video and put into it, at its size."
+)
+SCALE_TIP = (
+    "Enlarges the frames too, by Lanczos, so that a small face keeps the size it was restored at. 1: as they are. A "
+    "background has its own size."
+)
+
 
 class OneStepRestore(io.ComfyNode):
     """A video goes in, the same video with its faces restored comes out; memory doesn't grow with its length."""
@@ -49,6 +58,10 @@ class OneStepRestore(io.ComfyNode):
                 ),
                 *optional_inputs(),
                 *appended_inputs(),
+                io.Video.Input("background", optional=True, tooltip=BACKGROUND_TIP),
+                advanced(
+                    io.Float.Input("scale", default=1.0, min=1.0, max=4.0, step=0.25, optional=True, tooltip=SCALE_TIP)
+                ),
             ],
             outputs=[
                 io.Video.Output("restored", display_name="video", tooltip="The video with its faces restored."),
@@ -73,6 +86,7 @@ class OneStepRestore(io.ComfyNode):
         vae: Any = None,
         model: Any = None,
         conditioning: Any = None,
+        background: Any = None,
         **values: Any,
     ) -> io.NodeOutput:
         callbacks = NodeCallbacks(cls.hidden.unique_id)
@@ -87,5 +101,6 @@ class OneStepRestore(io.ComfyNode):
                 lambda source: Given(
                     tracks_of(tracks, source, values, options, callbacks), blend_mask(mask, source.count)
                 ),
+                background,
             )
         return io.NodeOutput(made, report_of(result, callbacks, tracks))

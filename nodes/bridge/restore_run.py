@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 from comfy_api.latest import InputImpl
@@ -35,20 +36,23 @@ def run_on_video(
     callbacks: NodeCallbacks,
     resources: Resources,
     given: Callable[[FrameSource], Given] = lambda source: Given(),
+    background: Any = None,
 ) -> tuple[Any, Result]:
     """The new VIDEO, and what was done.
 
     Args:
         given: what is known of the faces beforehand, by the video's frames.
+        background: a VIDEO that the restored faces are put into instead.
     """
     common: dict[str, Any] = {"callbacks": callbacks, "resources": resources}
-    if in_memory(video) and is_opaque(video):
+    enlarges = background is not None or options.scale != 1
+    if in_memory(video) and is_opaque(video) and not enlarges:
         parts = video.get_components()
         frames = to_frames(parts.images)
         restored, result = restore_frames(frames, engine, options, given=given(ClipFrames(frames)), **common)
         return video_of(to_images(restored), parts.audio, parts.frame_rate, bit_depth_of(video)), result
     output = TempFile(SUFFIXES[options.preset])
-    with source_of(video) as source:
+    with source_of(video) as source, nullcontext() if background is None else source_of(background) as below:
         result = restore_video(
             source,
             output,
@@ -56,6 +60,7 @@ def run_on_video(
             options,
             given=given(source),
             resuming=Resuming(keep_unfinished=False),
+            background=below,
             **common,
         )
     return InputImpl.VideoFromFile(output), result

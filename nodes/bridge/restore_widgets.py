@@ -239,6 +239,7 @@ def restore_options(
             identity_guard=values.get("identity_guard", RestoreOptions.identity_guard),
             identity_threshold=values.get("identity_threshold", RestoreOptions.identity_threshold),
             keep_size=values.get("keep_size", False),
+            scale=values.get("scale", 1.0),
         )
     finally:
         if picture is not None:

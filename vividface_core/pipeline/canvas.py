@@ -81,7 +81,7 @@ class Background:
     """The source's frames as something else has enlarged them.
 
     Args:
-        path: a video or a folder of pictures.
+        frames: a video or a folder of pictures.
         source: whose faces are restored.
 
     Raises:
@@ -89,9 +89,9 @@ class Background:
         UnreadableVideo: it can't be read.
     """
 
-    def __init__(self, path: str | Path, source: VideoFrames) -> None:
-        frames = VideoFrames(path)
-        self.path, self.scale = Path(path), _scale(frames.file, source.size)
+    def __init__(self, frames: str | Path | VideoFrames, source: VideoFrames) -> None:
+        frames = frames if isinstance(frames, VideoFrames) else VideoFrames(frames)
+        self.scale = _scale(frames.file, source.size)
         if min(self.scale) < 1 - ASPECT or abs(self.scale[0] / self.scale[1] - 1) > ASPECT:
             raise InvalidOption(
                 f"The background is {_size(frames.size)}, the source {_size(source.size)}: it must be the same "
@@ -106,7 +106,9 @@ class Background:
             yield frame, replace(canvas, index=frame.index, pts=frame.pts, duration=frame.duration, interlaced=False)
 
 
-def make_canvas(source: VideoFrames, background: str | Path | None, options: RestoreOptions) -> Canvas | None:
+def make_canvas(
+    source: VideoFrames, background: str | Path | VideoFrames | None, options: RestoreOptions
+) -> Canvas | None:
     """What the faces are put into, if that isn't the source.
 
     Raises:

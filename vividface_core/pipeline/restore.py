@@ -60,7 +60,7 @@ def restore_video(
     given: Given | None = None,
     resources: Resources | None = None,
     resuming: Resuming | None = None,
-    background: str | Path | None = None,
+    background: str | Path | VideoFrames | None = None,
 ) -> Result:
     """Restore the faces of ``source`` into ``output``.
 
@@ -87,7 +87,9 @@ def restore_video(
     began, output = time.monotonic(), Path(output)
     source = source if isinstance(source, VideoFrames) else VideoFrames(source, deinterlace=options.deinterlace)
     check_request(options, given, restorer)
-    reading = _sources(source, options) + ([] if background is None else [Source(Path(background), "the background")])
+    if background is not None and not isinstance(background, VideoFrames):
+        background = VideoFrames(background)
+    reading = _sources(source, options) + ([] if background is None else [Source(background.path, "the background")])
     check_paths([Target(output, "the output")], reading)
     check_output(output, options.preset, source.file)
     request: dict[str, Any] = {
@@ -97,7 +99,7 @@ def restore_video(
     }
     canvas = make_canvas(source, background, options)
     if background is not None:
-        request["background"] = _identity(VideoFrames(background))
+        request["background"] = _identity(background)
     if given.tracks is not None:
         request["tracks"] = [track.to_json() for track in given.tracks]
     if given.mask is not None:

@@ -227,13 +227,8 @@ DEGRADE_RESTORE_METRICS = Workflow(
             (1140, 760),
             (640, 160),
             "Press **Run**, or choose a sharp video of your own in Video Load first. It is degraded, restored, and "
-<<<<<<< HEAD
             "measured: how near the restored video (output) comes to the sharp one, and how near "
             "the degraded one (input) was.\n\n"
-=======
-            "measured: how near the restored video (output) comes to the sharp one, and how near the degraded one "
-            "(input) was.\n\n"
->>>>>>> main
             "The seed stands still, so that only the model and its settings make a difference from run to run. "
             "Another seed draws another degradation; another preset is another paper's recipe.\n\n"
             "Leave metrics empty to measure everything; its help page tells which metrics need weights. In All "

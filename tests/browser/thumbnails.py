@@ -10,17 +10,14 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from tests.browser.clips import HARD, HEIGHT, MAN, SPOILT, WOMAN, people, read_clip, write_clip, write_spoilt
-<<<<<<< HEAD
-from tests.browser.example_workflows import DEGRADE_RESTORE_METRICS, FILE, RESTORE_ONE_FACE, SCORE_FOLDER, SHARP
-=======
 from tests.browser.example_workflows import (
     DEFLICKER_VIDEO,
     DEGRADE_RESTORE_METRICS,
     FILE,
     RESTORE_ONE_FACE,
     SCORE_FOLDER,
+    SHARP,
 )
->>>>>>> main
 from tests.browser.graphs import Workflow
 from tests.comfyui.server import ComfyServer, error_of
 
@@ -135,17 +132,11 @@ def write_thumbnail(server: ComfyServer, workflow: Workflow, folder: Path) -> No
     """Run a workflow on degraded real people and keep what it did as the template's picture."""
     shown = (MAN, WOMAN) if workflow is RESTORE_ONE_FACE else (WOMAN,)
     frames = people(shown, HEIGHT, 9)
-<<<<<<< HEAD
-    sharp = workflow is DEGRADE_RESTORE_METRICS
-    path = write_clip(server.folder / "input" / (SHARP if sharp else FILE), frames if sharp else HARD(frames))
-=======
     if workflow is DEFLICKER_VIDEO:
         frames = darkened(frames)
-    path = write_clip(
-        server.folder / "input" / FILE,
-        frames if workflow in (DEFLICKER_VIDEO, DEGRADE_RESTORE_METRICS) else HARD(frames),
-    )
->>>>>>> main
+    sharp = workflow is DEGRADE_RESTORE_METRICS
+    good = sharp or workflow is DEFLICKER_VIDEO
+    path = write_clip(server.folder / "input" / (SHARP if sharp else FILE), frames if good else HARD(frames))
     if workflow is SCORE_FOLDER:
         write_spoilt(server.folder / "input", frames)
     entry = server.wait(server.queue(workflow.api()))

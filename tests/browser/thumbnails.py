@@ -134,9 +134,10 @@ def write_thumbnail(server: ComfyServer, workflow: Workflow, folder: Path) -> No
     frames = people(shown, HEIGHT, 9)
     if workflow is DEFLICKER_VIDEO:
         frames = darkened(frames)
-    sharp = workflow is DEGRADE_RESTORE_METRICS
-    good = sharp or workflow is DEFLICKER_VIDEO
-    path = write_clip(server.folder / "input" / (SHARP if sharp else FILE), frames if good else HARD(frames))
+    path = write_clip(
+        server.folder / "input" / (SHARP if workflow is DEGRADE_RESTORE_METRICS else FILE),
+        frames if workflow in (DEFLICKER_VIDEO, DEGRADE_RESTORE_METRICS) else HARD(frames),
+    )
     if workflow is SCORE_FOLDER:
         write_spoilt(server.folder / "input", frames)
     entry = server.wait(server.queue(workflow.api()))

@@ -42,17 +42,15 @@ def read_clip(place: str, frames: int) -> Tensor:
     """``[T, 3, H, W]``, 0…1, T ≤ ``frames``, of ``FILE`` or ``FILE@START``.
 
     Raises:
-        InvalidOption: no number behind the @, or no frame there.
+        InvalidOption: no number behind the @.
+        UnreadableVideo: no video, or no frame there.
     """
     file, at, start = place.rpartition("@")
     if not at:
         file, start = place, "0"
     if not start.isdecimal():
         raise InvalidOption(f"{place}: what follows the @ is the number of a frame.")
-    clip = [frame.rgb() for frame in islice(VideoFrames(file, int(start)).read(), frames)]
-    if not clip:
-        raise InvalidOption(f"{file} has no frame {start}.")
-    return torch.stack(clip)
+    return torch.stack([frame.rgb() for frame in islice(VideoFrames(file, int(start)).read(), frames)])
 
 
 def face_cut(frame: Tensor, detector: FaceDetector) -> Box | None:

@@ -52,10 +52,25 @@ class Region(Protocol):
 
 
 class FaceRegion:
-    """A tracked face: a smooth square crop in, a feathered and colour-matched patch back."""
+    """A tracked face: a smooth square crop in, a feathered and colour-matched patch back.
 
-    def __init__(self, track: FaceTrack, size: int, parser: FaceParser, color: str, strength: float) -> None:
+    Args:
+        scale: width and height of the frames that it is put into, over those of the frames that it is cut from;
+            ``None``: they are the same frames.
+    """
+
+    def __init__(
+        self,
+        track: FaceTrack,
+        size: int,
+        parser: FaceParser,
+        color: str,
+        strength: float,
+        scale: tuple[float, float] | None = None,
+    ) -> None:
         self.track, self.size, self.parser, self.color, self.strength = track, size, parser, color, strength
+        self._replaces, (across, down) = scale is not None, scale or (1.0, 1.0)
+        self._places = track.crops * [across, down, (across + down) / 2]
         self.start, self.stop, self.turn = track.first, track.last, track.turn
 
     def cut(self, index: int, rgb: Tensor) -> Tensor:
@@ -73,8 +88,8 @@ class FaceRegion:
         self, index: int, rgb: Tensor, restored: Tensor, mask: Tensor | None, share: float
     ) -> tuple[Tensor, Tensor]:
         assert mask is not None  # its own, of mask()
-        crop = self.track.crops[index - self.start]
-        return compose(rgb, restored, mask, crop, color=self.color, strength=self.strength * share)
+        crop, strength = self._places[index - self.start], self.strength * share
+        return compose(rgb, restored, mask, crop, color=self.color, strength=strength, replace=self._replaces)
 
 
 class WholeFrame:

@@ -67,7 +67,7 @@ def test_refusals(model, source, tmp_path):
     one_sentence(vividface("deflicker", source, "-o", out, "--kind", "colour"), "colour", "brightness, pixel")
     one_sentence(vividface("deflicker", source, "-o", source, "--model", model), "the input")
     one_sentence(vividface("deflicker", source, "-o", out, "--model", model, "--window", 5), "window is 5", "2k")
-    missing = vividface("deflicker", source, "-o", out, "--kind", "pixel", VIVIDFACE_MODELS=str(tmp_path))
+    missing = vividface("deflicker", source, "-o", out, "--kind", "pixel")
     one_sentence(missing, f"vividface models download {DEFLICKERERS['pixel']}", "ckpt-deflickersd.pth")
     assert not out.exists()
 
@@ -86,7 +86,7 @@ print(peak_memory())
 
 def test_memory_does_not_grow_with_the_length(tmp_path, request):
     peaks = []
-    for frames in (60, 240):
+    for frames in (40, 120):
         source = tmp_path / f"{frames}.mp4"
         how = ("-frames:v", frames, "-c:v", "libx264", "-preset", "ultrafast")
         run_ffmpeg("-f", "lavfi", "-i", "testsrc2=size=160x90:rate=24", *how, source)

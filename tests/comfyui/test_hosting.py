@@ -11,6 +11,7 @@ import pytest
 
 from tests.comfyui.server import REPOSITORY, comfy_folder, comfy_python
 
+pytestmark = pytest.mark.slow
 DEVICE = "elsewhere"
 STATES = (
     "normal",

@@ -20,6 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from training.evaluation.harm import FaceMotion, psnr, to_bytes
+from training.evaluation.report import write_between
 from vividface_core.errors import InvalidOption
 from vividface_core.faces.detect import FaceDetector, load_detector
 from vividface_core.faces.parse import load_parser
@@ -113,6 +114,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the sheets")
     parser.add_argument("--model", default="vividface-nano")
     parser.add_argument("--frames", type=int, default=34)
+    parser.add_argument("--table", type=Path, help="replace what stands between the markers of this Markdown file")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -129,6 +131,8 @@ def main() -> None:
         entries.append({"clip": name, **figures})
     text = table(entries)
     print(text)
+    if args.table:
+        write_between(args.table, "footage", text)
     if args.json:
         args.json.write_text(json.dumps({"model": args.model, "clips": entries}, indent=1) + "\n")
 

@@ -190,6 +190,7 @@ class LandmarksMaker:
         self._frames.append(faces)
 
     def _face(self, rgb: Tensor, landmarks: np.ndarray, score: float) -> dict[str, Any]:
+        assert self._mesher is not None  # prepared with it
         points, presence = self._mesher.in_squares(rgb[None], square_of(landmarks)[None])
         flat = points[0, :, :2]
         return {

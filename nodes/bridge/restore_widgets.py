@@ -91,7 +91,7 @@ def common_inputs() -> list[io.Input]:
                 default=0,
                 min=0,
                 max=4096,
-                step=16,
+                step=8,
                 tooltip="Side of the face crop that the model sees: a multiple of 16, for BFVR-STC of 8; 0: the "
                 "model's.",
             )

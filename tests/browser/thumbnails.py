@@ -16,6 +16,7 @@ from tests.browser.example_workflows import (
     FILE,
     RESTORE_ONE_FACE,
     SCORE_FOLDER,
+    SHARP,
 )
 from tests.browser.graphs import Workflow
 from tests.comfyui.server import ComfyServer, error_of
@@ -134,7 +135,7 @@ def write_thumbnail(server: ComfyServer, workflow: Workflow, folder: Path) -> No
     if workflow is DEFLICKER_VIDEO:
         frames = darkened(frames)
     path = write_clip(
-        server.folder / "input" / FILE,
+        server.folder / "input" / (SHARP if workflow is DEGRADE_RESTORE_METRICS else FILE),
         frames if workflow in (DEFLICKER_VIDEO, DEGRADE_RESTORE_METRICS) else HARD(frames),
     )
     if workflow is SCORE_FOLDER:

@@ -71,7 +71,7 @@ def _validation(axis: Any, entries: list[dict], name: str) -> None:
     axis.legend()
 
 
-def _usage(axis, entries: list[dict], name: str) -> None:
+def _usage(axis: Any, entries: list[dict], name: str) -> None:
     """Share of both codebooks' codes that the validation clips use (lines) and their perplexity (dashed)."""
     beside = axis.twinx()
     for color, (branch, title) in zip(("C0", "C1"), BRANCHES.items()):

@@ -161,14 +161,16 @@ class CodebookStage(Stage):
         }
         if self._criticised:
             frames = [sample_frames(2 * x - 1, weights.perceptual_frames, uniform[:, 2]) for x in (truth, made.out)]
-            parts["adversarial"] = nets[CRITIC].net.generator_loss(frames[1])
+            critic: Any = nets[CRITIC]
+            parts["adversarial"] = critic.net.generator_loss(frames[1])
             self._made.append((frames[0], frames[1].detach()))
         loss = sum(getattr(weights, name) * value for name, value in parts.items())
         return {"loss": loss, **parts, **batch_figures(made.indices_s, made.indices_t, self._codes)}
 
     def _critic_loss(self, critic: nn.Module) -> dict[str, Tensor]:
         if not self._criticised:
-            return {"loss": 0 * sum(parameter.sum() for parameter in critic.parameters())}
+            nothing: Any = 0 * sum(parameter.sum() for parameter in critic.parameters())
+            return {"loss": nothing}
         return {"loss": critic(*self._made.pop(0))}
 
     @torch.no_grad()
@@ -184,7 +186,7 @@ class CodebookStage(Stage):
     def figures(self, counts: dict[str, Tensor]) -> dict[str, float]:
         return usage_figures(counts)
 
-    def save(self, folder: Path, net: nn.Module, notes: dict[str, Any]) -> None:
+    def save(self, folder: Path, net: Any, notes: dict[str, Any]) -> None:
         """A checkpoint of kind ``autoencoder``."""
         model = self.config.model
         checkpoint.save(

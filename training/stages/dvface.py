@@ -29,6 +29,7 @@ from vividface_core.errors import InvalidOption
 from vividface_core.restorers.dvface import DVFaceRestorer, check_priors
 from vividface_core.restorers.dvface_files import save_folder
 from vividface_core.wan.injection import Injection, inject_before
+from vividface_core.wan.module_types import WanModule
 from vividface_core.wan.vae import WHOLE, decode, spatial_ratio, temporal_ratio
 from vividface_core.weights import load_unchanged
 
@@ -118,8 +119,10 @@ class FusionStage(LatentStage):
         decoder = self._base_decoder
         if decoder is None and self.config.model.gradient_checkpointing:
             return decode_with_gradient(self.vae, latents)
-        own = decode(self.vae, latents, WHOLE) if decoder is None or decoder.config.refines else None
-        return own if decoder is None else decoder(latents, degraded, decoded=own)
+        if decoder is None:
+            return decode(self.vae, latents, WHOLE)
+        own = decode(self.vae, latents, WHOLE) if decoder.config.refines else None
+        return decoder(latents, degraded, decoded=own)
 
     @torch.no_grad()
     def show(self, batch: Batch) -> dict[str, Tensor]:
@@ -132,10 +135,10 @@ class FusionStage(LatentStage):
         output = self._decode(latents, batch["degraded"])
         return {"output": output, "input": batch["degraded"], "truth": batch["clean"], "mask": batch["pixel_mask"]}
 
-    def _parts_to_save(self, net: nn.Module) -> Saved:
+    def _parts_to_save(self, net: Any) -> Saved:
         return Saved(net.one_step, self.vae, self._base_decoder, self._encoder)
 
-    def save(self, folder: Path, net: nn.Module, notes: dict[str, Any]) -> None:
+    def save(self, folder: Path, net: Any, notes: dict[str, Any]) -> None:
         self._fusion_to_save = net.fusion
         super().save(folder, net, notes)
 
@@ -156,7 +159,7 @@ class FusionStage(LatentStage):
         )
 
 
-def _priors_and_fusion(model: DVFaceModel, transformer: nn.Module) -> tuple[PriorEncoder, Fusion]:
+def _priors_and_fusion(model: DVFaceModel, transformer: WanModule) -> tuple[PriorEncoder, Fusion]:
     """Out of a stage II checkpoint with a new fusion, or both out of a DVFace checkpoint.
 
     Raises:

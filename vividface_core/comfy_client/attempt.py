@@ -83,7 +83,7 @@ class Attempt:
         except (ServerLost, WorkflowFailed):
             pass  # the server's next start removes it
 
-    async def _send(self) -> None:
+    async def _send(self) -> str:
         self._say("is sent")
         await self._server.ping()  # a server that went while it had nothing to do costs the file no attempt
         self._item.starts += 1

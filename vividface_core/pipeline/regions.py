@@ -95,7 +95,8 @@ class WholeFrame:
     def put(
         self, index: int, rgb: Tensor, restored: Tensor, mask: Tensor | None, share: float
     ) -> tuple[Tensor, Tensor | None]:
-        result = _bicubic(restored, tuple(rgb.shape[-2:])).clamp(0, 1)
+        height, width = rgb.shape[-2:]
+        result = _bicubic(restored, (height, width)).clamp(0, 1)
         return torch.lerp(rgb, result, self.strength * share), None
 
 

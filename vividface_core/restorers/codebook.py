@@ -89,7 +89,7 @@ class CodebookRestorer(Restorer):
         return "wavelet" if self.kind == KINDS[0] else "none"
 
     @property
-    def tasks(self) -> tuple[str, ...]:
+    def tasks(self) -> tuple[str, ...]:  # type: ignore[override]  # read here, set elsewhere
         """What it was trained for; see :func:`tasks_of`."""
         return tasks_of(self.kind)
 

@@ -267,7 +267,7 @@ def read_info(path: Path, *, playlist: bool = False, judge_fields: bool = False)
         if judge_fields and table.unmarked is None:
             looks = _looks(reading.container, reading.stream, _UNMARKED_PLACES)
             table.unmarked = (order_of_unmarked(looks),)
-        if judge_fields and table.unmarked[0]:
+        if judge_fields and table.unmarked and table.unmarked[0]:
             return replace(info, fields=table.unmarked[0], combed=True, marked=False)
         return info
     finally:
@@ -283,7 +283,7 @@ def _shows_combs(container: InputContainer, stream: VideoStream) -> bool:
 def _looks(container: InputContainer, stream: VideoStream, places: int) -> Iterator[Iterator[av.VideoFrame]]:
     """A few frames at each of some places, spread over the file."""
     seconds = _duration(container, stream)
-    begin, length = stream.start_time or 0, round(seconds / stream.time_base) if seconds else 0
+    begin, length = stream.start_time or 0, round(seconds / stream.time_base) if seconds and stream.time_base else 0
     for place in range(places if length else 1):
         yield _frames_at(container, stream, begin + length * place // places if place else None)
 

@@ -85,9 +85,11 @@ def _of_one_kind(frames: Iterable[av.VideoFrame]) -> Iterator[av.VideoFrame]:
     first = None
     for decoded in frames:
         native = canonical(decoded)
-        kind = native and (native.width, native.height, native.format.name)
+        if native is None:
+            return
+        kind = (native.width, native.height, native.format.name)
         first = first or kind
-        if kind is None or kind != first or layout(native.format.name).family == "rgb":
+        if kind != first or layout(native.format.name).family == "rgb":
             return
         yield native
 

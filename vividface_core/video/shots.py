@@ -80,12 +80,13 @@ def detect_shots(
         if around.differs(end - FLASH) and end - FLASH - start >= min_length:
             yield Shot(start, end - FLASH)
             start = end - FLASH
-    for at in sorted(candidates) if start is not None else ():
+    if start is None:
+        return
+    for at in sorted(candidates):
         if at - start >= min_length and around.is_cut(at):
             yield Shot(start, at)
             start = at
-    if start is not None:
-        yield Shot(start, end)
+    yield Shot(start, end)
 
 
 def _known(candidates: set[int], last: int) -> list[int]:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from vividface_core.wan.attention import Attention
+from vividface_core.wan.module_types import WanModule
 
 _ATTEND = Attention()
 Shard = Callable[[Tensor], Tensor]
@@ -47,6 +48,7 @@ class Injection:
         """
         self._modulate(x, frames)
         if self.features is not None:
+            assert self.project is not None  # features come with it
             x.add_(self.project(self.features[:, place]))
 
     def _modulate(self, x: Tensor, frames: Tensor) -> None:
@@ -68,7 +70,8 @@ class Injection:
 
     def with_tensors(self, tensors: list[Tensor]) -> Injection:
         """The same injection with other :attr:`tensors`."""
-        return replace(self, **dict(zip(("gain", "shift", "features"), tensors)))
+        changed: dict[str, Any] = dict(zip(("gain", "shift", "features"), tensors))
+        return replace(self, **changed)
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,7 @@ class QueryInjection(Injection):
     heads: int = 1
 
     def add_to(self, x: Tensor, frames: Tensor, place: slice) -> None:
+        assert self.to_query is not None and self.features is not None and self.project is not None
         query, found = self.to_query(x).unflatten(-1, (self.heads, -1)), []
         # Tokens stand frame by frame.
         counts = torch.unique_consecutive(frames, return_counts=True)[1].tolist()
@@ -101,11 +105,11 @@ class QueryInjection(Injection):
 
     @property
     def weights(self) -> list[Tensor]:
-        return [*super().weights, *self.to_query.parameters()]
+        return [*super().weights, *(self.to_query.parameters() if self.to_query is not None else ())]
 
 
 @contextmanager
-def hooked(transformer: nn.Module, injections: Sequence[Injection]) -> Iterator[None]:
+def hooked(transformer: WanModule, injections: Sequence[Injection]) -> Iterator[None]:
     """Within it, diffusers' ``WanTransformer3DModel`` adds the injections before its blocks.
 
     Not in place, so that gradients pass. Tokens stand frame by frame.

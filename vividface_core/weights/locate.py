@@ -11,7 +11,7 @@ from typing import Any
 
 from vividface_core.errors import InvalidOption, MissingWeights, VividFaceError
 from vividface_core.io.folders import is_dir, is_file, size_of
-from vividface_core.io.hub import HubFile, fetch
+from vividface_core.io.hub import HubFile, WebFile, fetch
 from vividface_core.io.places import models_folder
 from vividface_core.io.tensors import SUFFIXES, shard_names
 from vividface_core.restorers.registry import CARD, LOOSE
@@ -71,7 +71,7 @@ def _known(name: str, places: Sequence[Path]) -> Path:
     )
 
 
-def _absent(entry: Entry, folder: Path) -> list[HubFile]:
+def _absent(entry: Entry, folder: Path) -> list[HubFile | WebFile]:
     """Files of the entry that are wanted and not in ``folder``."""
     done = tuple(path for made, paths in entry.made_of.items() if is_file(folder / made) for path in paths)
     wanted = [file for file in entry.files if not is_file(folder / file.path)]
@@ -95,7 +95,7 @@ def download(name: str, folder: str | Path | None = None, progress: Callable[[fl
     for done, file in enumerate(files):  # grows by the shards that an index names
         total = len(files)
         path = fetch(file, target, _part_of(report, done, total))
-        if file.path.endswith(".index.json"):
+        if isinstance(file, HubFile) and file.path.endswith(".index.json"):
             parent = file.path.rpartition("/")[0]
             files += [HubFile(file.repo, f"{parent}/{shard}") for shard in shard_names(path)]
     report(1.0)

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
+from .bridge.examples import offer_examples
 from .bridge.paths import register_folders
+from .bridge.wording import told_locally
 from .compare_video import CompareVideo
+from .deflicker import Deflicker
+from .deflicker_images import DeflickerImages
 from .degrade_synth import DegradeSynth
 from .degrade_synth_images import DegradeSynthImages
 from .download_model import DownloadModel
@@ -26,13 +30,16 @@ class VividFaceExtension(ComfyExtension):
         register_folders()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [
+        offer_examples()  # older ComfyUI calls nothing but this
+        nodes = [
             LoadModel,
             DownloadModel,
             VideoLoad,
             FaceMask,
             OneStepRestore,
             OneStepRestoreImages,
+            Deflicker,
+            DeflickerImages,
             CompareVideo,
             DegradeSynth,
             DegradeSynthImages,
@@ -40,3 +47,4 @@ class VividFaceExtension(ComfyExtension):
             MLLMScore,
             ScoreFolder,
         ]
+        return [told_locally(node) for node in nodes]

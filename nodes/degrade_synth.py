@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from comfy_api.latest import InputImpl, Types, io
+from comfy_api.latest import InputImpl, io
 
 from vividface_core.degrade import degrade_video
 
-from .bridge.degrading import PARAMETERS_TIP, check, common_inputs, degrade_images, preset_of, to_json
-from .bridge.paths import temp_path
+from .bridge.degrading import PARAMETERS_TIP, check_overrides, common_inputs, degrade_images, preset_of, to_json
 from .bridge.progress import NodeCallbacks
 from .bridge.schema import advanced, schema
-from .bridge.video import in_memory, source_of
+from .bridge.temp_files import TempFile
+from .bridge.video import bit_depth_of, in_memory, source_of, video_of
 
 SUFFIXES = {"h264": ".mp4", "ffv1": ".mkv"}
 """Of the temporary result, by encoding."""
@@ -59,10 +59,8 @@ class DegradeSynth(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(
-        cls, preset: str, sigma: float, scale: float, noise: float, crf: int, overrides: str
-    ) -> bool | str:
-        return check(preset, overrides, sigma=sigma, scale=scale, noise=noise, crf=crf)
+    def validate_inputs(cls, overrides: str) -> bool | str:
+        return check_overrides(overrides)
 
     @classmethod
     def execute(
@@ -72,13 +70,9 @@ class DegradeSynth(io.ComfyNode):
         if in_memory(video):
             parts = video.get_components()
             images, parameters = degrade_images(parts.images, chosen, seed, callbacks)
-            return io.NodeOutput(
-                InputImpl.VideoFromComponents(
-                    Types.VideoComponents(images=images, audio=parts.audio, frame_rate=parts.frame_rate)
-                ),
-                parameters,
-            )
-        output = temp_path(SUFFIXES[encoding])
+            made = video_of(images, parts.audio, parts.frame_rate, bit_depth_of(video))
+            return io.NodeOutput(made, parameters)
+        output = TempFile(SUFFIXES[encoding])
         with source_of(video) as source:
             result = degrade_video(source, output, chosen, seed=seed, codec_out=encoding, callbacks=callbacks)
-        return io.NodeOutput(InputImpl.VideoFromFile(str(output)), to_json(result.record))
+        return io.NodeOutput(InputImpl.VideoFromFile(output), to_json(result.record))

@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from .bridge.degrading import PARAMETERS_TIP, check, common_inputs, degrade_images, preset_of
+from .bridge.degrading import PARAMETERS_TIP, check_overrides, common_inputs, degrade_images, preset_of
 from .bridge.progress import NodeCallbacks
 from .bridge.schema import schema
 
@@ -34,10 +34,8 @@ class DegradeSynthImages(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(
-        cls, preset: str, sigma: float, scale: float, noise: float, crf: int, overrides: str
-    ) -> bool | str:
-        return check(preset, overrides, sigma=sigma, scale=scale, noise=noise, crf=crf)
+    def validate_inputs(cls, overrides: str) -> bool | str:
+        return check_overrides(overrides)
 
     @classmethod
     def execute(cls, images: Any, preset: str, seed: int, overrides: str, **numbers: Any) -> io.NodeOutput:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import comfy.model_management as management
@@ -12,15 +13,17 @@ from torch import Tensor
 
 from vividface_core.errors import InvalidOption, NoFaceFound
 from vividface_core.faces.detect import load_detector
+from vividface_core.faces.face_mesh import load_mesher
 from vividface_core.faces.masks import face_masks, latent_mask
 from vividface_core.faces.parse import CLASSES, FILES, LEFT_OUT, FaceParser, load_parser
 from vividface_core.faces.weights import facexlib_folders, first_file
-from vividface_core.pipeline.analysis import choose_faces, find_faces, find_shots
+from vividface_core.video.source import FrameSource
 
+from .bridge.face_types import Boxes, Landmarks, LandmarksMaker, ToldFaces, boxes_of, face_inputs, find_tracks
 from .bridge.paths import face_folders
 from .bridge.progress import NodeCallbacks
 from .bridge.restore_inputs import FaceTracks
-from .bridge.restore_widgets import DETECTORS, check_faces, face_spec
+from .bridge.restore_widgets import DETECTORS, face_spec
 from .bridge.schema import Tracks, advanced, schema
 from .bridge.video import frames_of
 
@@ -97,6 +100,7 @@ class FaceMask(io.ComfyNode):
                         "require_face", default=False, tooltip="Stop with an error where no face is found."
                     )
                 ),
+                *face_inputs(),
             ],
             outputs=[
                 io.Mask.Output("mask", display_name="mask", tooltip="One a frame, 1 = face."),
@@ -106,13 +110,17 @@ class FaceMask(io.ComfyNode):
                     display_name="latent mask",
                     tooltip="On the grid of Wan's autoencoder: 1/8 in space, 1 + (T - 1)/4 in time.",
                 ),
+                Landmarks.Output(
+                    "face_landmarks",
+                    display_name="landmarks",
+                    tooltip="478 points a face, for the core's MediaPipe nodes.",
+                ),
+                Boxes.Output(
+                    "face_boxes", display_name="boxes", tooltip="A box a face, for the core's nodes that take them."
+                ),
             ],
             hidden=[io.Hidden.unique_id],
         )
-
-    @classmethod
-    def validate_inputs(cls, faces: str, face_numbers: str) -> bool | str:
-        return check_faces(faces, face_numbers, CHOICES)
 
     @classmethod
     def execute(
@@ -126,25 +134,32 @@ class FaceMask(io.ComfyNode):
         parser: str,
         detector: str,
         require_face: bool,
+        landmarks: Any = None,
+        boxes: Any = None,
+        person: Any = None,
     ) -> io.NodeOutput:
         callbacks, device = NodeCallbacks(cls.hidden.unique_id), management.get_torch_device()
+        spec = face_spec(faces, face_numbers)
         network = _parser(parser, region, device)
         finder = load_detector(detector, device=device, folders=face_folders())
-        spec = face_spec(faces, face_numbers)
+        told = ToldFaces(landmarks, boxes, person)
         with frames_of(source) as frames:
-            shots = find_shots(frames, callbacks.progress)
-            tracks, total = [], shots[-1].end
-            for shot in shots:
-                found = find_faces(frames, shot, finder, callbacks.progress, total=total)
-                tracks += choose_faces(found, spec, float(min_face), finder)
+            tracks, total = find_tracks(frames, told, finder, spec, float(min_face), callbacks)
             if require_face and not tracks:
                 raise NoFaceFound(f"{frames.name}: no face was found. Lower min_face, or take other frames.")
             size = frames.size
-            whole = torch.empty(total, size[1], size[0])
-            for number, mask in enumerate(face_masks(frames.read(), tracks, network)):
+            whole, meshes = torch.empty(total, size[1], size[0]), LandmarksMaker(load_mesher(device), tracks, size)
+            for number, mask in enumerate(face_masks(_seen(frames, meshes), tracks, network)):
                 whole[number] = grown(mask, grow)
                 callbacks.progress("restore", number + 1, total)
-        return io.NodeOutput(whole, FaceTracks(tuple(tracks), size), on_latent_grid(whole))
+        found = FaceTracks(tuple(tracks), size)
+        return io.NodeOutput(whole, found, on_latent_grid(whole), meshes.result(), boxes_of(tracks, total))
+
+
+def _seen(frames: FrameSource, meshes: LandmarksMaker) -> Iterator[Any]:
+    for frame in frames.read():
+        meshes.add(frame.index, frame.rgb())
+        yield frame
 
 
 def _parser(name: str, region: str, device: torch.device) -> FaceParser:

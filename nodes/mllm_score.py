@@ -12,7 +12,7 @@ from vividface_core.mllm.scoring import judge_id, pop_notices, with_verdict
 from vividface_core.mllm.tables import dimensions
 
 from .bridge.judge_run import ask, shown
-from .bridge.judge_widgets import check, external_digest, judge_details, judge_inputs, make
+from .bridge.judge_widgets import check_judge, external_digest, judge_details, judge_inputs, make
 from .bridge.progress import ShareBar
 from .bridge.schema import advanced, schema
 
@@ -62,10 +62,8 @@ class MLLMScore(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(
-        cls, judge: str, model: str, server: str, server_model: str, passes: int, rubric: str, calibration: str
-    ) -> bool | str:
-        return check(judge, model, server, server_model, passes, rubric, calibration)
+    def validate_inputs(cls, judge: str) -> bool | str:
+        return check_judge(judge)
 
     @classmethod
     def fingerprint_inputs(cls, **values: Any) -> str:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from comfy_api.latest import InputImpl, Types, io
+from comfy_api.latest import io
 
-from vividface_core.pipeline.restore import Given, Resuming, restore_frames, restore_video
+from vividface_core.pipeline.restore import Given
 
-from .bridge.images import to_frames, to_images
-from .bridge.paths import temp_path
 from .bridge.progress import NodeCallbacks
 from .bridge.restore_inputs import blend_mask, face_models, report_of, restorer_of, tracks_of
-from .bridge.restore_widgets import appended_inputs, check, common_inputs, optional_inputs, restore_options
+from .bridge.restore_run import SUFFIXES, run_on_video
+from .bridge.restore_widgets import appended_inputs, check_window, common_inputs, optional_inputs, restore_options
 from .bridge.schema import advanced, schema
-from .bridge.video import in_memory, source_of
 
-SUFFIXES = {"h264": ".mp4", "h265": ".mp4", "ffv1": ".mkv"}
-"""Of the temporary result, by encoding. The core's Save Video puts each of them into mp4 as it is."""
+BACKGROUND_TIP = (
+    "The same video enlarged by an upscaler (SeedVR2, FlashVSR, a model upscaler …), frame for frame: faces are "
+    "restored from the video and put into it, at its size."
+)
+SCALE_TIP = (
+    "Enlarges the frames too, by Lanczos, so that a small face keeps the size it was restored at. 1: as they are. A "
+    "background has its own size."
+)
 
 
 class OneStepRestore(io.ComfyNode):
@@ -54,6 +58,10 @@ class OneStepRestore(io.ComfyNode):
                 ),
                 *optional_inputs(),
                 *appended_inputs(),
+                io.Video.Input("background", optional=True, tooltip=BACKGROUND_TIP),
+                advanced(
+                    io.Float.Input("scale", default=1.0, min=1.0, max=4.0, step=0.25, optional=True, tooltip=SCALE_TIP)
+                ),
             ],
             outputs=[
                 io.Video.Output("restored", display_name="video", tooltip="The video with its faces restored."),
@@ -63,8 +71,8 @@ class OneStepRestore(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, faces: str, face_numbers: str, window: int, size: int) -> bool | str:
-        return check(faces, face_numbers, window, size)
+    def validate_inputs(cls, window: int) -> bool | str:
+        return check_window(window)
 
     @classmethod
     def execute(
@@ -78,34 +86,21 @@ class OneStepRestore(io.ComfyNode):
         vae: Any = None,
         model: Any = None,
         conditioning: Any = None,
+        background: Any = None,
         **values: Any,
     ) -> io.NodeOutput:
         callbacks = NodeCallbacks(cls.hidden.unique_id)
         with restore_options(values, reference, tracks, encoding) as options:
             engine = restorer_of(restorer, vae, model, conditioning, options)
-            common = {"callbacks": callbacks, "resources": face_models(engine, restorer, options, tracks)}
-            if in_memory(video):
-                parts = video.get_components()
-                frames = to_frames(parts.images)
-                if parts.images.shape[-1] == 4:
-                    callbacks.notice("The frames' transparency is left out: a VIDEO made of frames has none.")
-                size = (frames.shape[3], frames.shape[2])
-                restored, result = restore_frames(
-                    frames,
-                    engine,
-                    options,
-                    given=Given(tracks_of(tracks, size), blend_mask(mask, len(frames))),
-                    **common,
-                )
-                made = InputImpl.VideoFromComponents(
-                    Types.VideoComponents(images=to_images(restored), audio=parts.audio, frame_rate=parts.frame_rate)
-                )
-            else:
-                output = temp_path(SUFFIXES[encoding])
-                with source_of(video) as source:
-                    given = Given(tracks_of(tracks, source.size), blend_mask(mask, source.count))
-                    result = restore_video(
-                        source, output, engine, options, given=given, resuming=Resuming(keep_unfinished=False), **common
-                    )
-                made = InputImpl.VideoFromFile(str(output))
+            made, result = run_on_video(
+                video,
+                engine,
+                options,
+                callbacks,
+                face_models(engine, restorer, options, tracks),
+                lambda source: Given(
+                    tracks_of(tracks, source, values, options, callbacks), blend_mask(mask, source.count)
+                ),
+                background,
+            )
         return io.NodeOutput(made, report_of(result, callbacks, tracks))

@@ -7,11 +7,12 @@ from typing import Any
 from comfy_api.latest import io
 
 from vividface_core.pipeline.restore import Given, restore_frames
+from vividface_core.video.source import ClipFrames
 
 from .bridge.images import to_frames, to_images, with_alpha_of
 from .bridge.progress import NodeCallbacks
 from .bridge.restore_inputs import blend_mask, face_models, report_of, restorer_of, tracks_of
-from .bridge.restore_widgets import appended_inputs, check, common_inputs, optional_inputs, restore_options
+from .bridge.restore_widgets import appended_inputs, check_window, common_inputs, optional_inputs, restore_options
 from .bridge.schema import schema
 
 
@@ -40,8 +41,8 @@ class OneStepRestoreImages(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, faces: str, face_numbers: str, window: int, size: int) -> bool | str:
-        return check(faces, face_numbers, window, size)
+    def validate_inputs(cls, window: int) -> bool | str:
+        return check_window(window)
 
     @classmethod
     def execute(
@@ -59,12 +60,13 @@ class OneStepRestoreImages(io.ComfyNode):
         callbacks, frames = NodeCallbacks(cls.hidden.unique_id), to_frames(images)
         with restore_options(values, reference, tracks) as options:
             engine = restorer_of(restorer, vae, model, conditioning, options)
+            chosen = tracks_of(tracks, ClipFrames(frames), values, options, callbacks)
             restored, result = restore_frames(
                 frames,
                 engine,
                 options,
                 callbacks=callbacks,
-                given=Given(tracks_of(tracks, (frames.shape[3], frames.shape[2])), blend_mask(mask, len(frames))),
+                given=Given(chosen, blend_mask(mask, len(frames))),
                 resources=face_models(engine, restorer, options, tracks),
             )
         return io.NodeOutput(with_alpha_of(to_images(restored), images), report_of(result, callbacks, tracks))

@@ -12,13 +12,13 @@ import folder_paths
 from comfy_api.latest import io
 
 from vividface_core.errors import InvalidOption, VividFaceError
+from vividface_core.io.file_names import natural_key
 from vividface_core.io.folders import entries, is_dir
 from vividface_core.mllm.folder import SORTS, score_folder, videos_in
 from vividface_core.mllm.scoring import pop_notices
 from vividface_core.mllm.tables import videos as as_table
-from vividface_core.video.file_names import natural_key
 
-from .bridge.judge_widgets import check, judge_details, judge_inputs, make
+from .bridge.judge_widgets import judge_details, judge_inputs, make
 from .bridge.paths import safe_join
 from .bridge.progress import ShareBar, stop_if_asked
 from .bridge.schema import schema
@@ -117,27 +117,13 @@ class ScoreFolder(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(
-        cls,
-        folder: str,
-        subfolders: bool,
-        name: str,
-        judge: str,
-        model: str,
-        server: str,
-        server_model: str,
-        passes: int,
-        rubric: str,
-        calibration: str,
-    ) -> bool | str:
+    def validate_inputs(cls, folder: str) -> bool | str:
         try:
             if folder is not None:
-                videos_in(_source(folder), bool(subfolders))
-            if name is not None:
-                _target(name)
+                _source(folder)
         except VividFaceError as error:
             return str(error)
-        return check(judge, model, server, server_model, passes, rubric, calibration)
+        return True
 
     @classmethod
     def fingerprint_inputs(cls, **_: Any) -> int:

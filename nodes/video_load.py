@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import folder_paths
 from comfy_api.latest import InputImpl, io, ui
@@ -11,11 +12,14 @@ from comfy_api.latest import InputImpl, io, ui
 from vividface_core.errors import UnreadableVideo, VividFaceError
 from vividface_core.io.folders import is_file, walk
 from vividface_core.runtime.wording import counted
+from vividface_core.video.retime import rate_of, write_at_rate
 from vividface_core.video.source import VideoFrames
 
 from .bridge.images import to_images
 from .bridge.paths import fingerprint
+from .bridge.progress import ShareBar
 from .bridge.schema import advanced, schema
+from .bridge.temp_files import TempFile
 from .bridge.video import VideoPart
 
 LONGEST = 10_000_000
@@ -37,7 +41,20 @@ class VideoLoad(io.ComfyNode):
             display_name="Video Load (VividFace)",
             description="Loads a video, or a part of it, without holding it in memory. The part keeps its sound and "
             "its times.",
-            search_aliases=["load video", "open video", "video input", "trim video", "frame range"],
+            search_aliases=[
+                "load video",
+                "load video upload",
+                "vhs load video",
+                "video helper suite",
+                "open video",
+                "video input",
+                "trim video",
+                "frame range",
+                "force rate",
+                "frame load cap",
+                "skip first frames",
+                "select every nth",
+            ],
             inputs=[
                 io.Combo.Input(
                     "file",
@@ -68,6 +85,18 @@ class VideoLoad(io.ComfyNode):
                         tooltip="Take every so many-th frame of the part. The playing time stays.",
                     )
                 ),
+                advanced(
+                    io.Float.Input(
+                        "force_rate",
+                        default=0.0,
+                        min=0.0,
+                        max=240.0,
+                        step=0.01,
+                        optional=True,
+                        tooltip="Frames a second that the part gets: frames are repeated or left out, the playing "
+                        "time stays. 0: the file's own.",
+                    )
+                ),
             ],
             outputs=[
                 io.Video.Output("video", display_name="video", tooltip="The video, or the part of it."),
@@ -78,36 +107,42 @@ class VideoLoad(io.ComfyNode):
                 io.Float.Output("fps", display_name="fps", tooltip="Frames a second of the part."),
                 io.String.Output("info", display_name="info", tooltip="Size, rate, codec, streams in plain words."),
             ],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
-    def validate_inputs(cls, file: str, start_frame: int, frame_count: int, stride: int) -> bool | str:
+    def validate_inputs(cls, file: str | None) -> bool | str:
         if file is None:
             return True  # another node tells it
         if not folder_paths.exists_annotated_filepath(file):
             return f"{file} isn't in the input folder; choose another file or upload it."
         try:
-            _source(file, start_frame or 0, frame_count or 0, 1 if stride is None else stride)
+            _source(file, 0, 0, 1)
         except VividFaceError as error:
             return str(error)
         return True
 
     @classmethod
-    def fingerprint_inputs(cls, file: str, start_frame: int, frame_count: int, stride: int) -> str:
+    def fingerprint_inputs(cls, file: str, **_: Any) -> str:
         return fingerprint(folder_paths.get_annotated_filepath(file))
 
     @classmethod
-    def execute(cls, file: str, start_frame: int, frame_count: int, stride: int) -> io.NodeOutput:
+    def execute(
+        cls, file: str, start_frame: int, frame_count: int, stride: int, force_rate: float = 0.0
+    ) -> io.NodeOutput:
         source = _source(file, start_frame, frame_count, stride)
         first = next(iter(source.read(0, 1)), None)
         if first is None:
             raise UnreadableVideo(f"{file} holds no frame that can be decoded.")
-        whole = source.is_whole
-        video = (
-            InputImpl.VideoFromFile(str(source.path))
-            if whole
-            else VideoPart(source.path, source.first, source.end, source.step)
-        )
+        if force_rate and (rate := rate_of(force_rate)) != source.fps:
+            bar, path = ShareBar(cls.hidden.unique_id), TempFile(".mkv")
+            write_at_rate(source, Path(path), rate, lambda done, total: bar(done / (total or done + 1)))
+            source, video = VideoFrames(path), InputImpl.VideoFromFile(path)
+            source.name = file
+        elif source.is_whole:
+            video = InputImpl.VideoFromFile(str(source.path))
+        else:
+            video = VideoPart(source.path, source.first, source.end, source.step)
         image = to_images(first.rgb()[None])
         count, text = _describe(source, video)
         return io.NodeOutput(video, image, count, float(source.fps), text, ui=ui.PreviewImage(image, cls=cls))

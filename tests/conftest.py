@@ -27,6 +27,22 @@ def tiny_checkpoint(tmp_path_factory) -> Path:
     return save_tiny_checkpoint(tmp_path_factory.mktemp("checkpoint") / "tiny")
 
 
+LONG = ("training/curation", "browser", "comfyui", "training", "core/wan", "core/bfvr_stc", "core/restorers")
+"""Rooms whose files take longest, in that order."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files come first (with ``--no-loadscope-reorder``), so that no process is left alone with one at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    root = Path(__file__).parent
+
+    def rank(item: pytest.Item) -> tuple[bool, int]:
+        place = item.path.relative_to(root).as_posix() if item.path.is_relative_to(root) else ""
+        return item.path not in slow, next((n for n, room in enumerate(LONG) if place.startswith(room)), len(LONG))
+
+    items.sort(key=rank)
+
+
 @pytest.fixture(autouse=True)
 def _fixed_seed():
     torch.manual_seed(0)

@@ -13,8 +13,9 @@ from typing import Any
 from training.curation.engines.base import Worker
 from training.curation.record_store import RecordStore
 from vividface_core import errors
+from vividface_core.mllm.judges.http import Refused
 
-PATIENCE = 60
+PATIENCE = 400
 """Seconds after which something that should come counts as never."""
 
 
@@ -48,6 +49,8 @@ class Work:
         time.sleep(item.get("rest", 0))
         if name := item.get("raise"):
             note(self.folder, "raised", key)
+            if name == Refused.__name__:
+                raise Refused(f"{key} can't be.", 401)
             raise getattr(errors, name, ZeroDivisionError)(f"{key} can't be.")
         if noted(self.folder, "begun").count(key) <= item.get("deaths", 0):
             os.kill(os.getpid(), signal.SIGKILL)

@@ -45,6 +45,14 @@ def true_transformer(dtype: torch.dtype, layers: int | None = None, seed: int = 
     return model.eval().requires_grad_(False)
 
 
+def parameters_of_all() -> int:
+    """Weights of the 1.3B transformer, counted where they take no memory."""
+    from diffusers import WanTransformer3DModel
+
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in WanTransformer3DModel(**TRANSFORMER).parameters())
+
+
 def true_vae(dtype: torch.dtype, seed: int = 0) -> nn.Module:
     """``AutoencoderKLWan`` of Wan 2.1."""
     from diffusers import AutoencoderKLWan

@@ -27,6 +27,7 @@ MISDEEDS = {
     "429-long",
     "500",
     "slow",
+    "held",
     "drip",
     "reset",
     "truncated",
@@ -42,7 +43,8 @@ MISDEEDS = {
     "redirect",
     "stream-cut",
 }
-"""``ok=30`` gives 30 for clarity; ``slow=2`` and ``429=2`` are seconds; ``text`` overlooks the schema."""
+"""``ok=30`` gives 30 for clarity; ``slow=2`` and ``429=2`` are seconds; ``held`` answers after ``POST
+schema."""
 
 
 def answer(structured: bool, clarity: int = SCORES["clarity"]) -> str:
@@ -87,11 +89,17 @@ class Server:
 
     def __init__(self, key: str | None) -> None:
         self.key, self.script, self.seen, self.busy, self.most = key, [], [], 0, 0
+        self.released = asyncio.Event()
 
     async def set_script(self, request: web.Request) -> web.Response:
         self.script, self.seen, self.most = await request.json(), [], 0
+        self.released = asyncio.Event()
         unknown = {word for word in self.script if word.split("=")[0] not in MISDEEDS}
         return web.json_response({"error": sorted(unknown)}, status=400 if unknown else 200)
+
+    async def release(self, _: web.Request) -> web.Response:
+        self.released.set()
+        return web.json_response({})
 
     async def tell(self, _: web.Request) -> web.Response:
         return web.json_response({"requests": self.seen, "most_at_once": self.most})
@@ -134,6 +142,8 @@ class Server:
             raise web.HTTPFound("http://127.0.0.1:9/elsewhere")
         if word == "slow":
             await asyncio.sleep(float(value or 1))
+        if word == "held":
+            await self.released.wait()
         if word == "garbage":
             return web.Response(text="<html>gateway says hello</html>", content_type="text/html")
         if word == "no-choices":
@@ -212,6 +222,10 @@ class Remote:
         data = json.dumps(words).encode()
         urllib.request.urlopen(urllib.request.Request(f"{self.root}/script", data=data, method="POST")).close()
 
+    def release(self) -> None:
+        """Let the answers that are ``held`` go."""
+        urllib.request.urlopen(urllib.request.Request(f"{self.root}/release", data=b"", method="POST")).close()
+
     def seen(self) -> list[dict]:
         return self.told()["requests"]
 
@@ -230,6 +244,7 @@ async def serve(key: str | None) -> None:
     app = web.Application(client_max_size=64 << 20)
     app.router.add_post("/v1/chat/completions", server.chat)
     app.router.add_post("/script", server.set_script)
+    app.router.add_post("/release", server.release)
     app.router.add_get("/seen", server.tell)
     runner = web.AppRunner(app)
     await runner.setup()

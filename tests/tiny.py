@@ -60,8 +60,12 @@ def save_tiny_checkpoint(folder: Path, *, poison: bool = False) -> Path:
     return folder
 
 
-def wan_layout(**options):
-    """A restorer with random weights in Wan 2.1's own layout, narrow."""
+def wan_layout(heads: int = 2, inner: int = 320, **options):
+    """A restorer with random weights in Wan 2.1's own layout, narrow.
+
+    Args:
+        heads, inner: attention heads of the denoiser, and width of its feed-forward net.
+    """
     from diffusers import AutoencoderKLWan, WanTransformer3DModel
 
     from vividface_core.restorers.one_step import OneStepRestorer
@@ -71,13 +75,13 @@ def wan_layout(**options):
     torch.manual_seed(3)
     vae = AutoencoderKLWan(base_dim=8)
     transformer = WanTransformer3DModel(
-        num_attention_heads=2,
+        num_attention_heads=heads,
         attention_head_dim=128,
         in_channels=16,
         out_channels=16,
         text_dim=4096,
         freq_dim=256,
-        ffn_dim=320,
+        ffn_dim=inner,
         num_layers=2,
     )
     for module in (vae, transformer):

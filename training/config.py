@@ -21,7 +21,9 @@ from pydantic import (
     model_validator,
 )
 
+from vividface_core.degrade import load_preset
 from vividface_core.errors import InvalidOption
+from vividface_core.restorers.registry import VIVIDFACE, stage_class
 from vividface_core.wan.transformer import T_STAR, VELOCITY_SCALE
 
 if sys.version_info >= (3, 11):
@@ -71,7 +73,7 @@ class Model(Section):
             ``DecoderConfig``, without those that the autoencoder decides, for random first weights; empty: that of
             ``base``, if it has one. Stages ``decoder`` and ``pixel``.
         encoder: the same for a tiny encoder (:mod:`vividface_core.wan.tiny_encoder`), stage ``encoder``.
-        control: arguments of the image restorer of stage ``control`` (:class:`training.evaluation.nafnet.NafNet`).
+        control: arguments of the image restorer of stage ``control`` (:class:`training.stages.nafnet.NafNet`).
         frozen: type of the weights that aren't trained. Released weights are bf16 anyway, and take half the memory
             so; needs ``run.precision = "bf16"``.
         learn_skip: learn a share A of the degraded latent that is left out, a number a channel:
@@ -95,8 +97,8 @@ class Model(Section):
     t_star: float = T_STAR
     velocity_scale: float = VELOCITY_SCALE
     gradient_checkpointing: bool = True
-    native_size: int = 512
-    native_frames: int = 81
+    native_size: int = VIVIDFACE.native_size
+    native_frames: int = VIVIDFACE.native_frames
 
 
 class Data(Section):
@@ -107,12 +109,16 @@ class Data(Section):
             fly out of ``training.nano.prepare``'s material.
         path: the prepared folder.
         validation: a prepared folder of its own; empty: every 25th clip of ``path`` is kept from training.
-        frames, size: of a sample of ``clips`` (shards have theirs; ``frames`` shortens them).
+        frames, size: of a sample of ``clips`` (shards have theirs; ``frames`` shortens them; stages without latents
+            scale them to ``size``).
         canvas: ``clips``: side of the whole face of which a window of ``size`` is cut.
         faces: ``clips``: share of samples around a face. zoom: side of another cut over the picture's short side.
         still_warp: ``clips``: strength of the synthetic motion that turns a still into a clip.
         smallest_face: ``clips``: faces whose crop is narrower, in pixels of the material, are not cut around.
-        degradation: ``clips``: the preset that degrades them: ``vividface``, the paper's ranges, or ``real_world``.
+        degradation: the preset that degrades clips on the fly: ``vividface``, that paper's ranges, ``real_world``,
+            ``bfvr_stc``, ``brightness_flicker`` … (``vividface degrade --list-presets``).
+        degradation_values: other values of that preset's parameters: ``{pattern = "fresh"}``.
+        lighting: share of clips whose light is switched or faded, which is in the truth as well.
         shares: ``clips``: how often parts of a ``degradation`` that is a mixture are drawn, where not as often as the
             preset says: ``{web = 20}``; not in percent any more, where they don't sum up to 100.
         manifest: ``clips``: a manifest of ``vividface curate`` over the material's videos
@@ -130,10 +136,20 @@ class Data(Section):
     zoom: tuple[float, float] = (0.2, 0.6)
     still_warp: float = Field(1.0, ge=0)
     smallest_face: float = Field(0.0, ge=0)
-    degradation: Literal["vividface", "real_world"] = "vividface"
+    degradation: str = "vividface"
+    degradation_values: dict[str, Any] = {}
+    lighting: float = Field(0.0, ge=0, le=1)
     shares: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
     manifest: Path | None = None
     workers: int = Field(4, ge=0)
+
+    @model_validator(mode="after")
+    def _degrades(self) -> Data:
+        try:
+            load_preset(self.degradation, self.degradation_values)
+        except InvalidOption as error:
+            raise ValueError(f"degradation: {error}") from error
+        return self
 
 
 class Loss(Section):
@@ -199,7 +215,8 @@ class Optimizer(Section):
             autoencoder or a conditional decoder that are trained along.
         global_batch_size: samples of a step over all processes. micro_batch_size: samples that a process holds at
             once; what is between them is accumulated.
-        schedule: after ``warmup`` steps; ``cosine`` ends at ``min_lr_ratio`` times ``lr``.
+        schedule: after ``warmup`` steps; ``cosine`` ends at ``min_lr_ratio`` times ``lr``; ``steps`` multiplies it by
+            ``gamma`` at each of ``milestones``.
         ema: decay of the averaged weights, reached gradually; 0: none.
     """
 
@@ -214,7 +231,9 @@ class Optimizer(Section):
     micro_batch_size: int = _renamed("micro_batch_size", "micro_batch", 1, ge=1)
     steps: int = Field(32_000, ge=1)
     warmup: int = Field(100, ge=0)
-    schedule: Literal["constant", "cosine"] = "constant"
+    schedule: Literal["constant", "cosine", "steps"] = "constant"
+    milestones: tuple[int, ...] = ()
+    gamma: float = Field(0.5, gt=0, le=1)
     min_lr_ratio: float = _renamed("min_lr_ratio", "final", 0.02, ge=0, le=1)
     max_grad_norm: float = _renamed("max_grad_norm", "max_norm", 1.0, gt=0)
     ema: float = Field(0.999, ge=0, lt=1)
@@ -253,7 +272,7 @@ class Config(Section):
         system: id of the system whose stage it is; empty: the default one.
         stage: one of the system's, such as ``autoencoder``, ``latent`` (Eq. 7), ``encoder``, ``decoder``, ``pixel``
             (Eq. 8) or ``control``, an image restorer to compare with.
-        model: a table of the stage's own kind (``Stage.model_section``).
+        model, loss: tables of the stage's own kind (``Stage.model_section``, ``Stage.loss_section``).
     """
 
     system: str = ""
@@ -261,7 +280,7 @@ class Config(Section):
     run: Run
     model: Any
     data: Data
-    loss: Loss = Loss()
+    loss: Any = Field({}, validate_default=True)
     optimizer: Optimizer = Optimizer()
 
     @field_validator("stage")
@@ -270,13 +289,14 @@ class Config(Section):
         _stage_class(info.data["system"], stage)
         return stage
 
-    @field_validator("model", mode="before")
+    @field_validator("model", "loss", mode="before")
     @classmethod
-    def _read_model(cls, table: Any, info: ValidationInfo) -> Any:
-        """The stage's class says what its ``model`` table holds."""
+    def _read_own(cls, table: Any, info: ValidationInfo) -> Any:
+        """The stage's class says what its ``model`` and ``loss`` tables hold."""
         if "stage" not in info.data:
             return table  # which is an error of its own
-        section = _stage_class(info.data["system"], info.data["stage"]).model_section
+        stage = _stage_class(info.data["system"], info.data["stage"])
+        section = stage.model_section if info.field_name == "model" else stage.loss_section
         return table if isinstance(table, section) else section.model_validate(table)
 
     @model_validator(mode="after")
@@ -286,8 +306,6 @@ class Config(Section):
 
 
 def _stage_class(system: str, stage: str) -> Any:
-    from training.stages.registry import stage_class  # stages know the configuration, not it them
-
     try:
         return stage_class(system, stage)
     except InvalidOption as error:

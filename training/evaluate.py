@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,15 +36,17 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
+from training.assets import perceptual_weights
+from training.command import exit_status
 from training.evaluation import levels, peers
 from training.evaluation.harm import psnr, to_bytes
 from training.evaluation.held_out import CLIPS
-from training.evaluation.report import save_pictures, table, write_between
+from training.evaluation.report import check_markers, save_pictures, table, write_between
 from training.evaluation.validation_clips import validation_clips
-from training.losses import perceptual_weights
 from vividface_core.degrade import Degradation, DegradationRanges
 from vividface_core.faces.detect import FaceDetector, load_detector
 from vividface_core.faces.embed import load_embedder
+from vividface_core.io.output_guard import Source, Target, check_file, check_paths
 from vividface_core.weights import load_restorer
 
 FIRST_SEED = 1000
@@ -89,8 +92,11 @@ class Measures:
 class FaceClip(Protocol):
     """A clip to measure on."""
 
-    name: str
-    person: str
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def person(self) -> str: ...
 
     def cut(self, frames: int, size: int, detector: FaceDetector) -> Tensor:
         """The face: ``[frames, 3, size, size]``, RGB, 0…1."""
@@ -170,7 +176,8 @@ def evaluate_levels(name: str, frames: int, clips: Sequence[FaceClip]) -> list[d
     return levels.measure(restorer.restore, faces, detector)
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> int:
+    """Entry point: 0, or 1 after an error."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="vividface-nano")
     parser.add_argument("--frames", type=int, default=17)
@@ -184,8 +191,29 @@ def main() -> None:
     parser.add_argument("--table", type=Path, help="replace what stands between the markers of this Markdown file")
     parser.add_argument("--pictures", type=Path)
     parser.add_argument("--json", type=Path)
-    args = parser.parse_args()
-    clips = CLIPS if args.clips == "held-out" else validation_clips(args.data)
+    args = parser.parse_args(argv)
+    return exit_status(lambda: _run(args))
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Before the work: what is written goes over nothing that is read.
+
+    Raises:
+        InvalidOption, UnwritableVideo: says what can't be.
+    """
+    targets = [Target(path, f"--{name}") for name in ("table", "json") if (path := getattr(args, name))]
+    targets += [Target(args.pictures / "strip.jpg", "--pictures")] if args.pictures else []
+    read = {"--model": Path(args.model), "--control": args.control, "--data": args.data}
+    check_paths(targets, [Source(path, name) for name, path in read.items() if path and path.exists()])
+    if args.json:
+        check_file(args.json, "--json")
+    if args.table:
+        check_markers(args.table, "levels" if args.levels else "peers" if args.peers else "table")
+
+
+def _run(args: argparse.Namespace) -> None:
+    _check(args)
+    clips: Sequence[FaceClip] = CLIPS if args.clips == "held-out" else validation_clips(args.data)
     if args.levels:
         before = args.measured_before and json.loads(args.measured_before.read_text())["entries"]
         _report_levels(args, before or evaluate_levels(args.model, args.frames, clips))
@@ -220,4 +248,4 @@ def _report_levels(args: argparse.Namespace, entries: list[dict]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -14,8 +14,10 @@ import torch
 
 from training.command import exit_status
 from training.model_card import ModelCard
+from vividface_core.cli.overwrite import add_overwrite, ask_to_replace
 from vividface_core.errors import InvalidOption, MissingWeights
 from vividface_core.io.atomic import read_json
+from vividface_core.io.output_guard import Source, Target, check_paths, unrelated
 from vividface_core.restorers.base import Restorer
 from vividface_core.restorers.registry import CARD, System, resolve
 from vividface_core.weights import load_unchanged, system_of, where
@@ -87,6 +89,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--original", type=Path, help="also write files in the layout of the system's own code into this folder"
     )
+    add_overwrite(parser)
     parser.add_argument("--push", metavar="USER/NAME", help="send the folder to the Hub")
     parser.add_argument("--private", action="store_true")
     args = parser.parse_args(argv)
@@ -95,6 +98,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> None:
     card = ModelCard.read(args.card) if args.card else ModelCard()
+    _check(args)
     export(args.model, args.output, card, DTYPES[args.dtype])
     size = sum(file.stat().st_size for file in args.output.rglob("*") if file.is_file())
     print(f"{args.output}: {size / 1e6:.1f} MB")
@@ -104,6 +108,19 @@ def _run(args: argparse.Namespace) -> None:
             print(path)
     if args.push:
         print(push(args.output, args.push, private=args.private))
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Before the work: nothing is written over what is read, nor over another checkpoint unless it is wished.
+
+    Raises:
+        InvalidOption: says what would be lost.
+    """
+    targets = [Target(args.output, "the output", whole=True)]
+    targets += [Target(args.original, "--original")] if args.original else []
+    sources = [Source(args.model, "the model")] + ([Source(args.card, "--card")] if args.card else [])
+    check_paths(targets, sources)
+    ask_to_replace(unrelated([args.output]), overwrite=args.overwrite)
 
 
 if __name__ == "__main__":

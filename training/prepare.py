@@ -15,32 +15,37 @@ import sys
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from training.command import exit_status
 from training.curation.clips import ClipRules, FaceClip, find_clips, read_clip, whole_clips
-from training.curation.manifest import kept_clips
-from training.data.shards import ShardWriter
+from training.data.manifest import kept_clips
+from training.data.shards import INDEX, ShardWriter
 from vividface_core.degrade import DegradationRanges
 from vividface_core.errors import InvalidOption, VividFaceError
 from vividface_core.faces.crop import crop_clip
 from vividface_core.faces.detect import load_detector
 from vividface_core.faces.masks import latent_mask
 from vividface_core.faces.parse import FaceParser, load_parser
+from vividface_core.io.file_names import VIDEO_SUFFIXES
+from vividface_core.io.output_guard import Source, Target, check_paths
 from vividface_core.restorers.registry import LATENTS
 from vividface_core.runtime.devices import pick_device, pick_dtype
-from vividface_core.video.file_names import VIDEO_SUFFIXES
 from vividface_core.video.reader import VideoReader
+from vividface_core.wan.module_types import WanModule
 from vividface_core.wan.vae import encode, spatial_ratio, temporal_ratio
 from vividface_core.weights import load_restorer, system_of, where
 
 SUFFIXES = VIDEO_SUFFIXES | {".webp"}
 THUMBNAIL = 128
+SHEET = "contact_sheet.jpg"
+"""What was kept and what was left out, in a picture beside the samples."""
 
 
 def find_videos(places: list[Path]) -> list[Path]:
@@ -73,7 +78,7 @@ class SampleMaker:
 
     def __init__(
         self,
-        vae: nn.Module,
+        vae: WanModule,
         parser: FaceParser,
         ranges: DegradationRanges,
         variants: int,
@@ -173,7 +178,8 @@ def prepare(
     Args:
         whole: the videos are face clips already, and aren't cropped again.
     """
-    detector, counts = load_detector(detector_name, device=device), Counter()
+    detector = load_detector(detector_name, device=device)
+    counts: Counter[str] = Counter()
     find = whole_clips if whole else find_clips
     for video in tqdm(videos, desc="Preparing", unit="video", file=sys.stderr):
         source = str(video.resolve())
@@ -239,13 +245,18 @@ def run(args: argparse.Namespace) -> None:
     least = (0.0, 0.0) if args.manifest else (args.smallest, args.score)
     system = system_of(where(args.model))
     if LATENTS not in system.capabilities:
-        raise InvalidOption(f"Models of {system.id} have no latents to prepare; train on data of kind 'clips'.")
-    rules = ClipRules(args.frames, args.size, args.margin, *least, args.stride, system)
+        raise InvalidOption(
+            f"Models of {system.id} have no latents to prepare. Its stages train on the frames of --pixels: leave "
+            "--model out."
+        )
+    smallest, score = least
+    rules = ClipRules(args.frames, args.size, args.margin, smallest, score, args.stride, system)
     if bool(args.videos) == bool(args.manifest):
         raise InvalidOption("Name videos, or a manifest with --manifest; one of the two.")
     if args.inputs and not args.pixels:
         raise InvalidOption("--inputs keeps the degraded clips beside the clean ones; give --pixels as well.")
     videos = kept_clips(args.manifest) if args.manifest else find_videos(args.videos)
+    _check(args, videos)
     device = pick_device(args.device)
     parser, ranges = load_parser(args.parser, device=device), DegradationRanges()
     recipe = {
@@ -262,14 +273,29 @@ def run(args: argparse.Namespace) -> None:
         **({"whole_clips": True} if args.manifest else {}),
     }
     with ShardWriter(args.out, recipe) as writer:
-        restorer = load_restorer(args.model, device=device, dtype=pick_dtype(args.dtype))
+        restorer: Any = load_restorer(args.model, device=device, dtype=pick_dtype(args.dtype))
         make = SampleMaker(restorer.vae, parser, ranges, args.variants, args.pixels, args.seed, args.inputs)
         sheet = ContactSheet()
         counts = prepare(videos, writer, rules, make, sheet, args.detector, device, bool(args.manifest))
     if not sheet.empty:
-        sheet.save(args.out / "contact_sheet.jpg")
+        sheet.save(args.out / SHEET)
     for what, count in sorted(counts.items()):
         print(f"{count:6d} {what}")
+
+
+def _check(args: argparse.Namespace, videos: list[Path]) -> None:
+    """Before the work: samples go into a folder of their own, over nothing that is read.
+
+    Raises:
+        InvalidOption: says what would be lost.
+    """
+    targets = [Target(args.out / name, f"{args.out}'s {name}") for name in (INDEX, SHEET)]
+    sources = [Source(video, "a video") for video in videos]
+    check_paths(targets, sources + ([Source(args.manifest, "--manifest")] if args.manifest else []))
+    if not (args.out / INDEX).is_file() and (args.out / SHEET).exists():
+        raise InvalidOption(
+            f"{args.out} holds a {SHEET} and no samples, so it isn't of this command. Name another one."
+        )
 
 
 if __name__ == "__main__":

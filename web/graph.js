@@ -17,3 +17,11 @@ export function passMiddleButton(element) {
   element.addEventListener('pointermove', (event) => event.buttons & 4 && app.canvas.processMouseMove(event))
   element.addEventListener('pointerup', (event) => event.button === 1 && app.canvas.processMouseUp(event))
 }
+
+/**
+ * Let a DOM widget be as wide as its node. The page's side panel writes its own width into a widget that it lists, and
+ * never takes it back: the element in the graph would stay that narrow.
+ */
+export function followNodeWidth(widget) {
+  Object.defineProperty(widget, 'width', { configurable: true, get: () => undefined, set: () => {} })
+}

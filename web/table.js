@@ -2,7 +2,7 @@
 
 import { app } from '../../scripts/app.js'
 import { make } from './compare_parts.js'
-import { findNode, passMiddleButton } from './graph.js'
+import { findNode, followNodeWidth, passMiddleButton } from './graph.js'
 
 const NODES = ['VividFaceMLLMScore', 'VividFaceScoreFolder']
 const WIDGET = 'scores'
@@ -52,6 +52,7 @@ function addTable(node) {
   })
   // The option keeps it out of the prompt, this out of the saved workflow.
   widget.serialize = false
+  followNodeWidth(widget)
 
   const [width, height] = node.size
   node.setSize([Math.max(width, SIZE[0]), Math.max(height, SIZE[1])])

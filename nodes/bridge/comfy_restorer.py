@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import comfy.model_management as management
@@ -17,6 +19,8 @@ from vividface_core.wan.transformer import T_STAR, VELOCITY_SCALE
 
 CELL = 8
 FRAME_RATIO = 4
+TIMES = 1000
+"""The timestep of a noise level of 1."""
 
 
 class ComfyRestorer(Restorer):
@@ -35,7 +39,7 @@ class ComfyRestorer(Restorer):
 
     def __init__(self, vae: Any, model: Any, conditioning: Any) -> None:
         self._vae, self._model = vae, model
-        inner = getattr(model.model, "diffusion_model", None)
+        inner: Any = getattr(model.model, "diffusion_model", None)
         if type(inner).__name__ != "WanModel":
             raise InvalidOption(f"'model' is a {type(inner).__name__}; a Wan 2.1 text-to-video denoiser is wanted.")
         if getattr(vae, "latent_channels", 0) != 16 or getattr(vae, "latent_dim", 0) != 3:
@@ -53,14 +57,15 @@ class ComfyRestorer(Restorer):
         report = progress or (lambda share: None)
         frames, _, height, width = clip.shape
         padded = self._padded(clip.float())
-        report(0.01)
+        steps = 1 + (len(padded) - 1) // FRAME_RATIO  # of the autoencoder, each of which runs all its layers
+        coder, blocks = self._vae.first_stage_model, self._model.model.diffusion_model.blocks
         with translate_oom(clip, management.get_torch_device()):
-            latent = self._vae.encode(padded.movedim(1, -1))
-            report(0.25)
-            latent = self._denoised(latent)
-            report(0.6)
-            restored = self._vae.decode(latent).reshape(-1, *padded.shape[2:], 3).movedim(-1, 1)
-        report(0.99)
+            with _watched(_layers(getattr(coder, "encoder", None)), steps, (0.0, 0.25), report):
+                latent = self._vae.encode(padded.movedim(1, -1))
+            with _watched(blocks, 1, (0.25, 0.6), report):
+                latent = self._denoised(latent)
+            with _watched(_layers(getattr(coder, "decoder", None)), steps, (0.6, 0.99), report):
+                restored = self._vae.decode(latent).reshape(-1, *padded.shape[2:], 3).movedim(-1, 1)
         restored = restored[:frames, :, :height, :width].to(clip)
         if not torch.isfinite(restored).all():
             raise InvalidOutput("The model made NaN or infinite values. Load it in another precision.")
@@ -82,8 +87,13 @@ class ComfyRestorer(Restorer):
         dtype = wrapper.manual_cast_dtype or dtype
         z = wrapper.process_latent_in(latent.to(device).float())
         moment = torch.full((len(z),), T_STAR, device=device, dtype=torch.float32)
+        # With what other nodes have hung on the MODEL, as the core's samplers hand it on.
+        options = dict(self._model.model_options.get("transformer_options", {}))
+        options |= {"sigmas": moment / TIMES, "cond_or_uncond": [0]}
         with torch.inference_mode():
-            velocity = wrapper.diffusion_model(z.to(dtype), moment, self._prompt.to(device, dtype)).float()
+            velocity = wrapper.diffusion_model(
+                z.to(dtype), moment, self._prompt.to(device, dtype), transformer_options=options
+            ).float()
         return wrapper.process_latent_out(z - VELOCITY_SCALE * velocity)
 
     def memory_for(self, frames: int, height: int, width: int) -> int:
@@ -100,6 +110,10 @@ class ComfyRestorer(Restorer):
     def modules(self) -> dict[str, nn.Module]:
         return {}  # ComfyUI places them
 
+    @property
+    def timed_as(self) -> nn.Module:
+        return self._model.model  # a restorer is made at each run, these modules stay
+
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> ComfyRestorer:
         return self
 
@@ -110,3 +124,29 @@ class ComfyRestorer(Restorer):
     @property
     def dtype(self) -> torch.dtype:
         return self._vae.vae_dtype
+
+
+@contextmanager
+def _watched(layers: Iterable[nn.Module], times: int, span: tuple[float, float], report: Progress) -> Iterator[None]:
+    """Report a span of the work as layers finish, each of which is expected so many times."""
+    layers = list(layers)
+    first, last = span
+    done, expected = 0, max(1, len(layers) * times)
+
+    def tick(*_: Any) -> None:
+        nonlocal done
+        done += 1
+        report(first + (last - first) * min(1.0, done / expected))
+
+    handles = [layer.register_forward_hook(tick) for layer in layers]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+    report(last)
+
+
+def _layers(module: nn.Module | None) -> list[nn.Module]:
+    """The convolutions of a module, wherever they are."""
+    return [] if module is None else [part for part in module.modules() if isinstance(part, nn.modules.conv._ConvNd)]

@@ -102,22 +102,24 @@ def preset_of(preset: str, overrides: str | None, **numbers: float | None) -> Pr
         InvalidOption: the preset has no such value, or it is set twice.
     """
     changes: dict[str, Any] = {name: value for name, value in numbers.items() if value is not None and value >= 0}
-    written = parse_settings([line for line in (overrides or "").splitlines() if line.strip()])
+    written = _written(overrides)
     twice = sorted(set(changes) & set(written))
     if twice:
         raise InvalidOption(f"{twice[0]} is set by its widget and in 'overrides'; set one of them back.")
     return load_preset(preset, {**changes, **written})
 
 
-def check(preset: str | None, overrides: str | None, **numbers: float | None) -> bool | str:
-    """What can be known before running: True, or a sentence."""
-    if preset is None:
-        return True
+def check_overrides(overrides: str | None) -> bool | str:
+    """What can be known before running: True, or a sentence. Whether the preset has such values is said as it runs."""
     try:
-        preset_of(preset, overrides, **numbers)
+        _written(overrides)
     except VividFaceError as error:
         return str(error)
     return True
+
+
+def _written(overrides: str | None) -> dict[str, Any]:
+    return parse_settings([line for line in (overrides or "").splitlines() if line.strip()])
 
 
 def degrade_images(images: Tensor, preset: Preset | Mixture, seed: int, callbacks: NodeCallbacks) -> tuple[Tensor, str]:
@@ -125,7 +127,7 @@ def degrade_images(images: Tensor, preset: Preset | Mixture, seed: int, callback
     drawn = preset.sample(seed)
     for line in drawn.notices:
         callbacks.notice(line)
-    frames = to_frames(images)
+    frames = to_frames(images).float()
     degraded = drawn(frames, lambda done, total: callbacks.progress("degrade", done, total))
     return with_alpha_of(to_images(degraded), images), to_json(record_of(preset, drawn, frames=len(frames)))
 

@@ -170,28 +170,16 @@ def _file(what: str, name: str, *suffixes: str) -> Path:
     return known[name]
 
 
-def check(
-    judge: str | None,
-    model: str | None,
-    server: str | None,
-    server_model: str | None,
-    passes: int | None,
-    rubric: str | None,
-    calibration: str | None,
-) -> bool | str:
-    """What can be known before running: True, or a sentence. ``None`` stands for what another node tells."""
+def check_judge(judge: str | None) -> bool | str:
+    """What can be known before running: True, or a sentence. ``None`` stands for what another node tells.
+
+    The rest is said as the node begins: ComfyUI would repeat the sentence for each input that is asked for here.
+    """
     try:
-        rubric_of(rubric), calibration_of(calibration)
         if judge is not None and judge not in JUDGES:
             raise InvalidOption(f"judge is {judge!r}; choose one of {', '.join(JUDGES)}.")
-        if passes is not None and not 1 <= passes <= (1 if judge == TECHNICAL else MOST_PASSES):
-            raise InvalidOption(f"passes is {passes}; it is from 1 to {MOST_PASSES}, and 1 for what only measures.")
-        if judge == LOCAL and model is not None:
-            judge_model(model)
-        if judge == SERVER and server is not None:
-            allowed_server(server)
-        if judge == SERVER and server_model is not None and not server_model.strip():
-            raise InvalidOption("Say in server_model what the server calls its model.")
+        if judge == LOCAL:
+            judge_model(ANY)
     except VividFaceError as error:
         return str(error)
     return True
@@ -203,6 +191,11 @@ def make(values: dict[str, Any]) -> tuple[Judge, Calibration | None, list[str]]:
     Raises:
         VividFaceError: a model or a server is missing, or the calibration isn't this judge's.
     """
+    passes, most = values["passes"], 1 if values["judge"] == TECHNICAL else MOST_PASSES
+    if not 1 <= passes <= most:
+        raise InvalidOption(f"passes is {passes}; it is from 1 to {MOST_PASSES}, and 1 for what only measures.")
+    if values["judge"] == SERVER and not values["server_model"].strip():
+        raise InvalidOption("Say in server_model what the server calls its model.")
     rubric, pixels = rubric_of(values["rubric"]), values["frame_pixels"]
     sampling = Sampling(values["fps"], values["frames"], pixels, max(Sampling.total_pixels, pixels))
     options = JudgeOptions(
@@ -215,6 +208,7 @@ def make(values: dict[str, Any]) -> tuple[Judge, Calibration | None, list[str]]:
         named_only=True,
     )
     notices: list[str] = []
+    judge: Judge
     if values["judge"] == LOCAL:
         judge = _local(judge_model(values["model"]), values["precision"], options)
         judge = Panel([judge], options.passes) if options.passes > 1 else judge

@@ -34,7 +34,7 @@ def option_inputs() -> list[io.Input]:
 def chosen_options(precision: str, values: dict[str, Any]) -> dict[str, Any]:
     """What is handed to the checkpoint's system: the values that aren't the defaults."""
     widgets = _widgets()
-    chosen = {name: value for name, value in values.items() if value != widgets[name].default}
+    chosen = {name: value for name, value in values.items() if value != _shown_default(widgets[name])}
     return {**chosen, **precisions().get(precision, {})}
 
 
@@ -43,7 +43,10 @@ def _widgets() -> dict[str, Option]:
 
 
 def _input(option: Option) -> io.Input:
-    common = {"default": option.default, "optional": True, "tooltip": option.help}
+    tooltip = option.help[:1].upper() + option.help[1:] + "."
+    if option.kind is int and option.default is None:
+        tooltip += " 0: the default."
+    common = {"default": _shown_default(option), "optional": True, "tooltip": tooltip}
     if option.kind is bool:
         return io.Boolean.Input(option.name, **common)
     if option.choices:
@@ -51,5 +54,10 @@ def _input(option: Option) -> io.Input:
     if option.kind is float:
         return io.Float.Input(option.name, min=-1e9, max=1e9, step=0.01, **common)
     if option.kind is int:
-        return io.Int.Input(option.name, min=-(1 << 31), max=1 << 31, **common)
+        return io.Int.Input(option.name, min=0 if option.default is None else -(1 << 31), max=1 << 31, **common)
     return io.String.Input(option.name, **common)
+
+
+def _shown_default(option: Option) -> Any:
+    """A widget always has a value: 0 stands for a number that is left to the system."""
+    return 0 if option.kind is int and option.default is None else option.default

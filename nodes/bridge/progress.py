@@ -15,7 +15,7 @@ from vividface_core.runtime.callbacks import Callbacks
 from vividface_core.runtime.wording import counted
 from vividface_core.video.frame import Frame
 
-SPANS = {"shots": (0, 50), "faces": (50, 250), "restore": (250, 1000), "degrade": (0, 1000)}
+SPANS = {"shots": (0, 50), "faces": (50, 240), "timing": (240, 250), "restore": (250, 1000), "degrade": (0, 1000)}
 """Where each stage lies on the bar, in thousandths: about their shares of the time."""
 PREVIEW_SIDE = 512
 PREVIEW_EVERY = 0.7

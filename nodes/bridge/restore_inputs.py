@@ -17,8 +17,10 @@ from vividface_core.pipeline.options import Resources, RestoreOptions, Result
 from vividface_core.pipeline.planning import MEMORY_FRACTION
 from vividface_core.restorers.base import Restorer
 from vividface_core.runtime.wording import counted
+from vividface_core.video.source import FrameSource
 
 from .comfy_restorer import ComfyRestorer
+from .face_types import ToldFaces, find_tracks
 from .managed_restorer import ManagedRestorer
 from .paths import face_folders
 from .progress import NodeCallbacks
@@ -52,7 +54,7 @@ def restorer_of(
         raise InvalidOption(f"Both 'restorer' and {', '.join(connected)} are connected; leave one way out.")
     if managed is not None:
         restorer = managed.restorer
-        return managed.load(options.window or restorer.native_frames, options.size or restorer.native_size)
+        return managed.ready(options.window or restorer.native_frames, options.size or restorer.native_size)
     if not connected:
         raise InvalidOption("No model is connected: connect Load VividFace Model to 'restorer'.")
     if len(connected) < 3:
@@ -64,26 +66,40 @@ def restorer_of(
 def face_models(engine: Restorer, managed: ManagedRestorer | None, options: RestoreOptions, tracks: Any) -> Resources:
     """What works beside the restorer: face detector and parser out of ComfyUI's folders, and the memory there is."""
     device = engine.device if managed is not None else management.get_torch_device()
-    weights = 0 if managed is None else managed.weight_bytes
     looks = tracks is None and not options.whole_frame and options.strength > 0
     return Resources(
         detector=load_detector(options.detector, device=device, folders=face_folders()) if looks else None,
         parser=load_parser("auto", device=device, folders=face_folders()),
-        # The weights are loaded by now, and the engine's estimate counts them too.
-        memory_limit=int(MEMORY_FRACTION * management.get_free_memory(device)) + weights,
+        memory_limit=int(MEMORY_FRACTION * _room(engine, managed, options)),
     )
 
 
-def tracks_of(given: FaceTracks | None, size: tuple[int, int]) -> tuple[FaceTrack, ...] | None:
-    """The given tracks, if they belong to frames of that size.
+def _room(engine: Restorer, managed: ManagedRestorer | None, options: RestoreOptions) -> int:
+    """Bytes that a window may fill, with the weights that are needed at once, after ComfyUI has made room for it."""
+    if managed is None:
+        return management.get_free_memory(management.get_torch_device())
+    side = options.size or engine.native_size
+    return managed.host.make_room(engine.memory_for(options.window or engine.native_frames, side, side))
+
+
+def tracks_of(
+    given: FaceTracks | None, frames: FrameSource, values: dict[str, Any], options: RestoreOptions, news: NodeCallbacks
+) -> tuple[FaceTrack, ...] | None:
+    """The faces that other nodes tell, if they do.
 
     Raises:
-        InvalidOption: they were found in frames of another size.
+        InvalidOption: they were found in other frames, or are told twice.
     """
+    told = ToldFaces(*(values.get(name) for name in ("landmarks", "boxes", "person")))
     if given is None:
-        return None
-    if given.size != size:
-        sizes = ["×".join(map(str, pair)) for pair in (given.size, size)]
+        if not told or options.strength == 0:
+            return None
+        finder = load_detector(options.detector, device=management.get_torch_device(), folders=face_folders())
+        return tuple(find_tracks(frames, told, finder, options.faces, options.min_face, news)[0])
+    if told:
+        raise InvalidOption("Both 'tracks' and landmarks, boxes or person are connected; leave one way out.")
+    if given.size != frames.size:
+        sizes = ["×".join(map(str, pair)) for pair in (given.size, frames.size)]
         raise InvalidOption(f"'tracks' were found in frames of {sizes[0]}, these are {sizes[1]}: take the same video.")
     return given.tracks
 
@@ -100,7 +116,9 @@ def report_of(result: Result, callbacks: NodeCallbacks, tracks: FaceTracks | Non
     lines = [
         f"{counted(result.frames, 'frame')}, {counted(result.shots, 'shot')}, {what}",
         f"{result.seconds:.1f} seconds",
-        f"faces outlined by: {OUTLINES.get(result.mask_source, result.mask_source)}",
+        f"faces outlined by: {OUTLINES.get(result.mask_source, result.mask_source)}"
+        if result.flicker is None
+        else str(result.flicker),
     ]
     if tracks is not None:
         lines.append("The connected tracks chose the faces.")

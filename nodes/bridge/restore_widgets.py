@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,6 +17,7 @@ from vividface_core.faces.identity_guard import MODES
 from vividface_core.pipeline.options import COLORS, RestoreOptions, check_shape
 from vividface_core.restorers.registry import systems
 
+from .face_types import face_inputs
 from .paths import temp_path
 from .schema import Restorer, Tracks, advanced
 
@@ -52,7 +53,8 @@ def common_inputs() -> list[io.Input]:
             "color",
             options=list(COLORS),
             default="auto",
-            tooltip="How the face's colours are matched to the source. auto: wavelet for faces, none for whole frames.",
+            tooltip="How the face's colours are matched to the source. auto: the model's own way for faces (one-step "
+            "models and BFVR-STC: wavelet), none for whole frames.",
         ),
         io.Boolean.Input(
             "whole_frame",
@@ -70,7 +72,8 @@ def common_inputs() -> list[io.Input]:
                 default=0,
                 min=0,
                 max=1001,
-                tooltip="Frames restored together, 4k + 1; 0: as many as the model was trained on and memory allows.",
+                tooltip="Frames restored together: 4k + 1 for one-step models, an even number for BFVR-STC; 0: as many "
+                "as the model was trained on and memory allows.",
             )
         ),
         advanced(
@@ -88,7 +91,9 @@ def common_inputs() -> list[io.Input]:
                 default=0,
                 min=0,
                 max=4096,
-                tooltip="Side of the face crop that the model sees, a multiple of 16; 0: the model's.",
+                step=8,
+                tooltip="Side of the face crop that the model sees: a multiple of 16, for BFVR-STC of 8; 0: the "
+                "model's.",
             )
         ),
         advanced(
@@ -166,34 +171,38 @@ def appended_inputs() -> list[io.Input]:
                 "square. Larger frames need more memory.",
             )
         ),
+        *face_inputs(),
     ]
 
 
-def check(faces: str | None, face_numbers: str | None, window: int | None, size: int | None) -> bool | str:
+def check_window(window: int | None) -> bool | str:
     """What can be known before running: True, or a sentence. ``None`` stands for what another node tells.
 
-    ComfyUI checks the bounds of those inputs alone that a node doesn't check itself: so it is these four, no more.
+    ComfyUI repeats a node's sentence for each input that the node asks for, whichever is to blame: so a node asks for
+    one, and says the rest as it begins.
     """
     try:
-        options = RestoreOptions(window=window or None, size=size or None)
-        check_shape(options, [(system.valid_lengths, system.size_multiple) for system in systems()])
+        _check_shape(RestoreOptions(window=window or None))
     except InvalidOption as error:
         return str(error)
-    return check_faces(faces, face_numbers)
-
-
-def check_faces(faces: str | None, face_numbers: str | None, choices: Sequence[str] = FACES) -> bool | str:
-    """The same for the choice of faces."""
-    if faces is not None and faces not in choices:
-        return f"faces is {faces!r}; choose one of {', '.join(choices)}."
-    if faces == "by number" and face_numbers is not None and not re.fullmatch(NUMBERS, face_numbers):
-        return f"face_numbers is {face_numbers!r}; write places from 0 with commas, as in 0,2."
     return True
 
 
+def _check_shape(options: RestoreOptions) -> None:
+    check_shape(options, [(system.valid_lengths, system.size_multiple) for system in systems()])
+
+
 def face_spec(faces: str, face_numbers: str) -> str:
-    """The engine's spelling of a choice without a picture."""
-    return f"index:{face_numbers.replace(' ', '')}" if faces == "by number" else faces
+    """The engine's spelling of a choice without a picture.
+
+    Raises:
+        InvalidOption: the numbers are no numbers.
+    """
+    if faces != "by number":
+        return faces
+    if not re.fullmatch(NUMBERS, face_numbers):
+        raise InvalidOption(f"face_numbers is {face_numbers!r}; write places from 0 with commas, as in 0,2.")
+    return f"index:{face_numbers.replace(' ', '')}"
 
 
 @contextmanager
@@ -205,6 +214,7 @@ def restore_options(
     Raises:
         InvalidOption: values that don't go together.
     """
+    _check_shape(RestoreOptions(size=values["size"] or None))
     picture = None
     faces = "all" if tracks is not None else values["faces"]
     if faces == "like the reference":
@@ -229,6 +239,7 @@ def restore_options(
             identity_guard=values.get("identity_guard", RestoreOptions.identity_guard),
             identity_threshold=values.get("identity_threshold", RestoreOptions.identity_threshold),
             keep_size=values.get("keep_size", False),
+            scale=values.get("scale", 1.0),
         )
     finally:
         if picture is not None:

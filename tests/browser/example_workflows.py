@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from tests.browser.graphs import Group, Node, Note, Workflow
 from tests.comfyui.server import REPOSITORY
 from vividface_core.pipeline.options import RestoreOptions
 
-FOLDER = REPOSITORY / "workflows"
-"""Where they lie."""
-FILE, PAINTED = "face.mp4", "face.png"
-"""What they load from the server's input folder."""
+FOLDER, API_FOLDER = REPOSITORY / "example_workflows", REPOSITORY / "workflows" / "api"
+"""Where they lie, for the page and for the API."""
+FILE, SHARP, PAINTED = "vividface_example.mp4", "vividface_example_sharp.mp4", "example.png"
+"""What they load from the server's input folder: the pack's own clips, and a picture that comes with ComfyUI."""
 
 COMMON = {
     "faces": "all",
@@ -29,7 +30,7 @@ COMMON = {
     "keep_size": RestoreOptions.keep_size,
 }
 MODEL = {"model": "vividface-nano", "precision": "auto", "device": "auto"}
-VIDEO = {"file": FILE, "start_frame": 0, "frame_count": 0, "stride": 1}
+VIDEO = {"file": FILE, "start_frame": 0, "frame_count": 0, "stride": 1, "force_rate": 0.0}
 MASK = {
     "region": "face and hair",
     "faces": "all",
@@ -52,24 +53,26 @@ def saved(prefix: str, video: tuple[str, int]) -> dict[str, Any]:
 
 RESTORE_VIDEO = Workflow(
     "restore_video",
+    "Restore faces in a video",
     {
         "1": Node("VividFaceVideoLoad", (0, 0), (320, 620), VIDEO),
-        "2": Node("VividFaceLoadModel", (0, 680), (320, 140), MODEL),
+        "2": Node("VividFaceLoadModel", (0, 680), (320, 240), MODEL),
         "3": Node(
             "VividFaceOneStepRestore",
             (380, 0),
-            (320, 820),
+            (320, 920),
             {**COMMON, "encoding": "h264", "video": ("1", 0), "restorer": ("2", 0)},
         ),
-        "4": Node("VividFaceCompareVideo", (760, 0), (640, 620), {"fps": 24.0, "before": ("1", 0), "after": ("3", 0)}),
+        "4": Node("VividFaceCompareVideo", (760, 0), (640, 700), {"fps": 24.0, "before": ("1", 0), "after": ("3", 0)}),
         "5": Node("SaveVideo", (1460, 0), (320, 560), saved("VividFace/restored", ("3", 0))),
-        "6": Node("PreviewAny", (1460, 620), (320, 200), {"source": ("3", 1)}, "What was done"),
+        "6": Node("PreviewAny", (1460, 620), (320, 300), {"source": ("3", 1)}, "What was done"),
     },
     {
         "7": Note(
-            (760, 680),
-            (640, 140),
-            "Choose a video in Video Load, or upload one, and press Run. Drag the divider in Compare Video to "
+            (760, 760),
+            (640, 160),
+            "Press **Run**: the pack's example clip is restored. Then choose a video of your own in Video Load, or "
+            "upload one. Drag the divider in Compare Video to "
             "see what changed. Save Video puts the file into ComfyUI's output folder, under VividFace.\n\n"
             "vividface-nano is part of the pack and runs on every machine, but it is small. For better faces "
             "choose a larger model; the node Download VividFace Model fetches one that you don't have yet.\n\n"
@@ -87,9 +90,10 @@ RESTORE_VIDEO = Workflow(
 
 RESTORE_ONE_FACE = Workflow(
     "restore_one_face",
+    "Restore one chosen face",
     {
         "1": Node("VividFaceVideoLoad", (0, 0), (320, 620), VIDEO),
-        "2": Node("VividFaceLoadModel", (0, 680), (320, 140), MODEL),
+        "2": Node("VividFaceLoadModel", (0, 680), (320, 240), MODEL),
         "3": Node(
             "VividFaceFaceMask",
             (380, 0),
@@ -100,17 +104,17 @@ RESTORE_ONE_FACE = Workflow(
         "4": Node(
             "VividFaceOneStepRestore",
             (760, 0),
-            (320, 820),
+            (320, 920),
             {**COMMON, "encoding": "h264", "video": ("1", 0), "restorer": ("2", 0), "tracks": ("3", 1)},
         ),
-        "5": Node("VividFaceCompareVideo", (1140, 0), (640, 820), {"fps": 24.0, "before": ("1", 0), "after": ("4", 0)}),
+        "5": Node("VividFaceCompareVideo", (1140, 0), (640, 920), {"fps": 24.0, "before": ("1", 0), "after": ("4", 0)}),
         "6": Node("SaveVideo", (1840, 0), (320, 560), saved("VividFace/one_face", ("4", 0))),
-        "7": Node("PreviewAny", (1840, 620), (320, 200), {"source": ("4", 1)}, "What was done"),
+        "7": Node("PreviewAny", (1840, 620), (320, 300), {"source": ("4", 1)}, "What was done"),
     },
     {
         "8": Note(
             (380, 400),
-            (320, 420),
+            (320, 520),
             "With faces = by number, face numbers counts from the left in each shot, beginning at 0: 0 is the "
             "leftmost face; 0,2 are the first and the third. largest takes the largest face of each shot, all "
             "takes everyone.\n\n"
@@ -132,39 +136,40 @@ RESTORE_ONE_FACE = Workflow(
 
 MASK_GUIDED_RESTORE = Workflow(
     "mask_guided_restore",
+    "Restore faces within a mask",
     {
         "1": Node("VividFaceVideoLoad", (0, 0), (320, 620), VIDEO),
-        "2": Node("VividFaceLoadModel", (0, 680), (320, 140), MODEL),
-        "3": Node("GetVideoComponents", (380, 0), (320, 80), {"video": ("1", 0)}),
-        "4": Node("VividFaceFaceMask", (380, 140), (320, 340), {**MASK, "source": ("3", 0)}),
-        "5": Node("LoadImage", (380, 980), (320, 320), {"image": PAINTED}, "Painted mask", through=""),
+        "2": Node("VividFaceLoadModel", (0, 680), (320, 240), MODEL),
+        "3": Node("GetVideoComponents", (380, 0), (320, 120), {"video": ("1", 0)}),
+        "4": Node("VividFaceFaceMask", (380, 180), (320, 340), {**MASK, "source": ("3", 0)}),
+        "5": Node("LoadImage", (380, 1080), (320, 320), {"image": PAINTED}, "Painted mask", through=""),
         "6": Node(
             "MaskComposite",
-            (760, 980),
+            (760, 1080),
             (320, 160),
             {"x": 0, "y": 0, "operation": "subtract", "destination": ("4", 0), "source": ("5", 1)},
             "Face mask less what is painted",
             through="destination",
         ),
-        "7": Node("MaskPreview", (380, 540), (320, 280), {"mask": ("6", 0)}, "Where faces may change"),
+        "7": Node("MaskPreview", (380, 580), (320, 340), {"mask": ("6", 0)}, "Where faces may change"),
         "8": Node(
             "VividFaceOneStepRestoreImages",
             (760, 0),
-            (320, 680),
+            (320, 720),
             {**COMMON, "images": ("3", 0), "restorer": ("2", 0), "mask": ("6", 0)},
         ),
-        "9": Node("CreateVideo", (760, 740), (320, 80), {"fps": ("3", 2), "images": ("8", 0), "audio": ("3", 1)}),
+        "9": Node("CreateVideo", (760, 780), (320, 140), {"fps": ("3", 2), "images": ("8", 0), "audio": ("3", 1)}),
         "10": Node(
-            "VividFaceCompareVideo", (1140, 0), (640, 640), {"fps": 24.0, "before": ("1", 0), "after": ("9", 0)}
+            "VividFaceCompareVideo", (1140, 0), (640, 720), {"fps": 24.0, "before": ("1", 0), "after": ("9", 0)}
         ),
         "11": Node("SaveVideo", (1840, 0), (320, 560), saved("VividFace/mask_guided", ("9", 0))),
-        "12": Node("PreviewAny", (1840, 620), (320, 200), {"source": ("8", 1)}, "What was done"),
-        "13": Node("PreviewImage", (0, 980), (320, 320), {"images": ("1", 1)}, "First frame"),
+        "12": Node("PreviewAny", (1840, 620), (320, 300), {"source": ("8", 1)}, "What was done"),
+        "13": Node("PreviewImage", (0, 1080), (320, 320), {"images": ("1", 1)}, "First frame"),
     },
     {
         "14": Note(
-            (1140, 700),
-            (640, 120),
+            (1140, 780),
+            (640, 140),
             "Face Mask tells where faces are; the restoration shows only there. grow makes that area larger or, "
             "below 0, smaller. With the weights of a parsing network, region can be a part of the face.\n\n"
             "All frames are in memory here. For long videos take One-Step Restore (Video): it has a mask input "
@@ -172,7 +177,7 @@ MASK_GUIDED_RESTORE = Workflow(
             "How to use it",
         ),
         "15": Note(
-            (1140, 980),
+            (1140, 1080),
             (640, 320),
             "To keep a part of a face as it was (glasses, a scar, make-up):\n"
             "1. Run once. Right-click First frame and choose Copy (Clipspace).\n"
@@ -196,32 +201,34 @@ MASK_GUIDED_RESTORE = Workflow(
 
 DEGRADE_RESTORE_METRICS = Workflow(
     "degrade_restore_metrics",
+    "Degrade, restore and measure",
     {
-        "1": Node("VividFaceVideoLoad", (0, 0), (320, 620), VIDEO),
-        "2": Node("VividFaceLoadModel", (0, 680), (320, 140), MODEL),
+        "1": Node("VividFaceVideoLoad", (0, 0), (320, 620), {**VIDEO, "file": SHARP}),
+        "2": Node("VividFaceLoadModel", (0, 680), (320, 240), MODEL),
         "3": Node("VividFaceDegradeSynth", (380, 0), (320, 560), {**DEGRADE, "encoding": "h264", "video": ("1", 0)}),
-        "4": Node("PreviewAny", (380, 620), (320, 200), {"source": ("3", 1)}, "What was drawn"),
+        "4": Node("PreviewAny", (380, 620), (320, 300), {"source": ("3", 1)}, "What was drawn"),
         "5": Node(
             "VividFaceOneStepRestore",
             (760, 0),
-            (320, 820),
+            (320, 920),
             {**COMMON, "encoding": "h264", "video": ("3", 0), "restorer": ("2", 0)},
         ),
-        "6": Node("VividFaceCompareVideo", (1140, 0), (640, 620), {"fps": 24.0, "before": ("3", 0), "after": ("5", 0)}),
+        "6": Node("VividFaceCompareVideo", (1140, 0), (640, 700), {"fps": 24.0, "before": ("3", 0), "after": ("5", 0)}),
         "7": Node(
             "VividFaceMetrics",
             (1840, 0),
             (640, 520),
             {"metrics": MEASURED, "output": ("5", 0), "reference": ("1", 0), "source": ("3", 0)},
         ),
-        "8": Node("PreviewAny", (1840, 580), (640, 240), {"source": ("7", 0)}, "All figures"),
+        "8": Node("PreviewAny", (1840, 580), (640, 340), {"source": ("7", 0)}, "All figures"),
     },
     {
         "9": Note(
-            (1140, 680),
-            (640, 140),
-            "Choose a sharp video in Video Load and press Run. It is degraded, restored, and measured: how near "
-            "the restored video (output) comes to the sharp one, and how near the degraded one (input) was.\n\n"
+            (1140, 760),
+            (640, 160),
+            "Press **Run**, or choose a sharp video of your own in Video Load first. It is degraded, restored, and "
+            "measured: how near the restored video (output) comes to the sharp one, and how near "
+            "the degraded one (input) was.\n\n"
             "The seed stands still, so that only the model and its settings make a difference from run to run. "
             "Another seed draws another degradation; another preset is another paper's recipe.\n\n"
             "Leave metrics empty to measure everything; its help page tells which metrics need weights. In All "
@@ -258,6 +265,7 @@ LOOK = {
 
 SCORE_FOLDER = Workflow(
     "score_folder",
+    "Score a folder of videos",
     {
         "1": Node(
             "VividFaceScoreFolder",
@@ -298,4 +306,63 @@ SCORE_FOLDER = Workflow(
     ),
 )
 
-WORKFLOWS = (RESTORE_VIDEO, RESTORE_ONE_FACE, MASK_GUIDED_RESTORE, DEGRADE_RESTORE_METRICS, SCORE_FOLDER)
+RESTORE_APP = replace(
+    RESTORE_VIDEO,
+    name="restore_app",
+    title="Restore faces, as an app",
+    app=((("1", "file"), ("2", "model"), ("3", "strength"), ("3", "faces")), ("4", "5")),
+)
+"""The same graph, opened in App mode."""
+
+DEFLICKER_VIDEO = Workflow(
+    "deflicker_video",
+    "Take the flicker out of a video",
+    {
+        "1": Node("VividFaceVideoLoad", (0, 0), (320, 620), VIDEO),
+        "2": Node(
+            "VividFaceDeflicker",
+            (380, 0),
+            (320, 400),
+            {
+                "kind": "brightness",
+                "keep_detail": True,
+                "strength": 1.0,
+                "window": 0,
+                "overlap": -1,
+                "size": 0,
+                "encoding": "h264",
+                "video": ("1", 0),
+            },
+        ),
+        "3": Node("PreviewAny", (380, 460), (320, 200), {"source": ("2", 1)}, "Flicker before and after"),
+        "4": Node("VividFaceCompareVideo", (760, 0), (640, 620), {"fps": 24.0, "before": ("1", 0), "after": ("2", 0)}),
+        "5": Node("SaveVideo", (1460, 0), (320, 560), saved("VividFace/steady", ("2", 0))),
+    },
+    {
+        "6": Note(
+            (760, 680),
+            (640, 140),
+            "Choose a flickering video in Video Load and press Run: old film, a projector, lamps, a time lapse. Whole "
+            "frames become steady, not only faces; lamps that are switched on, fades and cuts stay.\n\n"
+            "For generated videos whose frames differ in colour and structure set kind to pixel. To restore the faces "
+            "as well, put One-Step Restore behind this node.",
+            "How to use it",
+        ),
+    },
+    (
+        Group("1 · Video", "input", ("1",)),
+        Group("2 · Deflicker", "restore", ("2", "3")),
+        Group("3 · Compare", "result", ("4", "6")),
+        Group("4 · Save", "result", ("5",)),
+    ),
+)
+
+WORKFLOWS = (
+    RESTORE_VIDEO,
+    RESTORE_APP,
+    RESTORE_ONE_FACE,
+    MASK_GUIDED_RESTORE,
+    DEGRADE_RESTORE_METRICS,
+    SCORE_FOLDER,
+    DEFLICKER_VIDEO,
+)

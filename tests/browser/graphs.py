@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Any
 
 from tests.browser.page import ComfyPage
+from tests.comfyui.server import REPOSITORY
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 ROOM = 60
 """Pixels that a group leaves above its nodes, of which a node's own title takes 30."""
@@ -13,6 +20,7 @@ EDGE = 20
 """Pixels that a group leaves at its other sides."""
 COLOURS = {"input": "#88aaaa", "restore": "#88aadd", "mask": "#ccaa66", "degrade": "#aa8888", "result": "#88aa88"}
 NORMAL, BYPASSED = 0, 4
+PACKAGE = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
 @dataclass(frozen=True)
@@ -57,12 +65,21 @@ class Group:
 
 @dataclass(frozen=True)
 class Workflow:
-    """One graph; nodes and notes share the numbers of the page."""
+    """One graph; nodes and notes share the numbers of the page.
+
+    Attributes:
+        name: of its API file.
+        title: of its file for the page, which shows it to people.
+        app: what App mode shows: inputs as ``(node, input)``, and the nodes whose results are seen; ``None``: the graph
+            opens as a graph.
+    """
 
     name: str
+    title: str
     nodes: dict[str, Node]
     notes: dict[str, Note]
     groups: tuple[Group, ...]
+    app: tuple[tuple[tuple[str, str], ...], tuple[str, ...]] | None = None
 
     def api(self, *, everything: bool = False) -> dict[str, Any]:
         """The graph as the server takes it.
@@ -108,7 +125,7 @@ _LAY_OUT = """([nodes, notes, groups]) => {
         if (after) after.value = 'fixed'
     }
     for (const [id, { at, size, text, title }] of Object.entries(notes)) {
-        const note = LiteGraph.createNode('Note')
+        const note = LiteGraph.createNode('MarkdownNote')
         note.id = Number(id)
         graph.add(note)
         note.title = title
@@ -156,6 +173,20 @@ def plain(graph: dict[str, Any]) -> dict[str, Any]:
     kept["nodes"] = sorted(map(_slim, kept["nodes"]), key=lambda node: node["id"])
     kept["groups"] = [_slim(group) for group in kept["groups"]]
     return kept
+
+
+def marked(graph: dict[str, Any], workflow: Workflow) -> dict[str, Any]:
+    """A plain graph with what the page can't know: whose nodes they are, and what App mode shows."""
+    for node in graph["nodes"]:
+        if node["type"].startswith("VividFace"):
+            node["properties"] |= {"cnr_id": PACKAGE["name"], "ver": PACKAGE["version"]}
+        elif node["type"] != "MarkdownNote":
+            node["properties"] |= {"cnr_id": "comfy-core"}
+    if workflow.app:
+        inputs, outputs = workflow.app
+        shown = {"inputs": [[int(node), name] for node, name in inputs], "outputs": [int(node) for node in outputs]}
+        graph["extra"] = {"linearMode": True, "linearData": shown}
+    return graph
 
 
 def _slim(thing: Any) -> Any:

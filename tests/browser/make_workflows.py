@@ -1,13 +1,14 @@
 """The command that writes the example workflows through ComfyUI's real page.
 
-``python -m tests.browser.make_workflows [NAME ...]`` writes ``workflows/NAME.json`` (for the page),
-``workflows/api/NAME.api.json`` (for the HTTP API and the batch client) and ``workflows/NAME.jpg`` (the template's
-picture), of all workflows if none is named.
+``python -m tests.browser.make_workflows [NAME ...]`` writes ``example_workflows/TITLE.json`` (for the page),
+``workflows/api/NAME.api.json`` (for the HTTP API and the batch client) and ``example_workflows/TITLE.jpg`` (the
+template's picture), of all workflows if none is named; with restore_video, the subgraph blueprint too.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -16,9 +17,10 @@ from typing import Any
 
 from PIL import Image
 
-from tests.browser.clips import HEIGHT, WOMAN, people, write_clip
-from tests.browser.example_workflows import FILE, FOLDER, PAINTED, WORKFLOWS
-from tests.browser.graphs import Workflow, lay_out, overlaps, plain, wired
+from tests.browser.blueprint import FILE as blueprint_file
+from tests.browser.blueprint import blueprint
+from tests.browser.example_workflows import API_FOLDER, FOLDER, PAINTED, RESTORE_VIDEO, WORKFLOWS
+from tests.browser.graphs import Workflow, lay_out, marked, overlaps, plain, wired
 from tests.browser.page import ComfyPage
 from tests.browser.thumbnails import write_thumbnail
 from tests.comfyui.server import ComfyServer
@@ -37,18 +39,22 @@ def write_graph(page: ComfyPage, workflow: Workflow, folder: Path = FOLDER) -> N
         RuntimeError: the page makes something else of it.
     """
     lay_out(page, workflow)
-    graph, prompt = plain(page.graph()), page.to_api()
+    graph, prompt = marked(plain(page.graph()), workflow), page.to_api()
     if page.missing_nodes():
         raise RuntimeError(f"{workflow.name}: the page doesn't know {page.missing_nodes()}")
     if wired(prompt) != wired(workflow.api()):
         raise RuntimeError(f"{workflow.name}: the page makes {json.dumps(wired(prompt), indent=1)}")
     if overlaps(graph):
         raise RuntimeError(f"{workflow.name}: nodes overlap: {overlaps(graph)}")
-    write_json(folder / f"{workflow.name}.json", graph)
+    write_json(folder / f"{workflow.title}.json", graph)
+    if workflow is RESTORE_VIDEO:
+        write_json(blueprint_file, blueprint(graph))
+    if workflow.app:
+        return  # its API file is that of the graph which it opens
     shipped = {
         number: {**node, "_meta": {"title": prompt[number]["_meta"]["title"]}} for number, node in wired(prompt).items()
     }
-    write_json(folder / "api" / f"{workflow.name}.api.json", shipped)
+    write_json(API_FOLDER / f"{workflow.name}.api.json", shipped)
 
 
 def chosen(names: Sequence[str]) -> list[Workflow]:
@@ -67,14 +73,16 @@ def main(names: Sequence[str]) -> None:
     """Write these workflows, or all."""
     workflows = chosen(names)
     with tempfile.TemporaryDirectory() as scratch, ComfyServer(Path(scratch)) as server:
-        write_clip(server.folder / "input" / FILE, people([WOMAN], HEIGHT, 9))
         Image.new("RGB", (64, 64)).save(server.folder / "input" / PAINTED)
         with ComfyPage(server) as page:
             for workflow in workflows:
                 write_graph(page, workflow)
                 print(workflow.name)
         for workflow in workflows:
-            write_thumbnail(server, workflow, FOLDER)
+            if workflow.app:
+                shutil.copyfile(FOLDER / f"{RESTORE_VIDEO.title}.jpg", FOLDER / f"{workflow.title}.jpg")
+            else:
+                write_thumbnail(server, workflow, FOLDER)
 
 
 if __name__ == "__main__":

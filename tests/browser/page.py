@@ -98,7 +98,7 @@ class ComfyPage:
         def is_it(answer: Any) -> bool:
             return answer.url.endswith("/prompt") and answer.request.method == "POST"
 
-        with self.page.expect_response(is_it, timeout=60_000) as caught:
+        with self.page.expect_response(is_it, timeout=120_000) as caught:
             self.page.get_by_role("button", name="Run", exact=True).first.click()
         answer = caught.value.json()
         if "prompt_id" not in answer or answer.get("node_errors"):

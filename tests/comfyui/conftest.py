@@ -40,11 +40,34 @@ def degraded_face(path: Path, frames: int = 24, width: int = 320) -> Path:
     return path
 
 
+HALF = '''
+from comfy_api.latest import ComfyExtension, io
+
+class Half(io.ComfyNode):
+    """Images in half precision, as ComfyUI keeps them with --fp16-intermediates."""
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(node_id="TestHalf", inputs=[io.Image.Input("images")], outputs=[io.Image.Output()])
+    @classmethod
+    def execute(cls, images):
+        return io.NodeOutput(images.half())
+
+class Extension(ComfyExtension):
+    async def get_node_list(self):
+        return [Half]
+
+async def comfy_entrypoint():
+    return Extension()
+'''
+
+
 @pytest.fixture(scope="session")
 def comfy(tmp_path_factory):
-    """A running server; its input folder holds ``face.mp4``."""
+    """A running server with a node ``TestHalf`` besides; its input folder holds ``face.mp4``."""
     server = ComfyServer(tmp_path_factory.mktemp("comfyui"))
     (server.folder / "input").mkdir(parents=True)
+    (server.folder / "custom_nodes" / "half").mkdir(parents=True)
+    (server.folder / "custom_nodes" / "half" / "__init__.py").write_text(HALF)
     degraded_face(server.folder / "input" / "face.mp4")
     with server:
         yield server

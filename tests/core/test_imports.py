@@ -61,23 +61,26 @@ def test_a_broken_diffusers_is_one_sentence_where_it_is_wanted(tmp_path, tiny_ch
     assert "diffusers" in result.stderr.strip().splitlines()[-1]
 
 
-def test_imports_open_no_connection_and_take_under_a_second_beyond_torch():
+def test_imports_open_no_connection_load_nothing_heavy_and_take_less_work_than_torch():
     program = (
-        "import socket, time, torch, numpy, av, safetensors.torch\n"
+        "import socket, sys, time\n"
+        "began = time.process_time()\n"
+        "import torch\n"
+        "beside = time.process_time() - began\n"
+        "import numpy, av, safetensors.torch\n"
         "def refuse(*a, **k): raise AssertionError('network at import')\n"
         "socket.socket.connect = refuse; socket.getaddrinfo = refuse\n"
-        "began = time.perf_counter()\n" + "\n".join(f"import {m}" for m in MODULES) + "\n"
-        "print(time.perf_counter() - began)"
+        "before, began = set(sys.modules), time.process_time()\n" + "\n".join(f"import {m}" for m in MODULES) + "\n"
+        "print((time.process_time() - began) / beside)\n"
+        "print(*{name.split('.')[0] for name in set(sys.modules) - before})"
     )
-    result = run(program)
-    assert result.returncode == 0, result.stderr
-    # Ten times the budget: the machine may be busy, and a heavy import would take longer still.
-    assert float(result.stdout.split()[-1]) < 10
-
-
-def test_the_engine_knows_neither_nodes_nor_training():
-    for module in MODULES:
-        spec = __import__("importlib.util").util.find_spec(module)
-        text = open(spec.origin, encoding="utf-8").read()
-        for other in ("training", "nodes", "comfy"):
-            assert f"import {other}" not in text and f"from {other}" not in text, (module, other)
+    shares = []
+    for _ in range(5):  # processor time, not the clock's; a first import may read everything from a cold disk
+        result = run(program)
+        assert result.returncode == 0, result.stderr
+        share, loaded = result.stdout.splitlines()
+        assert not set(loaded.split()) & set(BREAKABLE), "a library that few calls need"
+        shares.append(float(share))
+        if shares[-1] < 0.75:
+            return
+    raise AssertionError(f"the package's own modules take {min(shares):.2f} of the work of importing torch")

@@ -15,8 +15,8 @@ from accelerate.state import AcceleratorState
 
 from tests.assets import clip, run_ffmpeg
 from training.config import load_config
-from training.evaluation.nafnet import ImageRestorer, NafConfig, NafNet, load_nafnet
 from training.prepare import main as prepare
+from training.stages.nafnet import ImageRestorer, NafConfig, NafNet, load_nafnet
 from training.stages.registry import make_stage
 from training.train import main as train
 from training.trainer.log import read_curve

@@ -146,3 +146,8 @@ def test_a_base_of_unknown_shapes_is_told(tmp_path):
     config = load_config(CONFIGS / "vividface-1.3b-decoder.toml", ("model.base=runs/elsewhere/model",))
     with pytest.raises(InvalidOption, match="its shapes aren't known"):
         shapes_of(config.model, tmp_path)
+
+
+def test_stages_of_other_systems_are_refused_in_words(capsys):
+    assert main([str(CONFIGS / "bfvr-stc-stage1.toml")]) == 1
+    assert "no shapes of bfvr_stc" in capsys.readouterr().err

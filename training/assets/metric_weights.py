@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from training.assets.packages import PACKAGES, fetch
-from training.losses.perceptual_weights import convert
+from training.assets.perceptual_weights import convert
 from vividface_core.errors import MissingWeights, VividFaceError
 from vividface_core.io.tensors import write_tensors
 from vividface_core.metrics.quality import DISTS, LPIPS_ALEX, LPIPS_VGG, NIQE

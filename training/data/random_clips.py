@@ -11,7 +11,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from training.config import Data
-from training.curation.manifest import rejected_videos
+from training.data.manifest import rejected_videos
 from training.data.people import held_back
 from training.data.synthetic_motion import Move, cut
 from vividface_core.degrade import load_preset
@@ -62,29 +62,29 @@ class Material:
 
     def mask(self, key: str) -> Tensor | None:
         """``[T, H / 4, W / 4]`` uint8, 0 or 1; ``None`` where no face was found."""
-        return self._masks.get_tensor(key) if key in self.faces else None
+        return self._masks.get_tensor(key) if self._masks is not None and key in self.faces else None
 
     def __getstate__(self) -> dict[str, Path]:
         # Open maps don't travel to a loader's worker; it opens its own.
         return {"folder": self.folder}
 
     def __setstate__(self, state: dict[str, Path]) -> None:
-        self.__init__(state["folder"])
+        self.__init__(state["folder"])  # type: ignore[misc]  # it has no subclass
 
 
 class RandomClips:
     """Endless samples: ``clean``, ``degraded`` ``[3, T, S, S]`` in −1…1, ``pixel_mask`` ``[1, T, S, S]`` uint8.
 
     A sample is a square that moves (stills: with the strength ``still_warp``) through a picture, mirrored, reversed,
-    sped up and re-coloured at random. A share of ``faces`` is cut around a known face: the whole crop at ``canvas``
-    pixels, or a window of ``size`` out of it, as sharp as the whole and cheaper. Where a sample shows no known face
-    its mask is 1 everywhere: there is nothing to focus on.
+    sped up and re-coloured at random, and ``lighting`` of them lit anew. A share of ``faces`` is cut around a known
+    face: the whole crop at ``canvas`` pixels, or a window of ``size`` out of it, as sharp as the whole and cheaper.
+    Where a sample shows no known face its mask is 1 everywhere: there is nothing to focus on.
     """
 
     def __init__(self, config: Data, *, validation: bool = False, degrade: bool = True) -> None:
         self._config, self._degrade = config, degrade
         self._material = Material(config.validation if validation and config.validation else config.path)
-        self._degradations = load_preset(config.degradation)
+        self._degradations = load_preset(config.degradation, config.degradation_values)
         if config.shares:
             self._degradations = with_shares(self._degradations, config.shares)
         keys = self._material.keys
@@ -107,6 +107,7 @@ class RandomClips:
         clean, mask = self._moving_square(key, at_face, rng)
         clean, mask = _mirror(clean, mask, rng)
         clean = _colour(clean, rng)
+        clean = relit(clean, self._config.lighting, rng)
         if not self._degrade:
             return {"clean": clean.transpose(0, 1) * 2 - 1}
         degradation = self._degradations.sample(int(rng.integers(2**31)))
@@ -136,6 +137,7 @@ class RandomClips:
     def _frames(self, total: int, rng: np.random.Generator) -> np.ndarray:
         """Which frames: a run of them, at up to double speed where the clip is long enough, half of them backwards."""
         wanted = self._config.frames
+        assert wanted is not None  # the configuration of clips says it
         if total < wanted:
             return np.zeros(wanted, int)
         speed = int(rng.integers(1, 1 + min(2, max(1, (total - 1) // max(1, wanted - 1)))))
@@ -164,8 +166,8 @@ def _around(clip: Tensor, grid: Tensor, side: float) -> tuple[Tensor, Tensor]:
     margin, edges = 8 + side / 8, []
     for axis, length in enumerate((clip.shape[2], clip.shape[1])):
         places = (grid[..., axis] + 1) * length / 2
-        first = int(max(0, places.min() - margin))
-        edges.append((first, int(min(length, places.max() + margin)) or 1, length))
+        first = int(max(0, float(places.min()) - margin))
+        edges.append((first, int(min(length, float(places.max()) + margin)) or 1, length))
     (left, right, width), (top, bottom, height) = edges
     if right - left < 2 or bottom - top < 2:
         left, right, top, bottom = 0, width, 0, height
@@ -185,3 +187,14 @@ def _colour(clean: Tensor, rng: np.random.Generator) -> Tensor:
     light = torch.from_numpy(1 + drift * np.linspace(-1, 1, len(clean))).float()[:, None, None, None]
     tint = torch.from_numpy(gain).float()[:, None, None]
     return (clean ** rng.uniform(0.85, 1.2) * tint * light).clamp(0, 1)
+
+
+def relit(clean: Tensor, share: float, rng: np.random.Generator) -> Tensor:
+    """A ``share`` of clips ``[T, 3, H, W]`` gets a light that is switched, or faded over some frames, and stays so."""
+    if not share or rng.random() >= share:
+        return clean
+    total = len(clean)
+    first, length = rng.uniform(0, total), rng.choice([1.0, rng.uniform(1, total)])
+    done = np.clip((np.arange(total) - first) / length, 0, 1)
+    before, after = rng.permutation([1.0, rng.uniform(0.35, 0.95)])
+    return clean * torch.from_numpy(before + (after - before) * done).float()[:, None, None, None]

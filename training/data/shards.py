@@ -31,6 +31,11 @@ def fingerprint(recipe: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def _is_own(path: Path) -> bool:
+    """Whether a run that was killed before its first index may have left a file."""
+    return path.name[0] == "." or (path.suffix == ".safetensors" and path.stem.isdecimal())
+
+
 def _read_index(folder: Path) -> dict[str, Any] | None:
     path = folder / INDEX
     if not path.is_file():
@@ -61,6 +66,8 @@ class ShardWriter:
         self.folder.mkdir(parents=True, exist_ok=True)
         recipe = json.loads(json.dumps(recipe))
         index = _read_index(self.folder)
+        if index is None and any(not _is_own(path) for path in self.folder.iterdir()):
+            raise InvalidOption(f"{self.folder} holds other files and no samples. Name a folder of its own for them.")
         if index is not None and index["fingerprint"] != fingerprint(recipe):
             raise InvalidOption(_difference(self.folder, index["recipe"], recipe))
         self._index = index or {

@@ -49,7 +49,7 @@ class Variant:
     label: str
     folder: str
     changes: tuple[str, ...]
-    paper: tuple[float, float]
+    paper: tuple[float, float] = (float("nan"), float("nan"))
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ def sheet(sides: list[Tensor]) -> Image.Image:
     """Clips ``[n, 3, h, w]`` beside each other, a frame a row, :data:`ENLARGED` times as large."""
     picture = np.concatenate([np.concatenate(list(to_bytes(side))) for side in sides], 1)
     image = Image.fromarray(picture)
-    return image.resize((ENLARGED * image.width, ENLARGED * image.height), Image.BICUBIC)
+    return image.resize((ENLARGED * image.width, ENLARGED * image.height), Image.Resampling.BICUBIC)
 
 
 def table(entries: list[dict]) -> str:

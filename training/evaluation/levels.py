@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from training.assets import perceptual_weights
 from training.evaluation.harm import FaceMotion, chroma_error, eight_bits, false_colour, psnr
-from training.losses import perceptual_weights
 from vividface_core.degrade import Degradation
 from vividface_core.degrade.footage import grey_of
 from vividface_core.faces.detect import FaceDetector

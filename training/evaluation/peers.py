@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from training.assets.packages import fetch
-from training.evaluation.nafnet import ImageRestorer
+from training.stages.nafnet import ImageRestorer
 from vividface_core.errors import MissingDependency
 
 Method = Callable[[Tensor], Tensor]
@@ -135,8 +135,8 @@ def tuned(
     candidates: dict[str, Method], pairs: list[tuple[Tensor, Tensor]], score: Callable[[Tensor, Tensor], float]
 ) -> tuple[str, Method]:
     """The candidate with the highest mean score on ``(degraded, truth)`` pairs."""
-    means = {name: np.mean([score(run(low), truth) for low, truth in pairs]) for name, run in candidates.items()}
-    best = max(means, key=means.get)
+    means = {name: float(np.mean([score(run(low), truth) for low, truth in pairs])) for name, run in candidates.items()}
+    best = max(means, key=means.__getitem__)
     return best, candidates[best]
 
 

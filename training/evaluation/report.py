@@ -9,6 +9,10 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from vividface_core.errors import InvalidOption
+from vividface_core.io.atomic import write_report
+from vividface_core.io.text import read_text
+
 Entries = list[dict[str, Any]]
 
 
@@ -87,10 +91,28 @@ def _save(picture: np.ndarray, path: Path) -> None:
     Image.fromarray(picture).save(path, quality=92)
 
 
+def check_markers(page: Path, name: str) -> None:
+    """
+    Raises:
+        InvalidOption: the page is missing, or lacks one of the markers between which :func:`write_between` writes.
+    """
+    content = read_text(page) if page.is_file() else ""
+    start, end = content.find(f"<!-- {name} -->"), content.find(f"<!-- /{name} -->")
+    if not 0 <= start < end:
+        raise InvalidOption(
+            f"{page} has no <!-- {name} --> with a <!-- /{name} --> after it; write them where it goes."
+        )
+
+
 def write_between(page: Path, name: str, text: str) -> None:
-    """Replace what stands between ``<!-- name -->`` and ``<!-- /name -->`` of a Markdown file."""
+    """Replace what stands between ``<!-- name -->`` and ``<!-- /name -->`` of a Markdown file.
+
+    Raises:
+        InvalidOption: there are no such markers; the page stays as it is.
+    """
+    check_markers(page, name)
     start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
-    content = page.read_text(encoding="utf-8")
+    content = read_text(page)
     head, _, rest = content.partition(start)
     tail = rest.partition(end)[2]
-    page.write_text(f"{head}{start}\n{text}\n{end}{tail}", encoding="utf-8")
+    write_report(page, f"{head}{start}\n{text}\n{end}{tail}")

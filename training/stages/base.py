@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from training.config import Config, Section
+from training.config import Config, Loss, Section
 from training.data.batches import Source
 
 Batch = dict[str, Tensor]
@@ -31,11 +31,12 @@ class Stage(ABC):
     Attributes:
         net: the trained module; of several nets the first, which is averaged, validated and saved. Gradients are
             shared between processes when it is called, so a loss calls it and nothing inside it.
-        model_section: what the configuration's ``model`` table holds.
+        model_section, loss_section: what the configuration's ``model`` and ``loss`` tables hold.
     """
 
     net: nn.Module
     model_section: ClassVar[type[Section]] = Section
+    loss_section: ClassVar[type[Section]] = Loss
 
     @classmethod
     def check(cls, config: Config) -> None:
@@ -87,6 +88,18 @@ class Stage(ABC):
             nets: all of them as they are run.
         """
         return self.loss(nets[turn], batch)
+
+    def begin_step(self, step: int) -> None:
+        """Step ``step``, from 1 on, is about to be taken: for what depends on it, or on what a step began."""
+        return None
+
+    def counts(self) -> dict[str, Tensor]:
+        """What :meth:`show` has counted since the last call; :meth:`figures` gets the sums over all processes."""
+        return {}
+
+    def figures(self, counts: dict[str, Tensor]) -> dict[str, float]:
+        """Figures of a validation beside the usual ones."""
+        return {}
 
     def groups(self) -> Groups:
         """The trained parameters of :attr:`net`."""

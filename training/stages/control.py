@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from training.config import Config, Model, published
 from training.data.batches import Source
 from training.data.sources import make_source
-from training.evaluation.nafnet import NafConfig, NafNet, save_nafnet
 from training.losses.face_focused import switch_of, switched_error
 from training.losses.perceptual import Perceptual
 from training.stages.base import Batch, Stage
 from training.stages.modules import Parts, check_model
+from training.stages.nafnet import NafConfig, NafNet, save_nafnet
 from training.stages.one_step import pixel_parts, weighted
 
 
@@ -77,6 +77,6 @@ class ControlStage(Stage):
         degraded = batch["degraded"]
         return {"input": degraded, "output": self.net(degraded), "truth": batch["clean"], "mask": batch["pixel_mask"]}
 
-    def save(self, folder: Path, net: nn.Module, notes: dict[str, Any]) -> None:
+    def save(self, folder: Path, net: Any, notes: dict[str, Any]) -> None:
         """A folder that ``training.evaluate --control`` takes."""
         save_nafnet(folder, net.net, {"training": {**published(self.config), **notes}})

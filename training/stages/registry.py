@@ -4,24 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from vividface_core.restorers.registry import default_system, system_named
+from vividface_core.restorers.registry import stage_class
 
 if TYPE_CHECKING:
     from training.config import Config
     from training.stages.base import Stage
-
-
-def stage_class(system: str, name: str) -> type[Stage]:
-    """The class of a stage.
-
-    Args:
-        system: id of a system; "": the default one.
-        name: of the stage.
-
-    Raises:
-        InvalidOption: there is no such system, or it has no such stage.
-    """
-    return (system_named(system) if system else default_system()).stage(name)
 
 
 def make_stage(config: Config, parts: Any = None) -> Stage:

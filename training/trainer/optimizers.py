@@ -23,11 +23,13 @@ def make_optimizer(groups: Groups, config: Optimizer) -> TorchOptimizer:
 
 
 def make_schedule(optimizer: TorchOptimizer, config: Optimizer) -> LambdaLR:
-    """Linear warm-up, then constant, or a cosine down to ``final``; one call of ``step`` an optimizer step."""
+    """Linear warm-up, then constant, a cosine down to ``final``, or steps; one call of ``step`` an optimizer step."""
     from diffusers.optimization import get_constant_schedule_with_warmup, get_cosine_schedule_with_warmup
 
     if config.schedule == "constant":
         return get_constant_schedule_with_warmup(optimizer, config.warmup)
+    if config.schedule == "steps":
+        return LambdaLR(optimizer, partial(_stepped, config))
     schedule = get_cosine_schedule_with_warmup(optimizer, config.warmup, config.steps)
     schedule.lr_lambdas = [partial(_raised, fall, config) for fall in schedule.lr_lambdas]
     return schedule
@@ -36,6 +38,12 @@ def make_schedule(optimizer: TorchOptimizer, config: Optimizer) -> LambdaLR:
 def _raised(fall: Any, config: Optimizer, step: int) -> float:
     share = fall(step)
     return share if step < config.warmup else config.min_lr_ratio + (1 - config.min_lr_ratio) * share
+
+
+def _stepped(config: Optimizer, step: int) -> float:
+    if step < config.warmup:
+        return step / config.warmup
+    return config.gamma ** sum(step >= milestone for milestone in config.milestones)
 
 
 def _is_kernel(parameter: nn.Parameter) -> bool:
@@ -69,7 +77,7 @@ class MuonWithAdam(TorchOptimizer):
         return torch.optim.Muon([view for _, view in views], lr=group["lr"], weight_decay=0.0)
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]  # torch's own returns the closure's loss
         """One step at the rates that stand in ``param_groups``."""
         for parameter, view in self._views:
             # The model may have been moved since: the view follows its parameter.

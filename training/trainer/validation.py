@@ -22,7 +22,8 @@ class Validation:
     """Runs a stage's net on clips that are never trained on; the same ones each time.
 
     Figures, means over clips: ``psnr`` and ``psnr_input`` in dB; ``face_error`` and ``error``, mean squared errors of
-    the face and of the whole frame (0…1 values); ``temporal``, mean absolute error of the frame differences.
+    the face and of the whole frame (0…1 values); ``temporal``, mean absolute error of the frame differences; and those
+    of the stage.
     """
 
     def __init__(self, config: Config, stage: Stage, accelerator: Accelerator) -> None:
@@ -33,6 +34,7 @@ class Validation:
         """Measure, and save ``validation/<step>.jpg`` (input, output, truth side by side)."""
         if self._samples is None:
             self._samples = Samples(self._stage.source(validation=True), SEED)
+        self._stage.counts()  # what others have shown isn't counted
         rows: list[Tensor] = []
         pictures: list[Tensor] = []
         count, rank, world = self._config.run.validation_clips, *self._place()
@@ -48,7 +50,11 @@ class Validation:
         totals = self._accelerator.reduce(totals, "sum") / seen
         if self._accelerator.is_main_process:
             self._picture(pictures[:MOST_PICTURES], step)
-        return dict(zip(FIGURES, totals.tolist()))
+        counts = {
+            name: self._accelerator.reduce(values.to(self._accelerator.device), "sum")
+            for name, values in self._stage.counts().items()
+        }
+        return {**dict(zip(FIGURES, totals.tolist())), **self._stage.figures(counts)}
 
     def _place(self) -> tuple[int, int]:
         """Sharded nets run on all processes together; copies may share the clips out."""

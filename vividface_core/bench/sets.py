@@ -42,7 +42,7 @@ SETS = {
             "vfhq-test",
             50,
             False,
-            ("1", "3", "7"),
+            ("1", "3", "7", "bfvr"),
             "VFHQ-test (liangbinxie.github.io/projects/vfhq): a folder with one folder of 512×512 pictures, or one "
             "video, for each of the 50 clips.",
         ),
@@ -55,7 +55,11 @@ SETS = {
             "of the 329 clips.",
         ),
         DataSet(
-            "folder", None, False, ("1", "3", "7"), "Any folder of sharp face clips: videos, or folders of pictures."
+            "folder",
+            None,
+            False,
+            ("1", "3", "7", "bfvr"),
+            "Any folder of sharp face clips: videos, or folders of pictures.",
         ),
     )
 }

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
 from torch import Tensor, nn
 
 from vividface_core.bfvr_stc.blocks import Encoder, Generator, OnBlock, attended_levels
-from vividface_core.bfvr_stc.quantizer import SpatialTemporalQuantizer
+from vividface_core.bfvr_stc.quantizer import Fusion, SpatialTemporalQuantizer
 from vividface_core.errors import InvalidOption
 
 RELEASED_RESOLUTION = 256
 """Side for which the blocks with attention were chosen, in both stages and for every input."""
+
+Attention = Literal["clip", "frame"]
+SpatialBranch = Literal["direct", "convolution"]
 
 
 class Reconstruction(NamedTuple):
@@ -35,7 +38,12 @@ class VQAutoEncoder3D(nn.Module):
 
     Everything sees the whole clip (attention and GroupNorm over all frames and places), so a frame's result depends
     on the clip's length and content.
+
+    Attributes:
+        generates: whether it has a generator.
     """
+
+    generates: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -47,6 +55,9 @@ class VQAutoEncoder3D(nn.Module):
         res_blocks: int = 2,
         attn_resolutions: Sequence[int] = (32,),
         resolution: int = RELEASED_RESOLUTION,
+        fusion: Fusion = "addition",
+        attention: Attention = "clip",
+        spatial_branch: SpatialBranch = "direct",
     ) -> None:
         """
         Args:
@@ -57,6 +68,11 @@ class VQAutoEncoder3D(nn.Module):
             res_blocks: residual blocks a level.
             attn_resolutions: sides of the maps that get attention, for pictures of side ``resolution``.
             resolution: chooses the blocks with attention and nothing else; any input size can be passed.
+            fusion: of the two codebooks' entries; see
+                :class:`~vividface_core.bfvr_stc.quantizer.SpatialTemporalQuantizer`.
+            attention: over the whole ``clip``, as released, or within each latent ``frame``, as DVFace's priors.
+            spatial_branch: what the spatial codebook is asked for: the latent (``direct``, as released) or a
+                ``convolution`` of it (DVFace).
         """
         super().__init__()
         self.config: dict[str, Any] = {
@@ -67,13 +83,24 @@ class VQAutoEncoder3D(nn.Module):
             "res_blocks": res_blocks,
             "attn_resolutions": list(attn_resolutions),
             "resolution": resolution,
+            "fusion": fusion,
         }
+        for name, value, known in (
+            ("attention", attention, get_args(Attention)),
+            ("spatial_branch", spatial_branch, get_args(SpatialBranch)),
+        ):
+            if value not in known:
+                raise InvalidOption(f"{name} is {value!r}; choose {' or '.join(known)}.")
+            if value != known[0]:
+                self.config[name] = value
         if len(ch_mult) < 2 or min(nf, emb_dim, codebook_size, res_blocks, *ch_mult) < 1:
             raise InvalidOption(f"A 3D-VQGAN of {self.config} can't be built: two levels at least, no width below 1.")
         attended = attended_levels(len(ch_mult), resolution, attn_resolutions)
-        self.encoder = Encoder(nf, ch_mult, emb_dim, res_blocks, attended)
-        self.quantize = SpatialTemporalQuantizer(codebook_size, emb_dim)
-        self.generator = Generator(nf, ch_mult, emb_dim, res_blocks, attended)
+        within_frames = attention == "frame"
+        self.encoder = Encoder(nf, ch_mult, emb_dim, res_blocks, attended, within_frames)
+        self.quantize = SpatialTemporalQuantizer(codebook_size, emb_dim, fusion, spatial_branch == "convolution")
+        if self.generates:
+            self.generator = Generator(nf, ch_mult, emb_dim, res_blocks, attended, within_frames)
 
     @property
     def size_multiple(self) -> int:

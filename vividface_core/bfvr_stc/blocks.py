@@ -74,19 +74,26 @@ class Encoder(nn.Module):
     """Clip to latent: half the frames, 1/2^(levels − 1) of height and width."""
 
     def __init__(
-        self, nf: int, ch_mult: Sequence[int], emb_dim: int, res_blocks: int, attended: Sequence[bool]
+        self,
+        nf: int,
+        ch_mult: Sequence[int],
+        emb_dim: int,
+        res_blocks: int,
+        attended: Sequence[bool],
+        within_frames: bool = False,
     ) -> None:
         super().__init__()
-        blocks, width = [conv3(3, nf)], nf
+        blocks: list[nn.Module] = [conv3(3, nf)]
+        width = nf
         for level, (multiplier, attention) in enumerate(zip(ch_mult, attended)):
             for _ in range(res_blocks):
                 blocks.append(ResBlock(width, nf * multiplier))
                 width = nf * multiplier
                 if attention:
-                    blocks.append(ClipAttention(width))
+                    blocks.append(ClipAttention(width, within_frames))
             if level < len(ch_mult) - 1:
                 blocks.append(Downsample(width, temporal=level == 0))
-        blocks += [ResBlock(width, width), ClipAttention(width), ResBlock(width, width)]
+        blocks += [ResBlock(width, width), ClipAttention(width, within_frames), ResBlock(width, width)]
         blocks += [group_norm(width), conv3(width, emb_dim)]
         self.blocks = nn.ModuleList(blocks)
 
@@ -99,11 +106,18 @@ class Generator(nn.Module):
     """Latent to clip. The step to full size and frame rate comes last, at the narrowest width."""
 
     def __init__(
-        self, nf: int, ch_mult: Sequence[int], emb_dim: int, res_blocks: int, attended: Sequence[bool]
+        self,
+        nf: int,
+        ch_mult: Sequence[int],
+        emb_dim: int,
+        res_blocks: int,
+        attended: Sequence[bool],
+        within_frames: bool = False,
     ) -> None:
         super().__init__()
         width, last = nf * ch_mult[-1], len(ch_mult) - 1
-        blocks = [conv3(emb_dim, width), ResBlock(width, width), ClipAttention(width), ResBlock(width, width)]
+        blocks = [conv3(emb_dim, width), ResBlock(width, width)]
+        blocks += [ClipAttention(width, within_frames), ResBlock(width, width)]
         for level in reversed(range(len(ch_mult))):
             # The step up comes after level last − 1 first: that level still has the size of the last one.
             attention = attended[min(level + 1, last)]
@@ -111,7 +125,7 @@ class Generator(nn.Module):
                 blocks.append(ResBlock(width, nf * ch_mult[level]))
                 width = nf * ch_mult[level]
                 if attention:
-                    blocks.append(ClipAttention(width))
+                    blocks.append(ClipAttention(width, within_frames))
             if level < last:
                 blocks.append(Upsample(width, temporal=level == 0))
         blocks += [group_norm(width), conv3(width, 3)]

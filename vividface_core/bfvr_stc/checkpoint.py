@@ -8,9 +8,6 @@ with the network's arguments, and the card ``vividface.json``. Card and argument
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +22,8 @@ from vividface_core.bfvr_stc.codeformer import RESIDUALS, CodeFormer3D
 from vividface_core.bfvr_stc.state_dict import drop_unused, find_weights, is_stage_two, network_arguments
 from vividface_core.errors import InvalidOption, UnsupportedCheckpoint, VividFaceError
 from vividface_core.io.atomic import read_json, write_json
-from vividface_core.io.tensors import misfits, read_tensors, write_tensors
+from vividface_core.io.folders import whole_folder
+from vividface_core.io.tensors import as_stored, misfits, read_tensors, write_tensors
 
 SYSTEM = "bfvr_stc"
 CARD, CONFIG, WEIGHTS = "vividface.json", "config.json", "model.safetensors"
@@ -144,7 +142,8 @@ def save(
     meta: Mapping[str, Any] | None = None,
     dtype: torch.dtype = torch.float16,
 ) -> Path:
-    """Write a checkpoint folder; an older one of that name is replaced when the new one is complete.
+    """Write a checkpoint folder; an older one of that name is replaced when the new one is complete. Whatever else
+    lies in it stays.
 
     Args:
         net: the network; not changed.
@@ -173,17 +172,12 @@ def save(
     if restores:
         card |= {name: net.config[name] for name in IN_CARD}
     config = {"_class_name": type(net).__name__, **{k: v for k, v in net.config.items() if k not in IN_CARD}}
-    state = {name: _stored(name, value, dtype) for name, value in net.state_dict().items()}
-    partial = path.with_name(f".{path.name}.partial.{uuid.uuid4().hex[:8]}")
-    try:
-        partial.mkdir(parents=True)
+    state = {name: as_stored(name, value, dtype) for name, value in net.state_dict().items()}
+    with whole_folder(path) as partial:
         notes = {CARD: json.dumps(card), CONFIG: json.dumps(config)}
         write_tensors(partial / WEIGHTS, state, {"format": "pt", **notes})
         write_json(partial / CONFIG, config, indent=2)
         write_json(partial / CARD, card, indent=2)
-        _put_in_place(partial, path)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return path
 
 
@@ -263,25 +257,3 @@ def _check_types(state: Mapping[str, Tensor], path: Path) -> None:
 def _placed(value: Tensor, device: torch.device | str, dtype: torch.dtype | None) -> Tensor:
     # A copy: what is mapped from a file must not be written to.
     return value.to(device, dtype or value.dtype, copy=True)
-
-
-def _stored(name: str, value: Tensor, dtype: torch.dtype) -> Tensor:
-    stored = value.detach().to("cpu", dtype, copy=True).contiguous()
-    if torch.isfinite(value).all() and not torch.isfinite(stored).all():
-        raise UnsupportedCheckpoint(f"{name} reaches {float(value.abs().max()):.3g}, too large for {dtype}. Take bf16.")
-    return stored
-
-
-def _put_in_place(new: Path, path: Path) -> None:
-    """Rename; a folder can't be renamed over a full one, so an old one steps aside first."""
-    old = path.with_name(f"{new.name}.old")
-    if path.exists():
-        os.replace(path, old)
-    try:
-        os.replace(new, path)
-    except OSError:
-        if old.exists():
-            os.replace(old, path)
-        raise
-    if old.exists():
-        shutil.rmtree(old)

@@ -58,10 +58,15 @@ def _has_fused_kernel(query: Tensor) -> bool:
 
 
 class ClipAttention(nn.Module):
-    """Single-head self-attention over all t·h·w places of a clip, added to its input."""
+    """Single-head self-attention, added to its input.
 
-    def __init__(self, channels: int) -> None:
+    Args:
+        within_frames: over the h·w places of each latent frame alone, instead of all t·h·w of the clip.
+    """
+
+    def __init__(self, channels: int, within_frames: bool = False) -> None:
         super().__init__()
+        self.within_frames = within_frames
         self.norm = group_norm(channels)
         self.q, self.k, self.v = (conv1(channels, channels) for _ in range(3))
         self.proj_out = conv1(channels, channels)
@@ -69,9 +74,17 @@ class ClipAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``[B, C, t, h, w]`` in and out."""
         normed = self.norm(x)
-        tokens = (layer(normed).flatten(2).transpose(1, 2)[:, None] for layer in (self.q, self.k, self.v))
-        attended = attend(*tokens)[:, 0].transpose(1, 2).reshape(x.shape)
-        return x + self.proj_out(attended)
+        tokens = (self._sequences(layer(normed)) for layer in (self.q, self.k, self.v))
+        attended = attend(*tokens)[:, 0].transpose(1, 2)
+        if self.within_frames:
+            attended = attended.unflatten(0, (len(x), -1)).transpose(1, 2)
+        return x + self.proj_out(attended.reshape(x.shape))
+
+    def _sequences(self, x: Tensor) -> Tensor:
+        """``[B, 1, t·h·w, C]``, or ``[B·t, 1, h·w, C]``."""
+        if self.within_frames:
+            x = x.transpose(1, 2).flatten(0, 1)
+        return x.flatten(2).transpose(1, 2)[:, None]
 
 
 class TemporalAttention(nn.Module):

@@ -92,6 +92,7 @@ def _autoencoder_arguments(state: Mapping[str, Tensor]) -> dict[str, Any]:
         "res_blocks": len(residual[0]),
         "attn_resolutions": [RELEASED_RESOLUTION >> level for level, has in enumerate(attention) if has],
         "resolution": RELEASED_RESOLUTION,
+        "fusion": "convolution" if "quantize.fuse.weight" in state else "addition",
     }
 
 

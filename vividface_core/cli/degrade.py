@@ -70,6 +70,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="how the result is kept: h264 (default; crf 16, far finer than what the degradation leaves), or ffv1 or "
         "png, which keep it exactly",
     )
+    add(
+        "--deinterlace",
+        default="auto",
+        metavar="HOW",
+        help="auto (default): interlaced frames are made into whole ones where their fields show different moments; "
+        "off: fields stay",
+    )
     add("--list-presets", action=_ListPresets, help="show all presets with their values, and end")
     add_overwrite(parser)
     add("--quiet", action="store_true", help="no progress, notices only")
@@ -83,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     """
     preset = load_preset(args.preset, parse_settings(args.settings))
     many = args.input.is_dir() and bool(videos_in(args.input))
-    options = {"seed": args.seed, "codec_out": args.codec_out}
+    options = {"seed": args.seed, "codec_out": args.codec_out, "deinterlace": args.deinterlace}
     _check(args, many)
     console, began = _Console("file" if many else "frame", quiet=args.quiet), time.monotonic()
     try:
@@ -111,7 +118,7 @@ def _check(args: argparse.Namespace, many: bool) -> None:
         VividFaceError: see :mod:`vividface_core.io.output_guard`.
     """
     if not many:
-        check_request(VideoFrames(args.input), args.output, args.codec_out)
+        check_request(VideoFrames(args.input, deinterlace=args.deinterlace), args.output, args.codec_out)
         outputs = {args.input: args.output}
     else:
         outputs = folder_targets(args.input, args.output, args.codec_out)

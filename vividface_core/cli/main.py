@@ -15,6 +15,7 @@ from vividface_core.runtime.threads import wait_asleep
 
 KEPT = {
     "restore": " Finished shots are kept: run again with --resume.",
+    "deflicker": " Finished shots are kept: run again with --resume.",
     "degrade": " Only whole files are kept.",
     "run": " Finished files are kept: the same command does the rest.",
     "bench": " Finished clips are kept: the same command does the rest.",
@@ -30,6 +31,12 @@ TOOLS = {
         "vividface_core.cli.restore",
         "restore the faces of a video",
         "Restore the faces of a video. Everything else (other pixels, audio, subtitles, timing) stays.",
+    ),
+    "deflicker": (
+        "vividface_core.cli.deflicker",
+        "take the flicker out of a video",
+        "Take the flicker out of whole frames of a video: of old film, projectors, lamps or image generators. Detail, "
+        "audio, subtitles and timing stay.",
     ),
     "run": (
         "vividface_core.cli.run",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from vividface_core.cli.overwrite import add_overwrite, ask_to_replace
 from vividface_core.io.output_guard import unrelated
 from vividface_core.restorers.registry import System, resolve, systems
+from vividface_core.weights.catalog import NO_LICENCE
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -47,12 +49,15 @@ def run(args: argparse.Namespace) -> None:
     if args.action == "where":
         print(weights.where(args.name, folders))
     elif args.action == "download":
+        entry = weights.TABLE.get(args.name)
+        if entry is not None and entry.licence == NO_LICENCE:
+            print(f"vividface: licence of {args.name}: {entry.licence}.", file=sys.stderr)
         with share_bar(f"Fetching {args.name}") as progress:
             path = weights.download(args.name, folders[0] if folders else None, progress)
         print(path)
     else:
-        for entry in weights.list_checkpoints(folders):
-            print(entry)
+        for info in weights.list_checkpoints(folders):
+            print(info)
 
 
 def _convert(args: argparse.Namespace) -> None:

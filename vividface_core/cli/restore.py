@@ -14,6 +14,7 @@ from vividface_core.errors import InvalidOption
 from vividface_core.restorers.base import Restorer
 from vividface_core.restorers.execution import Option, result_marks
 from vividface_core.restorers.registry import System, shared_options, systems
+from vividface_core.video.presets import preset_names
 
 PREFIX = "system_"
 """Of the places where the systems' own options are kept, so that none is mistaken for another."""
@@ -23,7 +24,7 @@ DEVICES = "auto, cpu, cuda, cuda:N, mps or xpu"
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of ``vividface restore``."""
     _add_what(parser)
-    _add_how(parser)
+    add_how(parser)
 
 
 def _add_what(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +34,7 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
     add("-o", "--output", type=Path, required=True, help="file, or folder with --preset png")
     add("--model", default="vividface-nano", help="name (see 'vividface models list') or path of a checkpoint")
     add("--models-dir", type=Path, action="append", default=[], metavar="DIR", help="look for checkpoints here too")
-    add("--preset", default="h264", help="h264 (default), h265, prores, ffv1 or png")
+    add("--preset", default="h264", help=f"how to encode: {', '.join(preset_names())} (default h264)")
     add("--whole-frame", action="store_true", help="no face crop: the footage is a face crop already")
     add(
         "--faces",
@@ -54,22 +55,15 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="with --whole-frame: restore at the video's own size, as far as memory goes",
     )
+    add(
+        "--background",
+        type=Path,
+        metavar="FILE",
+        help="the same film enlarged by an upscaler: faces are restored from the input and put into it, at its size",
+    )
+    add("--scale", type=float, default=1.0, help="enlarge the frames too, 1 to 4: small faces keep their restored size")
     add("--resume", action="store_true", help="go on with an interrupted run at its first unfinished shot")
-    add("--side-by-side", type=Path, metavar="FILE", help="also write input and output next to each other")
-    add(
-        "--deinterlace",
-        default="auto",
-        metavar="HOW",
-        help="auto (default): interlaced frames are made into whole ones where their fields show different moments and "
-        "a face is restored; off: fields stay",
-    )
-    add(
-        "--allow-playlist",
-        action="store_true",
-        help="follow a list of other files (ffconcat, M3U8, DASH), which could name any file that you can read",
-    )
-    add_overwrite(parser)
-    add("--quiet", action="store_true", help="no progress, notices only")
+    add_file_options(parser)
     add(
         "--identity-guard",
         default="warn",
@@ -86,7 +80,27 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_how(parser: argparse.ArgumentParser) -> None:
+def add_file_options(parser: argparse.ArgumentParser) -> None:
+    """How the input is read and what is written beside the output."""
+    add = parser.add_argument
+    add("--side-by-side", type=Path, metavar="FILE", help="also write input and output next to each other")
+    add(
+        "--deinterlace",
+        default="auto",
+        metavar="HOW",
+        help="auto (default): interlaced frames are made into whole ones where their fields show different moments and "
+        "the frame is changed; off: fields stay",
+    )
+    add(
+        "--allow-playlist",
+        action="store_true",
+        help="follow a list of other files (ffconcat, M3U8, DASH), which could name any file that you can read",
+    )
+    add_overwrite(parser)
+    add("--quiet", action="store_true", help="no progress, notices only")
+
+
+def add_how(parser: argparse.ArgumentParser) -> None:
     """What decides time and memory, and the models' own options."""
     add = parser.add_argument_group("speed and memory").add_argument
     add("--device", default="auto", help=DEVICES)
@@ -150,17 +164,24 @@ def run(args: argparse.Namespace) -> None:
         identity_threshold=args.identity_threshold,
         keep_size=args.keep_size,
         deinterlace=args.deinterlace,
+        scale=args.scale,
     )
     check_request(args, options)  # whatever is at fault is said before a model is loaded
     source = VideoFrames(args.input, deinterlace=args.deinterlace, playlist=args.allow_playlist)
     console = Console(quiet=args.quiet)
-    restorer, model_id = _restorer(args, console.notice)
+    restorer, model_id = restorer_of(args, console.notice)
     if args.model == "vividface-nano":
         console.notice("vividface-nano is the small embedded model; 'vividface models list' shows the full ones.")
     began = time.monotonic()
     try:
         result = restore_video(
-            source, args.output, restorer, options, callbacks=console, resuming=Resuming(args.resume, model_id=model_id)
+            source,
+            args.output,
+            restorer,
+            options,
+            callbacks=console,
+            resuming=Resuming(args.resume, model_id=model_id),
+            background=args.background,
         )
     finally:
         console.close()  # an error's line stands alone
@@ -177,7 +198,7 @@ def run(args: argparse.Namespace) -> None:
     )
 
 
-def _restorer(args: argparse.Namespace, notice: Callable[[str], None]) -> tuple[Restorer, str]:
+def restorer_of(args: argparse.Namespace, notice: Callable[[str], None]) -> tuple[Restorer, str]:
     """The restorer on its device or devices, and what tells its results from those of another one."""
     from vividface_core.restorers.multi_device.pool import DevicePool
     from vividface_core.runtime.cpu_types import emulation_notice

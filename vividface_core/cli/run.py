@@ -47,7 +47,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="URL",
         help=f"ComfyUI server, once for each (default {ADDRESS}); {TOKEN} holds a bearer token if they want one",
     )
-    add("--pattern", metavar="GLOB", help="which files (default: mp4, mov, mkv, webm, avi, m4v)")
+    add("--pattern", metavar="GLOB", help="which files (default: those with a usual suffix of videos)")
     add("--into", metavar="NODE.INPUT", help="where the video goes, if not into the only video loader")
     add(
         "--set",
@@ -125,7 +125,8 @@ def _work(
     console: Console,
 ) -> int:
     """Run the batch and tell what became of it, also when it is cut short."""
-    began, error, batches = time.monotonic(), None, []
+    began, error = time.monotonic(), None
+    batches: list[Batch] = []
     try:
         with restore_sigint_for_asyncio():
             asyncio.run(_batch(args, workflow, servers, items, journal, console, batches))
@@ -137,7 +138,7 @@ def _work(
         raise
     finally:
         console.close()
-        print(report.table(items))
+        print(report.table(items, console.seen))
         if args.report:
             done = [item for item in items if item.state == "done"]
             losses: dict[str, Any] = batches[0].losses if batches else {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection
 from typing import Any
 
 from tqdm import tqdm
@@ -14,8 +15,12 @@ KEYS = ("workflow_hash", "counts", "files", "servers")
 """Of a report, by which a later run knows it for its own."""
 
 
-def table(items: list[Item]) -> str:
-    """A line a file (state, seconds, name, server, results or reason), and the counts below."""
+def table(items: list[Item], told: Collection[str] = ()) -> str:
+    """A line a file (state, seconds, name, server, results or reason), and the counts below.
+
+    Args:
+        told: names of files whose reason the reader has seen already.
+    """
     if not items:
         return ""
     wide = max(len(item.name) for item in items)
@@ -23,7 +28,8 @@ def table(items: list[Item]) -> str:
     lines = []
     for item in items:
         seconds = f"{item.seconds:8.1f} s" if item.seconds else " " * 10
-        rest = " ".join(item.reason.split()) if item.reason else ", ".join(item.outputs)
+        reason = "" if item.name in told else " ".join(item.reason.split())
+        rest = reason if item.reason else ", ".join(item.outputs)
         lines.append(f"{_state(item):<8} {seconds}  {item.name:<{wide}}  {item.server:<{host}}  {rest}".rstrip())
     counts = counted(items)
     lines.append(", ".join(f"{number} {state}" for state, number in counts.items() if number))
@@ -75,6 +81,8 @@ class Console:
 
     def __init__(self, total: int, servers: list[str], *, quiet: bool = False) -> None:
         self._quiet, self._count, self._total = quiet, 0, total
+        self.told: dict[str, str] = {}
+        """The last reason of failure that was told of a file, by its name."""
         # Without a terminal, bars would be thousands of lines.
         off = quiet or not sys.stderr.isatty()
         self._files = tqdm(total=total, desc="files", unit="file", file=sys.stderr, position=0, disable=off)
@@ -114,10 +122,22 @@ class Console:
         details = {
             "done": f"{item.seconds:.1f} s on {item.server}: {', '.join(item.outputs)}",
             "skipped": f"is done already: {', '.join(item.outputs)}",
-            "failed": item.reason,
+            "failed": "as before" if self.told.get(item.name) == item.reason else item.reason,
         }
+        if item.state == "failed":
+            self.told[item.name] = item.reason
         if not self._quiet or item.state == "failed":
             self.notice(f"[{self._count}/{self._total}] {item.name} {item.state}: {details[item.state]}")
+
+    def again(self, item: Item, reason: str) -> None:
+        """A file failed and is tried again."""
+        self.told[item.name] = reason
+        self.notice(f"{item.name} is tried again. {reason}")
+
+    @property
+    def seen(self) -> Collection[str]:
+        """Files whose reason stands on the same terminal as the results."""
+        return self.told if sys.stderr.isatty() and sys.stdout.isatty() else ()
 
     def notice(self, text: str) -> None:
         """A line that stays."""

@@ -25,7 +25,9 @@ from vividface_core.errors import (
 )
 
 FOLDER = "vividface-batch"
-"""Where uploads go in the server's input folder."""
+"""Where uploads go in the server's temp folder, which is emptied when the server starts."""
+TYPE = "temp"
+"""Which of the server's folders it is."""
 ANSWER = 30.0
 """Seconds that a short request may take: a busy node can keep the server's loop waiting."""
 TELLING = 3.0
@@ -76,7 +78,7 @@ class Server:
         """Send a file, a piece at a time.
 
         Returns:
-            Its path in the server's input folder.
+            What a node that loads it from the server's temp folder takes for its name.
 
         Raises:
             UnreadableVideo: it can't be read here.
@@ -87,11 +89,7 @@ class Server:
         except OSError as error:
             raise UnreadableVideo(f"{path} can't be read: {error.strerror}.") from error
         with file:
-            form = self.aiohttp.FormData()
-            form.add_field("image", file, filename=name, content_type="application/octet-stream")
-            form.add_field("subfolder", FOLDER)
-            form.add_field("overwrite", "true")
-            sending = asyncio.ensure_future(self._json("POST", "/upload/image", data=form, long=True))
+            sending = asyncio.ensure_future(self._json("POST", "/upload/image", data=self._form(file, name), long=True))
             try:
                 while not (await asyncio.wait({sending}, timeout=5))[0]:
                     if time.monotonic() - file.moved > STUCK:
@@ -102,7 +100,19 @@ class Server:
             stored = sending.result()
         if not stored.get("name"):
             raise ServerLost(f"{self.address} is no ComfyUI server: it doesn't say where {path.name} is now.")
-        return "/".join(filter(None, (stored.get("subfolder"), stored["name"])))
+        place = "/".join(filter(None, (stored.get("subfolder"), stored["name"])))
+        return f"{place} [{stored.get('type') or TYPE}]"
+
+    async def discard(self, name: str) -> None:
+        """Empty an upload that no prompt needs any more: a ComfyUI can't be told to delete a file."""
+        await self._json("POST", "/upload/image", data=self._form(io.BytesIO(), name))
+
+    def _form(self, file: Any, name: str) -> Any:
+        form = self.aiohttp.FormData()
+        form.add_field("image", file, filename=name, content_type="application/octet-stream")
+        for field, value in (("subfolder", FOLDER), ("type", TYPE), ("overwrite", "true")):
+            form.add_field(field, value)
+        return form
 
     async def submit(self, graph: dict[str, Any], prompt: str) -> str:
         """Queue a workflow.
@@ -291,6 +301,7 @@ def parse_address(address: str) -> tuple[str, str]:
             "One --server is no address of the form http://HOST:PORT (https and a path prefix may be). "
             "Put a token into VIVIDFACE_SERVER_TOKEN, not into the address."
         )
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    name = parts.hostname or ""
+    host = f"[{name}]" if ":" in name else name
     shown = urlunsplit((parts.scheme, f"{host}:{port}" if port else host, parts.path.rstrip("/"), "", ""))
     return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/"), "", "")), shown

@@ -20,10 +20,10 @@ from vividface_core.degrade.presets import load_preset
 from vividface_core.degrade.sampled import SampledDegradation
 from vividface_core.errors import InvalidOption, UnreadableVideo
 from vividface_core.io.atomic import write_json
+from vividface_core.io.file_names import beside, scratch_prefix
 from vividface_core.io.output_guard import Source, Target, check_paths
 from vividface_core.runtime.callbacks import Callbacks
 from vividface_core.video.colorspace import convert
-from vividface_core.video.file_names import beside, scratch_prefix
 from vividface_core.video.frame import Frame
 from vividface_core.video.info import ColorInfo, VideoInfo
 from vividface_core.video.mux import check_output, mux
@@ -108,6 +108,7 @@ def degrade_video(
     seed: int = 0,
     values: Mapping[str, Any] | None = None,
     codec_out: str = "h264",
+    deinterlace: str = "auto",
     callbacks: Callbacks | None = None,
 ) -> DegradeResult:
     """Degrade a video, a folder of pictures or one picture. Streaming; times, audio, subtitles and rotation stay.
@@ -119,6 +120,7 @@ def degrade_video(
         values: other values than the preset's, see :meth:`~vividface_core.degrade.presets.Preset.with_values`.
         codec_out: ``h264`` (crf 16 in the source's own pixel format: adds next to nothing), ``ffv1`` or ``png``, both
             RGB as it came out of the degradation, rounded to 8 bits (16 for deeper sources).
+        deinterlace: of a path, see :class:`~vividface_core.video.reader.VideoReader`.
 
     Raises:
         InvalidOption: unknown preset or value, a negative seed, an output that doesn't fit.
@@ -127,7 +129,7 @@ def degrade_video(
     output, callbacks = Path(output), callbacks or Callbacks()
     chosen = load_preset(preset, values)
     drawn = chosen.sample(seed)
-    source = source if isinstance(source, VideoFrames) else VideoFrames(source)
+    source = source if isinstance(source, VideoFrames) else VideoFrames(source, deinterlace=deinterlace)
     check_request(source, output, codec_out)
     result = DegradeResult(output, sidecar_of(output), 0, drawn, {}, drawn.notices)
     for line in result.notices:

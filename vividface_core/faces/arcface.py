@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from vividface_core.errors import MissingDependency, UnsupportedCheckpoint, first_line
+from vividface_core.faces.facexlib_modules import facexlib_module
 from vividface_core.io.tensors import misfits, read_tensors
 
 FILE = "recognition_arcface_ir_se50.pth"
@@ -43,13 +44,13 @@ def load_arcface(path: Path, device: str | torch.device = "cpu") -> ArcFace:
         UnsupportedCheckpoint: the file holds other weights than IR-SE50's.
     """
     try:
-        from facexlib.recognition.arcface_arch import Backbone
+        backbone = facexlib_module("recognition.arcface_arch").Backbone
     except Exception as error:  # a broken torchvision or OpenCV beside it raises anything
         raise MissingDependency(
             f"ArcFace needs facexlib ({first_line(error)}); run `pip install facexlib`, or measure with the embedded "
             "network (metrics named -mobile)."
         ) from error
-    net = Backbone(num_layers=50, drop_ratio=0.6, mode="ir_se")
+    net = backbone(num_layers=50, drop_ratio=0.6, mode="ir_se")
     fill(net, read_tensors(path), f"{path} doesn't hold ArcFace's IR-SE50", ADDRESS)
     return ArcFace(net.eval().requires_grad_(False).to(device))
 

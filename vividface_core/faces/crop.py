@@ -180,3 +180,9 @@ def _cubic(x: Tensor) -> Tensor:
     inner = (1.5 * x - 2.5) * x * x + 1
     outer = ((-0.5 * x + 2.5) * x - 4) * x + 2
     return torch.where(x <= 1, inner, torch.where(x < 2, outer, torch.zeros_like(x)))
+
+
+def turn_points(points: np.ndarray, turn: int, side: int) -> np.ndarray:
+    """Points ``[…, 2]`` of a square picture, where they are when it is turned by quarters counter-clockwise."""
+    x, y = np.moveaxis(np.asarray(points), -1, 0)
+    return np.stack({0: (x, y), 1: (y, side - x), 2: (side - x, side - y), 3: (side - y, x)}[turn % 4], -1)

@@ -6,13 +6,14 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from vividface_core.errors import InvalidOption, MissingDependency, MissingWeights, UnsupportedCheckpoint, first_line
+from vividface_core.faces.facexlib_modules import facexlib_module
 from vividface_core.faces.mtcnn import Mtcnn, suppress
 from vividface_core.faces.weights import facexlib_folders, first_file
 from vividface_core.io.file_kinds import check_weights
@@ -81,7 +82,7 @@ class RetinaFaceDetector:
 
     def __init__(self, weights: Path, device: str | torch.device = "cpu") -> None:
         self.device = torch.device(device)
-        self.net = _build_retinaface(weights, self.device)
+        self.net: Any = _build_retinaface(weights, self.device)
 
     @torch.inference_mode()
     def detect(self, frames: Tensor) -> list[list[FaceDetection]]:
@@ -92,8 +93,7 @@ class RetinaFaceDetector:
         return [self._detect_one(frame, size) for frame in frames]
 
     def _detect_one(self, frame: Tensor, size: tuple[int, int]) -> list[FaceDetection]:
-        from facexlib.detection.retinaface_utils import PriorBox, decode, decode_landm
-
+        utils = facexlib_module("detection.retinaface_utils")
         height, width = frame.shape[-2:]
         picture = frame[None].to(self.device, torch.float32)
         if size != (height, width):
@@ -101,11 +101,11 @@ class RetinaFaceDetector:
         # The network was trained on 0…255 BGR without the mean of its training set.
         bgr = picture.flip(1) * 255 - self.net.mean_tensor
         offsets, probability, points = (out[0].float().cpu() for out in self.net(bgr))
-        priors = PriorBox(self.net.cfg, image_size=size).forward()
+        priors = utils.PriorBox(self.net.cfg, image_size=size).forward()
         variance = self.net.cfg["variance"]
         extent = torch.tensor([width, height], dtype=torch.float32)
-        boxes = (decode(offsets, priors, variance) * extent.repeat(2)).numpy()
-        landmarks = (decode_landm(points, priors, variance).view(-1, 5, 2) * extent).numpy()
+        boxes = (utils.decode(offsets, priors, variance) * extent.repeat(2)).numpy()
+        landmarks = (utils.decode_landm(points, priors, variance).view(-1, 5, 2) * extent).numpy()
         scores = probability[:, 1].numpy()
         kept = np.flatnonzero(scores >= self.threshold)
         kept = kept[suppress(boxes[kept], scores[kept], np.zeros(len(kept), int), self.overlap)]
@@ -155,7 +155,7 @@ def find_retinaface(folders: Sequence[str | Path] | None = None) -> Path:
 
 def _build_retinaface(weights: Path, device: torch.device) -> nn.Module:
     try:
-        from facexlib.detection.retinaface import RetinaFace
+        retinaface = facexlib_module("detection.retinaface").RetinaFace
     except ImportError as error:
         raise MissingDependency(
             f"The detector retinaface needs facexlib ({error}); run `pip install facexlib` or use the detector mtcnn."
@@ -171,7 +171,7 @@ def _build_retinaface(weights: Path, device: torch.device) -> nn.Module:
         with warnings.catch_warnings():
             # facexlib builds its backbone with an argument that torchvision calls deprecated.
             warnings.simplefilter("ignore", UserWarning)
-            net = RetinaFace(network_name=backbone, device=device)
+            net = retinaface(network_name=backbone, device=device)
         # The released files were saved from a DataParallel wrapper.
         net.load_state_dict({key.removeprefix("module."): value for key, value in state.items()})
     except Exception as error:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from vividface_core.errors import InvalidOption
-from vividface_core.faces.crop import crop_clip, crop_points, paste
+from vividface_core.faces.crop import crop_clip, crop_points, paste, turn_points
 from vividface_core.faces.parse import FaceParser
 from vividface_core.faces.track import FaceTrack
 from vividface_core.video.frame import Frame
@@ -75,11 +76,23 @@ def face_masks(
                 continue
             crop = track.crops[at]
             points = crop_points(track.landmarks[at : at + 1], track.crops[at : at + 1], size)
-            mask = parser.parse(crop_clip(rgb, crop, size)[None], points)[0]
+            mask = parse_turned(parser, crop_clip(rgb, crop, size)[None], points, track.turn)[0]
             part, (top, left) = paste(mask, crop, height, width)
             box = (slice(top, top + part.shape[-2]), slice(left, left + part.shape[-1]))
             whole[box] = torch.maximum(whole[box], part[0].clamp(0, 1))
         yield whole
+
+
+def parse_turned(parser: FaceParser, clip: Tensor, landmarks: np.ndarray, turn: int) -> Tensor:
+    """:meth:`FaceParser.parse` of square crops whose faces lie on their side or stand on their head.
+
+    Args:
+        turn: quarter turns counter-clockwise that bring the faces upright, as parsers know them.
+    """
+    if not turn:
+        return parser.parse(clip, landmarks)
+    upright = turn_points(landmarks, turn, clip.shape[-1])
+    return torch.rot90(parser.parse(torch.rot90(clip, turn, (-2, -1)), upright), -turn, (-2, -1))
 
 
 def latent_mask(mask: Tensor, spatial_ratio: int = 8, temporal_ratio: int = 4) -> Tensor:

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vividface_core.errors import InvalidOption, MissingDependency, MissingWeights, UnsupportedCheckpoint
+from vividface_core.faces.facexlib_modules import facexlib_module
 from vividface_core.faces.weights import facexlib_folders, first_file
 from vividface_core.io.file_kinds import check_weights
 
@@ -111,7 +112,7 @@ class LandmarkHull:
         eyes, mouth = (left + right) / 2, points[3:].mean(0)
         down = mouth - eyes
         # A turned head brings the eyes together, a nodding one brings the mouth up: the longer measure is the scale.
-        unit = max(np.linalg.norm(right - left), np.linalg.norm(down), 1e-3)
+        unit = max(float(np.linalg.norm(right - left)), float(np.linalg.norm(down)), 1e-3)
         # Both the eye line and the line to the mouth tell the tilt; in profile only the second one does.
         across = (right - left) + np.array([down[1], -down[0]])
         across = across / max(np.linalg.norm(across), 1e-9)
@@ -176,15 +177,15 @@ def _kept(name: str, classes: Iterable[str] | None) -> list[int]:
 
 def _load_network(name: str, path: Path) -> nn.Module:
     try:
-        from facexlib.parsing.bisenet import BiSeNet
-        from facexlib.parsing.parsenet import ParseNet
+        bisenet = facexlib_module("parsing.bisenet").BiSeNet
+        parsenet = facexlib_module("parsing.parsenet").ParseNet
     except ImportError as error:
         raise MissingDependency(
             f"The face parser {name} needs facexlib ({error}); run `pip install facexlib` or choose landmark-hull."
         ) from error
     from pickle import UnpicklingError
 
-    network = BiSeNet(num_class=19) if name == "bisenet" else ParseNet(PARSED_SIDE, PARSED_SIDE, parsing_ch=19)
+    network = bisenet(num_class=19) if name == "bisenet" else parsenet(PARSED_SIDE, PARSED_SIDE, parsing_ch=19)
     check_weights(path)
     try:
         network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from vividface_core.errors import UnsupportedCheckpoint, UnwritableVideo
+from vividface_core.io.file_names import beside
 from vividface_core.io.text import read_text
 
 
 def write_json(path: Path, content: object, indent: int | None = None) -> None:
     """Write JSON at once or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
+    partial = beside(path, before=".", after=".partial")
     partial.write_text(json.dumps(content, ensure_ascii=False, indent=indent) + "\n", encoding="utf-8")
     os.replace(partial, path)
 
@@ -40,7 +41,7 @@ def write_report(path: Path, text: str) -> None:
     Raises:
         UnwritableVideo: it can't be written.
     """
-    partial = path.with_name(f".{path.name}.partial")
+    partial = beside(path, before=".", after=".partial")
     try:
         # A file's name that is no Unicode has halves of characters, which UTF-8 hasn't.
         partial.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")

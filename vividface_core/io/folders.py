@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from vividface_core.io.file_names import beside
+
 LOG = logging.getLogger("vividface")
 DEPTH = 4
 """Levels of folders that :func:`walk` goes down."""
@@ -108,7 +110,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
     An older folder of that name stays until then; what it has and the new one hasn't is kept.
     """
-    partial = path.with_name(f".{path.name}.partial.{uuid.uuid4().hex[:8]}")
+    partial = beside(path, before=".", after=f".partial.{uuid.uuid4().hex[:8]}")
     try:
         partial.mkdir(parents=True)
         yield partial

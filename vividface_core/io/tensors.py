@@ -18,6 +18,7 @@ from torch import Tensor
 from vividface_core.errors import MissingWeights, UnsupportedCheckpoint, first_line
 from vividface_core.io.atomic import read_json
 from vividface_core.io.file_kinds import check_weights
+from vividface_core.io.file_names import beside
 from vividface_core.io.quantization import LAYER, METADATA, Stored
 
 SUFFIXES = {".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".gguf"}
@@ -38,7 +39,7 @@ GROUP = 8 << 20
 """Bytes that :func:`stream_tensors` maps at a time, or a share of the whole if that is more."""
 
 
-def read_tensors(path: Path, names: Collection[str] | None = None) -> dict[str, Tensor]:
+def read_tensors(path: Path, names: Collection[str] | None = None) -> dict[str, Any]:
     """All tensors (or those ``names``) of a file, an ``*.index.json`` or a folder with one possibly sharded model.
 
     Tensors are memory-mapped: nothing is read before it is used. Nested dictionaries get dotted names. The quantized
@@ -264,7 +265,7 @@ def find_prefix(keys: Iterable[str], anchor: str, path: Path) -> str | None:
     return found[0] if found else None
 
 
-def unfamiliar(state: Mapping[str, Tensor]) -> str:
+def unfamiliar(state: Mapping[str, Any]) -> str:
     """The size and the first entries of a state dict that is not recognised, for a message."""
     sample = ", ".join(f"{key} {list(value.shape)}" for key, value in list(state.items())[:3])
     return f"{len(state)} unfamiliar tensors ({sample} …)"
@@ -272,10 +273,23 @@ def unfamiliar(state: Mapping[str, Tensor]) -> str:
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
     """Write a safetensors file, whole or not at all, that others may read: the library writes for its owner alone."""
-    partial = path.with_name(f".{path.name}.partial")
+    partial = beside(path, before=".", after=".partial")
     try:
         save_file(dict(tensors), partial, metadata=dict(metadata) if metadata else None)
         partial.chmod(0o644)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def as_stored(name: str, value: Tensor, dtype: torch.dtype | None) -> Tensor:
+    """A weight as it is written: on the CPU, in ``dtype`` or its own type.
+
+    Raises:
+        UnsupportedCheckpoint: it is too large for ``dtype``.
+    """
+    # A copy, because safetensors refuses tensors that share memory.
+    stored = value.detach().to("cpu", dtype or value.dtype, copy=True).contiguous()
+    if torch.isfinite(value).all() and not torch.isfinite(stored).all():
+        raise UnsupportedCheckpoint(f"{name} reaches {float(value.abs().max()):.3g}, too large for {dtype}. Take bf16.")
+    return stored

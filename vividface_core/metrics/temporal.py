@@ -13,6 +13,8 @@ from vividface_core.errors import InvalidOption
 from vividface_core.metrics.metric import Chunk, ClipFacts, ClipResult, Metric, MetricContext, Side
 from vividface_core.metrics.networks import flow
 from vividface_core.metrics.networks.flow import DisFlow, FlowEstimator, RaftFlow, load_raft
+from vividface_core.runtime.wording import counted
+from vividface_core.video.flicker import FlickerMeter
 
 PUBLISHED_CONTRAST = 1 / 255
 """E*warp's script gives RAFT pictures of 0…1 where it takes 0…255. Its figures can only be met by doing likewise."""
@@ -76,6 +78,30 @@ class PairMeter:
         lost, pairs = len(self._values) - len(known), len(self._values)
         notes = (f"no pixel is seen in both frames of {lost} of {pairs} pairs",) if lost else ()
         return ClipResult(math.fsum(known) / len(known) if known else math.nan, notes)
+
+
+class FlickerClip:
+    """Variance of the second difference of the mean luma; a frame's figure is the size of the second
+    difference that ends with it (of blocks: the root of their mean square), so the first two have none.
+
+    Args:
+        blocks: of blocks, not of the whole frame.
+    """
+
+    def __init__(self, blocks: bool) -> None:
+        self._meter, self._blocks = FlickerMeter(), blocks
+        self._frames = 0
+
+    def update(self, chunk: Chunk) -> list[float]:
+        found = self._meter.update(chunk.output)
+        self._frames += len(chunk)
+        values = found[:, 1:].square().mean(1).sqrt() if self._blocks else found[:, 0].abs()
+        return [math.nan] * (len(chunk) - len(found)) + values.tolist()
+
+    def compute(self) -> ClipResult:
+        sums = self._meter.sums
+        notes = () if sums.count else (f"it has {counted(self._frames, 'frame')}, and three are needed",)
+        return ClipResult(sums.blocks if self._blocks else sums.frame, notes)
 
 
 def _temporal(context: MetricContext, clip: ClipFacts) -> PairMeter:
@@ -177,5 +203,29 @@ ENTRIES = (
         "8-bit luma) in RAFT's place.",
         _score_dis,
         digits=3,
+    ),
+    Metric(
+        "flicker",
+        "Flicker",
+        False,
+        "none",
+        "Ours: variance over the clip of the second difference x[t-1] - 2x[t] + x[t+1] of the frames' mean luma "
+        "(BT.709, of 8-bit RGB, 0-255); mean over clips. Cuts count as flicker.",
+        lambda context, clip: FlickerClip(blocks=False),
+        color="luma",
+        digits=3,
+        default=False,
+    ),
+    Metric(
+        "flicker-blocks",
+        "Flicker (blocks)",
+        False,
+        "none",
+        "Ours: as flicker, of each of 8 by 8 blocks of the frame, and the mean of the 64 variances. Motion within a "
+        "block counts too.",
+        lambda context, clip: FlickerClip(blocks=True),
+        color="luma",
+        digits=3,
+        default=False,
     ),
 )

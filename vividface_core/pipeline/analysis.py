@@ -37,7 +37,7 @@ def find_shots(source: FrameSource, report: Report) -> list[Shot]:
 
     total = expected_frames(source)
 
-    def counted():
+    def counted() -> Iterator[Frame]:
         for number, frame in enumerate(frames):
             report("shots", number + 1, total)
             yield frame
@@ -85,7 +85,7 @@ def find_faces(
         return tracks
     notice(
         f"In frames {shot.start} to {shot.end - 1} faces were found in copies that are {copy}, not in the pictures "
-        "as they are. They are restored where they are."
+        "as they are. They are taken where they are."
     )
     back = [turned_back(track, copy.turn, source.size) for track in found]
     back.sort(key=lambda track: float(track.boxes[0, [0, 2]].sum()))  # from the left, as the picture shows them

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vividface_core.errors import InvalidOption
 from vividface_core.faces.detect import DETECTORS, FaceDetector
@@ -17,7 +18,12 @@ from vividface_core.restorers.windows import Window, plan_windows
 from vividface_core.video.info import VideoInfo
 from vividface_core.video.shots import Shot
 
+if TYPE_CHECKING:
+    from vividface_core.pipeline.deflicker import Flicker
+
 COLORS = ("auto", "wavelet", "lab", "adain", "none")
+FLICKERS = ("brightness", "pixel")
+"""Kinds of flicker."""
 SMALLEST = 32
 """Side in pixels of the smallest crop that a model may be given."""
 
@@ -45,6 +51,12 @@ class RestoreOptions:
         keep_size: whole frames are restored at their own size; otherwise they pass through the model's square.
         deinterlace: ``auto``: interlaced frames whose fields show different moments are made into whole ones before
             faces are looked for; ``off``: never. Where no face is restored, fields stay as they are.
+        deflicker: ``brightness`` or ``pixel``: whole frames lose that kind of flicker
+            (:mod:`vividface_core.pipeline.deflicker`); "": nothing of that kind.
+        keep_detail: of a de-flickered frame only brightness or colour is changed, with the detail of the source;
+            otherwise the model's picture is shown.
+        scale: by how much the frames of a file are enlarged, 1…4, so that small faces keep the size that they are
+            restored at; the rest by Lanczos' filter.
     """
 
     preset: str = "h264"
@@ -61,6 +73,9 @@ class RestoreOptions:
     identity_threshold: float = THRESHOLD
     keep_size: bool = False
     deinterlace: str = "auto"
+    deflicker: str = ""
+    keep_detail: bool = True
+    scale: float = 1.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.strength <= 1:
@@ -87,6 +102,10 @@ class RestoreOptions:
             raise InvalidOption("keep_size is for whole frames; a face crop has the size that the model knows.")
         if self.keep_size and self.size is not None:
             raise InvalidOption("keep_size restores frames at their own size; leave out one of size and keep_size.")
+        if self.deflicker not in ("", *FLICKERS):
+            raise InvalidOption(f"deflicker is {self.deflicker!r}; choose one of {', '.join(FLICKERS)}.")
+        if self.deflicker and not self.whole_frame:
+            raise InvalidOption("Flicker is taken from whole frames; set whole_frame as well.")
         if self.whole_frame and self.identity_guard == "blend":
             raise InvalidOption(
                 "The identity guard can't blend whole frames back, because no face is looked for in them; leave out "
@@ -202,7 +221,8 @@ class Plan:
 @dataclass
 class Result:
     """What a run did. ``output`` is ``None`` for frames that go to no file; ``identity`` tells of every face track how
-    like its input it is, those of resumed shots included. Whole frames have no tracks."""
+    like its input it is, those of resumed shots included. Whole frames have no tracks.
+    ``flicker`` is measured where it was to be taken away."""
 
     output: Path | None
     frames: int = 0
@@ -214,3 +234,4 @@ class Result:
     whole_frame: bool = False
     notices: list[str] = field(default_factory=list)
     identity: list[TrackIdentity] = field(default_factory=list)
+    flicker: Flicker | None = None

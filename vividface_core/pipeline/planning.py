@@ -14,7 +14,7 @@ def memory_budget(restorer: Restorer) -> int:
     """Bytes that a restorer may fill, its weights, which are there already, included."""
     devices = getattr(restorer, "devices", (restorer.device,))
     each = (int(free_memory(device) * MEMORY_FRACTION) // devices.count(device) for device in devices)
-    return min(each) + restorer.weight_bytes
+    return min(each) + restorer.resident_bytes
 
 
 def best_window(restorer: Restorer, longest: int) -> int:

@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -19,8 +18,10 @@ from torch import Tensor
 from vividface_core.faces.compose import compose
 from vividface_core.faces.crop import crop_clip, crop_points
 from vividface_core.faces.identity_guard import IdentityGuard
+from vividface_core.faces.masks import parse_turned
 from vividface_core.faces.parse import FaceParser
 from vividface_core.faces.track import FaceTrack
+from vividface_core.pipeline.progress import Unchanged
 from vividface_core.restorers.base import Restorer
 from vividface_core.restorers.windows import CrossFade, Window
 
@@ -36,6 +37,10 @@ class Region(Protocol):
     def cut(self, index: int, rgb: Tensor) -> Tensor:
         """The crop ``[3, S, S]`` of frame ``index`` out of ``rgb`` ``[3, H, W]``."""
 
+    def kept(self, clip: Tensor, restored: Tensor) -> Tensor:
+        """What is kept of a restored window ``[T, 3, S, S]`` and cross-faded with its neighbours, ``[T, C, h, w]``:
+        the restored crops themselves, or what :meth:`put` makes of them."""
+
     def mask(self, start: int, restored: Tensor) -> Tensor | None:
         """Blending mask ``[T, 1, S, S]`` for the frames from ``start``; ``None``: everywhere."""
 
@@ -47,28 +52,44 @@ class Region(Protocol):
 
 
 class FaceRegion:
-    """A tracked face: a smooth square crop in, a feathered and colour-matched patch back."""
+    """A tracked face: a smooth square crop in, a feathered and colour-matched patch back.
 
-    def __init__(self, track: FaceTrack, size: int, parser: FaceParser, color: str, strength: float) -> None:
+    Args:
+        scale: width and height of the frames that it is put into, over those of the frames that it is cut from;
+            ``None``: they are the same frames.
+    """
+
+    def __init__(
+        self,
+        track: FaceTrack,
+        size: int,
+        parser: FaceParser,
+        color: str,
+        strength: float,
+        scale: tuple[float, float] | None = None,
+    ) -> None:
         self.track, self.size, self.parser, self.color, self.strength = track, size, parser, color, strength
+        self._replaces, (across, down) = scale is not None, scale or (1.0, 1.0)
+        self._places = track.crops * [across, down, (across + down) / 2]
         self.start, self.stop, self.turn = track.first, track.last, track.turn
 
     def cut(self, index: int, rgb: Tensor) -> Tensor:
         return crop_clip(rgb, self.track.crops[index - self.start], self.size)
 
+    def kept(self, clip: Tensor, restored: Tensor) -> Tensor:
+        return restored
+
     def mask(self, start: int, restored: Tensor) -> Tensor:
         frames = slice(start - self.start, start - self.start + len(restored))
         landmarks = crop_points(self.track.landmarks[frames], self.track.crops[frames], self.size)
-        if not self.turn:
-            return self.parser.parse(restored, landmarks)
-        upright = turn_points(landmarks, self.turn, self.size)
-        return torch.rot90(self.parser.parse(torch.rot90(restored, self.turn, (-2, -1)), upright), -self.turn, (-2, -1))
+        return parse_turned(self.parser, restored, landmarks, self.turn)
 
     def put(
         self, index: int, rgb: Tensor, restored: Tensor, mask: Tensor | None, share: float
     ) -> tuple[Tensor, Tensor]:
-        crop = self.track.crops[index - self.start]
-        return compose(rgb, restored, mask, crop, color=self.color, strength=self.strength * share)
+        assert mask is not None  # its own, of mask()
+        crop, strength = self._places[index - self.start], self.strength * share
+        return compose(rgb, restored, mask, crop, color=self.color, strength=strength, replace=self._replaces)
 
 
 class WholeFrame:
@@ -80,11 +101,17 @@ class WholeFrame:
     def cut(self, index: int, rgb: Tensor) -> Tensor:
         return _bicubic(rgb, self.shape)
 
+    def kept(self, clip: Tensor, restored: Tensor) -> Tensor:
+        return restored
+
     def mask(self, start: int, restored: Tensor) -> None:
         return None
 
-    def put(self, index: int, rgb: Tensor, restored: Tensor, mask: Tensor | None, share: float) -> tuple[Tensor, None]:
-        result = _bicubic(restored, tuple(rgb.shape[-2:])).clamp(0, 1)
+    def put(
+        self, index: int, rgb: Tensor, restored: Tensor, mask: Tensor | None, share: float
+    ) -> tuple[Tensor, Tensor | None]:
+        height, width = rgb.shape[-2:]
+        result = _bicubic(restored, (height, width)).clamp(0, 1)
         return torch.lerp(rgb, result, self.strength * share), None
 
 
@@ -92,12 +119,6 @@ def _bicubic(picture: Tensor, size: tuple[int, int]) -> Tensor:
     if tuple(picture.shape[-2:]) == size:
         return picture
     return F.interpolate(picture[None], size=size, mode="bicubic", align_corners=False)[0]
-
-
-def turn_points(points: np.ndarray, turn: int, side: int) -> np.ndarray:
-    """Points ``[…, 2]`` of a square picture, where they are when it is turned by quarters counter-clockwise."""
-    x, y = np.moveaxis(np.asarray(points), -1, 0)
-    return np.stack({0: (x, y), 1: (y, side - x), 2: (side - x, side - y), 3: (side - y, x)}[turn % 4], -1)
 
 
 class RegionStream:
@@ -116,7 +137,7 @@ class RegionStream:
         self,
         region: Region,
         windows: list[Window],
-        restorer: Restorer,
+        restorer: Restorer | Unchanged,
         begin: Callable[[int], Callable[[float], None]] | None = None,
         guard: IdentityGuard | None = None,
     ) -> None:
@@ -160,6 +181,7 @@ class RegionStream:
             restored = result()
             if tick is not None:
                 tick(1.0)
+            restored = self.region.kept(clip, restored)
             # Even a turn by nothing would be a copy.
             return torch.rot90(restored, -self.region.turn, (-2, -1)) if self.region.turn else restored
 

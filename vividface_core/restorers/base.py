@@ -11,8 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from vividface_core.errors import InvalidOption, InvalidOutput, OutOfMemory
+from vividface_core.restorers.hosting import Host
 from vividface_core.restorers.lengths import ClipLengths
 
+RESTORE, DEFLICKER_BRIGHTNESS, DEFLICKER_PIXEL = TASKS = "restore", "deflicker brightness", "deflicker pixel"
+"""What models are trained for."""
 Progress = Callable[[float], None]
 """Called with the share done of the current clip (0…1). May raise to stop the run."""
 
@@ -35,10 +38,16 @@ class Restorer(ABC):
     """Clip length the system was trained on; longer clips are cut into windows of at most this."""
     color_default: str = "wavelet"
     """Colour match of a face where none is asked for: ``wavelet``, ``lab``, ``adain`` or ``none``."""
+    tasks: tuple[str, ...] = (RESTORE,)
+    """What it was trained for: of :data:`TASKS`."""
     steps: int | None = 1
     """Evaluations of the network for a clip; ``None``: there is no such count."""
     parallel: int = 0
     """Clips that may be at work while the result of an earlier one is waited for."""
+    host: Host | None = None
+    """Places the modules, a stage at a time; ``None``: they stay where :meth:`to` has put them."""
+    takes_host: ClassVar[bool] = False
+    """Whether :attr:`host` is asked before each stage; where it isn't, a host places all modules beforehand."""
 
     @abstractmethod
     def restore(
@@ -101,9 +110,21 @@ class Restorer(ABC):
         return None
 
     @property
+    def timed_as(self) -> Any:
+        """What a measured speed belongs to: restorers that share it are equally fast."""
+        return self
+
+    @property
     def weight_bytes(self) -> int:
         """Bytes of all parameters and buffers of the sub-modules."""
         return sum(map(module_bytes, self.modules.values()))
+
+    @property
+    def resident_bytes(self) -> int:
+        """Bytes of weights that are on the device at once."""
+        if self.host is None:
+            return self.weight_bytes
+        return self.host.resident_bytes({name: module_bytes(module) for name, module in self.modules.items()})
 
     @abstractmethod
     def memory_for(self, frames: int, height: int, width: int) -> int:
@@ -136,6 +157,7 @@ PROPERTIES = (
     "native_size",
     "native_frames",
     "color_default",
+    "tasks",
     "steps",
 )
 """What a restorer tells of its system and checkpoint; one that stands for another tells the other's."""

@@ -15,8 +15,8 @@ from vividface_core.restorers.base import Progress
 T = TypeVar("T")
 LOOK_EVERY = 0.1
 """Seconds between two reports of progress, and so between two chances to stop."""
-PATIENCE = 10.0
-"""Seconds that a thread which was told to stop is waited for."""
+PATIENCE = 1.0
+"""Seconds that a thread which was told to stop is waited for; a stop shall not take longer than the user does."""
 
 
 class Dropped(Exception):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import ClassVar
 
@@ -11,9 +13,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vividface_core.bfvr_stc import CodeFormer3D
-from vividface_core.bfvr_stc.checkpoint import KINDS, SYSTEM, load
+from vividface_core.bfvr_stc.checkpoint import DEFLICKER, KINDS, SYSTEM, load
 from vividface_core.errors import UnsupportedCheckpoint
-from vividface_core.restorers.base import Progress, Restorer, check_finite, check_request, translate_oom
+from vividface_core.restorers.base import (
+    DEFLICKER_BRIGHTNESS,
+    DEFLICKER_PIXEL,
+    TASKS,
+    Progress,
+    Restorer,
+    check_finite,
+    check_request,
+    translate_oom,
+)
 from vividface_core.restorers.lengths import ClipLengths
 
 log = logging.getLogger(__name__)
@@ -29,6 +40,13 @@ LATENT_MAPS = 10
 """Maps of the latent's size in a block with attention: input, normalized, queries, keys and values, in two layouts."""
 
 
+def tasks_of(kind: str) -> tuple[str, ...]:
+    """What a kind of checkpoint was trained for, of :data:`~vividface_core.restorers.base.TASKS`: a released
+    de-flickerer may be for either flicker, stage I is for nothing."""
+    either = {DEFLICKER: (DEFLICKER_BRIGHTNESS, DEFLICKER_PIXEL)}
+    return either.get(kind) or tuple(task for known, task in zip(KINDS, TASKS, strict=True) if known == kind)
+
+
 class CodebookRestorer(Restorer):
     """Restores or de-flickers a clip with a :class:`~vividface_core.bfvr_stc.CodeFormer3D`.
 
@@ -40,6 +58,7 @@ class CodebookRestorer(Restorer):
 
     name: ClassVar[str] = SYSTEM
     valid_lengths = ClipLengths(2)
+    takes_host = True
 
     def __init__(
         self,
@@ -65,9 +84,14 @@ class CodebookRestorer(Restorer):
         self.to(device, dtype)
 
     @property
-    def color_default(self) -> str:
+    def color_default(self) -> str:  # type: ignore[override]  # read here, set elsewhere
         """Colour match for ``auto``: a de-flickerer's low frequencies are its result, and must not be matched away."""
         return "wavelet" if self.kind == KINDS[0] else "none"
+
+    @property
+    def tasks(self) -> tuple[str, ...]:  # type: ignore[override]  # read here, set elsewhere
+        """What it was trained for; see :func:`tasks_of`."""
+        return tasks_of(self.kind)
 
     @property
     def modules(self) -> dict[str, nn.Module]:
@@ -80,7 +104,7 @@ class CodebookRestorer(Restorer):
 
     @property
     def device(self) -> torch.device:
-        return _device(self.net.encoder)
+        return _device(self.net.encoder) if self.host is None else self.host.device
 
     @property
     def dtype(self) -> torch.dtype:
@@ -128,33 +152,51 @@ class CodebookRestorer(Restorer):
 
     def _restored(self, x: Tensor, report: Progress) -> Tensor:
         net, start = self.net, 0.0
+        memory = self._work_bytes(x.shape[2], *x.shape[3:])
 
-        def part(stage: str, steps: int):
+        def part(stage: str, steps: int) -> Callable[[int], None]:
             first = start
             return lambda done: report(first + SHARES[stage] * done / steps)
 
-        z = check_finite(net.encode(x, part("encoder", len(net.encoder.blocks))), "encoder")
+        with self._placed("encoder", memory):
+            z = check_finite(net.encode(x, part("encoder", len(net.encoder.blocks))), "encoder")
         start += SHARES["encoder"]
-        z = z.to(_device(self._lookup))
-        codes = net.codes(z, part("lookup", 2 * z.shape[2]))
-        vectors = check_finite(net.quantize.vectors(*codes, z.shape), "lookup")
+        with self._placed("lookup", memory):
+            z = z.to(_device(self._lookup))
+            codes = net.codes(z, part("lookup", 2 * z.shape[2]))
+            vectors = check_finite(net.quantize.vectors(*codes, z.shape), "lookup")
         start += SHARES["lookup"]
-        blocks = len(net.generator.blocks)
-        out = net.generator(vectors.to(_device(net.generator)), part("generator", blocks))
-        return check_finite(out, "generator")
+        with self._placed("generator", memory):
+            steps = part("generator", len(net.generator.blocks))
+            out = net.generator(vectors.to(_device(net.generator)), steps)
+            return check_finite(out, "generator")
+
+    def _placed(self, stage: str, memory: int) -> AbstractContextManager:
+        return nullcontext() if self.host is None else self.host.placed(stage, memory)
 
     def memory_for(self, frames: int, height: int, width: int) -> int:
-        frames += frames % 2
-        height, width = (side + -side % self.size_multiple for side in (height, width))
-        config, item, pixels = self.net.config, self.dtype.itemsize, frames * height * width
-        maps = FULL_MAPS["cpu" if self.device.type == "cpu" else "other"]
-        first_level = maps * config["nf"] * pixels * item
-        latent = pixels // 2 // self.size_multiple**2
-        widest = max(config["emb_dim"], config["nf"] * config["ch_mult"][-1])
-        attention = LATENT_MAPS * widest * latent * item
-        scores = 3 * config["codebook_size"] * latent // (frames // 2) * item
-        pictures = 3 * pixels * (2 * 4 + 2 * item)  # the clip and its restoration, and both as the network has them
-        return int(self.weight_bytes + SCRATCH + pictures + max(first_level, attention, scores))
+        return self.resident_bytes + self._work_bytes(frames, height, width)
+
+    def _work_bytes(self, frames: int, height: int, width: int) -> int:
+        """Bytes beside the weights."""
+        return clip_bytes(self.net, frames, height, width, self.dtype, self.device)
+
+
+def clip_bytes(
+    net: CodeFormer3D, frames: int, height: int, width: int, dtype: torch.dtype, device: torch.device
+) -> int:
+    """Peak of a clip's way through the network, without the weights."""
+    frames += frames % 2
+    height, width = (side + -side % net.size_multiple for side in (height, width))
+    config, item, pixels = net.config, dtype.itemsize, frames * height * width
+    maps = FULL_MAPS["cpu" if device.type == "cpu" else "other"]
+    first_level = maps * config["nf"] * pixels * item
+    latent = pixels // 2 // net.size_multiple**2
+    widest = max(config["emb_dim"], config["nf"] * config["ch_mult"][-1])
+    attention = LATENT_MAPS * widest * latent * item
+    scores = 3 * config["codebook_size"] * latent // (frames // 2) * item
+    pictures = 3 * pixels * (2 * 4 + 2 * item)  # the clip and its restoration, and both as the network has them
+    return int(SCRATCH + pictures + max(first_level, attention, scores))
 
 
 class _Lookup(nn.Module):

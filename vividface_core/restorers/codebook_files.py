@@ -13,7 +13,7 @@ from vividface_core.bfvr_stc import checkpoint
 from vividface_core.bfvr_stc.codeformer import RESIDUALS
 from vividface_core.io.quantization import type_names
 from vividface_core.io.tensors import container
-from vividface_core.restorers.codebook import CodebookRestorer, load_codebook_restorer
+from vividface_core.restorers.codebook import CodebookRestorer, load_codebook_restorer, tasks_of
 from vividface_core.restorers.execution import ExecutionConfig, option
 from vividface_core.restorers.registry import CheckpointFiles, Contents, Found
 
@@ -45,7 +45,7 @@ def detect(contents: Contents) -> Found | None:
     config = known.card or {"kind": known.kind, "native_size": known.native_size, "native_frames": known.native_frames}
     weights = Contents(path / checkpoint.WEIGHTS) if path.is_dir() else contents
     stored = f"{container(weights.path)}, {type_names(weights.tensors)}"
-    return Found(f"BFVR-STC {known.kind}", known.restores, config, stored)
+    return Found(f"BFVR-STC {known.kind}", known.restores, config, stored, tasks_of(known.kind))
 
 
 def load(files: CheckpointFiles, execution: CodebookExecution) -> CodebookRestorer:

@@ -5,22 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vividface_core.errors import InvalidOption, InvalidOutput, UnsupportedCheckpoint
-from vividface_core.restorers.base import Progress, Restorer, module_bytes, translate_oom
+from vividface_core.errors import InvalidOption, UnsupportedCheckpoint
+from vividface_core.restorers.base import Progress, Restorer, check_finite, check_request, module_bytes, translate_oom
 from vividface_core.restorers.lengths import ClipLengths
 from vividface_core.restorers.one_step_options import OneStepExecution
+from vividface_core.runtime.devices import channels_last
 from vividface_core.wan.attention import Attention
 from vividface_core.wan.conditional_decoder import ConditionalDecoder, decoded_with_input
 from vividface_core.wan.empty_prompt import EmptyPrompt
 from vividface_core.wan.fast_vae.streams import FastEncoder, Piece, decoded, decoder_stream, encoder_stream
 from vividface_core.wan.fast_vae.tiles import Region
 from vividface_core.wan.folded_transformer import FoldedDenoiser
+from vividface_core.wan.injection import Injection, hooked
+from vividface_core.wan.module_types import WanModule
 from vividface_core.wan.optimizations import memory_estimate
 from vividface_core.wan.optimizations.compile import CompiledDenoiser
 from vividface_core.wan.optimizations.cuda_graphs import GraphedDenoiser, check_graphs
@@ -30,6 +33,7 @@ from vividface_core.wan.tiny_encoder import TinyEncoder, TinyStream
 from vividface_core.wan.transformer import T_STAR, VELOCITY_SCALE, cast, one_step_velocity
 from vividface_core.wan.vae import (
     FRAME_CHUNK,
+    StreamingEncoder,
     latent_frames,
     spatial_ratio,
     temporal_ratio,
@@ -54,11 +58,12 @@ class OneStepRestorer(Restorer):
 
     name: ClassVar[str] = "vividface"
     color_default = "wavelet"
+    takes_host = True
 
     def __init__(
         self,
-        vae: nn.Module,
-        transformer: nn.Module,
+        vae: WanModule,
+        transformer: WanModule,
         prompt: EmptyPrompt,
         *,
         decoder: ConditionalDecoder | None = None,
@@ -100,7 +105,7 @@ class OneStepRestorer(Restorer):
         for net in (encoder, decoder):
             if net is not None:
                 net.config.check_fits(vae.config)
-                net.eval().to(memory_format=torch.channels_last)
+                channels_last(net.eval())
         self.latent_skip = _latent_skip(latent_skip, vae.config.z_dim)
         self._cell = spatial_ratio(vae.config)
         self.size_multiple = self._cell * math.lcm(*transformer.config.patch_size[1:])
@@ -111,26 +116,26 @@ class OneStepRestorer(Restorer):
         vae.eval()
         transformer.eval()
         device, dtype = torch.device(how.device), how.number_type()
-        self.denoiser = transformer if how.plain else self._folded(transformer, device, dtype)
-        self._pass = CompiledDenoiser(self.denoiser) if how.compile else self.denoiser
+        self.denoiser: WanModule = transformer if how.plain else self._folded(transformer, device, dtype)
+        self._pass: Any = CompiledDenoiser(self.denoiser) if how.compile else self.denoiser
         if how.graphs:
             check_graphs(device)
             self._pass = GraphedDenoiser(self.denoiser, self._pass)
         self.to(device, dtype)
 
-    def _folded(self, transformer: nn.Module, device: torch.device, dtype: torch.dtype) -> FoldedDenoiser:
+    def _folded(self, transformer: WanModule, device: torch.device, dtype: torch.dtype) -> FoldedDenoiser:
         kernel, linear = Attention(self.execution.attention), self.execution.linear
         kernel.check(device, dtype, transformer.config.attention_head_dim)
         check_linears(linear, device, dtype)
         return use_linears(FoldedDenoiser(transformer, self._prompt, self._t_star, attention=kernel), linear)
 
     @staticmethod
-    def check_parts(vae: nn.Module, transformer: nn.Module, prompt: EmptyPrompt) -> None:
+    def check_parts(vae: WanModule, transformer: WanModule, prompt: EmptyPrompt) -> None:
         """Raises UnsupportedCheckpoint unless the three belong together."""
-        vae, config, width = vae.config, transformer.config, prompt.rows.shape[1]
-        if not vae.z_dim == config.in_channels == config.out_channels:
+        vae_config, config, width = vae.config, transformer.config, prompt.rows.shape[1]
+        if not vae_config.z_dim == config.in_channels == config.out_channels:
             raise UnsupportedCheckpoint(
-                f"Autoencoder and denoiser do not fit: {vae.z_dim} latent channels, but the denoiser takes "
+                f"Autoencoder and denoiser do not fit: {vae_config.z_dim} latent channels, but the denoiser takes "
                 f"{config.in_channels} and gives {config.out_channels}. A text-to-video denoiser is wanted."
             )
         if width != config.text_dim:
@@ -150,7 +155,7 @@ class OneStepRestorer(Restorer):
         return self._t_star
 
     @property
-    def transformer(self) -> nn.Module:
+    def transformer(self) -> WanModule:
         """diffusers' module of a ``plain`` restorer.
 
         Raises:
@@ -206,6 +211,8 @@ class OneStepRestorer(Restorer):
 
     @property
     def device(self) -> torch.device:
+        if self.host is not None:
+            return self.host.device
         # Asked of the weights: a host may move them behind the restorer's back.
         return self._home if self.offload else next(self.denoiser.parameters()).device
 
@@ -221,26 +228,31 @@ class OneStepRestorer(Restorer):
         strength: float = 1.0,
         progress: Progress | None = None,
     ) -> Tensor:
-        _check_request(clip, mask, strength)
+        check_request(clip, mask, strength)
         if strength == 0:
             return clip.clone()
         report = progress or (lambda share: None)
         output = torch.empty_like(clip)  # made outside of inference mode: the caller may go on with it as he likes
         with torch.inference_mode(), translate_oom(clip, self.device):
-            with self._placed("encoder"):
+            with self._placed("encoder", clip):
                 latent = self._encode(clip, report)
-            with self._placed("denoiser"):
-                latent = self._denoise(latent, report)
-            with self._placed("decoder"):
+            injections = self._injections(clip, report)
+            with self._placed("denoiser", clip):
+                latent = self._denoise(latent, report, injections)
+            with self._placed("decoder", clip):
                 self._decode(latent, clip, mask, strength, output, report)
         return output
 
-    def _placed(self, stage: str) -> AbstractContextManager:
+    def _placed(self, stage: str, clip: Tensor) -> AbstractContextManager:
         """Within it, the stage's weights are where it is computed."""
+        if self.host is not None:
+            shared, stages = self._work_bytes(len(clip), *clip.shape[2:])
+            return self.host.placed(stage, shared + stages[stage])
         return onload(self.modules[stage], self._home) if self.offload else nullcontext()
 
     def _encode(self, clip: Tensor, report: Progress) -> Tensor:
         """``[1, C, T', h, w]`` fp32, normalised."""
+        stream: TinyStream | StreamingEncoder
         if self.encoder is not None:
             stream = TinyStream(self.encoder)
         else:
@@ -249,11 +261,11 @@ class OneStepRestorer(Restorer):
         if self.tile and isinstance(stream, FastEncoder):
             size = total, height, width
             latent = stream.by_tiles(read, size, self._chunk, lambda share: report(STAGE_SHARES["encode"] * share))
-            return _finite(latent, "encoder")
+            return check_finite(latent, "encoder")
         parts, start = [], 0
         while start < total:
             end = min(start + (self._encoder_chunk if start else 1), total)
-            parts.append(_finite(stream.push(read(start, end)), "encoder"))
+            parts.append(check_finite(stream.push(read(start, end)), "encoder"))
             start = end
             report(STAGE_SHARES["encode"] * end / total)
         return torch.cat(parts, 2)
@@ -267,7 +279,8 @@ class OneStepRestorer(Restorer):
     def _padded_size(self, clip: Tensor) -> tuple[int, int, int]:
         """Frames, height and width of a clip as the model takes it."""
         frames, _, height, width = clip.shape
-        return self.valid_lengths.at_least(frames), *(side + -side % self.size_multiple for side in (height, width))
+        multiple = self.size_multiple
+        return self.valid_lengths.at_least(frames), height + -height % multiple, width + -width % multiple
 
     def _reader(self, clip: Tensor, device: torch.device) -> Callable[..., Tensor]:
         """``read(start, stop, region)``: frames of the padded clip, ``[1, 3, n, H, W]``, −1…1, on ``device``."""
@@ -281,21 +294,25 @@ class OneStepRestorer(Restorer):
 
         return read
 
-    def _denoise(self, latent: Tensor, report: Progress) -> Tensor:
+    def _injections(self, clip: Tensor, report: Progress) -> Sequence[Injection]:
+        """What the denoiser gets beside the latent: nothing here."""
+        return ()
+
+    def _denoise(self, latent: Tensor, report: Progress, injections: Sequence[Injection] = ()) -> Tensor:
         blocks = self.denoiser.blocks
 
         def on_block(done: int) -> None:
             report(STAGE_SHARES["encode"] + STAGE_SHARES["denoise"] * done / len(blocks))
 
         if self.plain:
-            with _on_each_block(blocks, on_block):
+            with _on_each_block(blocks, on_block), hooked(self.denoiser, injections):
                 velocity = one_step_velocity(self.denoiser, latent, self.prompt.padded(self.device), self.t_star)
         else:
-            velocity = self._pass(latent, on_block)
+            velocity = self._pass(latent, on_block, injections=injections)
         latent = latent.to(velocity.device)
         if self.latent_skip is not None:
             latent = latent * (1 - self.latent_skip.to(velocity.device))
-        return _finite(latent - self.velocity_scale * velocity, "denoiser")
+        return check_finite(latent - self.velocity_scale * velocity, "denoiser")
 
     def _decode(
         self, latent: Tensor, clip: Tensor, mask: Tensor | None, strength: float, output: Tensor, report: Progress
@@ -304,7 +321,7 @@ class OneStepRestorer(Restorer):
         frames, height, width = clip.shape[0], *clip.shape[2:]
         done = 0
         for start, region, part in self._decoded(latent, clip):
-            restored = ((_finite(part, "decoder")[0].transpose(0, 1).clamp(-1, 1) + 1) / 2).to(output)
+            restored = ((check_finite(part, "decoder")[0].transpose(0, 1).clamp(-1, 1) + 1) / 2).to(output)
             # What was padded is cut off: nothing may be left of a piece.
             rows, columns = slice(region.top, min(height, region.bottom)), slice(region.left, min(width, region.right))
             here = slice(start, min(frames, start + len(restored))), slice(None), rows, columns
@@ -328,24 +345,33 @@ class OneStepRestorer(Restorer):
         return decoded(stream, latent, step, by_tiles=self.tile is not None)
 
     def memory_for(self, frames: int, height: int, width: int) -> int:
+        shared, stages = self._work_bytes(frames, height, width)
+        return self.resident_bytes + shared + max(stages.values())
+
+    @property
+    def resident_bytes(self) -> int:
+        # A stage at a time, the largest counts; on a CPU all of them are there anyway.
+        if self.host is None and self.offload and self._home.type != "cpu":
+            return max(map(module_bytes, self.modules.values()))
+        return super().resident_bytes
+
+    def _work_bytes(self, frames: int, height: int, width: int) -> tuple[int, dict[str, int]]:
+        """Bytes beside the weights: what is there all the time, and each stage's peak."""
         frames = self.valid_lengths.at_least(frames)
         height, width = (side + -side % self.size_multiple for side in (height, width))
         item, vae = self._dtype.itemsize, self.vae.config
-        # A stage at a time, the largest counts; on a CPU all of them are there anyway.
-        sizes = [module_bytes(module) for module in self.modules.values()]
-        weights = max(sizes) if self.offload and self._home.type != "cpu" else sum(sizes)
         latent_count, h, w = latent_frames(vae, frames), height // self._cell, width // self._cell
         latent = 4 * vae.z_dim * latent_count * h * w
         pictures = 2 * 4 * 3 * frames * height * width  # the clip and its restoration
         step = self._chunk // temporal_ratio(vae)
         if self.tile is not None:
             pictures += memory_estimate.tile_buffer_bytes(vae, frames, height, width, item)
-        stage = max(
-            self._encoder_bytes(min(self._encoder_chunk, frames), height, width),
-            memory_estimate.denoiser_bytes(self.denoiser.config, latent_count, h, w, item, self.plain),
-            self._decoder_bytes(min(step, latent_count), height, width),
-        )
-        return weights + memory_estimate.SCRATCH + pictures + 3 * latent + stage
+        stages = {
+            "encoder": self._encoder_bytes(min(self._encoder_chunk, frames), height, width),
+            "denoiser": memory_estimate.denoiser_bytes(self.denoiser.config, latent_count, h, w, item, self.plain),
+            "decoder": self._decoder_bytes(min(step, latent_count), height, width),
+        }
+        return memory_estimate.SCRATCH + pictures + 3 * latent, stages
 
     def _encoder_bytes(self, frames: int, height: int, width: int) -> int:
         """Peak of encoding ``frames`` frames of ``height``×``width`` pixels after earlier ones."""
@@ -396,25 +422,6 @@ def _check_execution(how: OneStepExecution) -> None:
         raise InvalidOption("plain is diffusers' own path; leave out attention, linear, compile and graphs.")
     if how.offload and (how.graphs or how.compile):
         raise InvalidOption("offload moves weights, which graphs and compile don't allow; leave out one of them.")
-
-
-def _check_request(clip: Tensor, mask: Tensor | None, strength: float) -> None:
-    if clip.ndim != 4 or clip.shape[1] != 3 or not clip.numel():
-        raise InvalidOption(f"A clip is [frames, 3, height, width], at least one frame; this is {list(clip.shape)}.")
-    if not 0 <= strength <= 1:
-        raise InvalidOption(f"strength is {strength}; it goes from 0 (source) to 1 (fully restored).")
-    wanted = (clip.shape[0], 1, *clip.shape[2:])
-    if mask is not None and tuple(mask.shape) != wanted:
-        raise InvalidOption(f"The mask is {list(mask.shape)}; this clip needs {list(wanted)}.")
-
-
-def _finite(x: Tensor, stage: str) -> Tensor:
-    if not torch.isfinite(x).all():
-        raise InvalidOutput(
-            f"The {stage} made NaN or infinite values, so nothing is written. The input may hold NaN, the checkpoint "
-            "may be damaged (fetch it again), or the number type may be too narrow (try fp32)."
-        )
-    return x
 
 
 @contextmanager

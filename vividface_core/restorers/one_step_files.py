@@ -29,6 +29,7 @@ from vividface_core.wan.conditional_decoder import ConditionalDecoder, DecoderCo
 from vividface_core.wan.empty_prompt import FILE_NAME as PROMPT_FILE
 from vividface_core.wan.empty_prompt import EmptyPrompt, compute_empty_prompt
 from vividface_core.wan.loading import load_transformer, load_vae, read_config, transformer_config, vae_config
+from vividface_core.wan.module_types import WanModule
 from vividface_core.wan.official_files import UMT5, VAE
 from vividface_core.wan.state_dict import kind_of, network_in, read_state_dict
 from vividface_core.wan.tiny_encoder import EncoderConfig, TinyEncoder
@@ -146,14 +147,14 @@ def load(files: CheckpointFiles, execution: OneStepExecution) -> Restorer:
         InvalidOption: ``compact`` for weights that aren't quantized, or what the restorer refuses.
         UnsupportedCheckpoint: the content is damaged, of another model, or does not belong together.
     """
-    how = _Loader(execution)
+    how = PartLoader(execution)
     if folder_kind(files.path):
-        return _load_folder(files.path, how)
+        return OneStepRestorer(**load_parts(files.path, how, SYSTEM))
     return _load_loose(files.path, files.search, how)
 
 
 @dataclass(frozen=True)
-class _Loader:
+class PartLoader:
     """Puts weights where the config wants them, in its type."""
 
     execution: OneStepExecution
@@ -166,13 +167,13 @@ class _Loader:
     def dtype(self) -> torch.dtype:
         return self.execution.number_type()
 
-    def denoiser(self, path: Path) -> nn.Module:
+    def denoiser(self, path: Path) -> WanModule:
         path = path / "transformer" if (path / "transformer").is_dir() else path
         return load_transformer(
             path, dtype=self.dtype, device=self.device, compact=self._compact(path), light=not self.execution.plain
         )
 
-    def autoencoder(self, path: Path) -> nn.Module:
+    def autoencoder(self, path: Path) -> WanModule:
         return load_vae(path, dtype=self.dtype, device=self.device, light=not self.execution.plain)
 
     def _compact(self, path: Path) -> bool:
@@ -184,28 +185,32 @@ class _Loader:
         return sum(quantized) * self.dtype.itemsize > free_memory(self.device) / 2
 
 
-def _load_folder(folder: Path, how: _Loader) -> Restorer:
+def load_parts(folder: Path, how: PartLoader, system: str) -> dict[str, Any]:
+    """The arguments of a :class:`OneStepRestorer` from a checkpoint folder of that system or one that builds on it.
+
+    Raises:
+        MissingWeights, UnsupportedCheckpoint, MissingDependency, InvalidOption: see :func:`load`.
+    """
     card = read_card(folder)
-    if card["system"] != SYSTEM or card["format"] != FORMAT:
+    if card["system"] != system or card["format"] != FORMAT:
         raise UnsupportedCheckpoint(
-            f"{folder} is of system {card['system']!r}, format {card['format']}; this version loads {SYSTEM!r}, "
+            f"{folder} is of system {card['system']!r}, format {card['format']}; this version loads {system!r}, "
             f"format {FORMAT}. Update, or choose another checkpoint."
         )
     if bad := [key for key in NUMBERS if isinstance(card[key], bool) or not isinstance(card[key], (int, float))]:
         raise UnsupportedCheckpoint(f"{folder / CARD}: {bad[0]} is {card[bad[0]]!r}, but a number was expected.")
-    prompt = _prompt([folder], folder / PROMPT_FILE)
-    return OneStepRestorer(
-        how.autoencoder(folder),
-        how.denoiser(folder),
-        prompt,
+    return {
+        "vae": how.autoencoder(folder),
+        "transformer": how.denoiser(folder),
+        "prompt": _prompt([folder], folder / PROMPT_FILE),
         **{kind: _codec(folder, kind, card, how) for kind in CODECS},
-        latent_skip=card.get("latent_skip"),
-        execution=how.execution,
+        "latent_skip": card.get("latent_skip"),
+        "execution": how.execution,
         **{key: card[key] for key in NUMBERS},
-    )
+    }
 
 
-def _codec(folder: Path, kind: str, card: Mapping[str, Any], how: _Loader) -> nn.Module | None:
+def _codec(folder: Path, kind: str, card: Mapping[str, Any], how: PartLoader) -> Any:
     """The conditional decoder or the tiny encoder that the card names, if it names one."""
     if card.get(kind) is None:
         return None
@@ -237,7 +242,7 @@ def load_codec(folder: Path, kind: str, *, dtype: torch.dtype | None = None, dev
     return made.eval().to(device=device, dtype=dtype or torch.float32)
 
 
-def _load_loose(path: Path, places: Sequence[Path], how: _Loader) -> Restorer:
+def _load_loose(path: Path, places: Sequence[Path], how: PartLoader) -> Restorer:
     """From single files: the denoiser named (or the only one of a folder), the others beside it or in ``places``."""
     home = path if path.is_dir() and not (path / "config.json").is_file() else path.parent
     denoiser = _choose([home], "wan-dit") if path == home else path

@@ -39,6 +39,7 @@ class OneStepExecution(ExecutionConfig):
         choices=WEIGHTS,
         flag="--weights",
         metavar="HOW",
+        widget=True,
     )
     attention: str = option(
         "auto",
@@ -66,6 +67,7 @@ class OneStepExecution(ExecutionConfig):
         False,
         "weights wait in the machine's memory and are on the device a stage at a time: less memory, slower",
         flag="--offload",
+        widget=True,
     )
     tile: int | None = option(
         None,
@@ -73,6 +75,7 @@ class OneStepExecution(ExecutionConfig):
         kind=int,
         flag="--tile",
         metavar="PIXELS",
+        widget=True,
     )
     plain: bool = option(
         False, "diffusers' own modules, slower and larger: the same result, to compare", flag="--plain"

@@ -18,13 +18,14 @@ from vividface_core.errors import UnsupportedCheckpoint
 from vividface_core.io.atomic import write_json
 from vividface_core.io.folders import whole_folder
 from vividface_core.io.quantization import FP8, QuantizedLinear, dense_tensors, layer_table, quantize_fp8
-from vividface_core.io.tensors import write_tensors
+from vividface_core.io.tensors import as_stored, write_tensors
 from vividface_core.restorers.one_step import OneStepRestorer
 from vividface_core.restorers.one_step_files import CODECS, DECODER, DEFAULTS, ENCODER, FORMAT, WEIGHTS_FILE
 from vividface_core.restorers.registry import CARD
 from vividface_core.wan.conditional_decoder import ConditionalDecoder
 from vividface_core.wan.empty_prompt import FILE_NAME, EmptyPrompt
 from vividface_core.wan.loading import HEAD_DIM
+from vividface_core.wan.module_types import WanModule
 from vividface_core.wan.state_dict import original_transformer_names, original_vae_names
 from vividface_core.wan.tiny_encoder import TinyEncoder
 from vividface_core.wan.transformer import weight_type
@@ -51,8 +52,8 @@ def save(
 
 def save_checkpoint_folder(
     path: Path,
-    vae: nn.Module,
-    transformer: nn.Module,
+    vae: WanModule,
+    transformer: WanModule,
     empty_prompt: EmptyPrompt | Tensor,
     meta: Mapping[str, Any],
     dtype: torch.dtype | None = torch.float16,
@@ -79,46 +80,52 @@ def save_checkpoint_folder(
     prompt = empty_prompt if isinstance(empty_prompt, EmptyPrompt) else EmptyPrompt(empty_prompt.detach().float())
     OneStepRestorer.check_parts(vae, transformer, prompt)
     with whole_folder(path) as partial:
-        for name, module in (("vae", vae), ("transformer", transformer)):
-            (partial / name).mkdir()
-            module.save_config(partial / name)
-            weights, described = tensors_to_store(module, dtype)
-            write_tensors(partial / name / "diffusion_pytorch_model.safetensors", weights, described)
-        # What the parts are decides, not what an older card said.
-        meta = {key: value for key, value in meta.items() if key not in CODECS}
-        for kind, net in ((DECODER, decoder), (ENCODER, encoder)):
-            if net is not None:
-                net.config.check_fits(vae.config)
-                save_codec(partial / kind, net, None if dtype in FP8.values() else dtype)
-                meta[kind] = kind
-        prompt.save(partial / FILE_NAME)
-        card = json.dumps({**DEFAULTS, **meta, "format": FORMAT}, indent=2, ensure_ascii=False)
-        (partial / CARD).write_text(card + "\n", encoding="utf-8")
+        write_parts(partial, vae, transformer, prompt, meta, dtype, decoder, encoder)
     return path
 
 
-def save_codec(folder: Path, net: nn.Module, dtype: torch.dtype | None = torch.float16) -> None:
+def write_parts(
+    partial: Path,
+    vae: WanModule,
+    transformer: WanModule,
+    prompt: EmptyPrompt,
+    meta: Mapping[str, Any],
+    dtype: torch.dtype | None,
+    decoder: ConditionalDecoder | None = None,
+    encoder: TinyEncoder | None = None,
+) -> None:
+    """Write what :func:`save_checkpoint_folder` writes into a folder that is there and empty."""
+    for name, module in (("vae", vae), ("transformer", transformer)):
+        (partial / name).mkdir()
+        module.save_config(partial / name)
+        weights, described = tensors_to_store(module, dtype)
+        write_tensors(partial / name / "diffusion_pytorch_model.safetensors", weights, described)
+    # What the parts are decides, not what an older card said.
+    meta = {key: value for key, value in meta.items() if key not in CODECS}
+    for kind, net in ((DECODER, decoder), (ENCODER, encoder)):
+        if net is not None:
+            net.config.check_fits(vae.config)
+            save_codec(partial / kind, net, None if dtype in FP8.values() else dtype)
+            meta[kind] = kind
+    prompt.save(partial / FILE_NAME)
+    card = json.dumps({**DEFAULTS, **meta, "format": FORMAT}, indent=2, ensure_ascii=False)
+    (partial / CARD).write_text(card + "\n", encoding="utf-8")
+
+
+def save_codec(folder: Path, net: WanModule, dtype: torch.dtype | None = torch.float16) -> None:
     """Write one of :data:`CODECS`: ``config.json`` and ``model.safetensors``."""
     folder.mkdir(parents=True)
     write_json(folder / "config.json", net.config.to_dict(), indent=2)
-    write_tensors(folder / WEIGHTS_FILE, {k: _stored(k, v, dtype) for k, v in net.state_dict().items()}, PYTORCH)
-
-
-def _stored(name: str, value: Tensor, dtype: torch.dtype | None) -> Tensor:
-    # A copy, because safetensors refuses tensors that share memory.
-    stored = value.detach().to("cpu", dtype or value.dtype, copy=True).contiguous()
-    if torch.isfinite(value).all() and not torch.isfinite(stored).all():
-        raise UnsupportedCheckpoint(f"{name} reaches {float(value.abs().max()):.3g}, too large for {dtype}. Take bf16.")
-    return stored
+    write_tensors(folder / WEIGHTS_FILE, {k: as_stored(k, v, dtype) for k, v in net.state_dict().items()}, PYTORCH)
 
 
 def tensors_to_store(
     module: nn.Module, dtype: torch.dtype | None, rename: Callable[[str], str] = str
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors to store, under ``rename``d names, and the metadata that describes them."""
-    if dtype not in FP8.values():
-        return {rename(key): _stored(key, value, dtype) for key, value in dense_tensors(module).items()}, PYTORCH
-    encoding = next(name for name, known in FP8.items() if known == dtype)
+    encoding = next((name for name, known in FP8.items() if known == dtype), None)
+    if dtype is None or encoding is None:
+        return {rename(key): as_stored(key, value, dtype) for key, value in dense_tensors(module).items()}, PYTORCH
     linear = {
         f"{name}.weight"
         for name, part in module.named_modules()
@@ -127,7 +134,7 @@ def tensors_to_store(
     tensors, layers = {}, {}
     for key, value in dense_tensors(module).items():
         if key not in linear:
-            tensors[rename(key)] = _stored(key, value, weight_type(module, key, torch.bfloat16))
+            tensors[rename(key)] = as_stored(key, value, weight_type(module, key, torch.bfloat16))
             continue
         try:
             weight = quantize_fp8(value.cpu(), encoding)
@@ -135,6 +142,7 @@ def tensors_to_store(
             raise UnsupportedCheckpoint(f"{key} can't be stored in fp8: {error}. The checkpoint is damaged.") from error
         layer = rename(key).removesuffix(".weight")
         tensors[f"{layer}.weight"] = weight.data.view(dtype)
+        assert weight.scale is not None  # quantize_fp8 always gives one
         tensors[f"{layer}.weight_scale"] = weight.scale
         layers[layer] = encoding
     return tensors, {**PYTORCH, **layer_table(layers)} if layers else PYTORCH

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -42,7 +42,7 @@ class OomFallbackRestorer(Restorer):
         self._told: list[str] = []
 
     @property
-    def parallel(self) -> int:
+    def parallel(self) -> int:  # type: ignore[override]  # read here, set elsewhere
         return 1 if self.device.type == "cpu" else 0
 
     def submit(self, clip: Tensor, progress: Progress | None = None) -> Callable[[], Tensor]:
@@ -87,7 +87,7 @@ class OomFallbackRestorer(Restorer):
                 clip[here],
                 mask=None if mask is None else mask[here],
                 strength=strength,
-                progress=lambda share, number=number: progress((number + share) / len(windows)),
+                progress=_part_of(progress, number, len(windows)),
             )
             first, finished = fade.push(part)
             output[first : first + len(finished)] = finished
@@ -129,6 +129,14 @@ class OomFallbackRestorer(Restorer):
     def weight_bytes(self) -> int:
         return self._inner.weight_bytes
 
+    @property
+    def resident_bytes(self) -> int:
+        return self._inner.resident_bytes
+
+    @property
+    def timed_as(self) -> Any:
+        return self._inner.timed_as
+
     def memory_for(self, frames: int, height: int, width: int) -> int:
         return self._inner.memory_for(frames, height, width)
 
@@ -153,3 +161,8 @@ def _empty_caches() -> None:
     trim_memory()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+def _part_of(progress: Progress, number: int, count: int) -> Progress:
+    """Progress within one of ``count`` parts."""
+    return lambda share: progress((number + share) / count)

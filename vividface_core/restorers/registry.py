@@ -81,12 +81,14 @@ class Found:
         restores: whether a restorer can be loaded by this path; otherwise it is a part of one.
         config: of the network, or the folder's card with the defaults for what it leaves out.
         format: how the weights are stored: kind of file and types of the numbers; "" where that can't be told.
+        tasks: what a restorer by this path was trained for, of :data:`vividface_core.restorers.base.TASKS`.
     """
 
     kind: str
     restores: bool = False
     config: dict[str, Any] = field(default_factory=dict)
     format: str = ""
+    tasks: tuple[str, ...] = ("restore",)
 
 
 @dataclass(frozen=True)
@@ -200,7 +202,7 @@ VIVIDFACE = System(
         "latent": "training.stages.one_step:LatentStage",
         "encoder": "training.stages.encoder:EncoderStage",
         "decoder": "training.stages.conditional:DecoderStage",
-        "pixel": "training.stages.one_step:PixelStage",
+        "pixel": "training.stages.pixel:PixelStage",
         "control": "training.stages.control:ControlStage",
     },
     save_original="vividface_core.restorers.one_step_save:save_original",
@@ -220,10 +222,32 @@ BFVR_STC = System(
     native_size=512,
     native_frames=24,
     color_default="wavelet",
+    stages={
+        "autoencoder": "training.stages.codebook:CodebookStage",
+        "lookup": "training.stages.lookup:LookupStage",
+    },
     tags=("codebook",),
 )
 
-_SYSTEMS: dict[str, System] = {system.id: system for system in (VIVIDFACE, BFVR_STC)}
+DVFACE = System(
+    id="dvface",
+    detect="vividface_core.restorers.dvface_files:detect",
+    load="vividface_core.restorers.dvface_files:load",
+    save="vividface_core.restorers.dvface_files:save",
+    execution="vividface_core.restorers.one_step_options:OneStepExecution",
+    valid_lengths=ClipLengths(4, 1),
+    size_multiple=16,
+    native_size=512,
+    native_frames=81,
+    color_default="wavelet",
+    capabilities=frozenset({LATENTS, SHARED_WINDOW}),
+    unchanged={"plain": True},
+    stages={"fusion": "training.stages.dvface:FusionStage"},
+    describe="vividface_core.restorers.one_step_save:describe",
+    tags=("one-step-diffusion", "wan", "codebook"),
+)
+
+_SYSTEMS: dict[str, System] = {system.id: system for system in (VIVIDFACE, BFVR_STC, DVFACE)}
 _plugins_read = False
 
 
@@ -286,6 +310,19 @@ def system_named(name: str) -> System:
     if name not in known:
         raise InvalidOption(f"There is no system {name!r}; known are {', '.join(known)}.")
     return known[name]
+
+
+def stage_class(system: str, name: str) -> Any:
+    """The class of a stage of training.
+
+    Args:
+        system: id of a system; "": the default one.
+        name: of the stage.
+
+    Raises:
+        InvalidOption: there is no such system, or it has no such stage.
+    """
+    return (system_named(system) if system else default_system()).stage(name)
 
 
 def recognise(contents: Contents) -> tuple[System, Found] | None:

@@ -8,7 +8,9 @@ from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import av
 from av.container import InputContainer
@@ -18,17 +20,20 @@ from vividface_core.errors import UnreadableVideo
 from vividface_core.video.color_tags import color_of, display_matrix_of
 from vividface_core.video.colorspace import luma_weights
 from vividface_core.video.completeness import is_cut
-from vividface_core.video.hdr import dynamic_hdr_of, side_data_of, static_hdr_of
+from vividface_core.video.hdr import side_data_of, static_hdr_of, unwritten_of
 from vividface_core.video.info import StreamInfo, VideoInfo
-from vividface_core.video.interlace import field_order, is_combed
+from vividface_core.video.interlace import field_order, is_combed, order_of_unmarked
 from vividface_core.video.opening import open_media
 from vividface_core.video.orientation import is_mirrored, rotation_of
 from vividface_core.video.pixel_formats import canonical, canonical_name, layout
 
 _PLACES, _LOOK = 5, 10
 """Where and at how many frames combs are looked for."""
+_UNMARKED_PLACES = 3
+"""Places in files that nothing marks as interlaced."""
 _MUCH_FASTER = Fraction(3, 2)
 _FASTEST = 1000
+_TS_DISCONT: Any = av.format.Flags.ts_discont.value
 """Frames a second that no clip for viewing has, but the clock of some containers."""
 _ONE_FRAME_A_PACKET = {"h264", "hevc", "ffv1", "prores", "mjpeg", "png", "mpeg2video"}
 
@@ -49,6 +54,7 @@ class SeekTable:
     usable: bool = True  # False: times are missing or out of order, so that a frame can't be found by its time
     damaged: bool = False
     combed: bool | None = None  # None: not looked at yet
+    unmarked: tuple[str | None] | None = None  # order of fields that nothing marks; None: not looked at yet
 
     def learn(self, index: int, pts: int, *, genuine: bool) -> None:
         self.usable &= genuine
@@ -93,7 +99,7 @@ def open_video(path: Path, *, playlist: bool = False) -> tuple[InputContainer, V
         ) from error
     real = [stream for stream in container.streams.video if not is_cover(stream) and stream.codec_context]
     if not real:
-        kinds = sorted({stream.type for stream in container.streams}) or ["nothing"]
+        kinds: list[str] = sorted({stream.type for stream in container.streams}) or ["nothing"]
         container.close()
         raise UnreadableVideo(
             f"{path} has no video stream (it holds {', '.join(kinds)}). Choose a file with a picture."
@@ -103,7 +109,7 @@ def open_video(path: Path, *, playlist: bool = False) -> tuple[InputContainer, V
 
 def codec_name(stream: av.stream.Stream) -> str:
     """The codec's own name, whichever decoder is in use (``mp3``, not ``mp3float``)."""
-    context = stream.codec_context
+    context: Any = stream.codec_context  # none, where no decoder knows the stream
     if context is None:
         return getattr(stream, "name", None) or "unknown"
     return getattr(context.codec, "canonical_name", None) or context.name
@@ -194,7 +200,7 @@ def has_hidden_alpha(stream: VideoStream) -> bool:
     return marks.get("alpha_mode") == "1" and codec_name(stream) in _WITH_ALPHA
 
 
-def _decoder(stream: VideoStream) -> av.VideoCodecContext:
+def _decoder(stream: VideoStream) -> Any:
     if not has_hidden_alpha(stream):
         return stream.codec_context
     try:
@@ -215,7 +221,7 @@ def _promised(container: InputContainer, stream: VideoStream, path: Path) -> tup
     return sum(not entry.is_discard for entry in entries) if known else stream.frames, missing
 
 
-def _index(stream: VideoStream) -> list:
+def _index(stream: av.stream.Stream) -> list[Any]:
     """The entries of a stream's index, those that an edit list hides marked as such."""
     return list(getattr(stream, "index_entries", ()))  # PyAV from 17 on
 
@@ -234,8 +240,11 @@ def _count(container: InputContainer, stream: VideoStream) -> int | None:
     return sum(not entry.is_discard for entry in entries) or stream.frames or None
 
 
-def read_info(path: Path, *, playlist: bool = False) -> VideoInfo:
+def read_info(path: Path, *, playlist: bool = False, judge_fields: bool = False) -> VideoInfo:
     """Facts of a video file; decodes its first frame, because only that tells the pixel format and rotation.
+
+    Args:
+        judge_fields: look for fields in frames that aren't marked as interlaced, too.
 
     Raises:
         UnreadableVideo: see :func:`open_video`; also if no frame decodes or its pixel format can't be handled.
@@ -249,33 +258,43 @@ def read_info(path: Path, *, playlist: bool = False) -> VideoInfo:
                 "Choose another file."
             )
         info = _describe(path, reading.container, reading.stream, first)
-        order = field_order(first)
-        if order is None:
-            return replace(info, playlist=playlist)
-        table = seek_table(path)
-        if table.combed is None:
-            table.combed = _shows_combs(reading.container, reading.stream)
-        return replace(info, playlist=playlist, fields=order, combed=table.combed)
+        info = replace(info, playlist=playlist)
+        order, table = field_order(first), seek_table(path)
+        if order is not None:
+            if table.combed is None:
+                table.combed = _shows_combs(reading.container, reading.stream)
+            return replace(info, fields=order, combed=table.combed)
+        if judge_fields and table.unmarked is None:
+            looks = _looks(reading.container, reading.stream, _UNMARKED_PLACES)
+            table.unmarked = (order_of_unmarked(looks),)
+        if judge_fields and table.unmarked and table.unmarked[0]:
+            return replace(info, fields=table.unmarked[0], combed=True, marked=False)
+        return info
     finally:
         reading.close()
 
 
 def _shows_combs(container: InputContainer, stream: VideoStream) -> bool:
     """Look for combs at a few places: material that is marked as interlaced may be of whole frames all the same."""
-    begin, length = stream.start_time or 0, stream.duration or 0
-    for place in range(_PLACES if length else 1):
-        try:
-            if place:
-                container.seek(begin + length * place // _PLACES, stream=stream)
-            for number, decoded in enumerate(container.decode(stream)):
-                native = canonical(decoded) if decoded.interlaced_frame else None
-                if native is not None and is_combed(native):
-                    return True
-                if number + 1 == _LOOK:
-                    break
-        except av.FFmpegError:
-            continue  # damage is told by whoever reads that place
-    return False
+    looks = (decoded for place in _looks(container, stream, _PLACES) for decoded in place if decoded.interlaced_frame)
+    return any(native is not None and is_combed(native) for native in map(canonical, looks))
+
+
+def _looks(container: InputContainer, stream: VideoStream, places: int) -> Iterator[Iterator[av.VideoFrame]]:
+    """A few frames at each of some places, spread over the file."""
+    seconds = _duration(container, stream)
+    begin, length = stream.start_time or 0, round(seconds / stream.time_base) if seconds and stream.time_base else 0
+    for place in range(places if length else 1):
+        yield _frames_at(container, stream, begin + length * place // places if place else None)
+
+
+def _frames_at(container: InputContainer, stream: VideoStream, time: int | None) -> Iterator[av.VideoFrame]:
+    try:
+        if time is not None:
+            container.seek(time, stream=stream)
+        yield from islice(container.decode(stream), _LOOK)
+    except av.FFmpegError:
+        return  # damage is told by whoever reads that place
 
 
 def _describe(path: Path, container: InputContainer, stream: VideoStream, first: av.VideoFrame) -> VideoInfo:
@@ -285,20 +304,23 @@ def _describe(path: Path, container: InputContainer, stream: VideoStream, first:
             f"{path} has the pixel format {first.format.name}, which can't be restored. Convert it first, for "
             "example with ffmpeg -pix_fmt yuv444p12le."
         )
-    codec, shape, side_data = codec_name(stream), layout(name), side_data_of(first)
+    codec, shape = codec_name(stream), layout(name)
+    side_data = side_data_of(first, codec)
     matrix, color = display_matrix_of(first, side_data), color_of(first, codec, stream.codec_context)
     if shape.family == "yuv":
         luma_weights(color.matrix)  # before any work
     remarks = []
     if has_hidden_alpha(stream) and not shape.alpha:
         remarks.append("The transparency isn't read, because this installation of PyAV has no libvpx; the wheel has.")
+    time_base = stream.time_base
+    assert time_base is not None  # a frame was decoded, so it has a clock
     aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
     return VideoInfo(
         path=path,
         width=first.width,
         height=first.height,
         fps=_rate(stream),
-        time_base=stream.time_base,
+        time_base=time_base,
         frame_count=_count(container, stream),
         duration=_duration(container, stream),
         rotation=rotation_of(matrix),
@@ -310,7 +332,7 @@ def _describe(path: Path, container: InputContainer, stream: VideoStream, first:
         color=color,
         mirrored=is_mirrored(matrix),
         hdr=static_hdr_of(side_data),
-        dynamic_hdr=dynamic_hdr_of(side_data),
+        unwritten=unwritten_of(side_data),
         remarks=tuple(remarks),
         streams=tuple(_companions(container, stream)),
         display_matrix=matrix,
@@ -335,7 +357,7 @@ def _rate(stream: VideoStream) -> Fraction:
 
 def _duration(container: InputContainer, stream: VideoStream) -> Fraction | None:
     if stream.duration:
-        return stream.duration * stream.time_base
+        return Fraction(stream.duration * (stream.time_base or 0))
     tag = re.match(r"(\d+):(\d\d):(\d\d\.\d+)", stream.metadata.get("DURATION", ""))  # Matroska keeps it as a tag
     if tag:
         return int(tag[1]) * 3600 + int(tag[2]) * 60 + Fraction(tag[3])
@@ -351,7 +373,7 @@ def _companions(container: InputContainer, video: VideoStream) -> Iterator[Strea
 
 
 def _origin(container: InputContainer) -> Fraction:
-    if not int(container.format.flags) & av.format.Flags.ts_discont.value:
+    if not int(container.format.flags) & _TS_DISCONT:
         return Fraction(0)
     starts = [s.start_time * s.time_base for s in container.streams if s.start_time is not None and s.time_base]
     return min(starts, default=Fraction(0))

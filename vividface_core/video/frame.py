@@ -60,6 +60,15 @@ class Frame:
         """
         return upright(to_rgb(self.native, self.color), self.mirrored, self.rotation, *_TORCH)
 
+    def alpha(self) -> Tensor:
+        """``[H, W]`` float32, opacity 0…1, upright; all 1 where the samples have none."""
+        shape = layout(self.native.format.name)
+        if not shape.alpha:
+            opaque = torch.ones(self.height, self.width)
+        else:
+            opaque = torch.from_numpy(planes(self.native)[shape.color_planes].astype(np.float32)) / shape.peak
+        return upright(opaque, self.mirrored, self.rotation, *_TORCH)
+
     def is_neutral(self) -> bool:
         """Whether the picture is black and white: no sample is farther from grey than coding leaves it."""
         return is_neutral(self.native)
@@ -86,7 +95,9 @@ class Frame:
         self._overwrite(native, rgb, mask, (rows[0], rows[-1] + 1), (columns[0], columns[-1] + 1))
         return replace(self, native=native)
 
-    def _overwrite(self, native: av.VideoFrame, rgb: Tensor, mask: np.ndarray, rows, columns) -> None:
+    def _overwrite(
+        self, native: av.VideoFrame, rgb: Tensor, mask: np.ndarray, rows: tuple[int, int], columns: tuple[int, int]
+    ) -> None:
         """Convert only the box around the change, grown by what the chroma filter sees."""
         shape = layout(native.format.name)
         cell_w, cell_h = 1 << shape.log2_w, 1 << shape.log2_h
@@ -123,7 +134,7 @@ def _covering(mask: np.ndarray, cell_w: int, cell_h: int) -> np.ndarray:
     """For each chroma sample: does any luma sample under it change?"""
     height, width = mask.shape
     padded = np.pad(mask, ((0, -height % cell_h), (0, -width % cell_w)))
-    return padded.reshape(padded.shape[0] // cell_h, cell_h, -1, cell_w).any((1, 3))
+    return np.any(padded.reshape(padded.shape[0] // cell_h, cell_h, -1, cell_w), (1, 3))
 
 
 def iter_chunks(frames: Iterable[Frame], size: int) -> Iterator[list[Frame]]:

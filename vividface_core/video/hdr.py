@@ -1,21 +1,33 @@
-"""Static HDR metadata: the mastering display and the content's light level."""
+"""Metadata of frames: the mastering display and the content's light level, which are kept, and what isn't."""
 
 from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import av
 
 _CHROMA = 50_000
 _LIGHT = 10_000
-_DYNAMIC = {
+_UNWRITTEN = {
     "DYNAMIC_HDR_PLUS": "HDR10+",
     "DOVI_METADATA": "Dolby Vision",
     "DOVI_RPU_BUFFER": "Dolby Vision",
     "DYNAMIC_HDR_VIVID": "HDR Vivid",
+    "AMBIENT_VIEWING_ENVIRONMENT": "the ambient light that the colours are meant for",
+    "A53_CC": "closed captions",
+    "AFD": "the active part of the picture",
+    "S12M_TIMECODE": "time codes",
+    "SPHERICAL": "the projection of a 360° picture",
+    "STEREO3D": "the arrangement of pictures for two eyes",
+    "ICC_PROFILE": "the colour profile",
 }
+"""Kinds of side data of frames that no encoder here is given, in words."""
+_NAMES_PROFILES = ("png", "apng")
+_SRGB = (b"sRGB", b"s\0R\0G\0B")
+"""In colour profiles of the colours that pictures without one have."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +67,20 @@ class StaticHdr:
         return made
 
 
-def side_data_of(decoded: av.VideoFrame) -> dict[str, bytes]:
-    """The frame's side data by name; empty where the binding can't list it."""
+def side_data_of(decoded: av.VideoFrame, codec: str) -> dict[str, bytes]:
+    """The frame's side data by name; empty where the binding can't list it.
+
+    Args:
+        codec: of the file. PNG's decoder names a colour profile in the side data's own dictionary. PyAV (18) frees it,
+            although it is the frame's, and the process ends.
+    """
+    if codec in _NAMES_PROFILES:
+        return {}
     if int(av.__version__.split(".")[0]) < 18:
         return {}  # earlier ones may end the process at a kind that they have no name for
     try:
-        return {kind.type.name: bytes(kind) for kind in decoded.side_data}
+        kinds: Any = decoded.side_data  # PyAV's stubs call it a mapping of names; iterating gives the entries
+        return {kind.type.name: bytes(kind) for kind in kinds}
     except ValueError:
         return {}
 
@@ -92,6 +112,8 @@ def static_hdr_of(side_data: dict[str, bytes]) -> StaticHdr | None:
     return StaticHdr(primaries, luminance, light)
 
 
-def dynamic_hdr_of(side_data: dict[str, bytes]) -> tuple[str, ...]:
-    """Names of the metadata that changes from frame to frame, which no encoder here writes."""
-    return tuple(sorted({name for kind, name in _DYNAMIC.items() if kind in side_data}))
+def unwritten_of(side_data: dict[str, bytes]) -> tuple[str, ...]:
+    """Names of a frame's metadata that no encoder here writes."""
+    usual = any(mark in side_data.get("ICC_PROFILE", b"") for mark in _SRGB)
+    kinds = (kind for kind in _UNWRITTEN if kind in side_data and not (usual and kind == "ICC_PROFILE"))
+    return tuple(dict.fromkeys(_UNWRITTEN[kind] for kind in kinds))

@@ -75,9 +75,11 @@ class VideoInfo:
     """Which field of interlaced frames comes first: ``tff`` or ``bff``; ``None``: whole frames."""
     combed: bool = False
     """The fields show different moments, so that frames have combs where something moves."""
+    marked: bool = True
+    """The fields are those that the file tells; false: they were found by looking at frames that nothing marks."""
     hdr: StaticHdr | None = None
-    dynamic_hdr: tuple[str, ...] = ()
-    """Names of metadata that changes from frame to frame, which is left out."""
+    unwritten: tuple[str, ...] = ()
+    """Names of the frames' metadata that is left out: HDR10+, closed captions and the like."""
     names: tuple[str, ...] = ()
     """Of the pictures of a folder, without their suffixes."""
     remarks: tuple[str, ...] = ()

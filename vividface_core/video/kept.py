@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from fractions import Fraction
 from pathlib import Path
 
 from vividface_core.video.decoding import read_info
 from vividface_core.video.info import VideoInfo
+from vividface_core.video.opening import open_media
 from vividface_core.video.presets import Preset, keeps_fields
 
+_OF_ONE_CONTAINER = {
+    "creation_time",
+    "duration",
+    "encoder",
+    "software",
+    "timecode",
+    "metadatacreator",
+    "hasvideo",
+    "hasaudio",
+}
+"""Names of what containers say of themselves, or keep in another place."""
+_IDENTIFIERS = ("_uid", "_umid", "_ul", "uid")
+"""Ends of the names of MXF's numbers for itself."""
 _ASPECT_ERROR = Fraction(1, 500)
 """Relative error of a pixel's shape that rounding a display size to whole pixels leaves."""
 
@@ -36,3 +51,17 @@ def not_kept(path: Path, source: VideoInfo | None, rules: Preset, format: str) -
     if source.hdr and written.hdr != source.hdr:
         told.append(f"The mastering display and the light level can't be recorded for {rules.codec} in {format}.")
     return told
+
+
+def lost_tags(path: Path, given: Collection[str], replaced: Collection[str], format: str) -> list[str]:
+    """A sentence on the file's own metadata that a container has no name for.
+
+    Args:
+        given: names of what was handed to the container.
+        replaced: names of tags that gave way to the output's own, which is told elsewhere.
+    """
+    with open_media(path) as container:
+        there = {name.lower() for name in container.metadata}
+    own = {name.lower() for name in replaced} | _OF_ONE_CONTAINER
+    lost = sorted(name for name in given if name.lower() not in there | own and not name.endswith(_IDENTIFIERS))
+    return [f"Tags that {format} has no name for are left out: {', '.join(lost)}."] if lost else []

@@ -1,8 +1,7 @@
-"""What kind of picture file something is, by its content; and files that hold several pictures with times."""
+"""Files that hold several pictures with times."""
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -13,27 +12,14 @@ import numpy as np
 
 from vividface_core.errors import MissingDependency, UnreadableVideo
 from vividface_core.video.frame import Frame
-from vividface_core.video.images import IMAGE_SUFFIXES, ImageSequence
+from vividface_core.video.images import ImageSequence
 from vividface_core.video.info import ColorInfo, VideoInfo
+from vividface_core.video.picture_kinds import is_for_pillow
 from vividface_core.video.pixel_formats import with_planes
 
-_HEAD = 4096
 _DURATION = 100
 """Milliseconds of a picture that has no time of its own, as browsers have it."""
 _RGB = ColorInfo("gbr", "pc", matrix_tagged=True, range_tagged=True)
-
-
-def is_picture(path: Path) -> bool:
-    """Whether a file is one picture, or several that ffmpeg doesn't read: by its content, whatever it is called."""
-    head = _head(path)
-    if head[:8] == b"\x89PNG\r\n\x1a\n":
-        return not _is_animated_png(path)
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP" or head[:4] in (b"II*\0", b"MM\0*"):
-        return True
-    if head[4:8] == b"ftyp":
-        return head[8:12] in (b"avif", b"avis", b"mif1", b"msf1") and _many(path) > 1
-    film = head[:4] in (b"\x1aE\xdf\xa3", b"OggS", b"GIF8", b"FLV\x01", b"RIFF")
-    return path.suffix.lower() in IMAGE_SUFFIXES and not film
 
 
 def open_pictures(path: Path) -> ImageSequence | PictureFile:
@@ -43,51 +29,9 @@ def open_pictures(path: Path) -> ImageSequence | PictureFile:
         UnreadableVideo: no picture, or one that can't be decoded.
         MissingDependency: several pictures in one file, and Pillow is missing.
     """
-    if path.is_file() and _has_many(path):
+    if path.is_file() and is_for_pillow(path):
         return PictureFile(path)
     return ImageSequence(path)
-
-
-def _head(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(_HEAD)
-    except OSError:
-        return b""
-
-
-def _is_animated_png(path: Path) -> bool:
-    """Whether a chunk of a PNG says that it has several frames; it comes before the first picture."""
-    with path.open("rb") as file:
-        file.seek(8)
-        while len(chunk := file.read(8)) == 8:
-            length, name = struct.unpack(">I4s", chunk)
-            if name == b"acTL":
-                return struct.unpack(">I", file.read(4))[0] > 1
-            if name in (b"IDAT", b"IEND"):
-                return False
-            file.seek(length + 4, 1)
-    return False
-
-
-def _has_many(path: Path) -> bool:
-    head = _head(path)
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return head[12:16] == b"VP8X" and bool(head[20] & 2)
-    if head[:4] in (b"II*\0", b"MM\0*"):
-        return _many(path) > 1
-    return head[4:8] == b"ftyp"
-
-
-def _many(path: Path) -> int:
-    """Pictures in a file, by Pillow; 1 where it doesn't know the kind."""
-    try:
-        from PIL import Image
-
-        with Image.open(path) as file:
-            return getattr(file, "n_frames", 1)
-    except (ImportError, OSError, ValueError, SyntaxError):
-        return 1
 
 
 class PictureFile:
@@ -99,7 +43,8 @@ class PictureFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path, self.warnings = path, []
+        self._path = path
+        self.warnings: list[str] = []
         sizes, alpha, times = set(), False, [0]
         for _, picture, duration in self._pictures():
             sizes.add(picture.size)
@@ -121,7 +66,7 @@ class PictureFile:
             codec=path.suffix[1:].lower() or "pictures",
             has_alpha=alpha,
             color=_RGB,
-            kind="animation",
+            kind="animation" if count > 1 else "image",
         )
 
     def frames(self, start: int, end: int | None) -> Iterator[Frame]:

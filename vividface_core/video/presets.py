@@ -183,8 +183,8 @@ def _told(preset: Preset, info: VideoInfo, source: Layout, best: Layout) -> list
             f"The source is interlaced, and {preset.name} has whole frames only here: lines stay where they are, but "
             "players don't know of the fields."
         )
-    if info.dynamic_hdr:
-        notices.append(f"Metadata that changes from frame to frame is left out: {', '.join(info.dynamic_hdr)}.")
+    if info.unwritten:
+        notices.append(f"Metadata of the frames is left out: {', '.join(info.unwritten)}.")
     if preset.upright and info.color.transfer in _HDR_TRANSFERS:
         notices.append(f"PNG doesn't tell that these are HDR pictures ({_HDR_TRANSFERS[info.color.transfer]}).")
     if source.alpha and not best.alpha:

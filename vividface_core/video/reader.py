@@ -21,7 +21,8 @@ from vividface_core.video.images import ImageSequence
 from vividface_core.video.info import VideoInfo
 from vividface_core.video.interlace import Deinterlacer
 from vividface_core.video.opening import open_media
-from vividface_core.video.pictures import PictureFile, is_picture, open_pictures
+from vividface_core.video.picture_kinds import is_picture
+from vividface_core.video.pictures import PictureFile, open_pictures
 from vividface_core.video.pixel_formats import canonical
 
 __all__ = ["VideoReader", "iter_chunks", "probe"]
@@ -50,6 +51,11 @@ class VideoReader:
 
     Damage: data that can't be decoded is left out and noted in ``warnings``; the other frames keep their times. A
     file that was cut off hands out what is there and then raises.
+
+    Attributes:
+        deinterlaces: whole frames are made of fields.
+        fields, marked: of the file, see :class:`~vividface_core.video.info.VideoInfo`; ``info`` is of the frames
+            that are handed out.
 
     Args:
         path: any container that ffmpeg reads, a folder of pictures (natural order), or one picture.
@@ -83,6 +89,11 @@ class VideoReader:
             raise UnreadableVideo(f"{self.path} can't be looked up ({error.strerror}). Check the name.") from error
         if not there:
             raise UnreadableVideo(f"{self.path} does not exist. Check the name and the folder.")
+        if not self.path.is_file() and not self.path.is_dir():
+            # Opening a pipe would wait for its writer, and a video is read more than once.
+            raise UnreadableVideo(
+                f"{self.path} is no ordinary file (a pipe or a device, say). Save it to a file first, and give that."
+            )
         self.start, self.end = start_frame, end_frame
         self._images: ImageSequence | PictureFile | None = None
         self.warnings: list[str] = []
@@ -90,8 +101,9 @@ class VideoReader:
             self._images = open_pictures(self.path)
             self.info, self.warnings = self._images.info, self._images.warnings
         else:
-            self.info = read_info(self.path, playlist=playlist)
+            self.info = read_info(self.path, playlist=playlist, judge_fields=deinterlace == "auto")
         self.deinterlaces = deinterlace == "auto" and self.info.combed
+        self.fields, self.marked = self.info.fields, self.info.marked
         if self.deinterlaces:
             self.info = replace(self.info, fields=None, combed=False)
 
@@ -125,7 +137,8 @@ class VideoReader:
             playlist=self.info.playlist,
             end_frame=None if self.end is None else self.end + 1,
         )
-        whole = Deinterlacer(reader.info.fields).frames(self._until_needed(reader))
+        assert self.fields is not None  # frames with combs have an order
+        whole = Deinterlacer(self.fields, marked=self.marked).frames(self._until_needed(reader))
         for frame in whole:
             if frame.index >= self.start and (self.end is None or frame.index < self.end):
                 yield frame
@@ -208,7 +221,7 @@ class VideoReader:
         with open_media(self.path, playlist=self.info.playlist) as container:
             cut, silent = is_cut(self.path, container.format.name), lost_sound(container, self.path)
         if cut:
-            length, end = self.info.duration, numbering.end
+            length, end = self.info.duration, numbering.end - self.info.origin
             promised = f"its header promises {float(length):.2f} s, " if length and length > end + _SHORT else ""
             self._warn(
                 f"{self.path.name} is cut off: {promised}its data ends at {float(end):.2f} s, in the middle of the "
@@ -289,7 +302,8 @@ class _Numbering:
 
     def __init__(self, info: VideoInfo, table: SeekTable) -> None:
         self._step = max(1, round(1 / (info.fps * info.time_base))) if info.fps else 1
-        self._table, self._last, self._duration = table, None, 0
+        self._table, self._duration = table, 0
+        self._last: int | None = None
         self._time_base: Fraction = info.time_base
 
     @property
@@ -303,11 +317,12 @@ class _Numbering:
 
     def time(self, index: int, decoded: av.VideoFrame) -> tuple[int, int]:
         pts, duration = decoded.pts, getattr(decoded, "duration", 0) or 0  # PyAV from 15 on
-        genuine = pts is not None and (self._last is None or pts > self._last)
+        last = self._last
+        genuine = pts is not None and (last is None or pts > last)
         if pts is None:
-            pts = 0 if self._last is None else self._last + (self._duration or self._step)
-        elif not genuine:
-            pts = self._last + 1
+            pts = 0 if last is None else last + (self._duration or self._step)
+        elif last is not None and not genuine:
+            pts = last + 1
         self._table.learn(index, pts, genuine=genuine)
         self._last, self._duration = pts, duration
         return pts, duration

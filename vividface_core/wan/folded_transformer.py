@@ -20,7 +20,7 @@ What follows self-attention looks at one token at a time, so it runs in chunks o
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -31,6 +31,8 @@ from torch import Tensor, nn
 from vividface_core.errors import UnsupportedCheckpoint
 from vividface_core.wan.attention import Attention
 from vividface_core.wan.empty_prompt import EmptyPrompt
+from vividface_core.wan.injection import Injection
+from vividface_core.wan.module_types import WanModule
 from vividface_core.wan.transformer import T_STAR
 
 TOKENS = 4096
@@ -72,7 +74,7 @@ class FoldedDenoiser(nn.Module):
 
     def __init__(
         self,
-        transformer: nn.Module,
+        transformer: WanModule,
         prompt: EmptyPrompt,
         t_star: float = T_STAR,
         *,
@@ -109,6 +111,7 @@ class FoldedDenoiser(nn.Module):
         latent: Tensor,
         on_block: Callable[[int], None] | None = None,
         run: Callable[[FoldedBlock, Tensor, Tensor], None] | None = None,
+        injections: Sequence[Injection] = (),
     ) -> Tensor:
         """The velocity in Wan's own direction, as :func:`~vividface_core.wan.transformer.one_step_velocity`.
 
@@ -116,6 +119,7 @@ class FoldedDenoiser(nn.Module):
             latent: ``[B, C, T', h, w]``, normalised; h and w multiples of the patch.
             on_block: called with 1, 2, … as the blocks finish.
             run: called with block, tokens and rotations instead of the block itself.
+            injections: what is added to the tokens before each block, as many as blocks, or none.
 
         Returns:
             ``[B, C, T', h, w]`` fp32.
@@ -125,10 +129,17 @@ class FoldedDenoiser(nn.Module):
         # A stride as wide as the kernel is a product with each patch.
         x = F.linear(self._patchify(latent), weight.flatten(1), self.patch_embedding.bias)
         table = self.rotations(latent)
+        # The latent frame of each token.
+        frames = torch.arange(latent.shape[2], device=x.device).repeat_interleave(x.shape[1] // latent.shape[2])
         if self.sequence_shard is not None:
-            x, table = self.sequence_shard.shard(x, table)
+            x, table, frames = self.sequence_shard.shard(x, table, frames[None])
+            frames = frames[0]
+            injections = [one.shard(lambda part: self.sequence_shard.shard(part)[0]) for one in injections]
         with self.attention.chosen():
+            block: WanModule
             for number, block in enumerate(self.blocks, start=1):
+                if injections:
+                    _inject(injections[number - 1], x, frames)
                 run(block, x, table) if run else block(x, table)
                 if on_block is not None:
                     on_block(number)
@@ -166,8 +177,11 @@ class FoldedDenoiser(nn.Module):
 class FoldedBlock(nn.Module):
     """Self-attention, text and feed-forward net on tokens ``[B, T, width]``, which it changes in place."""
 
+    gate1: Tensor
+    gate3: Tensor
+
     def __init__(
-        self, block: nn.Module, modulation: Tensor, text: Tensor, counts: Tensor, attention: Attention
+        self, block: WanModule, modulation: Tensor, text: Tensor, counts: Tensor, attention: Attention
     ) -> None:
         super().__init__()
         own = block.attn1
@@ -203,7 +217,12 @@ class FoldedBlock(nn.Module):
 class FoldedCrossAttention(nn.Module):
     """Cross attention to a constant text, added to tokens in place."""
 
-    def __init__(self, block: nn.Module, text: Tensor, counts: Tensor) -> None:
+    constant: Tensor
+    keys: Tensor
+    prior: Tensor
+    values: Tensor
+
+    def __init__(self, block: WanModule, text: Tensor, counts: Tensor) -> None:
         """
         Args:
             text: ``[m, width]``, each different token once.
@@ -250,6 +269,9 @@ class FoldedCrossAttention(nn.Module):
 class FoldedNorm(nn.Module):
     """Layer norm with constants in fp32, whatever the type of the tokens."""
 
+    weight: Tensor
+    bias: Tensor
+
     def __init__(self, weight: Tensor, bias: Tensor, eps: float) -> None:
         super().__init__()
         self.eps = eps
@@ -278,7 +300,7 @@ def apply_rotary(x: Tensor, table: Tensor) -> Tensor:
     return pairs.flatten(-2).to(x.dtype)
 
 
-def _conditions(transformer: nn.Module, prompt: EmptyPrompt, t_star: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _conditions(transformer: WanModule, prompt: EmptyPrompt, t_star: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Time ``[1, 1, width]``, modulation ``[1, 6, width]``, tokens of the text ``[m, width]``, counts."""
     embedder, device = transformer.condition_embedder, transformer.patch_embedding.weight.device
     embed = embedder.time_embedder
@@ -296,9 +318,16 @@ def _conditions(transformer: nn.Module, prompt: EmptyPrompt, t_star: float) -> t
     return moment[:, None], modulation, text, counts
 
 
-def _linear(layer: nn.Module, x: Tensor) -> Tensor:
+def _linear(layer: WanModule, x: Tensor) -> Tensor:
     """In fp32, one matrix at a time."""
     return F.linear(x, layer.weight.float(), layer.bias.float())
+
+
+def _inject(injection: Injection, x: Tensor, frames: Tensor) -> None:
+    """Change all tokens in place, a chunk at a time."""
+    for start in range(0, x.shape[1], TOKENS):
+        place = slice(start, start + TOKENS)
+        injection.add_to(x[:, place], frames[place], place)
 
 
 def _gelu(x: Tensor) -> Tensor:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from vividface_core.wan.module_types import WanModule
+
 T_STAR = 400.0
 """The one timestep, on Wan's scale of 0 (clean) … 1000 (noise): a degraded latent counts as 40 % noised."""
 VELOCITY_SCALE = 1.0
@@ -13,7 +15,7 @@ PROMPT_LENGTH = 512
 """Text tokens that Wan attends to; those after the prompt's end are zero vectors."""
 
 
-def one_step_velocity(transformer: nn.Module, latent: Tensor, prompt: Tensor, t_star: float = T_STAR) -> Tensor:
+def one_step_velocity(transformer: WanModule, latent: Tensor, prompt: Tensor, t_star: float = T_STAR) -> Tensor:
     """DiT(z, t*, prompt) in Wan's own direction, so that subtracting it restores.
 
     The paper (Eq. 3) adds a velocity that points from degraded to restored; the released weights keep Wan's, which
@@ -37,7 +39,7 @@ def one_step_velocity(transformer: nn.Module, latent: Tensor, prompt: Tensor, t_
     return velocity.float()
 
 
-def cast(module: nn.Module, dtype: torch.dtype) -> nn.Module:
+def cast(module: WanModule, dtype: torch.dtype) -> nn.Module:
     """Give the weights a type in place, except those that Wan needs in fp32 (norms, modulation, time embedding).
 
     They are few, and rounding them costs more than it saves. Weights of 8 bits stay.
@@ -49,7 +51,7 @@ def cast(module: nn.Module, dtype: torch.dtype) -> nn.Module:
     return module
 
 
-def weight_type(module: nn.Module, name: str, dtype: torch.dtype) -> torch.dtype:
+def weight_type(module: WanModule, name: str, dtype: torch.dtype) -> torch.dtype:
     """The type of one of the module's tensors where it computes in ``dtype``; see :func:`cast`."""
     keep = tuple(module._keep_in_fp32_modules or ())
     return torch.float32 if any(part in keep for part in name.split(".")) else dtype

@@ -14,7 +14,9 @@ from typing import Any
 
 import torch
 from einops import rearrange
-from torch import Tensor, nn
+from torch import Tensor
+
+from vividface_core.wan.module_types import WanModule
 
 FRAME_CHUNK = 4
 """Frames that :class:`StreamingEncoder` is meant to take at a time after the first (or a multiple)."""
@@ -44,7 +46,7 @@ class _Stream:
         memory: the last frames before each causal convolution, as diffusers keeps them.
     """
 
-    def __init__(self, vae: nn.Module, net: nn.Module) -> None:
+    def __init__(self, vae: WanModule, net: WanModule) -> None:
         self._net = net
         self._config = vae.config
         # One slot a causal convolution would do; diffusers counts them by position, so spare slots stay empty.
@@ -75,7 +77,7 @@ class StreamingEncoder(_Stream):
     the whole clip.
     """
 
-    def __init__(self, vae: nn.Module) -> None:
+    def __init__(self, vae: WanModule) -> None:
         super().__init__(vae, vae.encoder)
         self._quant = vae.quant_conv
 
@@ -108,13 +110,14 @@ class StreamingEncoder(_Stream):
             )
         x = to_patches(frames.to(self.device, self.dtype), self._config.patch_size)
         moments = [self._quant(self._step(part)) for part in x.split([extra, x.shape[2] - extra], 2) if part.shape[2]]
-        return torch.cat(moments, 2).chunk(2, dim=1)
+        mean, log_variance = torch.cat(moments, 2).chunk(2, dim=1)
+        return mean, log_variance
 
 
 class StreamingDecoder(_Stream):
     """Normalised latents in, frames out. The concatenated result equals that of one call over the whole latent."""
 
-    def __init__(self, vae: nn.Module) -> None:
+    def __init__(self, vae: WanModule) -> None:
         super().__init__(vae, vae.decoder)
         self._quant = vae.post_quant_conv
 
@@ -144,13 +147,13 @@ class StreamingDecoder(_Stream):
         return self._quant((latents.to(self.device, torch.float32) * std + mean).to(self.dtype))
 
 
-def encode(vae: nn.Module, frames: Tensor, chunk: int = FRAME_CHUNK) -> Tensor:
+def encode(vae: WanModule, frames: Tensor, chunk: int = FRAME_CHUNK) -> Tensor:
     """Whole clip ``[B, 3, T, H, W]``, −1…1, to normalised latent, ``chunk`` frames at a time; T − 1 divides evenly."""
     stream = StreamingEncoder(vae)
     return torch.cat([stream.push(part) for part in after_first(frames, chunk)], 2)
 
 
-def decode(vae: nn.Module, latents: Tensor, chunk: int = 1) -> Tensor:
+def decode(vae: WanModule, latents: Tensor, chunk: int = 1) -> Tensor:
     """Whole normalised latent ``[B, C, T', h, w]`` to frames (not clamped), ``chunk`` latent frames at a time."""
     stream = StreamingDecoder(vae)
     return torch.cat([stream.push(part) for part in after_first(latents, chunk)], 2)

@@ -3,13 +3,14 @@
 ``catalog`` → ``detect`` → ``locate`` → ``load``: each knows only those before it.
 """
 
-from vividface_core.weights.catalog import TABLE
+from vividface_core.weights.catalog import DEFLICKERERS, TABLE
 from vividface_core.weights.detect import CheckpointInfo, inspect
 from vividface_core.weights.load import load_restorer, load_unchanged, system_of
 from vividface_core.weights.locate import download, list_checkpoints, model_folders, where
 
 __all__ = [
     "CheckpointInfo",
+    "DEFLICKERERS",
     "TABLE",
     "download",
     "inspect",

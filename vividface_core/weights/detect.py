@@ -28,6 +28,8 @@ class CheckpointInfo:
         system: id of the system that it is of; "" if it isn't known.
         restores: whether a restorer can be loaded by its path; otherwise it is a part of one.
         format: how the weights are stored (a folder's denoiser): kind of file and types of the numbers.
+        tasks: what the model was trained for, of :data:`vividface_core.restorers.base.TASKS`; empty: nothing, or not
+            known.
     """
 
     name: str
@@ -40,6 +42,7 @@ class CheckpointInfo:
     format: str = ""
     system: str = ""
     restores: bool = False
+    tasks: tuple[str, ...] = ()
 
     @property
     def here(self) -> bool:
@@ -50,7 +53,8 @@ class CheckpointInfo:
         kind = f"{self.kind} ({self.format})" if self.format else self.kind
         place = f"{kind}, {self.size / 1e6:,.0f} MB, {self.path}" if self.path else "not here"
         system = f"system: {self.system}" if self.system else ""
-        parts = [f"{self.name:<20} {place}", self.summary, system, f"licence: {self.licence}"]
+        tasks = f"trained to {' and to '.join(self.tasks)}" if self.tasks else ""
+        parts = [f"{self.name:<24} {place}", self.summary, tasks, system, f"licence: {self.licence}"]
         return "; ".join(part for part in parts if part)
 
 
@@ -81,6 +85,7 @@ def inspect(path: str | Path) -> CheckpointInfo:
         format=found.format,
         system=system.id,
         restores=found.restores,
+        tasks=found.tasks if found.restores else (),
     )
 
 

@@ -64,8 +64,9 @@ def test_the_papers_figures_stand_as_printed():
     assert tables["1"].rows["VividFace"] == (30.03, 0.8534, 0.1112, 0.9128, 3.5319, 0.8111, 0.8855, 79.14)
     assert tables["2"].rows["VividFace"] == (5.1987, 64.4911, 0.5678, 6.0064, 0.7665, 0.8227)
     assert tables["3"].rows["VividFace"] == (1, 7.43, 0.113, 0.912)
+    assert tables["bfvr"].rows["BFVR-STC"] == (0.8641, 105.1, 1.150, 2.995)
     assert tables["7"].rows["CodeFormer"][:2] == (27.27, 0.8023) and tables["7"].rows["CodeFormer"][-1] is None
-    assert [len(table.rows) for table in tables.values()] == [12, 12, 6, 3]
+    assert [len(table.rows) for table in tables.values()] == [12, 12, 6, 3, 6]
 
 
 def test_own_rows_are_scaled_as_the_paper_prints_them():

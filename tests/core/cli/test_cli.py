@@ -9,27 +9,8 @@ import sys
 import pytest
 
 from tests.assets import clip, run_ffmpeg
+from tests.command import in_a_process, one_sentence, vividface
 from tests.tiny import save_tiny_checkpoint
-
-
-def vividface(*arguments: object, **environment: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "vividface_core.cli.main", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=600,
-        env={**os.environ, **environment},
-    )
-
-
-def one_sentence(run: subprocess.CompletedProcess, *words: str) -> None:
-    """The last line is the program's own, tells the words, and no traceback is shown."""
-    assert run.returncode == 1, run.stderr
-    assert "Traceback" not in run.stderr
-    line = run.stderr.strip().splitlines()[-1]
-    assert line.startswith("vividface: ")
-    for word in words:
-        assert word in line, line
 
 
 def bad_inputs(folder):
@@ -73,6 +54,8 @@ def test_odd_sizes_come_out_in_their_size(size, tmp_path, tiny_checkpoint):
         "5",
         "-c:v",
         "ffv1",
+        "-level",
+        "1",  # later ones divide a picture into slices, for which this one has too few pixels
         "-pix_fmt",
         "yuv420p",
         source,
@@ -86,8 +69,9 @@ def test_odd_sizes_come_out_in_their_size(size, tmp_path, tiny_checkpoint):
 
 def test_a_poisoned_checkpoint_never_makes_a_black_video(tmp_path):
     model = save_tiny_checkpoint(tmp_path / "model", poison=True)
-    output = tmp_path / "out.mp4"
-    run = vividface("restore", clip("single_face"), "-o", output, "--model", model, "--size", "64")
+    source, output = tmp_path / "in.mp4", tmp_path / "out.mp4"
+    run_ffmpeg("-i", clip("single_face"), "-frames:v", 9, "-c", "copy", source)
+    run = vividface("restore", source, "-o", output, "--model", model, "--size", "64")
     one_sentence(run, "NaN")
     assert not output.exists()
 
@@ -104,7 +88,7 @@ def test_a_checkpoint_that_is_none(tmp_path):
 
 
 def test_offline_download_says_file_folder_and_address(tmp_path):
-    run = vividface("models", "download", "vividface", "--models-dir", tmp_path, HF_HUB_OFFLINE="1")
+    run = in_a_process("models", "download", "vividface", "--models-dir", tmp_path, HF_HUB_OFFLINE="1")
     one_sentence(run, "vividface.ckpt", str(tmp_path), "https://")
     assert not any(path.is_file() for path in tmp_path.rglob("*") if path.suffix in {".ckpt", ".pth"})
 
@@ -149,7 +133,7 @@ def test_output_over_the_input(tmp_path, tiny_checkpoint):
 
 
 def test_models_list_names_the_embedded_one():
-    run = vividface("models", "list")
+    run = in_a_process("models", "list")
     assert run.returncode == 0
     assert "vividface-nano" in run.stdout and "Apache-2.0" in run.stdout
 
@@ -182,6 +166,6 @@ def test_another_package_adds_a_command(tmp_path):
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: toy\nVersion: 1.0\n")
     (about / "entry_points.txt").write_text("[vividface.commands]\ngreet = toy_command\n")
     path = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))
-    assert vividface("greet", "you", PYTHONPATH=path).stdout == "hello you\n"
-    listed = vividface("--help", PYTHONPATH=path).stdout
+    assert in_a_process("greet", "you", PYTHONPATH=path).stdout == "hello you\n"
+    listed = in_a_process("--help", PYTHONPATH=path).stdout
     assert all(f"\n    {name}" in listed for name in ("restore", "curate", "calibrate", "greet"))

@@ -374,7 +374,7 @@ def test_what_cannot_be_fetched_is_said_and_the_rest_is_measured(published, vide
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_clip(tmp_path):
     peaks = {}
-    for frames in (300, 2000):
+    for frames in (200, 1000):
         paths = {crf: tmp_path / f"{frames}-{crf}.mp4" for crf in (20, 34, 44)}
         for crf, path in paths.items():
             run_ffmpeg(
@@ -423,4 +423,5 @@ def test_memory_does_not_grow_with_the_clip(tmp_path):
         assert told["frames"] == len(told["scores"]["ssim"]["frames"]) == frames
         assert 30_000 < Path(report).stat().st_size < 4_000_000
     print({frames: f"{peak / 2**20:.0f} MiB" for frames, peak in peaks.items()})
-    assert peaks[2000] < 1.10 * peaks[300], peaks
+    # 800 more frames of 176×144 would be 180 MB as bytes of the three clips.
+    assert peaks[1000] < 1.10 * peaks[200], peaks

@@ -218,7 +218,7 @@ def test_a_long_film_in_one_pass_takes_no_more_memory_than_a_short_one(truth, tm
     """Every usual metric that needs no weights from elsewhere."""
     told = {**os.environ, **NOTHING_KEPT}
     peaks = {}
-    for frames in (100, 800):
+    for frames in (60, 460):
         for name, crf in (("out", 40), ("ref", 10)):
             run_ffmpeg(
                 "-stream_loop",
@@ -241,7 +241,8 @@ def test_a_long_film_in_one_pass_takes_no_more_memory_than_a_short_one(truth, tm
         said = subprocess.run(command, capture_output=True, text=True, check=True, env=told).stdout.split()
         assert int(said[1]) == frames and {"psnr", "ssim"} <= set(said[2:])
         peaks[frames] = int(said[0])
-    assert peaks[800] < 1.1 * peaks[100], peaks
+    # 400 more frames of 96×96 would be 88 MB as float tensors of both clips.
+    assert peaks[460] < 1.1 * peaks[60], peaks
 
 
 def test_facts_are_counted_not_believed(truth):

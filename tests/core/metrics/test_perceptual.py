@@ -11,8 +11,8 @@ import torch
 from skimage import data
 from torch import nn
 
+from training.assets import perceptual_weights
 from training.assets.packages import fetch
-from training.losses import perceptual_weights
 from vividface_core.degrade import gaussian_blur
 from vividface_core.errors import UnsupportedCheckpoint
 from vividface_core.metrics.networks.perceptual import Dists, Lpips, fill

@@ -102,19 +102,16 @@ def test_what_was_stopped_goes_on_where_it_was(videos, remote, tmp_path, monkeyp
 
     def on_poll():
         if len(remote.seen()) == 2:
-            began.append(time.monotonic())
             raise Stop
 
-    began: list[float] = []
-    remote.script("ok=35", "slow=3", "500", "500")
+    remote.script("ok=35", "held", "500", "500")
     with pytest.raises(Stop):
         score_folder(judge(), clips, tmp_path / "out", on_poll=on_poll)
-    assert time.monotonic() - began[0] < 2.5
     assert [line["name"] for line in lines(tmp_path / "out")] == ["a2.mkv"]
     told = json.loads((tmp_path / "out" / "scores.json").read_text())
     assert not told["complete"] and len(told["videos"]) == 1, "what is done is in the tables"
+    remote.release()
     while len(lines(tmp_path / "out")) < 2:
-        assert time.monotonic() - began[0] < 30
         time.sleep(0.1)
     assert len(remote.seen()) == 2, "nothing is asked any more"
     assert [line["name"] for line in lines(tmp_path / "out")] == ["a2.mkv", "a10.mkv"], "a late answer isn't lost"

@@ -312,16 +312,18 @@ def test_a_server_gets_frames_prompt_and_schema(remote, face):
 
 
 @pytest.mark.parametrize(
-    "trouble", ["429=0.4", "500", "reset", "truncated", "garbage", "no-choices", "empty", "slow=3", "drip"]
+    "trouble", ["429=0.4", "500", "reset", "truncated", "garbage", "no-choices", "empty", "held", "drip"]
 )
 def test_a_failure_that_may_pass_is_tried_again(remote, face, trouble):
     remote.script(trouble, "ok")
-    judgement = asking(remote, timeout=1).judge(face)
+    late = trouble in ("held", "drip")
+    judgement = asking(remote, timeout=2 if late else 60).judge(face)
     assert judgement.assessment.final == 85 and not judgement.refused
     first, second = remote.seen()
     assert first["body"] == second["body"]
-    least = 0.4 if trouble.startswith("429") else 1.0 if trouble in ("slow=3", "drip") else 0.02
-    assert least <= second["at"] - first["at"] < least + 3
+    least = 0.4 if trouble.startswith("429") else 2.0 if late else 0.02
+    assert least <= second["at"] - first["at"]
+    remote.release()
 
 
 def test_failures_that_stay_end_with_the_last_reason(remote, face):

@@ -7,11 +7,13 @@ import pytest
 import torch
 
 from tests.assets import clip
+from vividface_core.faces.crop import turn_points
 from vividface_core.faces.detect import load_detector
+from vividface_core.faces.masks import face_masks
+from vividface_core.faces.parse import load_parser
 from vividface_core.faces.track import FaceTrack
 from vividface_core.pipeline.analysis import find_faces
 from vividface_core.pipeline.copies import Copy, brighter, points_back
-from vividface_core.pipeline.regions import turn_points
 from vividface_core.pipeline.restore import RestoreOptions, restore_frames
 from vividface_core.video.shots import Shot
 from vividface_core.video.source import ClipFrames, VideoFrames
@@ -92,3 +94,24 @@ def test_a_turned_face_is_restored_upright(upright, tiny_checkpoint):
     changed = (straight - upright).abs().amax(1) > 0.02
     assert changed.float().mean() > 0.02
     assert (back - straight).abs().mean() < 0.15 * (straight - upright).abs().mean()
+
+
+@pytest.mark.parametrize("turn", [1, 2, 3])
+def test_masks_of_turned_faces_are_those_of_upright_ones(upright, detector, turn):
+    """A parser that knows upright faces only, as the networks do."""
+
+    class UprightOnly:
+        def parse(self, clip: torch.Tensor, landmarks: np.ndarray) -> torch.Tensor:
+            eyes, mouth = landmarks[0, :2].mean(0), landmarks[0, 3:].mean(0)
+            assert mouth[1] > eyes[1] + abs(mouth[0] - eyes[0])
+            return load_parser("landmark-hull").parse(clip, landmarks)
+
+    def masks(frames: torch.Tensor) -> torch.Tensor:
+        tracks, _ = look(frames, detector)
+        assert len(tracks) == 1
+        return torch.stack(list(face_masks(ClipFrames(frames).read(), tracks, UprightOnly(), 128)))
+
+    wanted = masks(upright)
+    found = torch.rot90(masks(torch.rot90(upright, turn, (-2, -1)).contiguous()), -turn, (-2, -1))
+    common = torch.minimum(wanted, found).sum() / torch.maximum(wanted, found).sum()
+    assert common > 0.85

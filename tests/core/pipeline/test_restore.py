@@ -18,6 +18,7 @@ import pytest
 import torch
 
 from tests.assets import clip, run_ffmpeg, two_people_and_a_cut
+from tests.command import in_a_process, vividface
 from tests.core.video.test_files import turn
 from vividface_core.pipeline.restore import Callbacks, RestoreOptions, restore_video
 from vividface_core.video.reader import VideoReader
@@ -174,23 +175,17 @@ def test_whole_frame_is_resize_restore_resize(restorer, tmp_path):
         assert np.abs(got.astype(int) - want.astype(int)).max() <= 2
 
 
-def cli(*arguments: object, **options) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "vividface_core.cli.main", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=900, **options)
-
-
 def test_killed_and_resumed_equals_undisturbed(short_video, tiny_checkpoint, tmp_path):
     arguments = ["restore", short_video, "--model", tiny_checkpoint, "--size", 64, "--window", 17, "--overlap", 4]
     calm = tmp_path / "calm.mp4"
-    run = cli(*arguments, "-o", calm)
+    run = in_a_process(*arguments, "-o", calm)
     assert run.returncode == 0, run.stderr
 
     output = tmp_path / "out.mp4"
     work = tmp_path / ".out.mp4.vividface"
     command = [sys.executable, "-m", "vividface_core.cli.main", *map(str, [*arguments, "-o", output])]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 300
-    while not list(work.glob("part-00000*")) and time.monotonic() < deadline:
+    while not list(work.glob("part-00000*")):
         assert process.poll() is None, "the run ended before it could be killed"
         time.sleep(0.005)
     os.kill(process.pid, signal.SIGKILL)
@@ -198,7 +193,7 @@ def test_killed_and_resumed_equals_undisturbed(short_video, tiny_checkpoint, tmp
     assert list(work.glob("part-00000*")) and not list(work.glob("part-00001*"))
     assert not output.exists()
 
-    run = cli(*arguments, "-o", output, "--resume")
+    run = in_a_process(*arguments, "-o", output, "--resume")
     assert run.returncode == 0, run.stderr
     assert not work.exists()
     assert packets(output, "video") == packets(calm, "video")
@@ -210,7 +205,7 @@ def test_resume_refuses_other_options(short_video, tiny_checkpoint, tmp_path):
     work = tmp_path / ".out.mp4.vividface"
     work.mkdir()
     (work / "job.json").write_text(json.dumps({"format": 1, "model": "another"}))
-    run = cli("restore", short_video, "--model", tiny_checkpoint, "-o", output, "--resume")
+    run = vividface("restore", short_video, "--model", tiny_checkpoint, "-o", output, "--resume")
     assert run.returncode == 1
     assert "can't be resumed" in run.stderr and "model" in run.stderr
 
@@ -220,15 +215,14 @@ def test_ctrl_c_ends_at_once(short_video, tiny_checkpoint, tmp_path):
     arguments = ["restore", short_video, "--model", tiny_checkpoint, "--size", 256, "-o", output]
     command = [sys.executable, "-m", "vividface_core.cli.main", *map(str, arguments)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    work, deadline = tmp_path / ".out.mp4.vividface", time.monotonic() + 300
-    while not (work / "shots.json").exists() and time.monotonic() < deadline:
+    work = tmp_path / ".out.mp4.vividface"
+    while not (work / "shots.json").exists():
+        assert process.poll() is None, "the run ended before it could be stopped"
         time.sleep(0.01)
-    asked = time.monotonic()
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
-    # A tenth of a second to the message and a good second to the end of the process; a test machine may be busy.
-    assert time.monotonic() - asked < 20
+    _, errors = process.communicate()
     assert process.returncode == 130
+    assert not [*work.glob("part-00001*")], "the next shot isn't begun"
     assert "--resume" in errors and "Traceback" not in errors
     assert not output.exists()
 
@@ -237,10 +231,10 @@ def test_ctrl_c_ends_at_once(short_video, tiny_checkpoint, tmp_path):
 @pytest.mark.timeout(1500)
 def test_memory_does_not_grow_with_the_video(tiny_checkpoint, tmp_path):
     peaks, outputs = {}, {}
-    for name, first, second in (("short", 100, 100), ("long", 400, 500)):
+    for name, first, second in (("short", 100, 100), ("long", 220, 280)):
         source = two_people_and_a_cut(tmp_path / f"{name}.mp4", first, second)
         outputs[name] = (source, tmp_path / f"{name}-out.mp4")
-        run = cli(
+        run = in_a_process(
             "restore",
             source,
             "-o",
@@ -261,5 +255,6 @@ def test_memory_does_not_grow_with_the_video(tiny_checkpoint, tmp_path):
     before, after = (packets(path, "audio") for path in (source, output))
     assert before == after
     times = [sorted(t for t, _ in packets(path, "video")) for path in (source, output)]
-    assert len(times[0]) == 900 and times[0] == times[1]
+    assert len(times[0]) == 500 and times[0] == times[1]
+    # 300 more frames of 640×360 would be 104 MB as 4:2:0 samples.
     assert peaks["long"] < 1.10 * peaks["short"], peaks

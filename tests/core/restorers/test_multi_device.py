@@ -7,13 +7,13 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from functools import partial
 
 import pytest
 import torch
 
 from tests.assets import clip, run_ffmpeg
+from tests.command import vividface
 from tests.tiny import dies, save_tiny_checkpoint
 from vividface_core.errors import DeviceLost, InvalidOption, MissingWeights, OutOfMemory
 from vividface_core.pipeline.planning import choose_window, reduce_memory
@@ -65,21 +65,19 @@ def test_two_processes_give_what_one_gives(pool, load, frames, alone):
     assert (alone - frames).abs().mean() > 0.01
 
 
-def test_a_killed_process_costs_its_clip_only(pool, frames, alone):
-    def kill():
-        victim = pool._workers[0]._process
-        os.kill(victim.pid, signal.SIGSTOP)  # it holds a clip when it dies, however quick it is
-        started.wait()
-        time.sleep(0.5)
-        os.kill(victim.pid, signal.SIGKILL)
+def test_a_killed_process_costs_its_clip_only(pool, frames, alone, monkeypatch):
+    worker = pool._workers[0]
+    send = worker.send
 
-    started = threading.Event()
-    killer = threading.Thread(target=kill)
-    killer.start()
-    time.sleep(0.2)
-    started.set()
+    def send_and_kill(request):
+        monkeypatch.undo()
+        victim = worker._process.pid
+        os.kill(victim, signal.SIGSTOP)  # it holds the clip when it dies, however late that is
+        threading.Timer(0.2, os.kill, (victim, signal.SIGKILL)).start()
+        send(request)
+
+    monkeypatch.setattr(worker, "send", send_and_kill)
     both, _ = restore_frames(frames, pool, WHOLE)
-    killer.join()
     assert (both - alone).abs().max() < 1e-5
     assert len(pool.told) == 1 and "signal 9" in pool.told[0]
 
@@ -118,9 +116,7 @@ def test_the_command_takes_several_devices(load, tmp_path):
             "--quiet",
             *words,
         ]
-        run = subprocess.run(
-            [sys.executable, "-m", "vividface_core.cli.main", *map(str, command)], capture_output=True, text=True
-        )
+        run = vividface(*command)
         assert run.returncode == 0, run.stderr
         assert "30 frames" in run.stdout and "0 face tracks" not in run.stdout
     one, two = (torch.stack([frame.rgb() for frame in VideoFrames(path).read()]) for path in outputs)

@@ -9,7 +9,7 @@ import sys
 import pytest
 import torch
 
-from tests.tiny import tiny_modules
+from tests.tiny import tiny_modules, wan_layout
 from vividface_core.errors import InvalidOutput
 from vividface_core.restorers.one_step import OneStepRestorer
 from vividface_core.wan.empty_prompt import EmptyPrompt
@@ -76,6 +76,15 @@ def test_progress_rises_to_one():
     seen = []
     make().restore(torch.rand(33, 3, 64, 64), progress=seen.append)
     assert seen == sorted(seen) and seen[-1] == 1.0 and len(seen) >= 3
+
+
+def test_every_piece_of_work_is_told():
+    """A host stops a run when it is told something: after eight frames of the autoencoder, after each block."""
+    told: list[float] = []
+    restorer = wan_layout(native_frames=25)
+    restorer.restore(torch.rand(25, 3, 64, 64), progress=told.append)
+    pieces = 2 * (1 + 24 // 8) + len(restorer.denoiser.blocks)
+    assert len(told) >= pieces and told == sorted(told) and told[-1] == 1.0
 
 
 def test_progress_can_stop_a_clip():

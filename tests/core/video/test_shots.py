@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from tests.assets import clip
 from tests.assets import ffmpeg as ffmpeg_program
@@ -14,7 +17,8 @@ from tests.core.video.test_files import cut, ffmpeg
 from vividface_core.errors import InvalidOption, MissingDependency
 from vividface_core.video.compare import side_by_side
 from vividface_core.video.reader import VideoReader, probe
-from vividface_core.video.shots import Shot, detect_shots
+from vividface_core.video.shots import Shot, detect_shots, difference
+from vividface_core.video.source import ClipFrames, VideoFrames
 
 
 @pytest.mark.parametrize("at", [17, 40])
@@ -82,3 +86,52 @@ def test_side_by_side(tmp_path: Path) -> None:
 def test_side_by_side_of_two_sizes_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidOption, match="360x288, .* is 640x360"):
         side_by_side(clip("franck"), clip("wolfgang"), tmp_path / "both.mp4")
+
+
+def flickered(frames: torch.Tensor, factors: dict[int, float]) -> torch.Tensor:
+    low = frames.clone()
+    for at, factor in factors.items():
+        low[at] = (low[at] * factor).clamp(0, 1)
+    return low
+
+
+@cache
+def part(name: str, start: int, frames: int) -> torch.Tensor:
+    taken = torch.stack([frame.rgb() for frame in VideoFrames(clip(name)).read(start, start + frames)])
+    return torch.nn.functional.interpolate(taken, (96, 120), mode="area")
+
+
+def shots_of(frames: torch.Tensor) -> list[tuple[int, int]]:
+    return [(shot.start, shot.end) for shot in detect_shots(ClipFrames(frames).read())]
+
+
+LIGHTS = {
+    "flicker": {3: 0.6, 9: 1.5, 10: 0.5, 17: 0.55, 18: 1.4, 26: 0.5, 33: 1.3},
+    "a lamp": dict.fromkeys(range(20, 40), 0.4),
+    "a flash": {15: 1000.0, 16: 3.0},
+    "a black frame": {22: 0.0},
+}
+
+
+@pytest.mark.parametrize("light", LIGHTS)
+@pytest.mark.parametrize("name, start", [("franck", 100), ("carphone", 5)])
+def test_light_is_no_cut(name: str, start: int, light: str) -> None:
+    assert shots_of(flickered(part(name, start, 40), LIGHTS[light])) == [(0, 40)]
+
+
+@pytest.mark.parametrize("light", LIGHTS)
+@pytest.mark.parametrize("names", [("franck", "cap12"), ("cap12", "carphone")])
+def test_cuts_are_found_in_changing_light(names: tuple[str, str], light: str) -> None:
+    joined = torch.cat([part(name, 20, frames) for name, frames in zip(names, (21, 19))])
+    assert shots_of(joined) == [(0, 21), (21, 40)]
+    factors = {at: factor for at, factor in LIGHTS[light].items() if light != "a lamp" or at >= 21}
+    assert shots_of(flickered(joined, factors)) == [(0, 21), (21, 40)]
+
+
+def test_difference_by_hand() -> None:
+    first = np.full((4, 4, 3), 100.0)
+    assert difference(first, first * 1.7) == pytest.approx(0)
+    second = first.copy()
+    second[:1] = 150  # a quarter of the pixels; the median gain is 1
+    assert difference(first, second) == pytest.approx(12.5 / 112.5)
+    assert difference(first, np.full((4, 4, 3), 255.0)) == float("inf")

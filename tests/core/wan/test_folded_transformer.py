@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.full_size import TRANSFORMER, true_prompt, true_transformer
+from tests.full_size import TRANSFORMER, parameters_of_all, true_prompt, true_transformer
 from tests.tiny import tiny_modules
 from vividface_core.errors import InvalidOption, MissingDependency, UnsupportedCheckpoint
 from vividface_core.wan import folded_transformer as folded_module
@@ -119,9 +119,10 @@ def test_bf16_is_as_near_to_fp32_as_diffusers_is(two_layers, latent):
     assert psnr(output, exact) > psnr(plain, exact) - 1
 
 
-@pytest.mark.slow
-def test_all_thirty_blocks_in_bf16(latent):
-    prompt, transformer = true_prompt(), true_transformer(torch.bfloat16)
+def test_six_blocks_in_bf16(latent):
+    """Errors that grow from block to block would show; the weights of all thirty are counted without memory."""
+    layers, prompt = 6, true_prompt()
+    transformer = true_transformer(torch.bfloat16, layers)
     plain = by_diffusers(transformer, latent, prompt)
     denoiser = cast(FoldedDenoiser(transformer, prompt), torch.bfloat16)
     assert psnr(denoiser(latent), plain) > 45
@@ -130,7 +131,8 @@ def test_all_thirty_blocks_in_bf16(latent):
     text, time = width * (words + width + 2), width * (256 + width + 2) + 6 * width * (width + 1)
     # Keys, values and output with their biases, two norms of queries and keys, one of tokens, six modulations.
     block = 3 * width * (width + 1) + (2 + 2 + 6) * width
-    assert total == 1_418_996_800 and total - kept == text + time + 30 * block + 2 * width
+    assert total - kept == text + time + layers * block + 2 * width
+    assert parameters_of_all() == 1_418_996_800
 
 
 def test_what_is_folded_in_is_not_kept():

@@ -72,8 +72,10 @@ def test_a_folder_that_may_not_be_read(shared):
     for path, mode in ((shared / "locked", 0), (shared / "sub" / "locked.ckpt", 0)):
         path.chmod(mode)
     before = os.geteuid()
-    for place in (shared, *shared.parents[:2]):
-        place.chmod(0o755)
+    # Up to the system's own temporary folder: pytest's are private.
+    modes = {place: place.stat().st_mode for place in (shared, *shared.parents)} if before == 0 else {}
+    for place, mode in modes.items():
+        place.chmod(mode | 0o055)
     if before == 0:
         os.seteuid(65534)
     try:
@@ -81,6 +83,8 @@ def test_a_folder_that_may_not_be_read(shared):
     finally:
         os.seteuid(before)
         (shared / "locked").chmod(0o755)
+        for place, mode in modes.items():
+            place.chmod(mode)
     assert names[-2:] == ["mine", "sub/people/other"]
 
 

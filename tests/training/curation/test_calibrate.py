@@ -14,7 +14,7 @@ from scipy import stats
 from tests.curated import FACES, data_set
 from training.curation import human_labels
 from training.curation.human_labels import HumanLabel
-from training.curation.manifest import write_manifest
+from training.data.manifest import write_manifest
 from vividface_core.cli.main import main
 from vividface_core.errors import InvalidOption
 from vividface_core.mllm.calibration import Calibration, read_human_scores

@@ -20,8 +20,7 @@ import pytest
 from tests.curation_material import OPTIONS, make_videos
 from tests.curation_work import PATIENCE, Work, note, noted, wait_for
 from training.curation.engines import choose_engine
-from training.curation.engines.ray_actors import TRIES
-from training.curation.engines.ray_data import RayEngine
+from training.curation.engines.ray_actors import TRIES, RayEngine
 from vividface_core.cli.main import main
 from vividface_core.errors import ClusterUnusable, InvalidOption, JudgeFailed, MissingWeights, WorkerLost
 from vividface_core.runtime.threads import parallel_map
@@ -98,6 +97,8 @@ def test_after_an_error_what_is_under_way_is_finished_and_nothing_begun(engine, 
 def test_what_no_item_can_be_done_without_is_said_as_it_is(engine, tmp_path, capfd):
     with pytest.raises(MissingWeights, match="^MissingWeights is what it is. Do something.$"):
         list(engine.map(Work(tmp_path, "MissingWeights"), items(5)))
+    with pytest.raises(JudgeFailed, match="^i1 can't be.$"):
+        list(engine.map(Work(tmp_path), items(5, i1={"raise": "Refused"})))
     with pytest.raises((ZeroDivisionError, RuntimeError), match="i2 can't be") as caught:
         list(engine.map(Work(tmp_path), items(5, i2={"raise": "Bug"})))
     if engine.name == "ray":
@@ -116,7 +117,7 @@ def test_a_killed_worker_s_items_are_done_by_another_each_once(ray_engine, tmp_p
     begun = Counter(noted(tmp_path, "begun"))
     assert (begun.pop("i3"), begun.pop("i6"), begun.pop("i9")) == (2, 1, TRIES) and set(begun.values()) == {1}
     assert len(noted(tmp_path, "made")) <= 2 + 1 + 1 + TRIES
-    assert ray_engine.notices.pop() == "3 items were given out again because a worker process died."
+    assert ray_engine.notices.pop() == "2 worker processes died; what was in hand there was given out again."
     assert capfd.readouterr() == ("", ""), "Ray adds nothing of its own"
 
 
@@ -229,7 +230,7 @@ class Killer(threading.Thread):
             while len(list(self._out.glob(f"work/{pattern}.json"))) < count and time.monotonic() < end:
                 time.sleep(0.005)
             for process in psutil.Process().children(recursive=True):
-                if "MapWorker" in "".join(process.cmdline()):
+                if "WorkerActor" in "".join(process.cmdline()):
                     process.kill()
                     self.killed.append(pattern)
                     break

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from training.config import Data
-from training.curation.manifest import write_manifest
+from training.data.manifest import write_manifest
 from training.data.people import grouped, held_back
 from training.data.random_clips import Material, RandomClips
 from training.data.shards import ShardReader

@@ -37,7 +37,7 @@ def choose_engine(
             raise InvalidOption(f"{'--address' if address else '--workers'} belongs to --engine ray.")
         return LocalEngine()
     if name == "ray":
-        from training.curation.engines.ray_data import RayEngine
+        from training.curation.engines.ray_actors import RayEngine
 
         return RayEngine(address, workers, shared, read)
     raise InvalidOption(f"There is no engine {name!r}; choose one of {', '.join(ENGINES)}.")

@@ -1,172 +1,157 @@
-"""What runs on a Ray cluster: the queue of items, the actors that work on them, and their driver."""
+"""The stages of a curation in Ray's actors: of a cluster, or of several processes on this machine.
+
+Ray restarts actors that died and repeats what they had in hand (``max_restarts``, ``max_task_retries``).
+"""
 
 from __future__ import annotations
 
-import inspect
 import json
 import math
 import threading
-import traceback
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
-from training.curation.engines.base import Worker
-from training.curation.engines.ray_cluster import silence_ray
-from vividface_core.errors import ClusterUnusable, VividFaceError, first_line
+from training.curation.engines.base import Item, Result, Worker
+from training.curation.engines.ray_cluster import Cluster
+from vividface_core import errors
+from vividface_core.errors import ClusterUnusable, VividFaceError, WorkerLost, first_line
 
 TRIES = 3
 """Times that an item is given out: after that many dead workers the fault is its own."""
-BLOCKS = 4096
-"""Of a stage, about: each is one ticket until then. Ray's driver keeps a few kilobytes for each."""
-
-Row = dict[str, Any]
-"""``state``: ``done``, ``lost``, ``error``, ``stopped`` or ``spare``; ``number`` of the item; ``text``: JSON."""
-
-
-class TaskQueue:
-    """Gives out the items of a stage, in an actor of its own.
-
-    Ray Data hands tickets to workers ahead of time, so that none waits for its next one. An item belongs to a ticket
-    only when the worker shows it: so a short one never waits behind a long one while other workers are idle. A ticket
-    that is shown again means that its worker died. An item that kills its worker again and again is left alone, and
-    after an error nothing new is begun.
-
-    Args:
-        texts: the items.
-    """
-
-    def __init__(self, texts: list[str]) -> None:
-        self._texts, self._given = texts, {}
-        self._times: Counter[int] = Counter()
-        self._busy: set[int] = set()
-        self._fault, self._stopped = "", False
-
-    def begin(self, ticket: int) -> tuple[str, int, str]:
-        """Why there is nothing to do ("" if there is), the item's number, and the item."""
-        self._busy.discard(ticket)
-        if self._stopped:
-            return "stopped", -1, ""
-        number = self._given.setdefault(ticket, len(self._given))
-        if number >= len(self._texts):
-            return "spare", -1, ""
-        self._times[number] += 1
-        if self._times[number] > TRIES:
-            return "lost", number, ""
-        self._busy.add(ticket)
-        return "", number, self._texts[number]
-
-    def end(self, ticket: int, fault: str) -> None:
-        """An item is done, or met an error that all others would meet too."""
-        self._busy.discard(ticket)
-        if fault:
-            self._stopped, self._fault = True, self._fault or fault
-
-    def under_way(self) -> int:
-        """Items; nothing new begins from now on."""
-        self._stopped = True
-        return len(self._busy)
-
-    def fault(self) -> str:
-        """The first error."""
-        return self._fault
-
-    def repeated(self) -> int:
-        """Items that were given out again because their worker died."""
-        return sum(times > 1 for times in self._times.values())
 
 
 class WorkerActor:
-    """One worker process: what Ray Data makes an actor of. Each of its threads has a worker of its own."""
+    """One worker process. Each of its threads has a worker of its own."""
 
-    def __init__(self, packed: bytes, tasks: Any) -> None:
-        self._packed, self._tasks, self._own = packed, tasks, threading.local()
-
-    def __call__(self, row: dict[str, Any]) -> Row:
+    def __init__(self, make_worker: Callable[[], Worker]) -> None:
         import ray
 
-        ticket = int(row["ticket"])
-        state, number, text = ray.get(self._tasks.begin.remote(ticket))
-        if state:
-            return {"state": state, "number": number, "text": ""}
-        fault = ""
+        self._make_worker, self._own = make_worker, threading.local()
+        self._restarted = bool(ray.get_runtime_context().was_current_actor_reconstructed)
+
+    def work(self, item: Item) -> tuple[Result, bool]:
+        """The result, and whether the process was restarted."""
         try:
-            text = json.dumps(self._worker()(json.loads(text)))
-        except Exception as error:
-            text = fault = _noted(error)
-        ray.get(self._tasks.end.remote(ticket, fault))
-        return {"state": "error" if fault else "done", "number": number, "text": text}
-
-    def _worker(self) -> Worker:
-        if not hasattr(self._own, "worker"):
-            import ray.cloudpickle
-
-            self._own.worker = ray.cloudpickle.loads(self._packed)()
-        return self._own.worker
+            if not hasattr(self._own, "worker"):
+                self._own.worker = self._make_worker()
+            return self._own.worker(item), self._restarted
+        except VividFaceError as error:
+            # A subclass with more arguments doesn't come through pickle; its base does, with the same sentence.
+            base = next(kind for kind in type(error).__mro__ if kind.__module__ == errors.__name__)
+            raise base(str(error)) from None
 
 
-def _noted(error: Exception) -> str:
-    own = isinstance(error, VividFaceError)
-    return json.dumps(
-        {"class": type(error).__name__, "message": str(error), "trace": "" if own else traceback.format_exc()}
-    )
-
-
-class DriverActor:
-    """Ray Data doesn't run behind a Ray Client connection, so this actor drives it from within the cluster."""
-
-    def start(self, *arguments: Any) -> None:
-        """See :func:`rows_of`."""
-        silence_ray()
-        self._rows = rows_of(*arguments)
-
-    def more(self) -> Row | str | None:
-        """The next row, what went wrong, or ``None`` after the last."""
-        try:
-            return next(self._rows, None)
-        except ClusterUnusable as error:
-            return str(error)
-
-
-def rows_of(count: int, packed: bytes, tasks: Any, size: int, threads: int, gpus: float) -> Iterator[Row]:
-    """What ``size`` actors make of the ``count`` items of a queue, as they are done.
+class RayEngine:
+    """Nothing is started before the first item is there to be done.
 
     Args:
-        packed: what makes a worker, pickled.
-        threads: of each hand.
-        gpus: for each hand.
+        address: ``HOST:PORT``, ``ray://HOST:PORT`` or ``auto``; ``None``: a cluster of this machine, which ends with
+            :meth:`close`. In a program that is connected to Ray already, that connection is used, and kept.
+        workers: processes; ``None``: one for each core, or as many as the GPUs have room for.
+        shared: existing folder that every machine must see under the same path.
+        read: one that they must be able to read too.
 
     Raises:
-        ClusterUnusable: Ray gave up.
+        MissingDependency: Ray is absent or broken.
     """
-    import ray.data
 
-    how: dict[str, Any] = {"size": size}
-    more: dict[str, Any] = {"num_gpus": gpus} if gpus else {"num_cpus": 1}
-    if threads > 1:
-        how["enable_true_multi_threading"] = True
-        if "max_concurrent_calls_per_actor" in inspect.signature(ray.data.ActorPoolStrategy).parameters:
-            how["max_concurrent_calls_per_actor"] = threads
-        else:
-            more["max_concurrency"] = threads  # an older Ray
-    in_block = math.ceil(count / BLOCKS)
-    # As many more as can lie in front of busy workers, so that those who are idle at the end have some too.
-    blocks = math.ceil(count / in_block) + 2 * size * threads
-    try:
-        tickets = [{"ticket": ticket} for ticket in range(blocks * in_block)]
-        dataset = ray.data.from_items(tickets, override_num_blocks=blocks).map(
-            WorkerActor, fn_constructor_args=(packed, tasks), compute=ray.data.ActorPoolStrategy(**how), **more
-        )
-        for batch in dataset.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"):
-            yield from batch.to_pylist()
-    except Exception as error:
-        raise gave_up(error) from error
+    name = "ray"
 
+    def __init__(
+        self,
+        address: str | None = None,
+        workers: int | None = None,
+        shared: Path | None = None,
+        read: Path | None = None,
+    ) -> None:
+        self._cluster = Cluster(address, workers, shared, read)
+        self.notices: list[str] = []
 
-def gave_up(error: Exception) -> ClusterUnusable:
-    """Ray's own error, for people."""
-    told = first_line(error).rstrip(".")
-    return ClusterUnusable(
-        f"Ray gave up: {told}. What is finished is kept; the same command goes on. Ray's logs are "
-        "in its temporary folder, usually /tmp/ray."
-    )
+    @property
+    def workers(self) -> int:
+        """Processes that work at the same time; those of a cluster are known once it is connected."""
+        return self._cluster.processes()
+
+    def map(
+        self,
+        make_worker: Callable[[], Worker],
+        items: Sequence[Item],
+        *,
+        concurrency: int = 1,
+        gpus: float = 0.0,
+        processes: int | None = None,
+    ) -> Iterator[tuple[Item, Result]]:
+        """See :class:`~training.curation.engines.base.Engine`.
+
+        Raises:
+            ClusterUnusable: it can't be reached, or lacks what the work needs.
+            WorkerLost: items killed their workers; all others are done by then.
+        """
+        if not items:
+            return
+        import ray
+
+        self._cluster.open()
+        size = min(self._cluster.processes(gpus), processes or len(items), math.ceil(len(items) / concurrency))
+        needs: dict[str, Any] = {"num_gpus": gpus} if gpus else {"num_cpus": 1}
+        retries = {"max_restarts": -1, "max_task_retries": TRIES - 1}
+        actor_class = ray.remote(max_concurrency=concurrency, **retries, **needs)(WorkerActor)
+        actors = [actor_class.remote(make_worker) for _ in range(size)]
+        try:
+            yield from self._results(actors, items, concurrency)
+        finally:
+            with suppress(Exception):  # the cluster may be gone, and they with it
+                for actor in actors:
+                    ray.kill(actor)
+
+    def _results(self, actors: list[Any], items: Sequence[Item], concurrency: int) -> Iterator[tuple[Item, Result]]:
+        """Each actor has ``concurrency`` items in hand until there are no more; after an error none is given out."""
+        import ray
+        from ray.exceptions import RayActorError, RayTaskError
+
+        waiting, idle = iter(items), actors * concurrency
+        in_hand: dict[Any, tuple[Item, Any]] = {}
+        restarted: set[Any] = set()
+        lost: list[Item] = []
+        fault: Exception | None = None
+        while True:
+            while idle and fault is None and (item := next(waiting, None)) is not None:
+                actor = idle.pop(0)
+                in_hand[actor.work.remote(item)] = item, actor
+            if not in_hand:
+                break
+            try:
+                (reference,), _ = ray.wait(list(in_hand), num_returns=1)
+                done, actor = in_hand.pop(reference)
+                idle.append(actor)
+                result, again = ray.get(reference)
+            except RayActorError:
+                lost.append(done)
+            except RayTaskError as error:
+                fault = fault or (error.cause if isinstance(error.cause, VividFaceError) else error)
+            except Exception as error:
+                told = first_line(error).rstrip(".")
+                raise ClusterUnusable(
+                    f"Ray gave up: {told}. What is finished is kept; the same command goes on. Ray's logs are in its "
+                    "temporary folder, usually /tmp/ray."
+                ) from error
+            else:
+                restarted.update([actor] if again else [])
+                yield done, result
+        if restarted:
+            many = "A worker process" if len(restarted) == 1 else f"{len(restarted)} worker processes"
+            self.notices.append(f"{many} died; what was in hand there was given out again.")
+        if fault is not None:
+            raise fault
+        if lost:
+            raise WorkerLost(
+                f"{len(lost)} item{'s' * (len(lost) != 1)} killed {TRIES} worker processes each, first "
+                f"{json.dumps(lost[0], ensure_ascii=False)[:200]}. The memory may not be enough, or a file crashes its "
+                "decoder. Everything else is done; the same command tries again."
+            )
+
+    def close(self) -> None:
+        """End the cluster if it was started here, or let go of it. Safe to call twice."""
+        self._cluster.close()

@@ -24,7 +24,7 @@ PACKAGE, CHECKOUT = "vividface", "as a checkout"
 
 
 class Cluster:
-    """See :class:`~training.curation.engines.ray_data.RayEngine`."""
+    """See :class:`~training.curation.engines.ray_actors.RayEngine`."""
 
     def __init__(self, address: str | None, workers: int | None, shared: Path | None, read: Path | None) -> None:
         self._address, self._workers, self._shared, self._read = address, workers, shared, read
@@ -53,13 +53,12 @@ class Cluster:
 
         local = {"num_cpus": self._workers or cores(), "include_dashboard": False, "object_store_memory": STORE_BYTES}
         try:
-            with _no_stderr():
-                ray.init(
-                    self._address or "local",
-                    log_to_driver=False,
-                    logging_level=SILENT,
-                    **({} if self._address else local),
-                )
+            ray.init(
+                self._address or "local",
+                log_to_driver=False,
+                logging_level=SILENT,
+                **({} if self._address else local),
+            )
         except Exception as error:
             where = f"The Ray cluster at {self._address} can't be reached" if self._address else "Ray can't start here"
             raise ClusterUnusable(f"{where}: {first_line(error).rstrip('.')}.{_advice(self._address)}") from error
@@ -96,15 +95,12 @@ class Cluster:
 
 
 def silence_ray() -> None:
-    """No bars and no notices: this command has its own. A film takes its time, so nothing counts as hanging."""
-    import ray.data
+    """No notices: this command has its own."""
+    import ray
 
-    for name in ("ray", "ray.data"):
-        logging.getLogger(name).setLevel(SILENT)
-    ray._private.worker._worker_logs_enabled = False  # else the death of a worker is printed, whatever is set
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = context.print_on_execution_start = False
-    context.execution_no_progress_timeout_s = -1
+    logging.getLogger("ray").setLevel(SILENT)
+    # The one switch that Ray has for it: it prints the death of a worker to standard output, whatever is set.
+    ray._private.worker._worker_logs_enabled = False
 
 
 def cores() -> int:
@@ -118,7 +114,6 @@ def _prepare_environment(address: str | None) -> None:
     Ray's newer versions leave the GPUs visible to workers that reserve none; so do the older ones by ``…ON_ZERO``.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if address is None and "ray" not in sys.modules and "RAY_AUTH_MODE" not in os.environ:
         # A local cluster listens on the network too, and runs what it is sent.
@@ -126,12 +121,12 @@ def _prepare_environment(address: str | None) -> None:
 
 
 def _load_libraries(address: str | None) -> None:
-    for module in ("ray", "ray.data", *(["grpc"] if (address or "").startswith("ray://") else [])):
+    for module in ("ray", *(["grpc"] if (address or "").startswith("ray://") else [])):
         try:
             import_module(module)
         except Exception as error:
             raise MissingDependency(
-                f"--engine ray needs Ray Data ({module}: {first_line(error).rstrip('.')}). Install it: "
+                f"--engine ray needs Ray ({module}: {first_line(error).rstrip('.')}). Install it: "
                 "pip install 'vividface[curate]'."
             ) from error
 
@@ -145,20 +140,6 @@ def _advice(address: str | None) -> str:
         " This machine must belong to the cluster; from outside use ray://HOST:10001. One that asks for a token needs "
         "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN here too."
     )
-
-
-@contextmanager
-def _no_stderr() -> Iterator[None]:
-    """Ray's C++ side writes past Python's, whatever it is told."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with open(os.devnull, "w") as nothing:
-        os.dup2(nothing.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
 
 
 def _prove(shared: Path | None, read: Path | None) -> None:
@@ -182,8 +163,8 @@ def _prove(shared: Path | None, read: Path | None) -> None:
         except ray.exceptions.GetTimeoutError as error:
             raise ClusterUnusable(f"Not all machines of the Ray cluster have answered in {PROOF_SECONDS} s.") from error
         except ray.exceptions.RayError as error:
-            told = first_line(error).rstrip(".")
-            raise ClusterUnusable(f"A machine of the Ray cluster can't work: {told}.") from error
+            reason = first_line(error).rstrip(".")
+            raise ClusterUnusable(f"A machine of the Ray cluster can't work: {reason}.") from error
     for node, answer in zip(nodes, answers):
         unseen = shared if shared and answer["text"] != text else read if not answer["folder"] else None
         _check_answer(node.get("NodeManagerAddress", "?"), answer, unseen)

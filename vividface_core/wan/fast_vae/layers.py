@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vividface_core.wan.fast_vae import winograd
+from vividface_core.wan.module_types import WanModule
 
 Memory = dict[nn.Module, Tensor]
 """What a stream remembers: the last frames before each causal convolution."""
@@ -29,13 +30,13 @@ TINY = 1e-26
 """Keeps the root mean square of an all-zero pixel from being a divisor."""
 
 
-def norm(x: Tensor, layer: nn.Module) -> Tensor:
+def norm(x: Tensor, layer: WanModule) -> Tensor:
     """Each pixel's channels divided by their root mean square, times gamma (WanRMS_norm)."""
     out = F.rms_norm(x, x.shape[-1:], layer.gamma.reshape(-1).to(x.dtype), TINY)
     return out if isinstance(layer.bias, float) else out + layer.bias.reshape(-1).to(x.dtype)
 
 
-def norm_silu(x: Tensor, layer: nn.Module, out: Tensor) -> None:
+def norm_silu(x: Tensor, layer: WanModule, out: Tensor) -> None:
     """SiLU of :func:`norm`, written into ``out``."""
     rows = max(1, BAND // (x[0, 0].numel() * x.element_size())) if x.device.type == "cpu" else x.shape[1]
     for source, target in zip(x, out) if x.device.type == "cpu" else ((x, out),):
@@ -44,14 +45,14 @@ def norm_silu(x: Tensor, layer: nn.Module, out: Tensor) -> None:
             torch.ops.aten.silu.out(norm(part, layer), out=into)
 
 
-def pointwise(x: Tensor, layer: nn.Module) -> Tensor:
+def pointwise(x: Tensor, layer: WanModule) -> Tensor:
     """A convolution with a kernel of one."""
     weight, bias = _weights(layer, x)
     return F.linear(x, weight.flatten(1), bias)
 
 
 def causal(
-    layer: nn.Module, memory: Memory, shape: tuple[int, ...], like: Tensor, fill: Fill, into: Tensor | None = None
+    layer: WanModule, memory: Memory, shape: tuple[int, ...], like: Tensor, fill: Fill, into: Tensor | None = None
 ) -> Tensor:
     """Causal 3×3×3 convolution of the next frames.
 
@@ -89,7 +90,7 @@ def causal(
     return out.contiguous() if into is None else into.add_(out)
 
 
-def _suits_winograd(layer: nn.Module, x: Tensor) -> bool:
+def _suits_winograd(layer: WanModule, x: Tensor) -> bool:
     return x.device.type == "cpu" and x.dtype == torch.float32 and min(layer.weight.shape[:2]) >= NARROW
 
 
@@ -118,12 +119,12 @@ def _as_frames(x: Tensor) -> Tensor:
     return x.permute(0, 2, 3, 1)
 
 
-def _weights(layer: nn.Module, x: Tensor) -> tuple[Tensor, Tensor | None]:
+def _weights(layer: WanModule, x: Tensor) -> tuple[Tensor, Tensor | None]:
     """Usually the parameters as they are; a host may store them in a narrower type than it computes in."""
     return layer.weight.to(x.dtype), None if layer.bias is None else layer.bias.to(x.dtype)
 
 
-def upsample(x: Tensor, layer: nn.Module) -> Tensor:
+def upsample(x: Tensor, layer: WanModule) -> Tensor:
     """Twice the size by repetition, then a 3×3 convolution (``layer``), as one step.
 
     A 3×3 window over doubled pixels sees only 2×2 different ones; which, depends on where in its pixel the output lies.
@@ -162,7 +163,7 @@ def _subpixel_kernels(weight: Tensor) -> Tensor:
     return both.flatten(0, 2).to(weight.dtype)
 
 
-def downsample(x: Tensor, layer: nn.Module) -> Tensor:
+def downsample(x: Tensor, layer: WanModule) -> Tensor:
     """3×3 convolution with stride 2 over a map with zeros to its right and below."""
     weight, bias = _weights(layer, x)
     x = x.permute(0, 3, 1, 2)
@@ -171,7 +172,7 @@ def downsample(x: Tensor, layer: nn.Module) -> Tensor:
     return _as_frames(torch.cat(out)).contiguous()
 
 
-def temporal_upsample(x: Tensor, layer: nn.Module, memory: Memory) -> Tensor:
+def temporal_upsample(x: Tensor, layer: WanModule, memory: Memory) -> Tensor:
     """Two frames for each by a causal convolution over time alone: ``[T, H, W, C]`` to ``[2T, H, W, C]``."""
     weight, bias = _weights(layer, x)
     taps = weight.flatten(2).unflatten(0, (2, -1))  # [2, C, C, 3]
@@ -186,7 +187,7 @@ def temporal_upsample(x: Tensor, layer: nn.Module, memory: Memory) -> Tensor:
     return out.flatten(0, 1)
 
 
-def temporal_downsample(x: Tensor, layer: nn.Module, memory: Memory) -> Tensor:
+def temporal_downsample(x: Tensor, layer: WanModule, memory: Memory) -> Tensor:
     """One frame for two by a causal convolution over time alone; the first frame passes as it is."""
     known = memory.get(layer)
     memory[layer] = x[-1:].clone()
@@ -213,7 +214,7 @@ def _time_sum(frames: dict[int, Tensor], taps: Tensor, bias: Tensor | None, out:
             torch.addmm(bias, lines, weight, out=flat)
 
 
-def self_attention(x: Tensor, block: nn.Module) -> Tensor:
+def self_attention(x: Tensor, block: WanModule) -> Tensor:
     """Self-attention with one head within each frame, added to ``x`` in place; a frame at a time."""
     for frame in x:
         tokens = norm(frame, block.norm).flatten(0, 1)

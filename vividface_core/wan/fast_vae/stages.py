@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from vividface_core.wan.fast_vae import layers
 from vividface_core.wan.fast_vae.layers import Memory
 from vividface_core.wan.fast_vae.tiles import Region
+from vividface_core.wan.module_types import WanModule
 
 FRAME_BATCH = 4
 """Frames of a large map that are computed together: those of one latent frame."""
@@ -50,8 +51,8 @@ class Stage:
 class Convolution(Stage):
     """Causal 3×3×3 convolution, of the normed and activated input where there is a norm."""
 
-    conv: nn.Module
-    norm: nn.Module | None = None
+    conv: WanModule
+    norm: WanModule | None = None
     ring = 1
 
     def run(self, x: Tensor, memory: Memory, region: Region) -> Tensor:
@@ -62,7 +63,7 @@ class Convolution(Stage):
 class Residual(Stage):
     """Twice norm, SiLU and convolution, added to the input."""
 
-    block: nn.Module
+    block: WanModule
     ring = 2
 
     def run(self, x: Tensor, memory: Memory, region: Region) -> Tensor:
@@ -77,7 +78,7 @@ class Residual(Stage):
 class Attention(Stage):
     """Looks at all of the frame: not for tiles."""
 
-    block: nn.Module
+    block: WanModule
 
     def run(self, x: Tensor, memory: Memory, region: Region) -> Tensor:
         return layers.self_attention(x, self.block)
@@ -90,7 +91,7 @@ class Attention(Stage):
 class Downsample(Stage):
     """Half the size, and half the frames where the module says so."""
 
-    resample: nn.Module
+    resample: WanModule
 
     def run(self, x: Tensor, memory: Memory, region: Region) -> Tensor:
         x = layers.downsample(x, self.resample.resample[1])
@@ -113,7 +114,7 @@ class Downsample(Stage):
 class Upsample(Stage):
     """Twice the size, and twice the frames where the module says so; the very first frame stays one."""
 
-    resample: nn.Module
+    resample: WanModule
 
     def run(self, x: Tensor, memory: Memory, region: Region) -> Tensor:
         if self.resample.mode == "upsample3d":
@@ -136,7 +137,7 @@ class ResidualBranch(Stage):
     """Steps around which a resized copy of the input is led (Wan 2.2's blocks)."""
 
     steps: tuple[Stage, ...]
-    shortcut: nn.Module
+    shortcut: WanModule
 
     def run(self, x: Tensor, memory: Memory, region: Region) -> Tensor:
         last = self.steps[-1]
@@ -159,7 +160,7 @@ class ResidualBranch(Stage):
 
 
 def normed_convolution(
-    x: Tensor, norm: nn.Module | None, conv: nn.Module, memory: Memory, into: Tensor | None = None
+    x: Tensor, norm: WanModule | None, conv: WanModule, memory: Memory, into: Tensor | None = None
 ) -> Tensor:
     """Causal convolution of SiLU(norm(x)), added to ``into``."""
 
@@ -172,7 +173,7 @@ def normed_convolution(
     return layers.causal(conv, memory, tuple(x.shape), x, fill, into)
 
 
-def _add_upsampled(x: Tensor, small: Tensor, layer: nn.Module) -> None:
+def _add_upsampled(x: Tensor, small: Tensor, layer: WanModule) -> None:
     """Add the small map, each value repeated over the cells and frames that it stands for (DupUp3D)."""
     time, side = layer.factor_t, layer.factor_s
     frames, height, width, _ = small.shape
@@ -186,7 +187,7 @@ def _add_upsampled(x: Tensor, small: Tensor, layer: nn.Module) -> None:
     cells += wide[..., first:, :, :].permute(0, 4, 1, 5, 2, 6, 3)
 
 
-def _add_downsampled(x: Tensor, large: Tensor, layer: nn.Module) -> None:
+def _add_downsampled(x: Tensor, large: Tensor, layer: WanModule) -> None:
     """Add the means of groups of channels, cells and frames (AvgDown3D)."""
     time, side = layer.factor_t, layer.factor_s
     large = F.pad(large, (0, 0, 0, 0, 0, 0, -len(large) % time, 0))
@@ -237,7 +238,7 @@ def _first_downsample(steps: Sequence[Stage]) -> int:
     return next((number for number, step in enumerate(steps, start=1) if _resizes(step, Downsample)), 0)
 
 
-def encoder_stages(net: nn.Module) -> tuple[list[Stage], list[Stage]]:
+def encoder_stages(net: WanModule) -> tuple[list[Stage], list[Stage]]:
     """Of a ``WanEncoder3d``: the large maps, up to a quarter of the size, and the rest, which ends in attention.
 
     Tiles are for the former: deeper down a cell's surroundings are wide, and whole maps are small.
@@ -245,7 +246,7 @@ def encoder_stages(net: nn.Module) -> tuple[list[Stage], list[Stage]]:
     Raises:
         TypeError: a layer that isn't known here.
     """
-    local = [Convolution(net.conv_in)]
+    local: list[Stage] = [Convolution(net.conv_in)]
     for block in net.down_blocks:
         local += _block(block, "downsampler")
     smaller = [number for number, step in enumerate(local, start=1) if _resizes(step, Downsample)]
@@ -253,7 +254,7 @@ def encoder_stages(net: nn.Module) -> tuple[list[Stage], list[Stage]]:
     return local[:at], [*local[at:], *_middle(net.mid_block), Convolution(net.conv_out, net.norm_out)]
 
 
-def decoder_stages(net: nn.Module) -> tuple[list[Stage], list[Stage]]:
+def decoder_stages(net: WanModule) -> tuple[list[Stage], list[Stage]]:
     """Of a ``WanDecoder3d``: up to the last attention, and what is local."""
     steps = [Convolution(net.conv_in), *_middle(net.mid_block)]
     for block in net.up_blocks:
@@ -263,14 +264,14 @@ def decoder_stages(net: nn.Module) -> tuple[list[Stage], list[Stage]]:
     return steps[:at], steps[at:]
 
 
-def _middle(block: nn.Module) -> list[Stage]:
-    steps = [Residual(block.resnets[0])]
+def _middle(block: WanModule) -> list[Stage]:
+    steps: list[Stage] = [Residual(block.resnets[0])]
     for attention, resnet in zip(block.attentions, block.resnets[1:]):
-        steps += [Attention(attention)] * (attention is not None) + [Residual(resnet)]
+        steps += [*([Attention(attention)] if attention is not None else []), Residual(resnet)]
     return steps
 
 
-def _block(block: nn.Module, resampler: str) -> list[Stage]:
+def _block(block: WanModule, resampler: str) -> list[Stage]:
     kind = type(block).__name__
     if kind == "WanResidualBlock":
         return [Residual(block)]

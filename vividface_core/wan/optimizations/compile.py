@@ -11,7 +11,7 @@ import logging
 import os
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from vividface_core.wan import folded_transformer
 from vividface_core.wan.folded_transformer import FoldedBlock, FoldedDenoiser
+from vividface_core.wan.injection import Injection
 
 log = logging.getLogger(__name__)
 
@@ -42,30 +43,33 @@ class CompiledDenoiser:
         """Whether nothing has failed until now."""
         return self._compiled is not None
 
-    def __call__(self, latent: Tensor, on_block: Callable[[int], None] | None = None) -> Tensor:
+    def __call__(
+        self, latent: Tensor, on_block: Callable[[int], None] | None = None, injections: Sequence[Injection] = ()
+    ) -> Tensor:
         """As :meth:`~vividface_core.wan.folded_transformer.FoldedDenoiser.forward`."""
         if self._compiled is not None:
             try:
-                return self._run(latent, on_block)
+                return self._run(latent, on_block, injections)
             except _Failed as failure:
                 self._compiled = None
                 reason = (str(failure.__cause__).strip().splitlines() or [type(failure.__cause__).__name__])[0]
                 log.warning("The denoiser could not be compiled and runs as it is, with the same result: %s", reason)
         # From the start: a block works in place, and some may have run.
-        return self._denoiser(latent, on_block)
+        return self._denoiser(latent, on_block, injections=injections)
 
-    def _run(self, latent: Tensor, on_block: Callable[[int], None] | None) -> Tensor:
+    def _run(self, latent: Tensor, on_block: Callable[[int], None] | None, injections: Sequence[Injection]) -> Tensor:
         size, file = tuple(latent.shape), self._folder / f"{self._key()}.bin"
         new = size not in self._seen
         if new and not self._seen:
             _load(file)
-        velocity = self._denoiser(latent, on_block, self._block)
+        velocity = self._denoiser(latent, on_block, self._block, injections)
         if new:
             self._seen.add(size)
             _save(file)
         return velocity
 
     def _block(self, block: FoldedBlock, x: Tensor, table: Tensor) -> None:
+        assert self._compiled is not None  # __call__ saw it
         try:
             self._compiled(block, x, table)
         except torch.OutOfMemoryError:

@@ -13,14 +13,15 @@ from collections.abc import Sequence
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 
 from vividface_core.errors import InvalidOption
 from vividface_core.wan.attention import Attention
 from vividface_core.wan.folded_transformer import FoldedDenoiser
+from vividface_core.wan.module_types import WanModule
 
 
-def enable_context_parallel(denoiser: nn.Module, group: dist.ProcessGroup | None = None) -> None:
+def enable_context_parallel(denoiser: WanModule, group: dist.ProcessGroup | None = None) -> None:
     """Let a denoiser compute its passes together with those of the other processes, which call it with the same latent.
 
     Args:
@@ -37,6 +38,7 @@ def enable_context_parallel(denoiser: nn.Module, group: dist.ProcessGroup | None
         raise InvalidOption(f"{heads} heads of attention can't be dealt out to {size} processes evenly.")
     if isinstance(denoiser, FoldedDenoiser):
         denoiser.sequence_shard = SequenceShard(group)
+        block: WanModule
         for block in denoiser.blocks:
             block.attention = UlyssesAttention(denoiser.attention, denoiser.sequence_shard)
         return

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import nn
 
+from vividface_core.wan.module_types import WanModule
+
 
 @contextmanager
-def onload(module: nn.Module, device: torch.device) -> Iterator[None]:
-    """The module's tensors on ``device``; afterwards it has its own again, and nothing was copied back."""
-    slots = [(part, name) for sub in module.modules() for part in (sub._parameters, sub._buffers) for name in part]
+def onload(
+    module: WanModule, device: torch.device, wanted: Callable[[nn.Module], bool] = lambda part: True
+) -> Iterator[None]:
+    """The module's tensors on ``device``; afterwards it has its own again, and nothing was copied back.
+
+    Args:
+        wanted: of which of its parts.
+    """
+    parts = [part for sub in module.modules() if wanted(sub) for part in (sub._parameters, sub._buffers)]
+    slots = [(part, name) for part in parts for name in part]
     own = [part[name] for part, name in slots]
     try:
         for (part, name), tensor in zip(slots, own):

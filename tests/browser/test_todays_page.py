@@ -143,6 +143,7 @@ def test_values_titles_and_notes_are_in_the_pages_language(server, page):
     server.post("/settings", {"Comfy.Locale": "ko"})
     page.page.reload()
     page.page.wait_for_function("() => window.app?.graph && window.app?.canvas", timeout=120_000)
+    page.page.wait_for_timeout(4000)  # it opens again what was open before
     show(page, RESTORE_ONE_FACE)
     graph, shipped = page.graph(), graph_of(RESTORE_ONE_FACE)
     assert [group["title"] for group in graph["groups"]] == [local[group["title"]] for group in shipped["groups"]]

@@ -176,7 +176,7 @@ def workflows(tree: Path, out: Path, base: Path) -> Facts:
         shutil.copytree(material, server.folder / "input", dirs_exist_ok=True)
         for path in sorted((tree / "workflows" / "api").glob("*.json")):
             before = set((server.folder / "output").rglob("*"))
-            shown = server.run(json.loads(path.read_text(encoding="utf-8")))
+            shown = server.run(json.loads(path.read_text(encoding="utf-8")), timeout=3600)
             name = path.name.split(".")[0]
             facts[f"{name}: numbers"] = " ".join(sorted(numbers_of(shown)))
             left = sorted(set((server.folder / "output").rglob("*")) - before)

@@ -8,6 +8,8 @@ from .bridge.examples import offer_examples
 from .bridge.paths import register_folders
 from .bridge.wording import told_locally
 from .compare_video import CompareVideo
+from .deflicker import Deflicker
+from .deflicker_images import DeflickerImages
 from .degrade_synth import DegradeSynth
 from .degrade_synth_images import DegradeSynthImages
 from .download_model import DownloadModel
@@ -36,6 +38,8 @@ class VividFaceExtension(ComfyExtension):
             FaceMask,
             OneStepRestore,
             OneStepRestoreImages,
+            Deflicker,
+            DeflickerImages,
             CompareVideo,
             DegradeSynth,
             DegradeSynthImages,

@@ -102,4 +102,10 @@ def _told(path: str) -> dict[str, Any]:
     (width, height), count = source.size, source.count
     if count is None:
         count = sum(1 for _ in source.read())
-    return {**view_params(path), "fps": float(source.info.fps), "frames": count, "width": width, "height": height}
+    return {
+        **(view_params(path) or {}),
+        "fps": float(source.info.fps),
+        "frames": count,
+        "width": width,
+        "height": height,
+    }

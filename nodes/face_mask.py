@@ -43,8 +43,6 @@ REGIONS = {
 }
 PARSERS = ["auto", "bisenet", "parsenet", "landmark-hull"]
 ALL = "face and hair"
-LANDMARKS_PLACE = 3
-"""Of the output ``landmarks``."""
 CHOICES = ["all", "largest", "by number"]
 
 
@@ -121,7 +119,7 @@ class FaceMask(io.ComfyNode):
                     "face_boxes", display_name="boxes", tooltip="A box a face, for the core's nodes that take them."
                 ),
             ],
-            hidden=[io.Hidden.unique_id, io.Hidden.prompt],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -150,8 +148,7 @@ class FaceMask(io.ComfyNode):
             if require_face and not tracks:
                 raise NoFaceFound(f"{frames.name}: no face was found. Lower min_face, or take other frames.")
             size = frames.size
-            mesher = load_mesher(device) if _is_wanted(cls.hidden, LANDMARKS_PLACE) else None
-            whole, meshes = torch.empty(total, size[1], size[0]), LandmarksMaker(mesher, tracks, size)
+            whole, meshes = torch.empty(total, size[1], size[0]), LandmarksMaker(load_mesher(device), tracks, size)
             for number, mask in enumerate(face_masks(_seen(frames, meshes), tracks, network)):
                 whole[number] = grown(mask, grow)
                 callbacks.progress("restore", number + 1, total)
@@ -163,13 +160,6 @@ def _seen(frames: FrameSource, meshes: LandmarksMaker) -> Iterator[Any]:
     for frame in frames.read():
         meshes.add(frame.index, frame.rgb())
         yield frame
-
-
-def _is_wanted(hidden: Any, place: int) -> bool:
-    """Whether another node takes this output: the mesh is work that most graphs don't need."""
-    prompt = getattr(hidden, "prompt", None) or {}
-    links = (value for node in prompt.values() for value in node.get("inputs", {}).values())
-    return any(isinstance(link, list) and link[:2] == [hidden.unique_id, place] for link in links)
 
 
 def _parser(name: str, region: str, device: torch.device) -> FaceParser:

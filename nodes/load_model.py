@@ -27,7 +27,8 @@ class LoadModel(io.ComfyNode):
         return schema(
             node_id="VividFaceLoadModel",
             display_name="Load VividFace Model",
-            description="Loads a face restoration model. vividface-nano is part of the pack and needs no download.",
+            description="Loads a model that restores faces or takes flicker away. vividface-nano is part of the pack "
+            "and needs no download.",
             search_aliases=["face restore model", "face enhancer", "vividface", "restorer", "upscale face"],
             inputs=[
                 io.Combo.Input(
@@ -54,7 +55,14 @@ class LoadModel(io.ComfyNode):
                 ),
                 *option_inputs(),
             ],
-            outputs=[Restorer.Output("restorer", display_name="restorer", tooltip="For the restore nodes.")],
+            outputs=[
+                Restorer.Output("restorer", display_name="restorer", tooltip="For the restore and Deflicker nodes."),
+                io.String.Output(
+                    "tasks",
+                    display_name="trained for",
+                    tooltip="What the model was trained for: restore, deflicker brightness or deflicker pixel.",
+                ),
+            ],
         )
 
     @classmethod
@@ -80,4 +88,5 @@ class LoadModel(io.ComfyNode):
         dtype, wanted = DTYPES.get(precision), chosen_options(precision, options)
         if dtype is not None and (told := emulation_notice(dtype, load_device)):
             logging.warning("VividFace: %s", told)
-        return io.NodeOutput(load_managed(model, load_device, offload_device, dtype, wanted))
+        managed = load_managed(model, load_device, offload_device, dtype, wanted)
+        return io.NodeOutput(managed, ", ".join(managed.restorer.tasks))

@@ -135,7 +135,7 @@ def _measured(
     name: str, given: Any, reference: Any, metrics: list[Metric], context: MetricContext, progress: Any
 ) -> ClipScores:
     with ExitStack() as stack:
-        sources = {"output": stack.enter_context(frames_of(given))}
+        sources: dict[str, Any] = {"output": stack.enter_context(frames_of(given))}
         if reference is not None:
             sources["reference"] = stack.enter_context(frames_of(reference))
         for side, frames in sources.items():

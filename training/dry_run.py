@@ -88,7 +88,8 @@ def shapes_of(model: Model, configs: Path) -> Shapes:
         wanted = getattr(model, part)
         if wanted:
             found = wanted if isinstance(wanted, dict) else getattr(_checkpoint(wanted, configs), part)
-            base = replace(base, **{part: found})
+            changed: dict[str, Any] = {part: found}
+            base = replace(base, **changed)
     return base
 
 
@@ -111,7 +112,8 @@ def _checkpoint(name: str, configs: Path) -> Shapes:
     }
     if not parts:
         raise InvalidOption(f"{name} isn't here, and no configuration in {configs} writes it: its shapes aren't known.")
-    return Shapes(**parts)
+    known: dict[str, Any] = {**parts}
+    return Shapes(**known)
 
 
 def make_parts(shapes: Shapes) -> Parts:
@@ -128,13 +130,11 @@ def make_parts(shapes: Shapes) -> Parts:
     transformer = WanTransformer3DModel(**{**known["transformer"], "in_channels": channels, "out_channels": channels})
     prompt = EmptyPrompt(torch.randn(1, transformer.config.text_dim), shapes.prompt_length)
     fits = {"latent_channels": channels, "temporal_ratio": temporal_ratio(vae.config)}
-    decoder, encoder = (
-        None if values is None else net(kind.from_dict({**fits, **values}))
-        for net, kind, values in (
-            (ConditionalDecoder, DecoderConfig, shapes.decoder),
-            (TinyEncoder, EncoderConfig, shapes.encoder),
-        )
-    )
+    decoder, encoder = None, None
+    if shapes.decoder is not None:
+        decoder = ConditionalDecoder(DecoderConfig.from_dict({**fits, **shapes.decoder}))
+    if shapes.encoder is not None:
+        encoder = TinyEncoder(EncoderConfig.from_dict({**fits, **shapes.encoder}))
     return Parts(vae, transformer, prompt, decoder, None, encoder, perceptual_net)
 
 
@@ -217,7 +217,9 @@ def measure(config: Config, shapes: Shapes) -> Cost:
     config = config.model_copy(update={"loss": config.loss.model_copy(update={"channels": "equal"})})
     with torch.device("meta"):
         control = config.stage == "control"
-        parts = Parts(*[None] * 3, load_perceptual=perceptual_net) if control else make_parts(shapes)
+        nothing: Any = None
+        no_parts = Parts(nothing, nothing, nothing, load_perceptual=perceptual_net)
+        parts = no_parts if control else make_parts(shapes)
         stage = make_stage(config, parts)
     # On the meta device operators aren't those that run; these are, with shapes alone.
     with FakeTensorMode():
@@ -228,13 +230,14 @@ def measure(config: Config, shapes: Shapes) -> Cost:
 def _move_from_meta(stage: Stage) -> None:
     made: dict[int, tuple[Tensor, Tensor]] = {}
 
-    def moved(x: Tensor) -> Tensor:
+    def moved(x: Tensor) -> Any:
         if id(x) not in made:  # the old one is kept, so that no other gets its number
             new = torch.empty(x.shape, dtype=x.dtype)
             made[id(x)] = x, nn.Parameter(new, x.requires_grad) if isinstance(x, nn.Parameter) else new
         return made[id(x)][1]
 
     for module in (part for top in _modules(stage) for part in top.modules()):
+        held: dict[str, Any]
         for held in (module._parameters, module._buffers):
             held.update({name: moved(x) for name, x in held.items() if x is not None})
     for name, value in vars(stage).items():
@@ -242,7 +245,7 @@ def _move_from_meta(stage: Stage) -> None:
             setattr(stage, name, moved(value))
 
 
-def make_batch(config: Config, stage: Stage) -> Batch:
+def make_batch(config: Config, stage: Any) -> Batch:
     """A micro-batch as the stage's source would give it, of noise."""
     count, data = config.optimizer.micro_batch_size, config.data
     frames, size = data.frames or config.model.native_frames, data.size

@@ -92,8 +92,11 @@ class Measures:
 class FaceClip(Protocol):
     """A clip to measure on."""
 
-    name: str
-    person: str
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def person(self) -> str: ...
 
     def cut(self, frames: int, size: int, detector: FaceDetector) -> Tensor:
         """The face: ``[frames, 3, size, size]``, RGB, 0…1."""
@@ -210,7 +213,7 @@ def _check(args: argparse.Namespace) -> None:
 
 def _run(args: argparse.Namespace) -> None:
     _check(args)
-    clips = CLIPS if args.clips == "held-out" else validation_clips(args.data)
+    clips: Sequence[FaceClip] = CLIPS if args.clips == "held-out" else validation_clips(args.data)
     if args.levels:
         before = args.measured_before and json.loads(args.measured_before.read_text())["entries"]
         _report_levels(args, before or evaluate_levels(args.model, args.frames, clips))

@@ -12,6 +12,7 @@ import argparse
 import sys
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 from tqdm import tqdm
@@ -39,7 +40,7 @@ def write_videos(material: Path, out: Path) -> int:
     return count
 
 
-def _write(path: Path, frames) -> None:
+def _write(path: Path, frames: Any) -> None:
     partial = path.with_name(f".{path.name}.partial")
     with av.open(str(partial), "w", format="matroska") as container:
         stream = container.add_stream("ffv1", rate=RATE)

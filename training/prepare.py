@@ -15,11 +15,12 @@ import sys
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from training.command import exit_status
@@ -32,11 +33,12 @@ from vividface_core.faces.crop import crop_clip
 from vividface_core.faces.detect import load_detector
 from vividface_core.faces.masks import latent_mask
 from vividface_core.faces.parse import FaceParser, load_parser
+from vividface_core.io.file_names import VIDEO_SUFFIXES
 from vividface_core.io.output_guard import Source, Target, check_paths
 from vividface_core.restorers.registry import LATENTS
 from vividface_core.runtime.devices import pick_device, pick_dtype
-from vividface_core.video.file_names import VIDEO_SUFFIXES
 from vividface_core.video.reader import VideoReader
+from vividface_core.wan.module_types import WanModule
 from vividface_core.wan.vae import encode, spatial_ratio, temporal_ratio
 from vividface_core.weights import load_restorer, system_of, where
 
@@ -76,7 +78,7 @@ class SampleMaker:
 
     def __init__(
         self,
-        vae: nn.Module,
+        vae: WanModule,
         parser: FaceParser,
         ranges: DegradationRanges,
         variants: int,
@@ -176,7 +178,8 @@ def prepare(
     Args:
         whole: the videos are face clips already, and aren't cropped again.
     """
-    detector, counts = load_detector(detector_name, device=device), Counter()
+    detector = load_detector(detector_name, device=device)
+    counts: Counter[str] = Counter()
     find = whole_clips if whole else find_clips
     for video in tqdm(videos, desc="Preparing", unit="video", file=sys.stderr):
         source = str(video.resolve())
@@ -246,7 +249,8 @@ def run(args: argparse.Namespace) -> None:
             f"Models of {system.id} have no latents to prepare. Its stages train on the frames of --pixels: leave "
             "--model out."
         )
-    rules = ClipRules(args.frames, args.size, args.margin, *least, args.stride, system)
+    smallest, score = least
+    rules = ClipRules(args.frames, args.size, args.margin, smallest, score, args.stride, system)
     if bool(args.videos) == bool(args.manifest):
         raise InvalidOption("Name videos, or a manifest with --manifest; one of the two.")
     if args.inputs and not args.pixels:
@@ -269,7 +273,7 @@ def run(args: argparse.Namespace) -> None:
         **({"whole_clips": True} if args.manifest else {}),
     }
     with ShardWriter(args.out, recipe) as writer:
-        restorer = load_restorer(args.model, device=device, dtype=pick_dtype(args.dtype))
+        restorer: Any = load_restorer(args.model, device=device, dtype=pick_dtype(args.dtype))
         make = SampleMaker(restorer.vae, parser, ranges, args.variants, args.pixels, args.seed, args.inputs)
         sheet = ContactSheet()
         counts = prepare(videos, writer, rules, make, sheet, args.detector, device, bool(args.manifest))

@@ -4,6 +4,7 @@ import { app } from '../../scripts/app.js'
 import { api } from '../../scripts/api.js'
 import { ComparePlayer } from './compare_player.js'
 import { findNode, followNodeWidth, passMiddleButton } from './graph.js'
+import { textsOf } from './texts.js'
 
 const NODE = 'VividFaceCompareVideo'
 const WIDGET = 'compare'
@@ -11,18 +12,6 @@ const OUTPUT = 'vividface_compare'
 /** Pixels of the graph at 100 %. */
 const SIZE = [480, 420]
 const MIN_HEIGHT = 260
-
-let texts
-
-/** The pack's texts in the page's language, as ComfyUI serves them; asked for once. */
-function fetchTexts() {
-  texts ??= (async () => {
-    const locale = app.ui.settings.getSettingValue('Comfy.Locale') ?? 'en'
-    const response = await api.fetchApi('/i18n')
-    return response.ok ? ((await response.json())[locale]?.vividface ?? {}) : {}
-  })().catch(() => ({}))
-  return texts
-}
 
 /** What the player wants of one video as the node tells it. */
 function source(told) {
@@ -43,7 +32,7 @@ function show(node, output) {
 function addPlayer(node) {
   const player = new ComparePlayer()
   node.vividfaceCompare = player
-  fetchTexts().then((given) => player.setTexts(given))
+  textsOf('vividface').then(({ local }) => player.setTexts(local))
   passMiddleButton(player.element)
 
   const widget = node.addDOMWidget(WIDGET, 'vividface_compare', player.element, {

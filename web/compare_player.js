@@ -24,8 +24,11 @@ const ENGLISH = {
   divider: 'Divider',
   frame: 'Frame',
   waiting: 'Run the graph to compare',
+  gone: 'The result is no longer there: run the graph again',
   unplayable: "This browser can't play the video"
 }
+
+const FAILURES = ['unplayable', 'gone']
 
 /** Milliseconds without a common frame while playing, after which both sides are put onto one frame again. */
 const OUT_OF_STEP = 300
@@ -287,6 +290,16 @@ export class ComparePlayer {
     this.#message = 'unplayable'
     this.#detail = side.source.name
     this.#report()
+    this.#askWhy(side)
+  }
+
+  /** Temporary results are deleted when nothing needs them any more; the page may still know of one. */
+  async #askWhy(side) {
+    const turn = this.#loading
+    const answer = await fetch(side.source.url, { method: 'HEAD' }).catch(() => null)
+    if (answer?.status !== 404 || turn !== this.#loading) return
+    this.#message = 'gone'
+    this.#report()
   }
 
   // Picture
@@ -354,11 +367,11 @@ export class ComparePlayer {
   #report() {
     const shown = Boolean(this.#before) && !this.#message
     this.element.classList.toggle('vf-compare-empty', !shown)
-    this.element.classList.toggle('vf-compare-failed', this.#message === 'unplayable')
+    this.element.classList.toggle('vf-compare-failed', FAILURES.includes(this.#message))
     for (const control of this.bar.querySelectorAll('button, input')) control.disabled = !shown
     this.divider.hidden = !shown
     this.note.textContent = this.#message ? this.#texts[this.#message] : ''
-    if (this.#message === 'unplayable') this.note.append(make('small', '', {}, this.#detail))
+    if (FAILURES.includes(this.#message)) this.note.append(make('small', '', {}, this.#detail))
     setIcon(this.playButton, this.#wantsPlay ? 'pause' : 'play')
     const verb = this.#wantsPlay ? this.#texts.pause : this.#texts.play
     this.playButton.title = verb

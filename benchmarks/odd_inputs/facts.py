@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.odd_inputs.material import FFV1, X264, Make, case, clip
+from benchmarks.odd_inputs.material import DV, FFV1, X264, Make, case, clip
 from benchmarks.odd_inputs.worker import Worker
 
 _UNEVEN = ("-vf", "settb=1/1000,setpts='(N+gt(mod(N,5),2)*0.7)/24/TB'", "-fps_mode", "vfr", "-enc_time_base", "1/1000")
@@ -59,14 +59,7 @@ PAIRS = [
         "A DV tape",
         clip(
             "tape.avi",
-            "-vf",
-            "scale=720:480",
-            "-target",
-            "ntsc-dv",
-            "-ac",
-            "2",
-            "-f",
-            "avi",
+            *DV,
             sound=True,
             rate="30000/1001",
         ),

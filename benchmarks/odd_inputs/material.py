@@ -22,6 +22,7 @@ WORKFLOW = ROOT / "workflows" / "api" / "restore_video.api.json"
 X264 = ("-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p")
 X265 = ("-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=none")
 FFV1 = ("-c:v", "ffv1")
+DV = ("-vf", "scale=720:480,setsar=8/9", "-c:v", "dvvideo", "-pix_fmt", "yuv411p", "-c:a", "pcm_s16le", "-ac", "2")
 FIELDS = ("-vf", "scroll=h=0.02,tinterlace=interleave_top,setfield=tff")
 INTERLACED = ("-flags", "+ildct+ilme")
 

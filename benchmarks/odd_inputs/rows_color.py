@@ -108,7 +108,7 @@ FORMATS = [
         clip("in.exr", "-frames:v", "1", "-pix_fmt", "gbrpf32le"),
         "R in.exr -o o.png --preset png",
         0,
-        "floating point",
+        "floating-point",
         values={"frames": 1},
     ),
     Row(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.odd_inputs.material import (
+    DV,
     FFV1,
     FIELDS,
     INTERLACED,
@@ -161,7 +162,7 @@ INTERLACE = [
         "DV tape in AVI",
         clip(
             "in.avi",
-            *("-vf", "scale=720:480", "-target", "ntsc-dv", "-ac", "2", "-f", "avi"),
+            *DV,
             sound=True,
             seconds=0.1,
             rate="30000/1001",

@@ -170,12 +170,16 @@ SHARED = [
         "a link to nothing",
         _models(link("shared/gone.safetensors", "nowhere")),
         "models list --models-dir shared",
+        0,
+        "gone.safetensors is left out: it is a link to nothing",
     ),
     Row(
         FOLDERS,
         "a link to itself",
         _models(link("shared/loop", "loop"), link("shared/here", ".")),
         "models list --models-dir shared",
+        0,
+        "loop is left out",
     ),
     Row(FOLDERS, "a FIFO called weights", _models(pipe("shared/pipe.safetensors")), "models list --models-dir shared"),
     Row(

@@ -41,7 +41,7 @@ class Outcome:
     def told(self) -> list[str]:
         """The command's own sentences, each once."""
         lines = (line.strip() for line in self.err.replace("\r", "\n").splitlines())
-        return list(dict.fromkeys(line[11:] for line in lines if line.startswith("vividface: ")))
+        return list(dict.fromkeys(line[11:] for line in lines if line.lower().startswith("vividface: ")))
 
 
 class Worker:

@@ -39,7 +39,7 @@ class ComfyRestorer(Restorer):
 
     def __init__(self, vae: Any, model: Any, conditioning: Any) -> None:
         self._vae, self._model = vae, model
-        inner = getattr(model.model, "diffusion_model", None)
+        inner: Any = getattr(model.model, "diffusion_model", None)
         if type(inner).__name__ != "WanModel":
             raise InvalidOption(f"'model' is a {type(inner).__name__}; a Wan 2.1 text-to-video denoiser is wanted.")
         if getattr(vae, "latent_channels", 0) != 16 or getattr(vae, "latent_dim", 0) != 3:

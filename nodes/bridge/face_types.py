@@ -174,26 +174,23 @@ def boxes_of(tracks: Sequence[FaceTrack], total: int) -> list[list[dict[str, Any
 
 
 class LandmarksMaker:
-    """FACE_LANDMARKS out of tracks, frame by frame, with the mesh's network.
+    """FACE_LANDMARKS out of tracks, frame by frame, with the mesh's network."""
 
-    Args:
-        mesher: ``None``: no faces are filled in.
-    """
-
-    def __init__(self, mesher: FaceMesher | None, tracks: Sequence[FaceTrack], size: tuple[int, int]) -> None:
+    def __init__(self, mesher: FaceMesher, tracks: Sequence[FaceTrack], size: tuple[int, int]) -> None:
         self._mesher, self._tracks, self._size = mesher, tracks, size
         self._frames: list[list[dict[str, Any]]] = []
 
     def add(self, index: int, rgb: Tensor) -> None:
         """The next frame ``[3, H, W]``."""
         faces = []
-        for track in self._tracks if self._mesher is not None else ():
+        for track in self._tracks:
             if track.first <= index < track.last:
                 at = index - track.first
                 faces.append(self._face(rgb, track.landmarks[at], float(track.scores[at])))
         self._frames.append(faces)
 
     def _face(self, rgb: Tensor, landmarks: np.ndarray, score: float) -> dict[str, Any]:
+        assert self._mesher is not None  # prepared with it
         points, presence = self._mesher.in_squares(rgb[None], square_of(landmarks)[None])
         flat = points[0, :, :2]
         return {

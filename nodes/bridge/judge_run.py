@@ -53,7 +53,8 @@ def ask(judge: Judge, source: VideoFrames | TimedClip, passes: int, bar: ShareBa
     Raises:
         JudgeFailed: there is none; names the video.
     """
-    counted, result = _Counted(source, passes), []
+    counted: Any = _Counted(source, passes)
+    result: list[Judgement | BaseException] = []
 
     def work() -> None:
         try:

@@ -208,6 +208,7 @@ def make(values: dict[str, Any]) -> tuple[Judge, Calibration | None, list[str]]:
         named_only=True,
     )
     notices: list[str] = []
+    judge: Judge
     if values["judge"] == LOCAL:
         judge = _local(judge_model(values["model"]), values["precision"], options)
         judge = Panel([judge], options.passes) if options.passes > 1 else judge

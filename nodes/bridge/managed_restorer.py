@@ -156,11 +156,12 @@ def load_managed(
 
 def _with_comfy_layers(module: nn.Module) -> list[int]:
     """Make ComfyUI's layers of a module's products, so that it can stream them; returns the bytes of each."""
-    layers = [layer for layer in module.modules() if type(layer) is nn.Linear]
-    for layer in layers:
-        # The same layer with another forward: whoever else holds it goes on holding it.
-        layer.__class__ = comfy.ops.disable_weight_init.Linear
-    return [module_bytes(layer) for layer in layers]
+    theirs = comfy.ops.disable_weight_init.Linear
+    for layer in module.modules():
+        if type(layer) is nn.Linear:
+            # The same layer with another forward: whoever else holds it goes on holding it.
+            layer.__class__ = theirs
+    return [module_bytes(layer) for layer in module.modules() if isinstance(layer, theirs)]
 
 
 def _is_plain(layer: nn.Module) -> bool:

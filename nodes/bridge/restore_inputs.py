@@ -116,7 +116,9 @@ def report_of(result: Result, callbacks: NodeCallbacks, tracks: FaceTracks | Non
     lines = [
         f"{counted(result.frames, 'frame')}, {counted(result.shots, 'shot')}, {what}",
         f"{result.seconds:.1f} seconds",
-        f"faces outlined by: {OUTLINES.get(result.mask_source, result.mask_source)}",
+        f"faces outlined by: {OUTLINES.get(result.mask_source, result.mask_source)}"
+        if result.flicker is None
+        else str(result.flicker),
     ]
     if tracks is not None:
         lines.append("The connected tracks chose the faces.")

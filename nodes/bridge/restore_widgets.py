@@ -91,7 +91,7 @@ def common_inputs() -> list[io.Input]:
                 default=0,
                 min=0,
                 max=4096,
-                step=16,
+                step=8,
                 tooltip="Side of the face crop that the model sees: a multiple of 16, for BFVR-STC of 8; 0: the "
                 "model's.",
             )
@@ -239,6 +239,7 @@ def restore_options(
             identity_guard=values.get("identity_guard", RestoreOptions.identity_guard),
             identity_threshold=values.get("identity_threshold", RestoreOptions.identity_threshold),
             keep_size=values.get("keep_size", False),
+            scale=values.get("scale", 1.0),
         )
     finally:
         if picture is not None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from comfy_api.latest import Input, InputImpl, Types
@@ -22,7 +22,7 @@ from .images import to_frames, to_images
 from .lossless import write_lossless
 from .paths import temp_path
 
-Video = Input.Video
+Video: TypeAlias = Input.Video
 
 HDR = {"smpte2084": "HDR PQ", "arib-std-b67": "HDR"}
 """ComfyUI's names of colour spaces, by transfer."""
@@ -67,7 +67,8 @@ class VideoPart(Video):
         source = self.source()
         images = to_images(torch.stack([frame.rgb() for frame in source.read()]))
         info = source.info
-        more = {}
+        assert info.span is not None  # a part has one
+        more: dict[str, Any] = {}
         if info.has_alpha and "alpha" in inspect.signature(Types.VideoComponents).parameters:
             more["alpha"] = torch.stack([frame.alpha() for frame in source.read()])[..., None]
         return Types.VideoComponents(images=images, audio=self._audio(*info.span), frame_rate=info.fps, **more)

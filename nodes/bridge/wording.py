@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +46,15 @@ def renamed() -> Iterator[None]:
         raise JudgeFailed(in_words(str(error))) from error
 
 
+def _given(name: str, _: object) -> str:
+    return name
+
+
 def local(text: str) -> str:
     """A message in which ComfyUI's folders have their short names: a page may be seen by others than the server's
     owner, and nobody finds his way by absolute paths of another machine."""
     for folder, name in _folders():
-        text = re.sub(re.escape(folder) + r"(?=[/\\\\]|\b)", lambda _, name=name: name, text)
+        text = re.sub(re.escape(folder) + r"(?=[/\\\\]|\b)", partial(_given, name), text)
     return text
 
 
@@ -69,7 +73,7 @@ def _folders() -> list[tuple[str, str]]:
     return sorted(((f, n) for f, n in found.items() if len(Path(f).parts) > 1), key=lambda pair: -len(pair[0]))
 
 
-def told_locally(node: type) -> type:
+def told_locally(node: Any) -> Any:
     """The node with errors, on validation and on execution, that name folders as the page does."""
     execute, validate = node.execute.__func__, vars(node).get("validate_inputs")
 
@@ -92,6 +96,7 @@ def told_locally(node: type) -> type:
             return local(answer) if isinstance(answer, str) else answer
 
         # ComfyUI leaves to a node what its check has arguments for.
-        said.__signature__ = inspect.signature(inner)
-        node.validate_inputs = classmethod(said)
+        shown: Any = said
+        shown.__signature__ = inspect.signature(inner)
+        node.validate_inputs = classmethod(shown)
     return node

@@ -63,14 +63,14 @@ RESTORE_VIDEO = Workflow(
             (320, 920),
             {**COMMON, "encoding": "h264", "video": ("1", 0), "restorer": ("2", 0)},
         ),
-        "4": Node("VividFaceCompareVideo", (760, 0), (640, 620), {"fps": 24.0, "before": ("1", 0), "after": ("3", 0)}),
+        "4": Node("VividFaceCompareVideo", (760, 0), (640, 700), {"fps": 24.0, "before": ("1", 0), "after": ("3", 0)}),
         "5": Node("SaveVideo", (1460, 0), (320, 560), saved("VividFace/restored", ("3", 0))),
-        "6": Node("PreviewAny", (1460, 620), (320, 200), {"source": ("3", 1)}, "What was done"),
+        "6": Node("PreviewAny", (1460, 620), (320, 300), {"source": ("3", 1)}, "What was done"),
     },
     {
         "7": Note(
-            (760, 680),
-            (640, 140),
+            (760, 760),
+            (640, 160),
             "Press **Run**: the pack's example clip is restored. Then choose a video of your own in Video Load, or "
             "upload one. Drag the divider in Compare Video to "
             "see what changed. Save Video puts the file into ComfyUI's output folder, under VividFace.\n\n"
@@ -107,14 +107,14 @@ RESTORE_ONE_FACE = Workflow(
             (320, 920),
             {**COMMON, "encoding": "h264", "video": ("1", 0), "restorer": ("2", 0), "tracks": ("3", 1)},
         ),
-        "5": Node("VividFaceCompareVideo", (1140, 0), (640, 820), {"fps": 24.0, "before": ("1", 0), "after": ("4", 0)}),
+        "5": Node("VividFaceCompareVideo", (1140, 0), (640, 920), {"fps": 24.0, "before": ("1", 0), "after": ("4", 0)}),
         "6": Node("SaveVideo", (1840, 0), (320, 560), saved("VividFace/one_face", ("4", 0))),
-        "7": Node("PreviewAny", (1840, 620), (320, 200), {"source": ("4", 1)}, "What was done"),
+        "7": Node("PreviewAny", (1840, 620), (320, 300), {"source": ("4", 1)}, "What was done"),
     },
     {
         "8": Note(
             (380, 400),
-            (320, 420),
+            (320, 520),
             "With faces = by number, face numbers counts from the left in each shot, beginning at 0: 0 is the "
             "leftmost face; 0,2 are the first and the third. largest takes the largest face of each shot, all "
             "takes everyone.\n\n"
@@ -140,36 +140,36 @@ MASK_GUIDED_RESTORE = Workflow(
     {
         "1": Node("VividFaceVideoLoad", (0, 0), (320, 620), VIDEO),
         "2": Node("VividFaceLoadModel", (0, 680), (320, 240), MODEL),
-        "3": Node("GetVideoComponents", (380, 0), (320, 80), {"video": ("1", 0)}),
-        "4": Node("VividFaceFaceMask", (380, 140), (320, 340), {**MASK, "source": ("3", 0)}),
-        "5": Node("LoadImage", (380, 980), (320, 320), {"image": PAINTED}, "Painted mask", through=""),
+        "3": Node("GetVideoComponents", (380, 0), (320, 120), {"video": ("1", 0)}),
+        "4": Node("VividFaceFaceMask", (380, 180), (320, 340), {**MASK, "source": ("3", 0)}),
+        "5": Node("LoadImage", (380, 1080), (320, 320), {"image": PAINTED}, "Painted mask", through=""),
         "6": Node(
             "MaskComposite",
-            (760, 980),
+            (760, 1080),
             (320, 160),
             {"x": 0, "y": 0, "operation": "subtract", "destination": ("4", 0), "source": ("5", 1)},
             "Face mask less what is painted",
             through="destination",
         ),
-        "7": Node("MaskPreview", (380, 540), (320, 280), {"mask": ("6", 0)}, "Where faces may change"),
+        "7": Node("MaskPreview", (380, 580), (320, 340), {"mask": ("6", 0)}, "Where faces may change"),
         "8": Node(
             "VividFaceOneStepRestoreImages",
             (760, 0),
-            (320, 680),
+            (320, 720),
             {**COMMON, "images": ("3", 0), "restorer": ("2", 0), "mask": ("6", 0)},
         ),
-        "9": Node("CreateVideo", (760, 740), (320, 80), {"fps": ("3", 2), "images": ("8", 0), "audio": ("3", 1)}),
+        "9": Node("CreateVideo", (760, 780), (320, 140), {"fps": ("3", 2), "images": ("8", 0), "audio": ("3", 1)}),
         "10": Node(
-            "VividFaceCompareVideo", (1140, 0), (640, 640), {"fps": 24.0, "before": ("1", 0), "after": ("9", 0)}
+            "VividFaceCompareVideo", (1140, 0), (640, 720), {"fps": 24.0, "before": ("1", 0), "after": ("9", 0)}
         ),
         "11": Node("SaveVideo", (1840, 0), (320, 560), saved("VividFace/mask_guided", ("9", 0))),
-        "12": Node("PreviewAny", (1840, 620), (320, 200), {"source": ("8", 1)}, "What was done"),
-        "13": Node("PreviewImage", (0, 980), (320, 320), {"images": ("1", 1)}, "First frame"),
+        "12": Node("PreviewAny", (1840, 620), (320, 300), {"source": ("8", 1)}, "What was done"),
+        "13": Node("PreviewImage", (0, 1080), (320, 320), {"images": ("1", 1)}, "First frame"),
     },
     {
         "14": Note(
-            (1140, 700),
-            (640, 120),
+            (1140, 780),
+            (640, 140),
             "Face Mask tells where faces are; the restoration shows only there. grow makes that area larger or, "
             "below 0, smaller. With the weights of a parsing network, region can be a part of the face.\n\n"
             "All frames are in memory here. For long videos take One-Step Restore (Video): it has a mask input "
@@ -177,7 +177,7 @@ MASK_GUIDED_RESTORE = Workflow(
             "How to use it",
         ),
         "15": Note(
-            (1140, 980),
+            (1140, 1080),
             (640, 320),
             "To keep a part of a face as it was (glasses, a scar, make-up):\n"
             "1. Run once. Right-click First frame and choose Copy (Clipspace).\n"
@@ -206,28 +206,29 @@ DEGRADE_RESTORE_METRICS = Workflow(
         "1": Node("VividFaceVideoLoad", (0, 0), (320, 620), {**VIDEO, "file": SHARP}),
         "2": Node("VividFaceLoadModel", (0, 680), (320, 240), MODEL),
         "3": Node("VividFaceDegradeSynth", (380, 0), (320, 560), {**DEGRADE, "encoding": "h264", "video": ("1", 0)}),
-        "4": Node("PreviewAny", (380, 620), (320, 200), {"source": ("3", 1)}, "What was drawn"),
+        "4": Node("PreviewAny", (380, 620), (320, 300), {"source": ("3", 1)}, "What was drawn"),
         "5": Node(
             "VividFaceOneStepRestore",
             (760, 0),
             (320, 920),
             {**COMMON, "encoding": "h264", "video": ("3", 0), "restorer": ("2", 0)},
         ),
-        "6": Node("VividFaceCompareVideo", (1140, 0), (640, 620), {"fps": 24.0, "before": ("3", 0), "after": ("5", 0)}),
+        "6": Node("VividFaceCompareVideo", (1140, 0), (640, 700), {"fps": 24.0, "before": ("3", 0), "after": ("5", 0)}),
         "7": Node(
             "VividFaceMetrics",
             (1840, 0),
             (640, 520),
             {"metrics": MEASURED, "output": ("5", 0), "reference": ("1", 0), "source": ("3", 0)},
         ),
-        "8": Node("PreviewAny", (1840, 580), (640, 240), {"source": ("7", 0)}, "All figures"),
+        "8": Node("PreviewAny", (1840, 580), (640, 340), {"source": ("7", 0)}, "All figures"),
     },
     {
         "9": Note(
-            (1140, 680),
-            (640, 140),
+            (1140, 760),
+            (640, 160),
             "Press **Run**, or choose a sharp video of your own in Video Load first. It is degraded, restored, and "
-            "measured: how near the restored video (output) comes to the sharp one, and how near the degraded one (input) was.\n\n"
+            "measured: how near the restored video (output) comes to the sharp one, and how near "
+            "the degraded one (input) was.\n\n"
             "The seed stands still, so that only the model and its settings make a difference from run to run. "
             "Another seed draws another degradation; another preset is another paper's recipe.\n\n"
             "Leave metrics empty to measure everything; its help page tells which metrics need weights. In All "
@@ -313,4 +314,55 @@ RESTORE_APP = replace(
 )
 """The same graph, opened in App mode."""
 
-WORKFLOWS = (RESTORE_VIDEO, RESTORE_APP, RESTORE_ONE_FACE, MASK_GUIDED_RESTORE, DEGRADE_RESTORE_METRICS, SCORE_FOLDER)
+DEFLICKER_VIDEO = Workflow(
+    "deflicker_video",
+    "Take the flicker out of a video",
+    {
+        "1": Node("VividFaceVideoLoad", (0, 0), (320, 620), VIDEO),
+        "2": Node(
+            "VividFaceDeflicker",
+            (380, 0),
+            (320, 400),
+            {
+                "kind": "brightness",
+                "keep_detail": True,
+                "strength": 1.0,
+                "window": 0,
+                "overlap": -1,
+                "size": 0,
+                "encoding": "h264",
+                "video": ("1", 0),
+            },
+        ),
+        "3": Node("PreviewAny", (380, 460), (320, 200), {"source": ("2", 1)}, "Flicker before and after"),
+        "4": Node("VividFaceCompareVideo", (760, 0), (640, 620), {"fps": 24.0, "before": ("1", 0), "after": ("2", 0)}),
+        "5": Node("SaveVideo", (1460, 0), (320, 560), saved("VividFace/steady", ("2", 0))),
+    },
+    {
+        "6": Note(
+            (760, 680),
+            (640, 140),
+            "Choose a flickering video in Video Load and press Run: old film, a projector, lamps, a time lapse. Whole "
+            "frames become steady, not only faces; lamps that are switched on, fades and cuts stay.\n\n"
+            "For generated videos whose frames differ in colour and structure set kind to pixel. To restore the faces "
+            "as well, put One-Step Restore behind this node.",
+            "How to use it",
+        ),
+    },
+    (
+        Group("1 · Video", "input", ("1",)),
+        Group("2 · Deflicker", "restore", ("2", "3")),
+        Group("3 · Compare", "result", ("4", "6")),
+        Group("4 · Save", "result", ("5",)),
+    ),
+)
+
+WORKFLOWS = (
+    RESTORE_VIDEO,
+    RESTORE_APP,
+    RESTORE_ONE_FACE,
+    MASK_GUIDED_RESTORE,
+    DEGRADE_RESTORE_METRICS,
+    SCORE_FOLDER,
+    DEFLICKER_VIDEO,
+)

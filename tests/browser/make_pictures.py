@@ -19,9 +19,11 @@ from tests.browser.example_workflows import (
     FILE,
     FOLDER,
     MASK_GUIDED_RESTORE,
+    RESTORE_APP,
     RESTORE_ONE_FACE,
     RESTORE_VIDEO,
     SCORE_FOLDER,
+    SHARP,
 )
 from tests.browser.graphs import Workflow
 from tests.browser.make_workflows import chosen
@@ -36,6 +38,7 @@ SHOW = {"LiteGraph.Canvas.MinFontSizeForLOD": 0, "Comfy.Minimap.Visible": False,
 WIDE = Person("wolfgang", 370, 0.1)
 SHOWN = {
     RESTORE_VIDEO.name: (WIDE,),
+    RESTORE_APP.name: (WIDE,),
     RESTORE_ONE_FACE.name: (MAN, WOMAN),
     MASK_GUIDED_RESTORE.name: (WIDE,),
     DEGRADE_RESTORE_METRICS.name: (WIDE,),
@@ -110,7 +113,7 @@ def main(names: Sequence[str]) -> None:
         for workflow in workflows:
             frames = people(SHOWN[workflow.name], HEIGHT, 17)
             sharp = workflow is DEGRADE_RESTORE_METRICS
-            write_clip(server.folder / "input" / FILE, frames if sharp else HARD(frames))
+            write_clip(server.folder / "input" / (SHARP if sharp else FILE), frames if sharp else HARD(frames))
             if workflow is SCORE_FOLDER:
                 write_spoilt(server.folder / "input", frames)
             with ComfyPage(server) as page:

@@ -8,6 +8,7 @@ template's picture), of all workflows if none is named; with restore_video, the 
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -18,8 +19,7 @@ from PIL import Image
 
 from tests.browser.blueprint import FILE as blueprint_file
 from tests.browser.blueprint import blueprint
-from tests.browser.clips import HEIGHT, WOMAN, people, write_clip
-from tests.browser.example_workflows import API_FOLDER, FILE, FOLDER, PAINTED, RESTORE_VIDEO, WORKFLOWS
+from tests.browser.example_workflows import API_FOLDER, FOLDER, PAINTED, RESTORE_VIDEO, WORKFLOWS
 from tests.browser.graphs import Workflow, lay_out, marked, overlaps, plain, wired
 from tests.browser.page import ComfyPage
 from tests.browser.thumbnails import write_thumbnail
@@ -73,14 +73,16 @@ def main(names: Sequence[str]) -> None:
     """Write these workflows, or all."""
     workflows = chosen(names)
     with tempfile.TemporaryDirectory() as scratch, ComfyServer(Path(scratch)) as server:
-        write_clip(server.folder / "input" / FILE, people([WOMAN], HEIGHT, 9))
         Image.new("RGB", (64, 64)).save(server.folder / "input" / PAINTED)
         with ComfyPage(server) as page:
             for workflow in workflows:
                 write_graph(page, workflow)
                 print(workflow.name)
         for workflow in workflows:
-            write_thumbnail(server, workflow, FOLDER)
+            if workflow.app:
+                shutil.copyfile(FOLDER / f"{RESTORE_VIDEO.title}.jpg", FOLDER / f"{workflow.title}.jpg")
+            else:
+                write_thumbnail(server, workflow, FOLDER)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import urllib.parse
 import urllib.request
 from fractions import Fraction
 from pathlib import Path
@@ -17,16 +18,19 @@ from PIL import Image
 
 from tests.browser.clips import FRINGE, SHORT_HAIR, SPOILT, people, read_clip, write_clip, write_spoilt
 from tests.browser.example_workflows import (
+    API_FOLDER,
     DEGRADE_RESTORE_METRICS,
     FILE,
     FOLDER,
     MASK_GUIDED_RESTORE,
+    RESTORE_APP,
     RESTORE_ONE_FACE,
     RESTORE_VIDEO,
     SCORE_FOLDER,
+    SHARP,
     WORKFLOWS,
 )
-from tests.browser.graphs import Workflow, lay_out, overlaps, plain, wired
+from tests.browser.graphs import Workflow, lay_out, marked, overlaps, plain, wired
 from tests.browser.make_pictures import SHOW, view
 from tests.browser.page import ComfyPage
 from tests.browser.thumbnails import compared, last_saved
@@ -38,7 +42,8 @@ from vividface_core.mllm.rubric import RUBRIC
 pytestmark = pytest.mark.slow
 FRAMES, HEIGHT, FPS = 17, 160, 24
 NAMES = [workflow.name for workflow in WORKFLOWS]
-SAVING = [name for name in NAMES if name not in (DEGRADE_RESTORE_METRICS.name, SCORE_FOLDER.name)]
+TITLES = {workflow.name: workflow.title for workflow in WORKFLOWS}
+SAVING = [name for name in NAMES if name in (RESTORE_VIDEO.name, RESTORE_ONE_FACE.name, MASK_GUIDED_RESTORE.name)]
 """Those that restore a degraded video and save it."""
 LEFT, RIGHT = slice(75, 140), slice(265, 312)
 """Columns with the face of the left and of the right person."""
@@ -71,9 +76,10 @@ def artefacts(tmp_path) -> Path:
 
 def shipped(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """A workflow's graph and its API form."""
+    api = RESTORE_VIDEO.name if name == RESTORE_APP.name else name
     return tuple(
         json.loads(path.read_text(encoding="utf-8"))
-        for path in (FOLDER / f"{name}.json", FOLDER / "api" / f"{name}.api.json")
+        for path in (FOLDER / f"{TITLES[name]}.json", API_FOLDER / f"{api}.api.json")
     )
 
 
@@ -114,9 +120,9 @@ def check_result(server: ComfyServer, name: str, path: Path) -> None:
 
 
 def test_the_server_offers_the_templates_with_their_pictures(server):
-    assert sorted(server.get("/workflow_templates")[PACK]) == sorted(NAMES)
+    assert sorted(server.get("/workflow_templates")[PACK]) == sorted(TITLES.values())
     for name in NAMES:
-        address = f"{server.address}/api/workflow_templates/{PACK}/{name}"
+        address = f"{server.address}/api/workflow_templates/{PACK}/{urllib.parse.quote(TITLES[name])}"
         with urllib.request.urlopen(f"{address}.jpg") as answer:
             assert answer.status == 200
             with Image.open(io.BytesIO(answer.read())) as picture:
@@ -129,7 +135,7 @@ def test_the_templates_dialog_shows_and_opens_them(page, artefacts):
     page.page.evaluate("() => window.app.extensionManager.command.execute('Comfy.BrowseTemplates')")
     dialog = page.page.get_by_role("dialog")
     dialog.get_by_text(PACK).first.click(timeout=120_000)
-    card = dialog.get_by_text(RESTORE_VIDEO.name).first
+    card = dialog.get_by_text(RESTORE_VIDEO.title).first
     card.wait_for(timeout=120_000)
     page.page.wait_for_timeout(1500)
     page.screenshot(artefacts / "templates.png")
@@ -145,11 +151,13 @@ def test_the_shipped_files_are_those_that_the_command_makes(page, workflow: Work
     graph, prompt = shipped(workflow.name)
     assert wired(prompt) == wired(workflow.api())
     lay_out(page, workflow)
-    assert plain(page.graph()) == graph
+    assert marked(plain(page.graph()), workflow) == graph
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_graph_opens_tidy_and_equals_its_api_file(page, artefacts, name):
+    if name == RESTORE_APP.name:
+        pytest.skip("opens in App mode: see test_todays_page.py")
     graph, prompt = shipped(name)
     before = own_errors(page)
     open_graph(page, name)
@@ -194,12 +202,12 @@ def test_an_api_file_runs_without_the_page(server, name):
 
 @pytest.fixture
 def sharp(server):
-    """The sharp clip under the name that workflows open; afterwards the degraded one again."""
-    path = server.folder / "input" / FILE
-    degraded = path.read_bytes()
+    """The sharp clip under the name that the workflow opens; afterwards the pack's own again."""
+    path = server.folder / "input" / SHARP
+    own = path.read_bytes()
     write_clip(path, people([FRINGE, SHORT_HAIR], HEIGHT, FRAMES), FPS)
     yield read_clip(path)
-    path.write_bytes(degraded)
+    path.write_bytes(own)
 
 
 def psnr(clip: np.ndarray, truth: np.ndarray) -> float:
@@ -263,7 +271,11 @@ def test_degrading_restoring_and_measuring_runs_without_the_page(server, sharp):
 def spoilt(server):
     """More videos in the input folder, one sharp and the others not, for as long as the test runs."""
     paths = write_spoilt(server.folder / "input", people([FRINGE, SHORT_HAIR], HEIGHT, FRAMES))
+    sharp = server.folder / "input" / SHARP
+    own = sharp.read_bytes()
+    sharp.unlink()  # only the degraded clip and those that are written here
     yield server.folder / "input"
+    sharp.write_bytes(own)
     for path in paths:
         path.unlink()
 

@@ -6,13 +6,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from tests.browser.clips import HARD, HEIGHT, MAN, SPOILT, WOMAN, people, read_clip, write_clip, write_spoilt
-from tests.browser.example_workflows import DEGRADE_RESTORE_METRICS, FILE, RESTORE_ONE_FACE, SCORE_FOLDER
+from tests.browser.example_workflows import (
+    DEFLICKER_VIDEO,
+    DEGRADE_RESTORE_METRICS,
+    FILE,
+    RESTORE_ONE_FACE,
+    SCORE_FOLDER,
+    SHARP,
+)
 from tests.browser.graphs import Workflow
 from tests.comfyui.server import ComfyServer, error_of
 
+SHOWN = 4
+"""The frame that pictures show."""
 SIDE = 512
 """Of a template's picture."""
 FIRST, CHART = (476, 256), 270
@@ -96,12 +106,19 @@ def graded(outputs: dict[str, Any], folder: Path) -> Image.Image:
     for number, name in enumerate(SPOILT):
         row = next(row for row in table["rows"] if row[0] == f"{name}.mp4")
         left, top = number % 2 * SIDE // 2, number // 2 * SIDE // 2
-        face = square(Image.fromarray(read_clip(folder / row[0])[4]), 0.58)
+        face = square(Image.fromarray(read_clip(folder / row[0])[SHOWN]), 0.58)
         picture.paste(face.resize((SIDE // 2, SIDE // 2), Image.Resampling.LANCZOS), (left, top))
         ImageDraw.Draw(picture).text(
             (left + 12, top + SIDE // 2 - 56), row[final], "white", font, stroke_width=3, stroke_fill="black"
         )
     return picture
+
+
+def darkened(frames: torch.Tensor) -> torch.Tensor:
+    """A clip that flickers: among its frames the one that is shown."""
+    factors = torch.ones(len(frames))
+    factors[[1, SHOWN]] = torch.tensor([1.2, 0.5])
+    return (frames * factors.view(-1, 1, 1, 1)).clamp(0, 1)
 
 
 def compared(server: ComfyServer, entry: dict[str, Any]) -> list[Path]:
@@ -115,19 +132,26 @@ def write_thumbnail(server: ComfyServer, workflow: Workflow, folder: Path) -> No
     """Run a workflow on degraded real people and keep what it did as the template's picture."""
     shown = (MAN, WOMAN) if workflow is RESTORE_ONE_FACE else (WOMAN,)
     frames = people(shown, HEIGHT, 9)
-    path = write_clip(server.folder / "input" / FILE, frames if workflow is DEGRADE_RESTORE_METRICS else HARD(frames))
+    if workflow is DEFLICKER_VIDEO:
+        frames = darkened(frames)
+    path = write_clip(
+        server.folder / "input" / (SHARP if workflow is DEGRADE_RESTORE_METRICS else FILE),
+        frames if workflow in (DEFLICKER_VIDEO, DEGRADE_RESTORE_METRICS) else HARD(frames),
+    )
     if workflow is SCORE_FOLDER:
         write_spoilt(server.folder / "input", frames)
     entry = server.wait(server.queue(workflow.api()))
     if workflow is DEGRADE_RESTORE_METRICS:
         plots = [number for number, node in workflow.nodes.items() if node.kind == "VividFaceMetrics"]
         (chart,) = last_saved(server, entry, "temp", plots)
-        picture = charted(*(Image.fromarray(read_clip(file)[4]) for file in compared(server, entry)), Image.open(chart))
+        picture = charted(
+            *(Image.fromarray(read_clip(file)[SHOWN]) for file in compared(server, entry)), Image.open(chart)
+        )
     elif workflow is SCORE_FOLDER:
         picture = graded(entry["outputs"], server.folder / "input")
     else:
         restored = last_saved(server, entry)[0]
-        frames = [Image.fromarray(read_clip(file)[4]) for file in (path, restored)]
+        frames = [Image.fromarray(read_clip(file)[SHOWN]) for file in (path, restored)]
         previews = [number for number, node in workflow.nodes.items() if node.kind == "MaskPreview"]
         mask = Image.open(last_saved(server, entry, "temp", previews)[4]) if previews else None
         picture = thumbnail(workflow.name, *frames, mask)

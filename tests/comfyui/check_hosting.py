@@ -12,6 +12,7 @@ import sys
 import weakref
 from pathlib import Path
 
+from tests.core.bfvr_stc.drawn import narrow_codeformer
 from tests.other_device import DEVICE, OnDevice, other_device
 from tests.tiny import wan_layout
 
@@ -24,7 +25,8 @@ arguments, sys.argv = sys.argv[2:], [sys.argv[0], "--cpu"]
 import comfy.model_management as management  # noqa: E402
 import torch  # noqa: E402
 
-from vividface_core.restorers.base import module_bytes  # noqa: E402
+from vividface_core.restorers.base import Restorer, module_bytes  # noqa: E402
+from vividface_core.restorers.codebook import CodebookRestorer  # noqa: E402
 from vividface_core.wan.optimizations.memory_estimate import SCRATCH  # noqa: E402
 
 PACK = Path(__file__).resolve().parents[2]
@@ -77,7 +79,7 @@ def on_device(module: torch.nn.Module) -> int:
     return sum(t.numel() * t.element_size() for t in tensors if isinstance(t.data, OnDevice) or isinstance(t, OnDevice))
 
 
-def restored(state: State, free: int, clip: torch.Tensor, keep: bool = True, **layout) -> dict:
+def restored(state: State, free: int, clip: torch.Tensor, keep: bool, restorer: Restorer) -> dict:
     """One restoration in one state of ComfyUI's memory; ``free``: bytes of the device."""
 
     def left(device: torch.device | None = None, torch_free_too: bool = False):
@@ -86,7 +88,6 @@ def restored(state: State, free: int, clip: torch.Tensor, keep: bool = True, **l
 
     management.vram_state, management.get_free_memory = state, left
     management.minimum_inference_memory = management.extra_reserved_memory = lambda: 0
-    restorer = wan_layout(**layout)
     managed = ManagedRestorer(restorer, "test", DEVICE, torch.device("cpu"), keep=keep)
     denoiser = managed.host.patchers["denoiser"].model
     seen, resident = set(), []
@@ -95,12 +96,13 @@ def restored(state: State, free: int, clip: torch.Tensor, keep: bool = True, **l
         seen.add((given[0].device.type, layer.weight.device.type))
         resident.append(on_device(denoiser))
 
-    for block in restorer.denoiser.blocks:
-        for layer in (block.to_q, block.up, block.down):
-            layer.register_forward_pre_hook(look)
+    watched = [layer for block in restorer.denoiser.blocks for layer in (block.to_q, block.up, block.down)]
+    hooks = [layer.register_forward_pre_hook(look) for layer in watched]
     before = METER.peak = METER.now
     with other_device():
         result = restorer.restore(clip)
+    for hook in hooks:
+        hook.remove()
     shared, work = restorer._work_bytes(len(clip), *clip.shape[2:])
     facts = {
         "seen": sorted(map(list, seen)),
@@ -109,34 +111,60 @@ def restored(state: State, free: int, clip: torch.Tensor, keep: bool = True, **l
         "stages": {name: module_bytes(module) for name, module in restorer.modules.items()},
         "work": shared - SCRATCH + max(work.values()),  # no library sets memory aside here
         "ram": managed.get_ram_usage(),
-        "sum": float(result.double().sum()),
         "kept": METER.now - before,
     }
     management.free_memory(1e30, DEVICE)
     return facts | {"left": METER.now - before, "result": result}
 
 
+def codebook(state: State, clip: torch.Tensor) -> dict:
+    """The other system, none of whose stages is streamed."""
+    management.vram_state, management.get_free_memory = state, lambda *_, **more: (1 << 40, 0) if more else 1 << 40
+    restorer = CodebookRestorer(narrow_codeformer("frames"), native_size=64, native_frames=8)
+    wanted, seen = restorer.restore(clip), set()
+    managed, before = ManagedRestorer(restorer, "test", DEVICE, torch.device("cpu")), METER.now
+    for part in (restorer.net.encoder, restorer.net.generator):
+        for layer in part.modules():
+            layer.register_forward_pre_hook(lambda _, given: seen.update((one.device.type, "") for one in given[:1]))
+    with other_device():
+        result = restorer.restore(clip)
+    management.free_memory(1e30, DEVICE)
+    stages = {name: module_bytes(module) for name, module in restorer.modules.items()}
+    error, left = float((result - wanted).abs().max()), METER.now - before
+    return {
+        "seen": sorted(map(list, seen)),
+        "error": error,
+        "left": left,
+        "ram": managed.get_ram_usage(),
+        "stages": stages,
+    }
+
+
 def main() -> None:
     torch.manual_seed(1)
-    clip, huge, answers = torch.rand(5, 3, 64, 64), 1 << 40, {}
-    large = {"heads": 12, "inner": 8960}  # of the denoiser with 1.3 billion weights, but for the number of its blocks
-    plain = {size: wan_layout(**layout).restore(clip) for size, layout in (("small", {}), ("large", large))}
+    huge, answers = 1 << 40, {}
+    small = wan_layout()
+    large = wan_layout(heads=12, inner=8960)  # the denoiser with 1.3 billion weights, but for the number of its blocks
+    clips = {small: torch.rand(1, 3, 64, 64), large: torch.rand(5, 3, 64, 64)}
+    plain = {restorer: restorer.restore(clip) for restorer, clip in clips.items()}
     tight = 7 << 20  # ComfyUI fills two fifths of it with weights, whatever else is needed
     cases = {
-        "normal": (State.NORMAL_VRAM, huge, True, {}),
-        "low": (State.LOW_VRAM, huge, True, {}),
-        "partial": (State.NORMAL_VRAM, tight, True, {}),
-        "partial low": (State.LOW_VRAM, tight, True, {}),
-        "no": (State.NO_VRAM, huge, True, {}),
-        "high": (State.HIGH_VRAM, huge, True, {}),
-        "offload": (State.NORMAL_VRAM, huge, False, {}),
+        "normal": (State.NORMAL_VRAM, huge, True, small),
+        "low": (State.LOW_VRAM, huge, True, small),
+        "partial": (State.NORMAL_VRAM, tight, True, small),
+        "partial low": (State.LOW_VRAM, tight, True, small),
+        "no": (State.NO_VRAM, huge, True, small),
+        "high": (State.HIGH_VRAM, huge, True, small),
+        "offload": (State.NORMAL_VRAM, huge, False, small),
         "large": (State.NORMAL_VRAM, huge, False, large),
         "large no": (State.NO_VRAM, huge, True, large),
     }
-    for name, (state, free, keep, layout) in cases.items():
-        facts = restored(state, free, clip, keep, **layout)
-        facts["error"] = float((facts.pop("result") - plain["large" if layout else "small"]).abs().max())
+    for name, case in cases.items():
+        facts = restored(*case[:2], clips[case[-1]], *case[2:])
+        facts["error"] = float((facts.pop("result") - plain[case[-1]]).abs().max())
         answers[name] = facts
+    for name, state in (("codebook", State.NORMAL_VRAM), ("codebook no", State.NO_VRAM)):
+        answers[name] = codebook(state, clips[small])
     print("ANSWER" + json.dumps(answers))
 
 

@@ -16,7 +16,7 @@ from vividface_core.comfy_client.server import parse_address
 from vividface_core.comfy_client.watch import Watch
 from vividface_core.comfy_client.workflow import Workflow
 from vividface_core.errors import InvalidOption, WorkflowFailed
-from vividface_core.video.file_names import distinct_stems
+from vividface_core.io.file_names import distinct_stems
 
 GRAPH = {
     "1": {"class_type": "LoadVideo", "inputs": {"file": "old.mp4"}, "_meta": {"title": "Load v1.0"}},

@@ -11,8 +11,21 @@ import pytest
 
 from tests.comfyui.server import REPOSITORY, comfy_folder, comfy_python
 
+pytestmark = pytest.mark.slow
 DEVICE = "elsewhere"
-STATES = ("normal", "low", "partial", "partial low", "no", "high", "offload", "large", "large no")
+STATES = (
+    "normal",
+    "low",
+    "partial",
+    "partial low",
+    "no",
+    "high",
+    "offload",
+    "large",
+    "large no",
+    "codebook",
+    "codebook no",
+)
 
 
 @pytest.fixture(scope="module")
@@ -58,4 +71,4 @@ def test_a_hosted_model_of_no_vram_needs_no_room_for_its_weights(facts):
 def test_weights_are_seen_by_comfyui(facts):
     for said in facts.values():
         assert said["left"] < 1 << 20, "they leave when ComfyUI says so"
-        assert said["ram"] >= 0.9 * max(said["stages"].values())
+        assert said["ram"] >= 0.8 * max(said["stages"].values())

@@ -184,11 +184,7 @@ def test_widgets_take_values_of_other_nodes(comfy):
     "change, message",
     [
         ({"load": {"file": "absent.mp4"}}, "absent.mp4"),
-        ({"load": {"start_frame": 500}}, "none from number 500"),
         ({"restore": {"window": 7}}, "4k + 1"),
-        ({"restore": {"size": 33}}, "multiple of 16"),
-        ({"restore": {"faces": "by number", "face_numbers": "one"}}, "with commas"),
-        ({"restore": {"faces": "nobody"}}, "nobody"),
         ({"restore": {"strength": 1.5}}, "strength"),
         ({"model": {"model": "vividface"}}, "Download VividFace Model"),
     ],
@@ -206,6 +202,8 @@ def test_bad_input_is_refused_before_anything_runs(comfy, change, message):
     "change, message",
     [
         ({"faces": "like the reference"}, "no picture is connected"),
+        ({"size": 33}, "multiple of 16"),
+        ({"faces": "by number", "face_numbers": "one"}, "with commas"),
         ({"restorer": None}, "No model is connected"),
         ({"mask": ["mask", 0]}, "masks for 24 frames"),
     ],

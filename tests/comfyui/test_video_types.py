@@ -179,3 +179,21 @@ def test_images_in_half_precision_are_taken_everywhere(comfy):
         }
     )
     assert len(outputs["saved"]["images"]) == len(outputs["kept"]["images"]) == 5 and outputs["movie"]
+
+
+def test_faces_are_put_into_an_upscalers_video(comfy):
+    """What another node made of the same frames, here the core's own enlargement, as the background."""
+    first = {
+        "video": node("VividFaceVideoLoad", **{**LOAD, "frame_count": 5}),
+        "parts": node("GetVideoComponents", video=["video", 0]),
+        "large": node("ImageScaleBy", image=["parts", 0], upscale_method="bicubic", scale_by=2.0),
+        "below": node("CreateVideo", images=["large", 0], fps=24.0),
+    }
+    with restored(comfy, first, background=["below", 0]) as made:
+        times = [float(frame.time) for frame in made.decode(video=0)]
+        size = made.streams.video[0].width, made.streams.video[0].height
+    source = frames(comfy.folder / "input" / "face.mp4", 0, 5)
+    assert times == pytest.approx([time for _, time in source], abs=1e-3)
+    assert size == (2 * source[0][0].shape[1], 2 * source[0][0].shape[0])
+    with restored(comfy, first, scale=2.0) as made:
+        assert (made.streams.video[0].width, made.streams.video[0].height) == size

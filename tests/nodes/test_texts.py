@@ -16,12 +16,12 @@ from vividface_core.metrics.registry import METRICS
 ROOT = Path(__file__).parents[2]
 SNAPSHOT: dict[str, Any] = json.loads((ROOT / "tests" / "comfyui" / "schema.json").read_text(encoding="utf-8"))
 PAGES = ROOT / "web" / "docs"
-LANGUAGES = ("en", "zh", "ja", "fr", "de")
+LANGUAGES = ("en", "zh", "zh-TW", "ja", "ko", "fr", "es", "de")
 OTHERS = LANGUAGES[1:]
 FILES = ("main.json", "nodeDefs.json")
 SHORT = 16
 """Up to so many characters a text may be the same in two languages, as "video" is."""
-ENGLISH_LINES = range(40, 150)
+ENGLISH_LINES = range(40, 160)
 COLUMNS = 2
 """Of a table at most: the page shows help in a side panel, which cuts what is wider."""
 
@@ -99,15 +99,35 @@ def test_english_outputs_have_the_names_of_the_snapshot():
 
 
 @every_language
-def test_main_has_the_category_and_the_widget(language):
-    texts = locale(language, "main.json")
-    assert set(texts) == {"nodeCategories", "vividface"}
+def test_main_has_the_category_the_widget_and_what_graphs_show(language):
+    texts, english = locale(language, "main.json"), locale("en", "main.json")
+    assert list(texts) == ["nodeCategories", "vividface", "vividfaceChoices", "vividfaceTemplates"]
     assert texts["nodeCategories"] == {"VividFace": "VividFace"}
     assert list(texts["vividface"]) == list(widget_texts())
+    assert all(list(texts[section]) == list(english[section]) for section in texts)
 
 
 def test_english_is_the_widgets_own():
     assert locale("en", "main.json")["vividface"] == widget_texts()
+
+
+def test_choices_are_values_that_the_nodes_have():
+    choices = locale("en", "main.json")["vividfaceChoices"]
+    assert all(value == word for value, word in choices.items())
+    options = {
+        option for node in SNAPSHOT.values() for entry in node["inputs"].values() for option in entry.get("options", [])
+    }
+    # "paper" stands in a list that also has files.
+    assert set(choices) - options == {"paper"}
+
+
+def test_templates_texts_are_those_of_the_shipped_graphs():
+    shown: set[str] = set()
+    for path in (ROOT / "example_workflows").glob("*.json"):
+        graph = json.loads(path.read_text(encoding="utf-8"))
+        shown |= {group["title"] for group in graph["groups"]} | {node.get("title", "") for node in graph["nodes"]}
+        shown |= {node["widgets_values"][0] for node in graph["nodes"] if node["type"] == "MarkdownNote"}
+    assert shown - {""} == set(locale("en", "main.json")["vividfaceTemplates"].values())
 
 
 @every_language

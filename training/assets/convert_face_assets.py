@@ -63,7 +63,7 @@ def _reorder_flattened(name: str, features: nn.Sequential, state: dict[str, Tens
     """The source flattens feature maps as width, height, channel; here it is channel, height, width."""
     for i, layer in enumerate(features):
         if isinstance(layer, nn.Linear):
-            channels = next(part for part in reversed(features[:i]) if isinstance(part, nn.Conv2d)).out_channels
+            channels = next(part for part in reversed(list(features)[:i]) if isinstance(part, nn.Conv2d)).out_channels
             side = round((layer.in_features / channels) ** 0.5)
             key = f"{name}.features.{i}.weight"
             weight = state[key].view(layer.out_features, side, side, channels)
@@ -106,7 +106,7 @@ def convert_blazeface(folder: Path) -> dict[str, Tensor]:
     """
     path = folder / "mediapipe" / "modules" / "face_detection" / "face_detection_short_range.tflite"
     net = BlazeFace()
-    ways = {
+    ways: Ways = {
         ("classificators", 0): (net.fine, net.fine_score),
         ("classificators", 1): (net.fine, net.coarse, net.coarse_score),
         ("regressors", 0): (net.fine, net.fine_place),
@@ -125,7 +125,7 @@ def convert_mesh(folder: Path) -> dict[str, Tensor]:
     path = folder / "mediapipe" / "modules" / "face_landmark" / "face_landmark_with_attention.tflite"
     graph, net = _TfliteGraph(path), FaceMesh()
     eyes = {side: getattr(net, f"{side}_eye") for side in ("left", "right")}
-    ways = {
+    ways: Ways = {
         ("output_mesh_identity", 0): (net.stem, net.trunk, net.mesh),
         ("conv_faceflag", 0): (net.stem, net.trunk, net.presence),
         ("output_lips", 0): (net.stem, net.lips.features, net.lips.contour),
@@ -138,9 +138,11 @@ def convert_mesh(folder: Path) -> dict[str, Tensor]:
     return _state(net, graph, ways, path)
 
 
-def _state(
-    net: nn.Module, graph: _TfliteGraph, ways: dict[tuple[str, int], tuple[nn.Module, ...]], path: Path
-) -> dict[str, Tensor]:
+Ways = dict[tuple[str, int], tuple[nn.Module, ...]]
+"""Through which parts of a network each output of a graph is computed."""
+
+
+def _state(net: nn.Module, graph: _TfliteGraph, ways: Ways, path: Path) -> dict[str, Tensor]:
     """Parameters of ``net``; ``ways`` says through which of its parts each output is computed (of an output that is
     joined from several, each by its number)."""
     names, state = {module: name for name, module in net.named_modules()}, {}

@@ -166,7 +166,8 @@ def measure_clip(
         "motion": _motion(boxes, side),
         "seen": float((scores > 0).mean()),
     }
-    return ClipStats(**{name: value if value is None else round(value, 4) for name, value in found.items()})
+    figures: dict[str, Any] = {name: value if value is None else round(value, 4) for name, value in found.items()}
+    return ClipStats(**figures)
 
 
 def _pixels(looks: Tensor, points: np.ndarray, scale: float) -> dict[str, float]:
@@ -174,7 +175,7 @@ def _pixels(looks: Tensor, points: np.ndarray, scale: float) -> dict[str, float]
     squares = []
     for frame, face in zip(looks, points):
         eyes, mouth = face[:2].mean(0), face[3:].mean(0)
-        reach = 2 * max(np.linalg.norm(face[1] - face[0]), np.linalg.norm(mouth - eyes))
+        reach = 2 * float(max(np.linalg.norm(face[1] - face[0]), np.linalg.norm(mouth - eyes)))
         side = max(16, round(reach * scale))
         picture = crop_clip(frame, (*((eyes + mouth) / 2), reach), side)
         squares.append((picture * 255).round().to(torch.uint8).cpu())

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import InitVar, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -124,7 +125,7 @@ def united_square(
         min(max(float(middle), side / 2), length - side / 2) if side <= length else float(middle)
         for middle, length in zip((low + high) / 2, (width, height))
     ]
-    return *centre, side
+    return centre[0], centre[1], side
 
 
 def find_clips(video: Path, rules: ClipRules, detector: FaceDetector, report: Report) -> Iterator[FaceClip]:
@@ -159,7 +160,7 @@ def whole_clips(video: Path, rules: ClipRules, detector: FaceDetector, report: R
         return
     track = max(tracks, key=lambda track: len(track.boxes))
     ends = (track.first, count - track.last)
-    filled = {
+    filled: dict[str, Any] = {
         name: np.pad(values, [ends] + [(0, 0)] * (values.ndim - 1), mode="edge")
         for name in ("boxes", "landmarks", "scores", "crops")
         for values in [getattr(track, name)]

@@ -14,7 +14,7 @@ from typing import Any
 from training.curation.record_store import RecordStore
 from vividface_core.errors import InvalidOption, UnwritableVideo
 from vividface_core.io.atomic import write_json
-from vividface_core.video.file_names import VIDEO_SUFFIXES
+from vividface_core.io.file_names import VIDEO_SUFFIXES
 
 FORMAT, VERSION = "vividface-curation", 1
 CLIP_SUFFIX = ".mp4"
@@ -165,8 +165,9 @@ def _lock(descriptor: int) -> bool:
     except ImportError:  # Windows
         import msvcrt
 
+        locks: Any = msvcrt  # empty for a type checker on other systems
         try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+            locks.locking(descriptor, locks.LK_NBLCK, 1)
         except OSError:
             return False
         return True

@@ -180,6 +180,7 @@ def _row(
     video: Video, clip: Record, figures: Record | None, found: Findings, verdict: Verdict | None, policy: Policy
 ) -> Row:
     key = clip["key"]
+    assert video.record is not None  # its clips are of it
     row = {
         **_EMPTY,
         "video": video.video,

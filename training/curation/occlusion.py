@@ -50,7 +50,8 @@ class OcclusionDetector:
     @torch.inference_mode()
     def features(self, faces: Tensor) -> Tensor:
         """[N,128,14,14] of aligned faces [N,3,112,112] RGB 0…1."""
-        return self._trunk((faces.to(self._trunk[0].weight).flip(1) * 255 - 127) / 128)
+        like = next(self._trunk.parameters())
+        return self._trunk((faces.to(like).flip(1) * 255 - 127) / 128)
 
     @torch.inference_mode()
     def cells(self, frames: Tensor, landmarks: np.ndarray) -> Tensor:

@@ -124,8 +124,8 @@ class CurationRunner:
 
 
 def _grouped(pairs: Iterable[tuple[Video, Any]]) -> Iterator[Item]:
-    for _, group in groupby(pairs, key=lambda pair: pair[0].id):
-        group = list(group)
+    for _, same in groupby(pairs, key=lambda pair: pair[0].id):
+        group = list(same)
         for start in range(0, len(group), GROUP):
             part = group[start : start + GROUP]
             yield {

@@ -22,7 +22,7 @@ from training.curation.judging import Judging, ResolveIdentity, judge_stage, rel
 from training.curation.record_store import digest_of
 from training.curation.review.contact_sheet import save_contact_sheet
 from training.curation.review.groups import dropped_groups
-from training.curation.review.page import write_review
+from training.curation.review.page import Facts, write_review
 from training.curation.runner import CurationCallbacks, CurationRunner
 from training.curation.stages import Recipe
 from training.curation.thresholds import Thresholds
@@ -151,7 +151,7 @@ def _finish(
 ) -> None:
     """Leave everything under its final name. After a dry run only pictures, and nothing that training would take."""
     source = args.videos.resolve()
-    facts = {
+    facts: Facts = {
         "name": data.out.resolve().name,
         "source": source,
         "rubric": policy.rubric,
@@ -206,14 +206,16 @@ class Console:
     """One bar for each stage, and lines that stay."""
 
     def __init__(self, quiet: bool) -> None:
-        self._quiet, self._bar = quiet, None
+        self._quiet = quiet
+        self._bar: tqdm | None = None
 
     def begin(self, what: str, unit: str, total: int, done: int) -> None:
         self.close()
         self._bar = tqdm(total=total, initial=done, desc=what, unit=unit, file=sys.stderr, disable=self._quiet)
 
     def step(self, count: int) -> None:
-        self._bar.update(count)
+        if self._bar is not None:
+            self._bar.update(count)
 
     def notice(self, text: str) -> None:
         tqdm.write(f"vividface: {text}", file=sys.stderr)

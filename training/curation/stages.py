@@ -226,8 +226,9 @@ def _clips(recipe: Recipe, store: RecordStore, item: Item) -> list[FaceClip]:
 
 
 def _clip(video: Path, noted: dict[str, Any]) -> FaceClip:
-    arrays = (np.array(noted[name], np.float32) for name in ("landmarks", "boxes", "scores"))
-    return FaceClip(noted["key"], video, noted["first"], noted["track"], tuple(noted["crop"]), *arrays)
+    landmarks, boxes, scores = (np.array(noted[name], np.float32) for name in ("landmarks", "boxes", "scores"))
+    x, y, side = noted["crop"]
+    return FaceClip(noted["key"], video, noted["first"], noted["track"], (x, y, side), landmarks, boxes, scores)
 
 
 def _learn_places(video: Path, last: int) -> None:
@@ -250,7 +251,8 @@ def _measure(recipe: Recipe, clip: FaceClip, info: VideoInfo, tools: clip_stats.
 
 def _read(clip: FaceClip, rules: ClipRules) -> tuple[Tensor, list[int]]:
     """One clip's frames are all that is ever held of a video."""
-    frames, times = torch.empty(len(clip.boxes), 3, rules.size, rules.size), []
+    frames = torch.empty(len(clip.boxes), 3, rules.size, rules.size)
+    times: list[int] = []
     for frame, crop in iter_clip(clip, rules):
         frames[len(times)] = crop
         times.append(frame.pts)

@@ -82,7 +82,8 @@ def gather(material: Material) -> tuple[Tensor, Tensor]:
 
     reported = {clip.file for clip in CLIPS if clip.half == "report"}
     detector, embedder = load_detector("mtcnn"), load_embedder()
-    faces, looks, strangers, textures = [], [], [], []
+    faces, looks, strangers = [], [], []
+    textures: list[Tensor] = []
     for key in tqdm(material.keys, unit="clip"):
         file = material.origin[key]["file"]
         if key not in material.faces:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -34,7 +36,7 @@ class DegradedPixels:
     def __init__(self, config: Data, *, validation: bool, seed: int, degrade: bool = True) -> None:
         own = config.validation if validation and config.validation else None
         self._reader = ShardReader(own or config.path)
-        places = range(len(self._reader))
+        places: Sequence[int] = range(len(self._reader))
         if not config.validation:
             places = [place for place in places if (place % VALIDATION_SHARE == 0) == validation]
         folder, there = self._reader.folder, self._reader.recipe["clips"]["frames"]

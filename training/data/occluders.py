@@ -45,7 +45,7 @@ def _moved(face: Tensor, rng: np.random.Generator) -> Tensor:
     inner = 112 / face.shape[-1] * grow
     cos, sin = inner * np.cos(turn), inner * np.sin(turn)
     theta = torch.tensor([[[flip * cos, -sin, shift[0]], [flip * sin, cos, shift[1]]]], dtype=torch.float32)
-    grid = F.affine_grid(theta, (1, 3, 112, 112), align_corners=False)
+    grid = F.affine_grid(theta, [1, 3, 112, 112], align_corners=False)
     return F.grid_sample(face[None], grid, padding_mode="border", align_corners=False)[0]
 
 

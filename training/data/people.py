@@ -66,7 +66,7 @@ def held_back(
     members: dict[str, list[str]] = defaultdict(list)
     for key, group in groups.items():
         members[group].append(key)
-    kinds: dict[int, list[str]] = defaultdict(list)
+    kinds: dict[str, list[str]] = defaultdict(list)
     for group, keys in members.items():
         large = [key for key in keys if any(crop[2] >= LARGE for crop in faces.get(key, ()))]
         kind = "moving" if any(key in moving for key in large) else "still" if large else "small"

@@ -62,14 +62,14 @@ class Material:
 
     def mask(self, key: str) -> Tensor | None:
         """``[T, H / 4, W / 4]`` uint8, 0 or 1; ``None`` where no face was found."""
-        return self._masks.get_tensor(key) if key in self.faces else None
+        return self._masks.get_tensor(key) if self._masks is not None and key in self.faces else None
 
     def __getstate__(self) -> dict[str, Path]:
         # Open maps don't travel to a loader's worker; it opens its own.
         return {"folder": self.folder}
 
     def __setstate__(self, state: dict[str, Path]) -> None:
-        self.__init__(state["folder"])
+        self.__init__(state["folder"])  # type: ignore[misc]  # it has no subclass
 
 
 class RandomClips:
@@ -137,6 +137,7 @@ class RandomClips:
     def _frames(self, total: int, rng: np.random.Generator) -> np.ndarray:
         """Which frames: a run of them, at up to double speed where the clip is long enough, half of them backwards."""
         wanted = self._config.frames
+        assert wanted is not None  # the configuration of clips says it
         if total < wanted:
             return np.zeros(wanted, int)
         speed = int(rng.integers(1, 1 + min(2, max(1, (total - 1) // max(1, wanted - 1)))))
@@ -165,8 +166,8 @@ def _around(clip: Tensor, grid: Tensor, side: float) -> tuple[Tensor, Tensor]:
     margin, edges = 8 + side / 8, []
     for axis, length in enumerate((clip.shape[2], clip.shape[1])):
         places = (grid[..., axis] + 1) * length / 2
-        first = int(max(0, places.min() - margin))
-        edges.append((first, int(min(length, places.max() + margin)) or 1, length))
+        first = int(max(0, float(places.min()) - margin))
+        edges.append((first, int(min(length, float(places.max()) + margin)) or 1, length))
     (left, right, width), (top, bottom, height) = edges
     if right - left < 2 or bottom - top < 2:
         left, right, top, bottom = 0, width, 0, height

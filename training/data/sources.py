@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -34,7 +36,7 @@ class PreparedClips:
         self, config: Data, *, validation: bool, pixels: bool, seed: int, temporal_ratio: int, inputs: bool = False
     ) -> None:
         self._reader = ShardReader(config.validation if validation and config.validation else config.path)
-        places = range(len(self._reader))
+        places: Sequence[int] = range(len(self._reader))
         if not config.validation:
             places = [place for place in places if (place % VALIDATION_SHARE == 0) == validation]
         if not places:
@@ -48,7 +50,7 @@ class PreparedClips:
                 )
         self._places, self._pixels, self._inputs, self._ratio = list(places), pixels, inputs, temporal_ratio
         self._order = Shuffled(len(self._places), seed)
-        self._frames = config.frames
+        self._frames = config.frames or 0
         self._check_length()
 
     def _check_length(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -50,7 +51,7 @@ def _read(run: Path) -> tuple[str, list[dict]]:
     return path.parent.name if path.name == "log.jsonl" else path.stem, entries
 
 
-def _losses(axis, entries: list[dict], name: str) -> None:
+def _losses(axis: Any, entries: list[dict], name: str) -> None:
     steps, values = (np.array([entry[key] for entry in entries]) for key in ("step", "loss"))
     axis.plot(steps, values, alpha=0.3, linewidth=0.8)
     if len(values) > SMOOTH:
@@ -60,7 +61,7 @@ def _losses(axis, entries: list[dict], name: str) -> None:
     axis.grid(alpha=0.3)
 
 
-def _validation(axis, entries: list[dict], name: str) -> None:
+def _validation(axis: Any, entries: list[dict], name: str) -> None:
     steps = [entry["step"] for entry in entries]
     axis.plot(steps, [entry["psnr"] for entry in entries], marker="o", label="output")
     if entries and entries[0]["psnr_input"] < 99:
@@ -70,7 +71,7 @@ def _validation(axis, entries: list[dict], name: str) -> None:
     axis.legend()
 
 
-def _usage(axis, entries: list[dict], name: str) -> None:
+def _usage(axis: Any, entries: list[dict], name: str) -> None:
     """Share of both codebooks' codes that the validation clips use (lines) and their perplexity (dashed)."""
     beside = axis.twinx()
     for color, (branch, title) in zip(("C0", "C1"), BRANCHES.items()):

@@ -20,6 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from training.evaluation.harm import FaceMotion, psnr, to_bytes
+from training.evaluation.report import write_between
 from vividface_core.errors import InvalidOption
 from vividface_core.faces.detect import FaceDetector, load_detector
 from vividface_core.faces.parse import load_parser
@@ -42,17 +43,15 @@ def read_clip(place: str, frames: int) -> Tensor:
     """``[T, 3, H, W]``, 0…1, T ≤ ``frames``, of ``FILE`` or ``FILE@START``.
 
     Raises:
-        InvalidOption: no number behind the @, or no frame there.
+        InvalidOption: no number behind the @.
+        UnreadableVideo: no video, or no frame there.
     """
     file, at, start = place.rpartition("@")
     if not at:
         file, start = place, "0"
     if not start.isdecimal():
         raise InvalidOption(f"{place}: what follows the @ is the number of a frame.")
-    clip = [frame.rgb() for frame in islice(VideoFrames(file, int(start)).read(), frames)]
-    if not clip:
-        raise InvalidOption(f"{file} has no frame {start}.")
-    return torch.stack(clip)
+    return torch.stack([frame.rgb() for frame in islice(VideoFrames(file, int(start)).read(), frames)])
 
 
 def face_cut(frame: Tensor, detector: FaceDetector) -> Box | None:
@@ -94,7 +93,7 @@ def sheet(sides: list[Tensor]) -> Image.Image:
     """Clips ``[n, 3, h, w]`` beside each other, a frame a row, :data:`ENLARGED` times as large."""
     picture = np.concatenate([np.concatenate(list(to_bytes(side))) for side in sides], 1)
     image = Image.fromarray(picture)
-    return image.resize((ENLARGED * image.width, ENLARGED * image.height), Image.BICUBIC)
+    return image.resize((ENLARGED * image.width, ENLARGED * image.height), Image.Resampling.BICUBIC)
 
 
 def table(entries: list[dict]) -> str:
@@ -115,6 +114,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the sheets")
     parser.add_argument("--model", default="vividface-nano")
     parser.add_argument("--frames", type=int, default=34)
+    parser.add_argument("--table", type=Path, help="replace what stands between the markers of this Markdown file")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -131,6 +131,8 @@ def main() -> None:
         entries.append({"clip": name, **figures})
     text = table(entries)
     print(text)
+    if args.table:
+        write_between(args.table, "footage", text)
     if args.json:
         args.json.write_text(json.dumps({"model": args.model, "clips": entries}, indent=1) + "\n")
 

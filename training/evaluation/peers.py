@@ -135,8 +135,8 @@ def tuned(
     candidates: dict[str, Method], pairs: list[tuple[Tensor, Tensor]], score: Callable[[Tensor, Tensor], float]
 ) -> tuple[str, Method]:
     """The candidate with the highest mean score on ``(degraded, truth)`` pairs."""
-    means = {name: np.mean([score(run(low), truth) for low, truth in pairs]) for name, run in candidates.items()}
-    best = max(means, key=means.get)
+    means = {name: float(np.mean([score(run(low), truth) for low, truth in pairs])) for name, run in candidates.items()}
+    best = max(means, key=means.__getitem__)
     return best, candidates[best]
 
 

@@ -12,14 +12,15 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from vividface_core.wan.module_types import WanModule
 from vividface_core.wan.vae import StreamingDecoder, after_first
 
 Memory = list[Any]
 
 
-def decode_with_gradient(vae: nn.Module, latents: Tensor, chunk: int = 1) -> Tensor:
+def decode_with_gradient(vae: WanModule, latents: Tensor, chunk: int = 1) -> Tensor:
     """Decode as :func:`vividface_core.wan.vae.decode` does, with a gradient to ``latents`` and to nothing else.
 
     Args:
@@ -35,7 +36,7 @@ def decode_with_gradient(vae: nn.Module, latents: Tensor, chunk: int = 1) -> Ten
 
 class _Decode(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, latents: Tensor, vae: nn.Module, chunk: int) -> Tensor:
+    def forward(ctx: Any, latents: Tensor, vae: WanModule, chunk: int) -> Tensor:
         ctx.save_for_backward(latents)
         ctx.vae, ctx.chunk, ctx.device = vae, chunk, latents.device.type
         ctx.autocast = torch.get_autocast_dtype(ctx.device) if torch.is_autocast_enabled(ctx.device) else None
@@ -59,7 +60,7 @@ def _precision(ctx: Any) -> AbstractContextManager:
 class _Chain:
     """The backward pass over the chunks of one clip."""
 
-    def __init__(self, vae: nn.Module, parts: list[Tensor], gradient: Tensor) -> None:
+    def __init__(self, vae: WanModule, parts: list[Tensor], gradient: Tensor) -> None:
         self._vae, self.parts, self._left = vae, parts, gradient
         self.gradients: list[Tensor] = []
 

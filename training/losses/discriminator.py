@@ -39,9 +39,9 @@ class Discriminator(nn.Module):
 
     def __init__(self, features: VggStages | None = None) -> None:
         super().__init__()
-        features = features or perceptual_weights.load("lpips-vgg").features
+        chosen: Any = features or perceptual_weights.load("lpips-vgg").features
         # Not a sub-module: its weights are neither trained nor saved.
-        self._features = [features.requires_grad_(False).eval()]
+        self._features = [chosen.requires_grad_(False).eval()]
         self.heads = nn.ModuleList(nn.Conv2d(VGG_STAGES[stage][-1], 1, 1) for stage in STAGES)
 
     def forward(self, real: Tensor, fake: Tensor, weight: float) -> Tensor:
@@ -50,7 +50,8 @@ class Discriminator(nn.Module):
         Its gradient trains the heads to tell the two apart, and reaches ``fake`` reversed and times ``weight``.
         """
         scores = [self._scores(picture) for picture in (real, _Reverse.apply(fake, weight))]
-        return sum(F.relu(1 - a).mean() + F.relu(1 + b).mean() for a, b in zip(*scores)) / (2 * len(STAGES))
+        total: Any = sum(F.relu(1 - a).mean() + F.relu(1 + b).mean() for a, b in zip(*scores))
+        return total / (2 * len(STAGES))
 
     def _scores(self, pictures: Tensor) -> list[Tensor]:
         (features,) = self._features

@@ -61,7 +61,8 @@ def absolute_error(output: Tensor, target: Tensor) -> Tensor:
 def edge_error(output: Tensor, target: Tensor) -> Tensor:
     """L1 between the differences of neighbouring pixels, the mean of both directions of ``[…, H, W]``."""
     output, target = output.float(), target.float()
-    return sum(absolute_error(output.diff(dim=axis), target.diff(dim=axis)) for axis in (-1, -2)) / 2
+    across, down = (absolute_error(output.diff(dim=axis), target.diff(dim=axis)) for axis in (-1, -2))
+    return (across + down) / 2
 
 
 PSNR_FLOOR = 2.5e-4

@@ -94,7 +94,8 @@ class FrozenBackboneDiscriminator(nn.Module):
     def generator_loss(self, fake: Tensor) -> Tensor:
         """−mean D(fake); its gradient reaches ``fake`` through the frozen network, and not the heads."""
         features = self.describe(frames_of(fake))
-        scores = [F.linear(features, head.weight.detach(), head.bias.detach()).mean(1) for head in self.heads]
+        heads: list[Any] = list(self.heads)
+        scores = [F.linear(features, head.weight.detach(), head.bias.detach()).mean(1) for head in heads]
         return -torch.cat(scores).mean()
 
 
@@ -136,7 +137,8 @@ def load_backbone(name: str) -> tuple[nn.Module, int]:
     if name == "vgg16":
         from training.assets.perceptual_weights import load
 
-        return load("lpips-vgg").features, 512
+        lpips: Any = load("lpips-vgg")
+        return lpips.features, 512
     return _from_timm(name.removeprefix(TIMM)) if name.startswith(TIMM) else _from_transformers(name)
 
 

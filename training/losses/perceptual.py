@@ -21,9 +21,8 @@ class Perceptual:
         self._frames = config.perceptual_frames
         self._names = [name for name in ("dists", "lpips") if getattr(config, name)]
         wanted = list(dict.fromkeys([*self._names, *(["lpips"] if config.teacher_lpips else [])]))
-        if wanted and load is None:
-            from training.assets.perceptual_weights import load
-        self._nets: dict[str, nn.Module] = {name: load(name) for name in wanted}
+        make = load or _from_weights
+        self._nets: dict[str, nn.Module] = {name: make(name) for name in wanted}
 
     @property
     def nets(self) -> list[nn.Module]:
@@ -59,3 +58,9 @@ def sample_frames(clip: Tensor, wanted: int, uniform: Tensor) -> Tensor:
         places = ((offsets + uniform.cpu()[:, None] * total) % total).long()
         chosen = torch.cat([clip[b][:, row].transpose(0, 1) for b, row in enumerate(places)])
     return (chosen.float() + 1) / 2
+
+
+def _from_weights(name: str) -> nn.Module:
+    from training.assets.perceptual_weights import load  # here, because its weights are wanted by few runs
+
+    return load(name)

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
@@ -26,11 +26,12 @@ from vividface_core.errors import VividFaceError
 from vividface_core.faces.masks import latent_mask
 from vividface_core.runtime.devices import pick_device
 from vividface_core.wan.loading import load_vae
+from vividface_core.wan.module_types import WanModule
 from vividface_core.wan.vae import WHOLE, encode, spatial_ratio, temporal_ratio
 
 
 def cache(
-    data: Data, vae: nn.Module, out: Path, samples: int, *, seed: int, workers: int, validation: bool, recipe: dict
+    data: Data, vae: WanModule, out: Path, samples: int, *, seed: int, workers: int, validation: bool, recipe: dict
 ) -> int:
     """Add what is missing of ``samples`` samples to ``out``; returns how many were added."""
     source = Samples(RandomClips(data, validation=validation), seed)
@@ -43,7 +44,7 @@ def cache(
 
 
 @torch.inference_mode()
-def encoded(vae: nn.Module, sample: dict[str, Tensor]) -> dict[str, Tensor]:
+def encoded(vae: WanModule, sample: dict[str, Tensor]) -> dict[str, Tensor]:
     """``high``, ``low.0`` (fp16, normalised) and ``mask`` of one sample of :class:`RandomClips`."""
     device = next(vae.parameters()).device
     both = torch.stack([sample["clean"], sample["degraded"]]).to(device)

@@ -25,9 +25,9 @@ from tqdm import tqdm
 from training.data.people import grouped
 from training.data.random_clips import FACES, MASK_SCALE, MASKS, PEOPLE, Material
 from vividface_core.faces.crop import square_crop
-from vividface_core.faces.detect import FaceDetection, load_detector
-from vividface_core.faces.embed import load_embedder
-from vividface_core.faces.parse import load_parser
+from vividface_core.faces.detect import FaceDetection, FaceDetector, load_detector
+from vividface_core.faces.embed import FaceEmbedder, load_embedder
+from vividface_core.faces.parse import FaceParser, load_parser
 from vividface_core.io.atomic import write_json
 from vividface_core.io.tensors import write_tensors
 
@@ -64,7 +64,7 @@ def _one_thread() -> None:
 
 
 @cache
-def _tools(folder: Path):
+def _tools(folder: Path) -> tuple[Material, FaceDetector, FaceParser, FaceEmbedder]:
     return Material(folder), load_detector("mtcnn"), load_parser("landmark-hull"), load_embedder()
 
 
@@ -86,7 +86,7 @@ def _search(job: tuple[Path, str, float, int, int]) -> Found | None:
     return [crop for _, crop in kept], looks, torch.stack(masks)
 
 
-def _faces(detector, frame: Tensor, shrink: int) -> list[FaceDetection]:
+def _faces(detector: FaceDetector, frame: Tensor, shrink: int) -> list[FaceDetection]:
     small = F.avg_pool2d(frame[None], shrink)
     return [
         replace(face, box=face.box * shrink, landmarks=face.landmarks * shrink)
@@ -102,7 +102,7 @@ def _crops(found: list[FaceDetection]) -> list[list[float]]:
     return [[round(float(value), 1) for value in crop] for crop in crops]
 
 
-def _mask(hull, frame: Tensor, found: list[FaceDetection]) -> Tensor:
+def _mask(hull: FaceParser, frame: Tensor, found: list[FaceDetection]) -> Tensor:
     """``[H / 4, W / 4]`` uint8: the union of the faces."""
     height, width = frame.shape[1:]
     square = torch.zeros(1, 1, max(height, width), max(height, width))

@@ -54,8 +54,9 @@ def clips_of(path: Path, most: int = 2) -> list[np.ndarray]:
 def _rgb(picture: Image.Image) -> np.ndarray:
     picture = picture.convert("RGB")
     factor = min(1.0, SHORT_SIDE / min(picture.size))
-    whole = tuple(round(side * factor) for side in picture.size)
-    picture = picture.resize(whole, Image.LANCZOS) if whole != picture.size else picture
+    width, height = (round(side * factor) for side in picture.size)
+    whole = (width, height)
+    picture = picture.resize(whole, Image.Resampling.LANCZOS) if whole != picture.size else picture
     size = tuple(min(LONG_SIDE, side) for side in whole)
     left, top = ((full - side) // 2 for full, side in zip(whole, size))
     return np.asarray(picture.crop((left, top, left + size[0], top + size[1])))
@@ -63,7 +64,7 @@ def _rgb(picture: Image.Image) -> np.ndarray:
 
 def look_of(clip: np.ndarray) -> np.ndarray:
     """What a clip is recognised by: its first and last frame, small and grey, ``[2, 16, 16]``."""
-    ends = (Image.fromarray(clip[place]).convert("L").resize((LOOK, LOOK), Image.BOX) for place in (0, -1))
+    ends = (Image.fromarray(clip[place]).convert("L").resize((LOOK, LOOK), Image.Resampling.BOX) for place in (0, -1))
     return np.stack([np.asarray(end, np.float32) for end in ends])
 
 

@@ -22,6 +22,7 @@ from training.stages.modules import check_model, make_vae
 from training.stages.pca_init import init_from_pca
 from vividface_core.io.atomic import write_json
 from vividface_core.io.tensors import write_tensors
+from vividface_core.wan.module_types import WanModule
 from vividface_core.wan.vae import WHOLE, StreamingEncoder, after_first, decode
 
 STATISTICS_CLIPS = 96
@@ -34,7 +35,7 @@ class Autoencoder(nn.Module):
         critic: a discriminator to train along; its loss is the last value that is returned.
     """
 
-    def __init__(self, vae: nn.Module, critic: Discriminator | None = None, loss: Loss | None = None) -> None:
+    def __init__(self, vae: WanModule, critic: Discriminator | None = None, loss: Loss | None = None) -> None:
         super().__init__()
         channels = vae.config.z_dim
         vae.register_to_config(latents_mean=[0.0] * channels, latents_std=[1.0] * channels)
@@ -45,7 +46,7 @@ class Autoencoder(nn.Module):
         ``[B, C, T', h, w]``, and the critic's loss on the frames that ``uniform [B]`` chooses (0 without one)."""
         mean, log_variance = self.moments(clip)
         output = decode(self.vae, mean, WHOLE)
-        if self.critic is None or uniform is None:
+        if self.critic is None or self._loss is None or uniform is None:
             return output, mean, log_variance, output.new_zeros(())
         pair = [sample_frames(x, self._loss.perceptual_frames, uniform) for x in (clip, output)]
         return output, mean, log_variance, self.critic(*pair, self._loss.adversarial)
@@ -109,7 +110,7 @@ class AutoencoderStage(Stage):
         clean = batch["clean"]
         return {"input": clean, "output": self.net(clean)[0], "truth": clean, "mask": torch.ones_like(clean[:, :1])}
 
-    def save(self, folder: Path, net: nn.Module, notes: dict[str, Any]) -> None:
+    def save(self, folder: Path, net: Any, notes: dict[str, Any]) -> None:
         """``config.json`` with the measured latent statistics, and the weights, in diffusers' layout."""
         device = next(net.parameters()).device
         mean, std = latent_statistics(net, self._clean_clips(device))
@@ -130,7 +131,7 @@ class AutoencoderStage(Stage):
 @torch.no_grad()
 def latent_statistics(net: Autoencoder, clips: Iterable[Tensor], most: int = STATISTICS_CLIPS) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation ``[C]`` of each latent channel over ``clips`` ``[1, 3, T, H, W]``, summed in fp64."""
-    count, total, squares = 0, 0.0, 0.0
+    count, total, squares = 0, torch.zeros(()), torch.zeros(())
     for clip in islice(clips, most):
         values = net.moments(clip)[0].double().transpose(0, 1).flatten(1)
         count += values.shape[1]

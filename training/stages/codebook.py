@@ -52,7 +52,9 @@ class Quantizing(nn.Module):
         net.requires_grad_(True)
         # Without these terms nothing of them has a gradient.
         net.quantize.requires_grad_(quantized)
-        net.quantize.SA.requires_grad_(quantized and loss.prior > 0)
+        for branch in ("SA", "local"):
+            if hasattr(net.quantize, branch):
+                getattr(net.quantize, branch).requires_grad_(quantized and loss.prior > 0)
 
     def forward(self, x: Tensor) -> Reproduced:
         """``[B, 3, T, H, W]``, 0…1."""
@@ -71,7 +73,7 @@ class Quantizing(nn.Module):
         if not self._loss.prior:
             return z.new_zeros(())
         quantize, pairs = self.net.quantize, []
-        for source, embedding in ((z, quantize.embedding_s), (z_t, quantize.embedding_t)):
+        for source, embedding in ((quantize.spatial_input(z), quantize.embedding_s), (z_t, quantize.embedding_t)):
             if self._loss.prior_form == "released":
                 pairs.append(released_prior(source, embedding.weight))
             else:
@@ -159,14 +161,16 @@ class CodebookStage(Stage):
         }
         if self._criticised:
             frames = [sample_frames(2 * x - 1, weights.perceptual_frames, uniform[:, 2]) for x in (truth, made.out)]
-            parts["adversarial"] = nets[CRITIC].net.generator_loss(frames[1])
+            critic: Any = nets[CRITIC]
+            parts["adversarial"] = critic.net.generator_loss(frames[1])
             self._made.append((frames[0], frames[1].detach()))
         loss = sum(getattr(weights, name) * value for name, value in parts.items())
         return {"loss": loss, **parts, **batch_figures(made.indices_s, made.indices_t, self._codes)}
 
     def _critic_loss(self, critic: nn.Module) -> dict[str, Tensor]:
         if not self._criticised:
-            return {"loss": 0 * sum(parameter.sum() for parameter in critic.parameters())}
+            nothing: Any = 0 * sum(parameter.sum() for parameter in critic.parameters())
+            return {"loss": nothing}
         return {"loss": critic(*self._made.pop(0))}
 
     @torch.no_grad()
@@ -182,7 +186,7 @@ class CodebookStage(Stage):
     def figures(self, counts: dict[str, Tensor]) -> dict[str, float]:
         return usage_figures(counts)
 
-    def save(self, folder: Path, net: nn.Module, notes: dict[str, Any]) -> None:
+    def save(self, folder: Path, net: Any, notes: dict[str, Any]) -> None:
         """A checkpoint of kind ``autoencoder``."""
         model = self.config.model
         checkpoint.save(

@@ -9,7 +9,6 @@ from pydantic import Field
 
 from training.config import Section
 from training.losses.frozen_backbone_discriminator import Resize
-from vividface_core.bfvr_stc.checkpoint import KINDS
 
 
 class AutoencoderModel(Section):
@@ -48,7 +47,7 @@ class LookupModel(Section):
     autoencoder: Path
     network: dict[str, Any] = {}
     base: Path | None = None
-    kind: Literal[KINDS] = KINDS[0]
+    kind: Literal["restore", "deflicker_brightness", "deflicker_pixel"] = "restore"
     native_size: int = Field(512, ge=8)
     native_frames: int = Field(24, ge=2)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -15,6 +17,7 @@ from training.stages.one_step import LatentStage, OneStep, Saved, pixel_parts, w
 from vividface_core.errors import InvalidOption
 from vividface_core.restorers.one_step_files import DECODER
 from vividface_core.wan.conditional_decoder import ConditionalDecoder
+from vividface_core.wan.module_types import WanModule
 from vividface_core.wan.vae import WHOLE, decode
 from vividface_core.weights import where
 
@@ -28,7 +31,7 @@ class Conditional(nn.Module):
     """The one step, and the decoder that sees the degraded frames."""
 
     def __init__(
-        self, one_step: OneStep, decoder: ConditionalDecoder, vae: nn.Module, *, train_step: bool, train_own: bool
+        self, one_step: OneStep, decoder: ConditionalDecoder, vae: WanModule, *, train_step: bool, train_own: bool
     ) -> None:
         super().__init__()
         self.one_step, self.decoder, self._train_step = one_step, decoder, train_step
@@ -74,7 +77,7 @@ class _ConditionalStage(LatentStage):
         if decoder is None:
             raise InvalidOption("This stage trains a conditional decoder: give model.decoder, or a base that has one.")
         # A loaded one lies channels last, which Muon's views of the kernels can't follow.
-        decoder.to(memory_format=torch.contiguous_format)
+        decoder.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # missing in torch's stubs
         self._perceptual = Perceptual(config.loss, self._load_perceptual)
         train_own = config.model.train_vae == "decoder"
         if train_own and not (self.trains_step and decoder.config.refines):
@@ -84,7 +87,8 @@ class _ConditionalStage(LatentStage):
 
     def groups(self) -> list[tuple[list[nn.Parameter], float]]:
         step = [parameter for parameter in self._one_step.parameters() if parameter.requires_grad]
-        decoder = list(self.net.decoder.parameters())
+        net: Any = self.net
+        decoder = list(net.decoder.parameters())
         rest = [(step, 1.0)] if step else []
         own = [parameter for parameter in self.vae.decoder.parameters() if parameter.requires_grad]
         own += [parameter for parameter in self.vae.post_quant_conv.parameters() if parameter.requires_grad]
@@ -140,7 +144,7 @@ class _ConditionalStage(LatentStage):
             "mask": enlarged(mask, truth) if pixel_mask is None else pixel_mask,
         }
 
-    def _parts_to_save(self, net: nn.Module) -> Saved:
+    def _parts_to_save(self, net: Any) -> Saved:
         return Saved(net.one_step, self.vae, net.decoder, self._encoder)
 
 

@@ -77,6 +77,6 @@ class ControlStage(Stage):
         degraded = batch["degraded"]
         return {"input": degraded, "output": self.net(degraded), "truth": batch["clean"], "mask": batch["pixel_mask"]}
 
-    def save(self, folder: Path, net: nn.Module, notes: dict[str, Any]) -> None:
+    def save(self, folder: Path, net: Any, notes: dict[str, Any]) -> None:
         """A folder that ``training.evaluate --control`` takes."""
         save_nafnet(folder, net.net, {"training": {**published(self.config), **notes}})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -49,5 +51,5 @@ class EncoderStage(LatentStage):
         pictures = [decode(self.vae, latents) for latents in (self._latents(batch)[1], self.net(clean))]
         return {"input": pictures[0], "output": pictures[1], "truth": clean, "mask": batch["pixel_mask"]}
 
-    def _parts_to_save(self, net: nn.Module) -> Saved:
+    def _parts_to_save(self, net: Any) -> Saved:
         return Saved(self._one_step, self.vae, self._base_decoder, net)

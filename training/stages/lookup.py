@@ -68,7 +68,8 @@ class LookupStage(Stage):
     @torch.no_grad()
     def show(self, batch: Batch) -> dict[str, Tensor]:
         degraded = batch["degraded"]
-        made = self.net.net((degraded + 1) / 2)
+        net: Any = self.net
+        made = net.net((degraded + 1) / 2)
         self._usage.update(made.indices_s, made.indices_t)
         return {"input": degraded, "output": 2 * made.out - 1, "truth": batch["clean"], "mask": batch["pixel_mask"]}
 
@@ -78,7 +79,7 @@ class LookupStage(Stage):
     def figures(self, counts: dict[str, Tensor]) -> dict[str, float]:
         return usage_figures(counts)
 
-    def save(self, folder: Path, net: nn.Module, notes: dict[str, Any]) -> None:
+    def save(self, folder: Path, net: Any, notes: dict[str, Any]) -> None:
         """A checkpoint that the restorer loads."""
         model = self.config.model
         checkpoint.save(

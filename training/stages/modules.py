@@ -15,6 +15,7 @@ from vividface_core.errors import InvalidOption
 from vividface_core.wan.conditional_decoder import ConditionalDecoder, DecoderConfig
 from vividface_core.wan.empty_prompt import FILE_NAME, EmptyPrompt
 from vividface_core.wan.loading import load_transformer, load_vae
+from vividface_core.wan.module_types import WanModule
 from vividface_core.wan.tiny_encoder import EncoderConfig, TinyEncoder
 from vividface_core.wan.transformer import weight_type
 from vividface_core.wan.vae import temporal_ratio
@@ -39,7 +40,7 @@ def new_vae(arguments: dict[str, Any]) -> nn.Module:
     return vae
 
 
-def new_transformer(arguments: dict[str, Any]) -> nn.Module:
+def new_transformer(arguments: dict[str, Any]) -> WanModule:
     """A ``WanTransformer3DModel`` whose last layer starts at zero: the one step starts as the identity."""
     from diffusers import WanTransformer3DModel
 
@@ -49,13 +50,14 @@ def new_transformer(arguments: dict[str, Any]) -> nn.Module:
     return transformer
 
 
-def make_vae(model: Model) -> nn.Module:
+def make_vae(model: Model) -> WanModule:
     """The autoencoder of ``model``; in training mode only if it is made anew."""
     if isinstance(model.vae, dict):
         return new_vae(model.vae)
     if model.vae:
         return load_vae(Path(model.vae), dtype=torch.float32)
-    return load_unchanged(model.base).vae
+    base: Any = load_unchanged(model.base)  # of the one-step system, which alone has these stages
+    return base.vae
 
 
 def check_model(config: Config, *, control: bool = False, trains_vae: bool = False, has_teacher: bool = False) -> None:
@@ -91,8 +93,8 @@ class Parts:
         load_perceptual: makes a network of the perceptual losses; ``None``: from its weights.
     """
 
-    vae: nn.Module
-    transformer: nn.Module
+    vae: WanModule
+    transformer: WanModule
     prompt: EmptyPrompt
     decoder: ConditionalDecoder | None = None
     latent_skip: Tensor | None = None
@@ -100,17 +102,17 @@ class Parts:
     load_perceptual: Callable[[str], nn.Module] | None = None
 
 
-def new_decoder(arguments: dict[str, Any], vae: nn.Module) -> ConditionalDecoder:
+def new_decoder(arguments: dict[str, Any], vae: WanModule) -> ConditionalDecoder:
     """A conditional decoder for this autoencoder's latents; it starts by returning its input."""
     return _fitting(ConditionalDecoder, DecoderConfig, arguments, vae, "model.decoder")
 
 
-def new_encoder(arguments: dict[str, Any], vae: nn.Module) -> TinyEncoder:
+def new_encoder(arguments: dict[str, Any], vae: WanModule) -> TinyEncoder:
     """A tiny encoder into this autoencoder's latents."""
     return _fitting(TinyEncoder, EncoderConfig, arguments, vae, "model.encoder")
 
 
-def _fitting(net: type[nn.Module], kind: Any, arguments: dict[str, Any], vae: nn.Module, entry: str) -> Any:
+def _fitting(net: type[nn.Module], kind: Any, arguments: dict[str, Any], vae: WanModule, entry: str) -> Any:
     shape = {"latent_channels": vae.config.z_dim, "temporal_ratio": temporal_ratio(vae.config)}
     config = kind.from_dict({**shape, **arguments}, entry)
     config.check_fits(vae.config)
@@ -133,7 +135,7 @@ def make_modules(model: Model) -> Parts:
     Raises:
         InvalidOption: no denoiser is named, or a loaded one has no prompt to go with it.
     """
-    base = load_unchanged(model.base) if model.base else None
+    base: Any = load_unchanged(model.base) if model.base else None
     vae = make_vae(model) if model.vae or base is None else base.vae
     if isinstance(model.transformer, dict):
         transformer = new_transformer(
@@ -143,9 +145,10 @@ def make_modules(model: Model) -> Parts:
     if model.transformer:
         path = Path(model.transformer)
         found = next((p / FILE_NAME for p in (path, path.parent) if (p / FILE_NAME).is_file()), None)
-        if base is None and found is None:
+        if found is None and base is None:
             raise InvalidOption(f"No {FILE_NAME} lies beside {path}; make it with 'vividface models convert'.")
-        return Parts(vae, load_transformer(path, dtype=torch.float32), base.prompt if base else EmptyPrompt.load(found))
+        prompt = EmptyPrompt.load(found) if base is None and found is not None else base.prompt
+        return Parts(vae, load_transformer(path, dtype=torch.float32), prompt)
     if base is None:
         raise InvalidOption("The model has neither a base nor a transformer.")
     return Parts(vae, base.transformer, base.prompt, base.decoder, base.latent_skip, base.encoder)

@@ -42,7 +42,8 @@ class NafConfig:
     def from_dict(cls, values: Mapping[str, Any], source: Any = "The image restorer") -> NafConfig:
         """Raises UnsupportedCheckpoint for unknown, missing or ill-typed entries."""
         try:
-            config = cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+            entries: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+            config = cls(**entries)
             counts = [config.width, config.middle, *config.encoder, *config.decoder]
         except TypeError as error:
             raise UnsupportedCheckpoint(f"{source}: this is no image restorer's config ({error}).") from error
@@ -105,8 +106,8 @@ class NafNet(nn.Module):
         self.middle = nn.Sequential(*(NafBlock(widths[-1]) for _ in range(config.middle)))
         # Interpolated, not shuffled, as in the decoder that it is compared with.
         self.larger = nn.ModuleList(nn.Conv2d(wide, wide // 2, 1) for wide in widths[:0:-1])
-        nn.init.zeros_(self.ending.weight)
-        nn.init.zeros_(self.ending.bias)
+        for tensor in self.ending.parameters():
+            nn.init.zeros_(tensor)
 
     def forward(self, pictures: Tensor) -> Tensor:
         """``[N, 3, H, W]``, −1…1, of any size, to the same; not clamped."""

@@ -28,6 +28,7 @@ from vividface_core.faces.masks import latent_mask
 from vividface_core.restorers.one_step_save import save_checkpoint_folder
 from vividface_core.wan.conditional_decoder import ConditionalDecoder
 from vividface_core.wan.empty_prompt import EmptyPrompt
+from vividface_core.wan.module_types import WanModule
 from vividface_core.wan.tiny_encoder import TinyEncoder
 from vividface_core.wan.transformer import one_step_velocity
 from vividface_core.wan.vae import WHOLE, decode, encode, spatial_ratio, temporal_ratio
@@ -36,7 +37,7 @@ from vividface_core.wan.vae import WHOLE, decode, encode, spatial_ratio, tempora
 class OneStep(nn.Module):
     """ẑ_h = (1 − A) ⊙ z_l − s·DiT(z_l, t*, "") (Eq. 3, in Wan's direction; A = 0 there), with the embedding of ""."""
 
-    def __init__(self, transformer: nn.Module, prompt: EmptyPrompt, config: Any, skip: Tensor | None = None) -> None:
+    def __init__(self, transformer: WanModule, prompt: EmptyPrompt, config: Any, skip: Tensor | None = None) -> None:
         super().__init__()
         self.transformer = transformer
         self.rows = nn.Parameter(prompt.rows.clone(), requires_grad=config.learn_prompt)
@@ -62,7 +63,7 @@ class OneStep(nn.Module):
 
 
 @torch.no_grad()
-def decoder_gains(vae: nn.Module, side: int = 8, step: float = 0.1) -> Tensor:
+def decoder_gains(vae: WanModule, side: int = 8, step: float = 0.1) -> Tensor:
     """``[C]``: the squared pixel error that an error in each latent channel makes, relative to their mean.
 
     Measured by small random changes of one channel of a random latent of one frame.
@@ -71,12 +72,13 @@ def decoder_gains(vae: nn.Module, side: int = 8, step: float = 0.1) -> Tensor:
     parameter = next(vae.parameters())
     latent, change = (torch.randn(1, vae.config.z_dim, 1, side, side, generator=rng) for _ in range(2))
     latent, change = latent.to(parameter.device), step * change.to(parameter.device)
-    plain, gains = decode(vae, latent), []
+    plain = decode(vae, latent)
+    moves: list[Tensor] = []
     for channel in range(latent.shape[1]):
         moved = latent.clone()
         moved[:, channel] += change[:, channel]
-        gains.append((decode(vae, moved) - plain).square().mean())
-    gains = torch.stack(gains).float().cpu()
+        moves.append((decode(vae, moved) - plain).square().mean())
+    gains = torch.stack(moves).float().cpu()
     return gains / gains.mean()
 
 
@@ -100,7 +102,7 @@ def weighted(parts: dict[str, Tensor], weights: Loss) -> dict[str, Tensor]:
 class Joint(nn.Module):
     """The whole restorer as one net, where the autoencoder is trained along."""
 
-    def __init__(self, one_step: OneStep, vae: nn.Module, *, encoder: bool) -> None:
+    def __init__(self, one_step: OneStep, vae: WanModule, *, encoder: bool) -> None:
         super().__init__()
         self.one_step, self.vae, self._encoder = one_step, vae, encoder
         trained = [vae.decoder, vae.post_quant_conv, *((vae.encoder, vae.quant_conv) if encoder else ())]
@@ -110,9 +112,10 @@ class Joint(nn.Module):
     def forward(self, low: Tensor | None, degraded: Tensor | None) -> Tensor:
         """Degraded latents, or frames ``[B, 3, T, H, W]`` where there are none or the encoder is trained, to restored
         frames."""
-        if low is None or (self._encoder and degraded is not None):
+        if degraded is not None and (low is None or self._encoder):
             with torch.set_grad_enabled(self._encoder and torch.is_grad_enabled()):
                 low = encode(self.vae, degraded, WHOLE)
+        assert low is not None  # either of them is given
         return decode(self.vae, self.one_step(low), WHOLE)
 
 
@@ -120,7 +123,7 @@ class Saved(NamedTuple):
     """The parts of a checkpoint."""
 
     one_step: OneStep
-    vae: nn.Module
+    vae: WanModule
     decoder: ConditionalDecoder | None
     encoder: TinyEncoder | None
 
@@ -215,8 +218,8 @@ class LatentStage(Stage):
         pictures = {"output": decode(self.vae, self._plain_net(low))}
         pictures["input"] = batch["degraded"] if "degraded" in batch else decode(self.vae, low)
         pictures["truth"] = batch["clean"] if "clean" in batch else decode(self.vae, high)
-        mask = batch.get("pixel_mask")
-        return {**pictures, "mask": enlarged(batch["mask"], pictures["truth"]) if mask is None else mask}
+        shown = batch.get("pixel_mask")
+        return {**pictures, "mask": enlarged(batch["mask"], pictures["truth"]) if shown is None else shown}
 
     def _plain_net(self, low: Tensor) -> Tensor:
         was = self._one_step.training
@@ -229,7 +232,7 @@ class LatentStage(Stage):
     def save(self, folder: Path, net: nn.Module, notes: dict[str, Any]) -> None:
         """A checkpoint folder that the engine loads; adapters are merged into it and also kept on their own."""
         parts = self._parts_to_save(net)
-        net, vae = parts.one_step, parts.vae
+        net = parts.one_step
         model, transformer = self.config.model, net.transformer
         merged = nullcontext(transformer) if model.lora is None else _Merged(transformer, folder)
         meta = {
@@ -245,16 +248,23 @@ class LatentStage(Stage):
             folder.parent.mkdir(parents=True, exist_ok=True)
             # Frozen weights in bf16 stay so: in fp32 they would only be larger.
             dtype = torch.float32 if model.frozen == "fp32" else None
-            save_checkpoint_folder(folder, vae, whole, net.prompt, meta, dtype, parts.decoder, parts.encoder)
+            self._write(folder, whole, parts, meta, dtype)
 
-    def _parts_to_save(self, net: nn.Module) -> Saved:
+    def _write(
+        self, folder: Path, whole: nn.Module, parts: Saved, meta: dict[str, Any], dtype: torch.dtype | None
+    ) -> None:
+        """Write the checkpoint with ``whole`` as its denoiser."""
+        prompt = parts.one_step.prompt
+        save_checkpoint_folder(folder, parts.vae, whole, prompt, meta, dtype, parts.decoder, parts.encoder)
+
+    def _parts_to_save(self, net: Any) -> Saved:
         """What a checkpoint holds, out of the trained net; what the base has besides stays."""
         if isinstance(net, Joint):
             return Saved(net.one_step, net.vae, None, self._encoder)
         return Saved(net, self.vae, self._base_decoder, self._encoder)
 
 
-def _add_lora(transformer: nn.Module, config: Config) -> None:
+def _add_lora(transformer: WanModule, config: Config) -> None:
     from peft import LoraConfig
 
     lora = config.model.lora
@@ -264,7 +274,7 @@ def _add_lora(transformer: nn.Module, config: Config) -> None:
 class _Merged:
     """The denoiser with its adapters merged in, while it is being written; they are also saved beside it."""
 
-    def __init__(self, transformer: nn.Module, folder: Path) -> None:
+    def __init__(self, transformer: WanModule, folder: Path) -> None:
         self._transformer, self._folder = transformer, folder
 
     def __enter__(self) -> nn.Module:

@@ -17,6 +17,7 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import WanAttentionBlock, 
 from torch import Tensor, nn
 
 from vividface_core.errors import InvalidOption
+from vividface_core.wan.module_types import WanModule
 
 GAIN = 6.0
 """Of the last norm: at 6 SiLU's slope changes by less than a percent where the signal lives."""
@@ -25,7 +26,7 @@ AMPLITUDE = 0.1
 LOG_VARIANCE = -6.0
 
 
-def init_from_pca(vae: nn.Module, clips: Iterable[Tensor]) -> None:
+def init_from_pca(vae: WanModule, clips: Iterable[Tensor]) -> None:
     """Set the weights of ``vae`` from ``clips`` ``[1, 3, T, H, W]``, −1…1.
 
     Raises:
@@ -67,7 +68,7 @@ def init_from_pca(vae: nn.Module, clips: Iterable[Tensor]) -> None:
 @torch.no_grad()
 def principal_components(clips: Iterable[Tensor], patch: int) -> tuple[Tensor, Tensor, Tensor]:
     """Mean ``[P]``, variances ``[P]`` (falling) and directions ``[P, P]`` (columns) of the clips' patches; fp32."""
-    count, total, products = 0, 0.0, 0.0
+    count, total, products = 0, torch.zeros(()), torch.zeros(())
     for clip in clips:
         rows = patchify(clip, patch).transpose(0, 1).flatten(1).T.double()
         count, total, products = count + len(rows), total + rows.sum(0), products + rows.T @ rows
@@ -90,15 +91,16 @@ def _slope(gain: float) -> float:
     return float(gain * (gate + x * gate * (1 - gate)))
 
 
-def _set(layer: nn.Module, matrix: Tensor, bias: Tensor) -> None:
+def _set(layer: nn.Conv3d, matrix: Tensor, bias: Tensor) -> None:
     """A convolution that applies ``matrix`` to each place, of the newest frame, alone."""
     with torch.no_grad():
         layer.weight.zero_()
         *_, depth, height, width = layer.weight.shape
         layer.weight[:, :, depth - 1, height // 2, width // 2] = matrix.to(layer.weight)
+        assert layer.bias is not None
         layer.bias.copy_(bias)
 
 
 def _zero(layer: nn.Module) -> None:
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
+    for tensor in layer.parameters():
+        nn.init.zeros_(tensor)

@@ -132,7 +132,7 @@ class Trainer:
     def _step(self, batches: Iterator[Batch]) -> dict[str, Tensor]:
         """One step of every net, on the same micro-batches; the means of the losses' parts, empty if it was skipped."""
         sums: dict[str, Tensor] = {}
-        micro = (next(batches) for _ in range(self.order.accumulation))
+        micro: Iterable[Batch] = (next(batches) for _ in range(self.order.accumulation))
         if len(self.nets) > 1:
             micro = list(micro)
         finite = True

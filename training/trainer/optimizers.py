@@ -77,7 +77,7 @@ class MuonWithAdam(TorchOptimizer):
         return torch.optim.Muon([view for _, view in views], lr=group["lr"], weight_decay=0.0)
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]  # torch's own returns the closure's loss
         """One step at the rates that stand in ``param_groups``."""
         for parameter, view in self._views:
             # The model may have been moved since: the view follows its parameter.

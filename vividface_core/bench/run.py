@@ -283,7 +283,7 @@ def _measured(
     callbacks: BenchCallbacks,
     observers: Observers,
 ) -> BenchRow:
-    pairs = [Pair(clip, path, truths and truths[clip], inputs[clip]) for clip, path in outputs.items()]
+    pairs = [Pair(clip, path, truths[clip] if truths else None, inputs[clip]) for clip, path in outputs.items()]
     order = {clip: place for place, clip in enumerate(outputs)}
     context = MetricContext(pick_device(request.device), request.weight_folders)
 

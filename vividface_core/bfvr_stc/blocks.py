@@ -83,7 +83,8 @@ class Encoder(nn.Module):
         within_frames: bool = False,
     ) -> None:
         super().__init__()
-        blocks, width = [conv3(3, nf)], nf
+        blocks: list[nn.Module] = [conv3(3, nf)]
+        width = nf
         for level, (multiplier, attention) in enumerate(zip(ch_mult, attended)):
             for _ in range(res_blocks):
                 blocks.append(ResBlock(width, nf * multiplier))

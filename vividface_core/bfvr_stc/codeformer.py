@@ -15,6 +15,8 @@ from vividface_core.bfvr_stc.layers import LookupLayer, frame_residual, released
 from vividface_core.bfvr_stc.quantizer import Fusion
 from vividface_core.errors import InvalidOption
 
+Branch = Literal["s", "t"]
+"""Of the codebook: spatial, temporal."""
 Residual = Literal["frames", "released"]
 RESIDUALS = get_args(Residual)
 
@@ -137,7 +139,7 @@ class CodeFormer3D(VQAutoEncoder3D):
         side = self.table_side * self.size_multiple
         return (height, width) == (side, side)
 
-    def position_table(self, branch: Literal["s", "t"], height: int, width: int) -> Tensor:
+    def position_table(self, branch: Branch, height: int, width: int) -> Tensor:
         """Positions ``[height·width, C]`` of a latent frame.
 
         For another size than the table's own they are interpolated bicubically. The release has no such thing: it
@@ -151,7 +153,7 @@ class CodeFormer3D(VQAutoEncoder3D):
         grid = F.interpolate(grid, (height, width), mode="bicubic", align_corners=False, antialias=True)
         return grid.flatten(2)[0].T.to(table)
 
-    def frame_logits(self, branch: Literal["s", "t"], frame: Tensor, position: Tensor) -> Tensor:
+    def frame_logits(self, branch: Branch, frame: Tensor, position: Tensor) -> Tensor:
         """Scores ``[B, h·w, codes]`` of the codes for one latent frame ``[B, C, h, w]``."""
         x = frame.flatten(2).transpose(1, 2)
         for layer in getattr(self, f"{branch}_ft_layers"):
@@ -163,7 +165,8 @@ class CodeFormer3D(VQAutoEncoder3D):
         z = self.encode(x)
         z_t = self.temporal_input(z)
         logits = []
-        for branch, source in (("s", self.quantize.spatial_input(z)), ("t", z_t)):
+        branches: tuple[tuple[Branch, Tensor], ...] = (("s", self.quantize.spatial_input(z)), ("t", z_t))
+        for branch, source in branches:
             position = self.position_table(branch, *z.shape[3:])
             frames = [self.frame_logits(branch, frame, position) for frame in source.unbind(2)]
             logits.append(torch.stack(frames, 1).flatten(0, 1))
@@ -177,7 +180,9 @@ class CodeFormer3D(VQAutoEncoder3D):
         """
         found: list[Tensor] = []
         done = 0
-        for branch, source in (("s", self.quantize.spatial_input(z)), ("t", self.temporal_input(z))):
+        spatial, temporal = self.quantize.spatial_input(z), self.temporal_input(z)
+        branches: tuple[tuple[Branch, Tensor], ...] = (("s", spatial), ("t", temporal))
+        for branch, source in branches:
             # A host may have moved the lookup's modules without this table.
             position = self.position_table(branch, *z.shape[3:]).to(z.device)
             # Frame by frame: the scores of all codes at all places of one frame are as much as a picture.
@@ -194,12 +199,12 @@ class CodeFormer3D(VQAutoEncoder3D):
         """The clip ``[B, 3, 2 t, H, W]``, 0…1, of codes ``[B·t, h·w]`` for a latent of ``shape``."""
         return self.generator(self.quantize.vectors(indices_s, indices_t, shape))
 
-    def forward(self, x: Tensor) -> Restoration:
+    def forward(self, x: Tensor) -> Restoration:  # type: ignore[override]  # it tells more than the autoencoder
         """Restore ``[B, 3, T, H, W]``, 0…1, T ≥ 2, keeping the scores; an odd last frame has no frame in the result."""
         prediction = self.predict(x)
-        indices = [logits.argmax(-1) for logits in (prediction.logits_s, prediction.logits_t)]
-        out = self.decode(*indices, prediction.z.shape)
-        return Restoration(out, *prediction, *indices)
+        indices_s, indices_t = prediction.logits_s.argmax(-1), prediction.logits_t.argmax(-1)
+        out = self.decode(indices_s, indices_t, prediction.z.shape)
+        return Restoration(out, *prediction, indices_s, indices_t)
 
 
 def table_side(rows: int) -> int | None:

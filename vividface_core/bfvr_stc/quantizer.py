@@ -82,6 +82,7 @@ class SpatialTemporalQuantizer(nn.Module):
 def _start_as_sum(conv: nn.Conv3d) -> None:
     conv.weight.zero_()
     conv.weight[:, :, 1, 1, 1] = torch.eye(conv.out_channels).repeat(1, 2)
+    assert conv.bias is not None
     conv.bias.zero_()
 
 

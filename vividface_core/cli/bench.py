@@ -131,22 +131,25 @@ class _Console(BenchCallbacks):
     """One bar for each kind of work."""
 
     def __init__(self, quiet: bool) -> None:
-        self._quiet, self._work, self._bar = quiet, "", None
+        self._quiet, self._work = quiet, ""
+        self._bar: tqdm | None = None
 
     def clip(self, work: str, name: str, done: int, total: int) -> None:
         if self._quiet:
             return
-        if work != self._work:
+        bar = self._bar
+        if bar is None or work != self._work:
             self.close()
-            self._work, self._bar = work, tqdm(total=total, desc=work, unit="clip", file=sys.stderr)
-        self._bar.set_postfix_str(name, refresh=False)
-        self._bar.update(done - self._bar.n)
+            bar = tqdm(total=total, desc=work, unit="clip", file=sys.stderr)
+            self._work, self._bar = work, bar
+        bar.set_postfix_str(name, refresh=False)
+        bar.update(done - bar.n)
 
     def notice(self, text: str) -> None:
         tqdm.write(f"vividface: {text}", file=sys.stderr)
 
     def close(self) -> None:
         if self._bar is not None:
-            self._bar.update(self._bar.total - self._bar.n)
+            self._bar.update((self._bar.total or 0) - self._bar.n)
             self._bar.close()
         self._bar, self._work = None, ""

@@ -106,19 +106,19 @@ class _Bars:
     """A bar a clip on stderr."""
 
     def __init__(self, quiet: bool) -> None:
-        self._quiet, self._clip = quiet, None
+        self._quiet, self._clip = quiet, ""
         self._bar: tqdm | None = None
 
     def __call__(self, clip: str, done: int, total: int) -> None:
         if not done:
             return  # its frames are being counted
-        if clip != self._clip:
+        bar = self._bar
+        if bar is None or clip != self._clip:
             self.close()
             self._clip = clip
-            self._bar = tqdm(
-                total=total, desc=clip, unit="frame", file=sys.stderr, mininterval=0.3, disable=self._quiet
-            )
-        self._bar.update(done - self._bar.n)
+            bar = tqdm(total=total, desc=clip, unit="frame", file=sys.stderr, mininterval=0.3, disable=self._quiet)
+            self._bar = bar
+        bar.update(done - bar.n)
 
     def close(self) -> None:
         if self._bar is not None:

@@ -56,8 +56,8 @@ def run(args: argparse.Namespace) -> None:
             path = weights.download(args.name, folders[0] if folders else None, progress)
         print(path)
     else:
-        for entry in weights.list_checkpoints(folders):
-            print(entry)
+        for info in weights.list_checkpoints(folders):
+            print(info)
 
 
 def _convert(args: argparse.Namespace) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from tqdm import tqdm
 
@@ -40,15 +41,18 @@ class Console(Callbacks):
     def progress(self, stage: str, done: float, total: float | None) -> None:
         if self._quiet or stage not in LABELS:
             return
-        if stage != self._stage:
+        bar = self._bar
+        if bar is None or stage != self._stage:
             self.close()
             self._stage = stage
             # Work that an earlier run did is no measure of the speed; the mean speed is what remains to be done by.
-            options = {"initial": done, "smoothing": 0, "bar_format": WORK} if stage == "restore" else {"unit": "frame"}
-            self._bar = tqdm(total=total, desc=LABELS[stage], file=sys.stderr, mininterval=0.3, **options)
+            options: dict[str, Any] = {"unit": "frame"}
+            if stage == "restore":
+                options = {"initial": done, "smoothing": 0, "bar_format": WORK}
+            bar = self._bar = tqdm(total=total, desc=LABELS[stage], file=sys.stderr, mininterval=0.3, **options)
         if total is not None and done > total:
-            self._bar.total = done  # it was an estimate
-        self._bar.update(done - self._bar.n)
+            bar.total = done  # it was an estimate
+        bar.update(done - bar.n)
 
     def notice(self, text: str) -> None:
         self.close()
@@ -70,7 +74,11 @@ def share_bar(title: str) -> Iterator[Callable[[float], None]]:
     """A bar on stderr for work that tells its share done, 0…1."""
     layout = "{l_bar}{bar}| {elapsed}<{remaining}"
     with tqdm(total=100, desc=title, file=sys.stderr, bar_format=layout) as bar:
-        yield lambda share: bar.update(100 * share - bar.n)
+
+        def report(share: float) -> None:
+            bar.update(100 * share - bar.n)
+
+        yield report
 
 
 def _duration(seconds: float) -> str:

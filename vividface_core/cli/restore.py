@@ -14,6 +14,7 @@ from vividface_core.errors import InvalidOption
 from vividface_core.restorers.base import Restorer
 from vividface_core.restorers.execution import Option, result_marks
 from vividface_core.restorers.registry import System, shared_options, systems
+from vividface_core.video.presets import preset_names
 
 PREFIX = "system_"
 """Of the places where the systems' own options are kept, so that none is mistaken for another."""
@@ -33,7 +34,7 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
     add("-o", "--output", type=Path, required=True, help="file, or folder with --preset png")
     add("--model", default="vividface-nano", help="name (see 'vividface models list') or path of a checkpoint")
     add("--models-dir", type=Path, action="append", default=[], metavar="DIR", help="look for checkpoints here too")
-    add("--preset", default="h264", help="h264 (default), h265, prores, ffv1 or png")
+    add("--preset", default="h264", help=f"how to encode: {', '.join(preset_names())} (default h264)")
     add("--whole-frame", action="store_true", help="no face crop: the footage is a face crop already")
     add(
         "--faces",
@@ -54,6 +55,13 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="with --whole-frame: restore at the video's own size, as far as memory goes",
     )
+    add(
+        "--background",
+        type=Path,
+        metavar="FILE",
+        help="the same film enlarged by an upscaler: faces are restored from the input and put into it, at its size",
+    )
+    add("--scale", type=float, default=1.0, help="enlarge the frames too, 1 to 4: small faces keep their restored size")
     add("--resume", action="store_true", help="go on with an interrupted run at its first unfinished shot")
     add_file_options(parser)
     add(
@@ -156,6 +164,7 @@ def run(args: argparse.Namespace) -> None:
         identity_threshold=args.identity_threshold,
         keep_size=args.keep_size,
         deinterlace=args.deinterlace,
+        scale=args.scale,
     )
     check_request(args, options)  # whatever is at fault is said before a model is loaded
     source = VideoFrames(args.input, deinterlace=args.deinterlace, playlist=args.allow_playlist)
@@ -166,7 +175,13 @@ def run(args: argparse.Namespace) -> None:
     began = time.monotonic()
     try:
         result = restore_video(
-            source, args.output, restorer, options, callbacks=console, resuming=Resuming(args.resume, model_id=model_id)
+            source,
+            args.output,
+            restorer,
+            options,
+            callbacks=console,
+            resuming=Resuming(args.resume, model_id=model_id),
+            background=args.background,
         )
     finally:
         console.close()  # an error's line stands alone

@@ -10,6 +10,7 @@ from vividface_core.errors import InvalidOption
 from vividface_core.faces.detect import load_detector
 from vividface_core.faces.select import check_reference, check_spec
 from vividface_core.io.output_guard import Source, Target, check_file, check_paths, unrelated
+from vividface_core.pipeline.canvas import make_canvas
 from vividface_core.pipeline.options import RestoreOptions
 from vividface_core.pipeline.resume import work_folder
 from vividface_core.restorers.windows import plan_windows
@@ -44,8 +45,9 @@ def check_request(args: argparse.Namespace, options: RestoreOptions) -> None:
     if options.window is not None and options.overlap is not None:
         plan_windows(options.window + 1, options.window, options.overlap)
     check_paths(_targets(args), _sources(args, options))
-    info = VideoFrames(args.input, deinterlace=args.deinterlace, playlist=args.allow_playlist).file
-    check_output(args.output, options.preset, info)
+    source = VideoFrames(args.input, deinterlace=args.deinterlace, playlist=args.allow_playlist)
+    check_output(args.output, options.preset, source.file)
+    make_canvas(source, args.background, options)
     if args.side_by_side:
         check_file(args.side_by_side, "--side-by-side", SUFFIXES)
     _ask(args)
@@ -61,6 +63,8 @@ def _targets(args: argparse.Namespace) -> list[Target]:
 
 def _sources(args: argparse.Namespace, options: RestoreOptions) -> list[Source]:
     sources = [Source(args.input, "the input")]
+    if args.background:
+        sources.append(Source(args.background, "--background"))
     kind, _, picture = options.faces.partition(":")
     if kind == "ref":
         sources.append(Source(Path(picture), "the reference picture"))

@@ -125,7 +125,8 @@ def _work(
     console: Console,
 ) -> int:
     """Run the batch and tell what became of it, also when it is cut short."""
-    began, error, batches = time.monotonic(), None, []
+    began, error = time.monotonic(), None
+    batches: list[Batch] = []
     try:
         with restore_sigint_for_asyncio():
             asyncio.run(_batch(args, workflow, servers, items, journal, console, batches))

@@ -61,9 +61,8 @@ class Attempt:
             WorkflowFailed: the server refused the workflow or failed in it.
             UnreadableVideo, UnwritableVideo: the file can't be read, or a result can't be written.
         """
-        if self.prompt is None:
-            await self._send()
-        entry = await self._result()
+        prompt = self.prompt or await self._send()
+        entry = await self._result(prompt)
         try:
             return await self._fetch(entry, folder)
         finally:
@@ -84,17 +83,18 @@ class Attempt:
         except (ServerLost, WorkflowFailed):
             pass  # the server's next start removes it
 
-    async def _send(self) -> None:
+    async def _send(self) -> str:
         self._say("is sent")
         await self._server.ping()  # a server that went while it had nothing to do costs the file no attempt
         self._item.starts += 1
         stored = await self._server.upload(self._item.path, self._item.upload_name)
         self.prompt = str(uuid.uuid4())  # known before the request: its answer may get lost
         self.prompt = await _finished(self._server.submit(self._workflow.filled(stored), self.prompt))
+        return self.prompt
 
-    async def _result(self) -> dict[str, Any]:
+    async def _result(self, prompt: str) -> dict[str, Any]:
         """The history entry of the prompt, when there is one."""
-        server, prompt, watch = self._server, self.prompt, self._watch
+        server, watch = self._server, self._watch
         watch.begin(prompt, lambda node, share: self._say(self._workflow.title(node), share))
         while True:
             entry = await _patiently(lambda: server.history(prompt))

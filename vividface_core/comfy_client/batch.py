@@ -68,7 +68,7 @@ class Batch:
         self._arrived, self._over = asyncio.Event(), asyncio.Event()
         self._lost: dict[Server, str] = {}
         self._all_lost_at = 0.0
-        self._abandoned: dict[Server, list[Work]] = {server: [] for server in servers}
+        self._abandoned: dict[Server, list[tuple[Item, str]]] = {server: [] for server in servers}
         self._watches = {server: Watch(len(workflow)) for server in servers}
         self.losses: dict[str, dict[str, Any]] = {server.address: {"lost": 0, "reason": None} for server in servers}
 
@@ -98,18 +98,18 @@ class Batch:
 
     async def _serve(self, server: Server) -> None:
         """One server's life: a file after the other, and back again after each loss."""
-        work = await self._await_server(server, told=False)
+        settled = await self._await_server(server, told=False)
         while True:
             self._console.idle(server.address)
-            work = work or await self._next()
+            work = settled or await self._next()
             work.item.state, work.item.server = "running", server.address
             try:
                 await self._process(server, work)
-                work = None
+                settled = None
             except ServerLost as error:
                 self._put_back(work.item, str(error))
                 self._set_lost(server, str(error))
-                work = await self._await_server(server, told=True)
+                settled = await self._await_server(server, told=True)
 
     async def _next(self) -> Work:
         while not self._waiting:
@@ -209,7 +209,7 @@ class Batch:
             parts = await attempt.run(self._journal.folder)
         except ServerLost:
             if attempt.prompt:
-                self._abandoned[server].append(Work(item, attempt.prompt))
+                self._abandoned[server].append((item, attempt.prompt))
             raise
         except asyncio.CancelledError:
             await attempt.withdraw()

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from vividface_core.errors import InvalidOption
+from vividface_core.io.file_names import VIDEO_SUFFIXES, distinct_stems, natural_key
 from vividface_core.io.folders import entries, is_file
-from vividface_core.video.file_names import VIDEO_SUFFIXES, distinct_stems, natural_key
 
 
 @dataclass(eq=False)
@@ -92,7 +92,8 @@ def result_names(stem: str, outputs: list[tuple[str, str]]) -> list[str]:
     """
     if len(outputs) == 1:
         return [stem + Path(outputs[0][1]).suffix]
-    names, count = [], Counter()
+    names: list[str] = []
+    count: Counter[str] = Counter()
     for node, file in outputs:
         count[node] += 1
         names.append(f"{stem}-{re.sub(r'[^A-Za-z0-9]+', '_', node)}-{count[node]}{Path(file).suffix}")

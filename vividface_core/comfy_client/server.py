@@ -301,6 +301,7 @@ def parse_address(address: str) -> tuple[str, str]:
             "One --server is no address of the form http://HOST:PORT (https and a path prefix may be). "
             "Put a token into VIVIDFACE_SERVER_TOKEN, not into the address."
         )
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    name = parts.hostname or ""
+    host = f"[{name}]" if ":" in name else name
     shown = urlunsplit((parts.scheme, f"{host}:{port}" if port else host, parts.path.rstrip("/"), "", ""))
     return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/"), "", "")), shown

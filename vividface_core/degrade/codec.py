@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from typing import Any
 
 import av
 import numpy as np
@@ -56,12 +57,13 @@ class Coder:
         # 4:2:0 wants even sides.
         self._padded = tuple(max(SMALLEST if codec == "libx265" else 2, side + side % 2) for side in (height, width))
         try:
-            self._encoder = av.CodecContext.create(codec, "w")
-            self._decoder = av.CodecContext.create(DECODERS[codec], "r")
+            encoder: Any = av.CodecContext.create(codec, "w")
+            decoder: Any = av.CodecContext.create(DECODERS[codec], "r")
         except av.codec.codec.UnknownCodecError as error:
             raise MissingDependency(
                 f"This installation of PyAV has no {codec}, which the degradation needs; install the wheel from PyPI."
             ) from error
+        self._encoder, self._decoder = encoder, decoder
         self._encoder.height, self._encoder.width = self._padded
         self._encoder.pix_fmt = "yuv420p"
         self._encoder.time_base, self._encoder.framerate = Fraction(1, rate), Fraction(rate)

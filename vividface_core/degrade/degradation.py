@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -36,7 +37,8 @@ class DegradationRanges:
     def sample(self, seed: int) -> Degradation:
         """Draw one parameter set; the same seed gives the same set on every machine."""
         values = {name: Range(*ends) for name, ends in asdict(self).items()}
-        return Degradation(**sample(values, np.random.default_rng(seed)), seed=seed)
+        drawn: dict[str, Any] = {**sample(values, np.random.default_rng(seed))}
+        return Degradation(**drawn, seed=seed)
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Degradation:
 
     def drawn(self) -> SampledDegradation:
         """The same as steps."""
-        values = {name: value.plain() for step in FORMULA for name, value in STEPS[step].values.items()}
+        values: dict[str, Any] = {name: value.plain() for step in FORMULA for name, value in STEPS[step].values.items()}
         values |= {"sigma": self.sigma, "scale": self.scale, "noise": self.noise}
         values |= {"codec": "none"} if self.crf is None else {"crf": self.crf}
         return SampledDegradation("vividface", FORMULA, self.seed, values)

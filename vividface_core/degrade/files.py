@@ -20,10 +20,10 @@ from vividface_core.degrade.presets import load_preset
 from vividface_core.degrade.sampled import SampledDegradation
 from vividface_core.errors import InvalidOption, UnreadableVideo
 from vividface_core.io.atomic import write_json
+from vividface_core.io.file_names import beside, scratch_prefix
 from vividface_core.io.output_guard import Source, Target, check_paths
 from vividface_core.runtime.callbacks import Callbacks
 from vividface_core.video.colorspace import convert
-from vividface_core.video.file_names import beside, scratch_prefix
 from vividface_core.video.frame import Frame
 from vividface_core.video.info import ColorInfo, VideoInfo
 from vividface_core.video.mux import check_output, mux

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from vividface_core.degrade.files import DegradeResult, degrade_video, seed_for, targets_of
+from vividface_core.degrade.mixture import Mixture
 from vividface_core.degrade.presets import Preset, load_preset
 from vividface_core.errors import InvalidOption, UnwritableVideo, VividFaceError
+from vividface_core.io.file_names import VIDEO_SUFFIXES, distinct_stems, natural_key
 from vividface_core.io.folders import entries
 from vividface_core.io.output_guard import Source, check_paths
 from vividface_core.runtime.callbacks import Callbacks
-from vividface_core.video.file_names import VIDEO_SUFFIXES, distinct_stems, natural_key
 from vividface_core.video.frame import Frame
 from vividface_core.video.images import list_images
 from vividface_core.video.presets import load_preset as load_coding
@@ -52,7 +53,7 @@ def folder_targets(folder: Path, output: Path, codec_out: str) -> dict[Path, Pat
 def degrade_folder(
     folder: str | Path,
     output: str | Path,
-    preset: str | Preset = "vividface",
+    preset: str | Preset | Mixture = "vividface",
     *,
     seed: int = 0,
     values: Mapping[str, Any] | None = None,

@@ -7,13 +7,13 @@ from typing import Any
 from vividface_core.degrade.degradation import FORMULA, DegradationRanges
 from vividface_core.degrade.mixture import Mixture
 from vividface_core.degrade.parameters import ENCODERS
-from vividface_core.degrade.preset import make_preset
+from vividface_core.degrade.preset import Preset, make_preset
 
 NAME = "real_world"
 _PAPER = DegradationRanges()
 
 
-def _part(share: int, word: str, summary: str, steps: tuple[str, ...], **values: Any):
+def _part(share: int, word: str, summary: str, steps: tuple[str, ...], **values: Any) -> tuple[int, Preset]:
     return share, make_preset(f"{NAME}/{word}", summary, steps, values)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vividface_core.degrade.filters import resize
 from vividface_core.degrade.footage import grey_of
-from vividface_core.degrade.parameters import Range
+from vividface_core.degrade.parameters import Range, Value
 from vividface_core.degrade.steps import STEPS
 from vividface_core.errors import InvalidOption
 
@@ -35,7 +35,7 @@ class SampledDegradation:
     preset: str
     steps: tuple[str, ...]
     seed: int
-    values: Mapping[str, float | int | str | Range]
+    values: Mapping[str, float | int | str | Value]
 
     def stream(self, frames: Iterable[Tensor]) -> Iterator[Tensor]:
         """Degrade frames ``[3, H, W]`` of one size, 0…1, one for one; the results have the same size.
@@ -46,8 +46,9 @@ class SampledDegradation:
         first = next(frames, None)
         if first is None:
             return
-        size, number = tuple(first.shape[-2:]), 0
-        flow = (frame[None] for frame in chain((first,), frames))
+        height, width = first.shape[-2:]
+        size, number = (height, width), 0
+        flow: Iterator[Tensor] = (frame[None] for frame in chain((first,), frames))
         for name in self.steps:
             step = STEPS[name]
             number += step.random

@@ -119,6 +119,6 @@ class Fusion(nn.Module):
         return [block(priors) for block in self.blocks]
 
 
-def _zero(layer: nn.Linear) -> None:
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
+def _zero(layer: nn.Module) -> None:
+    for tensor in layer.parameters():
+        nn.init.zeros_(tensor)

@@ -8,7 +8,7 @@ leave open is decided here and named in docs/dvface.md.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -48,6 +48,19 @@ class PriorEncoder(CodeFormer3D):
         for codes, book in zip(self.codes(z), (self.quantize.embedding_s, self.quantize.embedding_t)):
             looked_up.append(book(codes).view(batch, frames, height, width, -1).permute(0, 4, 1, 2, 3))
         return looked_up[0], looked_up[1]
+
+
+def load_from_stage_two(net: Any) -> PriorEncoder:
+    """A prior encoder with the weights of a stage II network, whose generator it doesn't need.
+
+    Raises:
+        InvalidOption: the network is stage I.
+    """
+    if not isinstance(net, CodeFormer3D):
+        raise InvalidOption("Priors come from a checkpoint of stage II, with its lookups; this is stage I.")
+    made = PriorEncoder(**net.config)
+    made.load_state_dict({name: value for name, value in net.state_dict().items() if not name.startswith("generator.")})
+    return made.eval()
 
 
 def priors_of(

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vividface_core.faces.weights import FOLDER, read_weights
+from vividface_core.runtime.devices import channels_last
 
 WEIGHTS = FOLDER / "blazeface.safetensors"
 
@@ -165,8 +166,8 @@ def crop_squares(frames: Tensor, squares: np.ndarray, side: int, outside: str) -
     x, y, length, turn = np.asarray(squares, np.float64).T[..., None, None]
     steps = np.arange(side) / side - 0.5
     at = (steps[None, :] + 1j * steps[:, None]) * length * np.exp(1j * turn) + x + 1j * y
-    grid = np.stack([(2 * at.real + 1) / width - 1, (2 * at.imag + 1) / height - 1], -1)
-    grid = torch.from_numpy(grid).to(frames.dtype).to(frames.device)
+    places = np.stack([(2 * at.real + 1) / width - 1, (2 * at.imag + 1) / height - 1], -1)
+    grid = torch.from_numpy(places).to(frames.dtype).to(frames.device)
     return F.grid_sample(frames, grid, padding_mode=outside, align_corners=False)
 
 
@@ -179,5 +180,5 @@ def load_blazeface(device: str | torch.device = "cpu", path: Path = WEIGHTS) -> 
     net = BlazeFace()
     net.load_state_dict(read_weights(path))
     # Separate filters of few channels are quicker with the channels last in memory.
-    net.to(memory_format=torch.channels_last)
+    channels_last(net)
     return BlazeDetector(net.eval().requires_grad_(False).to(device))

@@ -27,6 +27,7 @@ def compose(
     *,
     color: str = "wavelet",
     strength: float = 1.0,
+    replace: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Blend a restored crop into the frame that it was cut from.
 
@@ -41,6 +42,9 @@ def compose(
         crop: centre x, centre y, side in pixels of the frame.
         color: how the crop's colours are matched to the source: see :func:`vividface_core.faces.color.match`.
         strength: 0 keeps the source, 1 shows the restored face alone inside the mask.
+        replace: the frame isn't the one that the crop was cut from but an enlarged one, whose finer detail is another
+            guess at the same face: the restored crop takes its place, ``out = frame + weight · strength · (P(restored)
+            − frame)``.
 
     Returns:
         The new frame ``[3, H, W]`` in 0…1 and ``changed`` ``[H, W]`` bool. Where it's ``False`` the frame's values
@@ -52,11 +56,13 @@ def compose(
         return out, changed
     restored, mask = restored.to(rgb), mask.to(rgb)
     cut = crop_clip(rgb, crop, restored.shape[-1])
-    change, (top, left) = paste(match(restored, cut, mask, color) - cut, crop, height, width)
+    matched = match(restored, cut, mask, color)
+    change, (top, left) = paste(matched if replace else matched - cut, crop, height, width)
     weight, _ = paste(feather(mask), crop, height, width)
     weight = weight.clamp(0, 1) * strength
     box = (slice(top, top + change.shape[-2]), slice(left, left + change.shape[-1]))
     source = rgb[:, box[0], box[1]]
+    change = change - source if replace else change
     seen = weight[0] > VISIBLE
     blended = (source + weight * change).clamp(0, 1)
     out[:, box[0], box[1]] = torch.where(seen, blended, source)

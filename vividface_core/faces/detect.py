@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -82,7 +82,7 @@ class RetinaFaceDetector:
 
     def __init__(self, weights: Path, device: str | torch.device = "cpu") -> None:
         self.device = torch.device(device)
-        self.net = _build_retinaface(weights, self.device)
+        self.net: Any = _build_retinaface(weights, self.device)
 
     @torch.inference_mode()
     def detect(self, frames: Tensor) -> list[list[FaceDetection]]:

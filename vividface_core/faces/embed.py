@@ -77,6 +77,11 @@ class FaceEmbedder:
     def __init__(self, net: MobileFaceNet) -> None:
         self.net = net
 
+    @property
+    def _like(self) -> Tensor:
+        """Of the network's type, on its device."""
+        return next(self.net.parameters())
+
     @torch.inference_mode()
     def embed(self, frame: Tensor, landmarks: np.ndarray) -> np.ndarray:
         """Unit vectors float32 [N,512] of the faces of one frame; their dot product tells how alike two faces are.
@@ -87,7 +92,7 @@ class FaceEmbedder:
         """
         if not len(landmarks):
             return np.zeros((0, DIMENSIONS), np.float32)
-        return self.vectors(align(frame.to(self.net[0].weight), landmarks)).cpu().numpy()
+        return self.vectors(align(frame.to(self._like), landmarks)).cpu().numpy()
 
     @torch.inference_mode()
     def strengths(self, frame: Tensor, landmarks: np.ndarray) -> np.ndarray:
@@ -100,7 +105,7 @@ class FaceEmbedder:
         """
         if not len(landmarks):
             return np.zeros(0, np.float32)
-        return self._raw(align(frame.to(self.net[0].weight), landmarks)).norm(dim=1).float().cpu().numpy()
+        return self._raw(align(frame.to(self._like), landmarks)).norm(dim=1).float().cpu().numpy()
 
     @torch.inference_mode()
     def vectors(self, faces: Tensor) -> Tensor:
@@ -109,7 +114,7 @@ class FaceEmbedder:
 
     def _raw(self, faces: Tensor) -> Tensor:
         # Blue first: the package feeds red first, but then faces of one person are measurably less alike.
-        blue_first = faces.to(self.net[0].weight).flip(1)
+        blue_first = faces.to(self._like).flip(1)
         return self.net((blue_first * 255 - 127) / 128)
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from vividface_core.faces.blazeface import BlazeDetector, Block, crop_squares, load_blazeface, pad_to_halve, whole
 from vividface_core.faces.weights import FOLDER, read_weights
+from vividface_core.runtime.devices import channels_last
 
 WEIGHTS = FOLDER / "mesh.safetensors"
 
@@ -497,5 +498,5 @@ def load_mesher(device: str | torch.device = "cpu", path: Path = WEIGHTS) -> Fac
     net = FaceMesh()
     net.load_state_dict(read_weights(path))
     # Separate filters of few channels are twice as quick with the channels last in memory.
-    net.to(memory_format=torch.channels_last)
+    channels_last(net)
     return FaceMesher(net.eval().requires_grad_(False).to(device), load_blazeface(device))

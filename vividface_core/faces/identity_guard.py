@@ -92,7 +92,7 @@ def warnings(figures: Sequence[TrackIdentity], threshold: float, blends: bool) -
     bad = [figure for figure in figures if figure.lowest < threshold]
     worst = sorted(bad, key=lambda figure: figure.lowest)[:SHOWN_NOTICES]
     told = sorted(worst, key=lambda figure: (figure.shot, figure.track))
-    lines = [figure.warning(threshold, blends) for figure in told]
+    lines = [line for figure in told if (line := figure.warning(threshold, blends)) is not None]
     if len(bad) > len(told):
         lines.append(f"{len(bad) - len(told)} more face tracks are below the identity threshold.")
     return lines

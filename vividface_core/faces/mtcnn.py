@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vividface_core.faces.weights import FOLDER, read_weights
+from vividface_core.runtime.devices import channels_last
 
 WEIGHTS = FOLDER / "mtcnn.safetensors"
 
@@ -133,7 +135,7 @@ class Mtcnn(nn.Module):
         net = cls()
         net.load_state_dict(read_weights(path))
         # Pooling few channels is four times as quick with the channels last in memory.
-        net.proposal.to(memory_format=torch.channels_last)
+        channels_last(net.proposal)
         return net.eval().requires_grad_(False).to(device)
 
     @torch.inference_mode()
@@ -188,7 +190,7 @@ class Mtcnn(nn.Module):
     def _propose(self, picture: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Frame index [N] and square candidate boxes [N,4] from the proposal network at every pyramid level."""
         height, width = picture.shape[-2:]
-        parts = [(np.zeros(0, int), np.zeros((0, 4)), np.zeros(0))]
+        parts: list[tuple[np.ndarray, ...]] = [(np.zeros(0, int), np.zeros((0, 4)), np.zeros(0))]
         for scale in pyramid(height, width):
             size = math.ceil(height * scale), math.ceil(width * scale)
             level = functional.interpolate(picture, size, mode="area")
@@ -200,12 +202,12 @@ class Mtcnn(nn.Module):
             scale_xy = np.array([size[1] / width, size[0] / height])
             boxes = np.concatenate([corner / scale_xy, (corner + _CELL) / scale_xy], 1)
             boxes = np.concatenate([boxes, _numpy(offsets[index, :, row, column])], 1)
-            index = _numpy(index).astype(int)
-            kept = suppress(boxes[:, :4], scores, index, 0.5)
-            parts.append((index[kept], move(boxes[kept, :4], boxes[kept, 4:]), scores[kept]))
-        index, boxes, scores = (np.concatenate(part) for part in zip(*parts, strict=True))
-        kept = suppress(boxes, scores, index, 0.7)
-        return index[kept], square(boxes[kept])
+            frame = _numpy(index).astype(int)
+            kept = suppress(boxes[:, :4], scores, frame, 0.5)
+            parts.append((frame[kept], move(boxes[kept, :4], boxes[kept, 4:]), scores[kept]))
+        frames, boxes, scores = (np.concatenate(part) for part in zip(*parts, strict=True))
+        kept = suppress(boxes, scores, frames, 0.7)
+        return frames[kept], square(boxes[kept])
 
 
 class WindowSampler:
@@ -299,7 +301,7 @@ def square(boxes: np.ndarray) -> np.ndarray:
     return np.concatenate([centre - half, centre + half], 1)
 
 
-def _run(net: nn.Module, sampler: WindowSampler, index: np.ndarray, boxes: np.ndarray) -> list[np.ndarray]:
+def _run(net: Any, sampler: WindowSampler, index: np.ndarray, boxes: np.ndarray) -> list[np.ndarray]:
     # An empty batch goes through as well: it yields empty arrays of the right width.
     parts = []
     for start in range(0, max(len(boxes), 1), _WINDOWS_AT_ONCE):

@@ -112,7 +112,7 @@ class LandmarkHull:
         eyes, mouth = (left + right) / 2, points[3:].mean(0)
         down = mouth - eyes
         # A turned head brings the eyes together, a nodding one brings the mouth up: the longer measure is the scale.
-        unit = max(np.linalg.norm(right - left), np.linalg.norm(down), 1e-3)
+        unit = max(float(np.linalg.norm(right - left)), float(np.linalg.norm(down)), 1e-3)
         # Both the eye line and the line to the mouth tell the tilt; in profile only the second one does.
         across = (right - left) + np.array([down[1], -down[0]])
         across = across / max(np.linalg.norm(across), 1e-9)

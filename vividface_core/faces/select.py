@@ -8,7 +8,8 @@ import numpy as np
 from torch import Tensor
 
 from vividface_core.errors import InvalidOption, NoFaceFound, UnreadableVideo
-from vividface_core.faces.detect import FaceDetection
+from vividface_core.faces.detect import FaceDetection, FaceDetector
+from vividface_core.faces.embed import FaceEmbedder
 from vividface_core.faces.track import FaceTrack
 from vividface_core.video.frame import Frame
 from vividface_core.video.images import decode_image
@@ -46,7 +47,12 @@ def _indices(spec: str, value: str) -> set[int]:
 
 
 def select(
-    tracks: list[FaceTrack], spec: str, *, min_size: float = 0.0, detector=None, embedder=None
+    tracks: list[FaceTrack],
+    spec: str,
+    *,
+    min_size: float = 0.0,
+    detector: FaceDetector | None = None,
+    embedder: FaceEmbedder | None = None,
 ) -> list[FaceTrack]:
     """The tracks of one shot that shall be restored, in the given order.
 
@@ -73,12 +79,12 @@ def select(
         wanted = _indices(spec, value)
         tracks = [track for place, track in enumerate(tracks) if place in wanted]
     elif kind == "ref":
-        wanted = _embed_reference(Path(value), detector, embedder)
-        tracks = [track for track in tracks if _similarity(track, wanted) >= SAME_PERSON]
+        looks = _embed_reference(Path(value), detector, embedder)
+        tracks = [track for track in tracks if _similarity(track, looks) >= SAME_PERSON]
     return [track for track in tracks if _median_size(track) >= min_size]
 
 
-def check_reference(path: Path, detector) -> None:
+def check_reference(path: Path, detector: FaceDetector) -> None:
     """Find out before the work whether a reference picture can serve.
 
     Raises:
@@ -96,7 +102,7 @@ def _similarity(track: FaceTrack, wanted: np.ndarray) -> float:
     return -1.0 if track.embedding is None else float(track.embedding @ wanted)
 
 
-def _embed_reference(path: Path, detector, embedder) -> np.ndarray:
+def _embed_reference(path: Path, detector: FaceDetector | None, embedder: FaceEmbedder | None) -> np.ndarray:
     if detector is None:
         from vividface_core.faces.detect import load_detector
 
@@ -110,7 +116,7 @@ def _embed_reference(path: Path, detector, embedder) -> np.ndarray:
     return np.asarray(embedder.embed(picture, np.asarray(largest.landmarks, np.float32)[None]))[0]
 
 
-def _largest_face(path: Path, picture: Tensor, detector) -> FaceDetection:
+def _largest_face(path: Path, picture: Tensor, detector: FaceDetector) -> FaceDetection:
     faces = detector.detect(picture[None])[0]
     if not faces:
         raise NoFaceFound(f"The reference picture {path} shows no face that can be found; choose a clearer one.")

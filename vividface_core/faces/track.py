@@ -75,8 +75,9 @@ class FaceTrack:
     @classmethod
     def whole_frame(cls, start: int, stop: int) -> FaceTrack:
         """A track over frames ``start`` … ``stop`` that stands for no face: all its geometry is empty (zero)."""
-        shapes = ((4,), (5, 2), (), (3,))
-        return cls(0, 0, start, *(np.zeros((stop - start, *shape), np.float32) for shape in shapes))
+        count = stop - start
+        boxes, landmarks = np.zeros((count, 4), np.float32), np.zeros((count, 5, 2), np.float32)
+        return cls(0, 0, start, boxes, landmarks, np.zeros(count, np.float32), np.zeros((count, 3), np.float32))
 
     def between(self, start: int, stop: int) -> FaceTrack | None:
         """The part of the track in frames ``start`` … ``stop`` − 1; ``None`` if it isn't there then."""
@@ -169,8 +170,8 @@ class _Path:
     def split(self) -> _Path:
         """Give the frames from the first doubtful one on to a new path."""
         at, other = self.frames.index(self.doubtful[0]), _Path()
-        for frame, *detection in zip(self.frames[at:], self.boxes[at:], self.landmarks[at:], self.scores[at:]):
-            other.add(frame, FaceDetection(*detection))
+        for frame, box, points, score in zip(self.frames[at:], self.boxes[at:], self.landmarks[at:], self.scores[at:]):
+            other.add(frame, FaceDetection(box, points, score))
         for kept in (self.frames, self.boxes, self.landmarks, self.scores):
             del kept[at:]
         self.doubtful.clear()
@@ -277,8 +278,9 @@ class Tracker:
             path = _Path()
             path.add(frame, detection)
             self._look_again(path, looks.rgb)
-            if looks[column] is not None:
-                path.learn(frame, looks[column])
+            vector = looks[column]
+            if vector is not None:
+                path.learn(frame, vector)
             self._live.append(path)
             followed.append(path.boxes[-1])
 
@@ -317,9 +319,10 @@ class _Looks:
 
     def similarity(self, path: _Path, column: int) -> float | None:
         """Cosine between a path and a detection; ``None`` if the path's looks aren't known."""
-        if path.looks is None or self.rgb is None:
+        known = path.embedding
+        if known is None or self.rgb is None:
             return None
-        return float(path.embedding @ self[column])
+        return float(known @ self[column])
 
 
 _FORBIDDEN = 1e6
@@ -374,9 +377,10 @@ def _overlap(one: _Path, other: _Path) -> bool:
 
 
 def _similarity(one: _Path, other: _Path) -> float:
-    if one.looks is None or other.looks is None:
+    first, second = one.embedding, other.embedding
+    if first is None or second is None:
         return -1.0
-    return float(one.embedding @ other.embedding)
+    return float(first @ second)
 
 
 def _as_track(number: int, person: int, path: _Path) -> FaceTrack:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from vividface_core.errors import UnsupportedCheckpoint, UnwritableVideo
+from vividface_core.io.file_names import beside
 from vividface_core.io.text import read_text
-from vividface_core.video.file_names import beside
 
 
 def write_json(path: Path, content: object, indent: int | None = None) -> None:

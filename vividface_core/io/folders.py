@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from vividface_core.video.file_names import beside
+from vividface_core.io.file_names import beside
 
 LOG = logging.getLogger("vividface")
 DEPTH = 4

@@ -185,7 +185,7 @@ def _receive_once(
                 progress(min(1.0, done / size) if size else 0.0)
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     """The innermost cause in one line: what the client says first is mostly how to use the client."""
     while error.__cause__ is not None:
         error = error.__cause__

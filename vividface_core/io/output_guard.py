@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from vividface_core.errors import InvalidOption, UnwritableVideo
-from vividface_core.video.file_names import beside, is_too_long
+from vividface_core.io.file_names import beside, is_too_long
 
 MEDIA_AND_WEIGHTS = frozenset(
     (
@@ -104,7 +104,8 @@ def place(path: str | Path, *, ignore_case: bool | None = None) -> Place:
     Returns:
         Device and number of what exists (of the nearest folder, if the file doesn't), and the names below it.
     """
-    path, names = Path(os.path.realpath(path)), []
+    path = Path(os.path.realpath(path))
+    names: list[str] = []
     while True:
         try:
             found = path.stat()
@@ -155,16 +156,16 @@ def check_paths(targets: Iterable[Target], sources: Iterable[Source]) -> None:
         InvalidOption: says which two are one.
     """
     sources = list(sources)
-    read = {}
+    read: dict[Place, Source] = {}
     for source in sources:
         read.setdefault(place(source.path), source)
     folders = [source for source in sources if source.path.is_dir()]
     written: dict[Place, Target] = {}
     for target in targets:
         where = place(target.path)
-        if source := read.get(where):
+        if taken := read.get(where):
             raise InvalidOption(
-                f"{target.name} {target.path} is {source.name} itself, which would be lost; choose another name."
+                f"{target.name} {target.path} is {taken.name} itself, which would be lost; choose another name."
             )
         if other := written.get(where):
             raise InvalidOption(
@@ -185,10 +186,10 @@ def _check_around(target: Target, sources: list[Source], folders: list[Source]) 
                     f"{source.name} {source.path} lies in {folder}, which is cleared for "
                     f"{target.name}; choose another output, or copy it elsewhere first."
                 )
-    for folder in folders:
-        if os.path.lexists(target.path) and not target.path.is_dir() and is_within(target.path, folder.path):
+    for whole in folders:
+        if os.path.lexists(target.path) and not target.path.is_dir() and is_within(target.path, whole.path):
             raise InvalidOption(
-                f"{target.name} {target.path} is a part of {folder.name}, which is read; choose another name."
+                f"{target.name} {target.path} is a part of {whole.name}, which is read; choose another name."
             )
 
 

@@ -181,20 +181,27 @@ def attach_scales(state: Mapping[str, Stored], source: str | Path) -> dict[str, 
             continue
         layer = key.removesuffix(".weight") if key.endswith(".weight") else None
         encoding = formats.get(layer) or _fp8_name(value)
-        if encoding is None:
+        if encoding is None or not isinstance(value, Tensor):
             found[key] = value
             continue
-        scale = scales.pop(layer, None)
+        scale = None if layer is None else scales.pop(layer, None)
         if scale is None and value.ndim == 2 and layer and (marked or layer in formats):
             raise UnsupportedCheckpoint(
                 f"{source}: {key} is {encoding} and its scale ({layer}{SCALES[0]}) is missing; fetch the file again."
             )
-        found[key] = _fp8(key, value, encoding, state[scale] if scale else None, source)
+        found[key] = _fp8(key, value, encoding, _plain(scale, state[scale], source) if scale else None, source)
     for layer, key in scales.items():
         # Written for every layer by some tools; 1 changes nothing.
-        if f"{layer}.weight" not in found or not bool((state[key].float() == 1).all()):
+        if f"{layer}.weight" not in found or not bool((_plain(key, state[key], source).float() == 1).all()):
             raise UnsupportedCheckpoint(f"{source}: {key} is a scale without an fp8 weight; fetch the file again.")
     return found
+
+
+def _plain(key: str, value: Stored, source: str | Path) -> Tensor:
+    """A tensor that describes others, which is never quantized itself."""
+    if not isinstance(value, Tensor):
+        raise UnsupportedCheckpoint(f"{source}: {key} is quantized, where plain numbers were expected.")
+    return value
 
 
 def _fp8_name(value: Stored) -> str | None:
@@ -209,7 +216,7 @@ def _formats(state: Mapping[str, Stored], source: str | Path) -> dict[str | None
         if not key.endswith(LAYER):
             continue
         try:
-            name = json.loads(bytes(value.tolist()))["format"]
+            name = json.loads(bytes(_plain(key, value, source).tolist()))["format"]
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise UnsupportedCheckpoint(
                 f"{source}: {key} is no description of a quantized layer ({error}); fetch the file again."

@@ -31,7 +31,8 @@ def validated(kind: type[T], content: Any, what: str) -> T:
             "Install it with: pip install -U pydantic"
         ) from error
     try:
-        return _adapter(kind).validate_json(json.dumps(content), strict=True)
+        adapter: Any = _adapter(kind)  # type: ignore[arg-type]  # the cache wants a Hashable, which every type is
+        return adapter.validate_json(json.dumps(content), strict=True)
     except ValidationError as error:
         raise InvalidOption(f"This is no {what}: {_fault(error.errors(include_url=False)[0])}.") from error
     except (TypeError, ValueError) as error:  # no plain values
@@ -39,7 +40,7 @@ def validated(kind: type[T], content: Any, what: str) -> T:
 
 
 @lru_cache
-def _adapter(kind: type) -> Any:
+def _adapter(kind: Any) -> Any:
     from pydantic import TypeAdapter
 
     return TypeAdapter(kind)

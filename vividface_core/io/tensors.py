@@ -18,8 +18,8 @@ from torch import Tensor
 from vividface_core.errors import MissingWeights, UnsupportedCheckpoint, first_line
 from vividface_core.io.atomic import read_json
 from vividface_core.io.file_kinds import check_weights
+from vividface_core.io.file_names import beside
 from vividface_core.io.quantization import LAYER, METADATA, Stored
-from vividface_core.video.file_names import beside
 
 SUFFIXES = {".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".gguf"}
 WHOLE_MODELS = (
@@ -39,7 +39,7 @@ GROUP = 8 << 20
 """Bytes that :func:`stream_tensors` maps at a time, or a share of the whole if that is more."""
 
 
-def read_tensors(path: Path, names: Collection[str] | None = None) -> dict[str, Tensor]:
+def read_tensors(path: Path, names: Collection[str] | None = None) -> dict[str, Any]:
     """All tensors (or those ``names``) of a file, an ``*.index.json`` or a folder with one possibly sharded model.
 
     Tensors are memory-mapped: nothing is read before it is used. Nested dictionaries get dotted names. The quantized
@@ -265,7 +265,7 @@ def find_prefix(keys: Iterable[str], anchor: str, path: Path) -> str | None:
     return found[0] if found else None
 
 
-def unfamiliar(state: Mapping[str, Tensor]) -> str:
+def unfamiliar(state: Mapping[str, Any]) -> str:
     """The size and the first entries of a state dict that is not recognised, for a message."""
     sample = ", ".join(f"{key} {list(value.shape)}" for key, value in list(state.items())[:3])
     return f"{len(state)} unfamiliar tensors ({sample} …)"

@@ -6,7 +6,7 @@ import numpy as np
 from torch import Tensor
 
 from vividface_core.faces.detect import FaceDetection, FaceDetector
-from vividface_core.metrics.metric import Chunk
+from vividface_core.metrics.metric import Chunk, Side
 
 
 class MeasuredFace:
@@ -18,12 +18,13 @@ class MeasuredFace:
     """
 
     def __init__(self, detector: FaceDetector) -> None:
-        self._detector, self._last = detector, None
+        self._detector = detector
+        self._last: np.ndarray | None = None
 
     def find(self, chunk: Chunk) -> dict[str, np.ndarray]:
         """Landmarks ``[n, 5, 2]`` by side, NaN where there is no face."""
-        leader = "output" if chunk.reference is None else "reference"
-        found = {leader: self._follow(chunk.frames(leader))}
+        leader: Side = "output" if chunk.reference is None else "reference"
+        found: dict[str, np.ndarray] = {leader: self._follow(chunk.frames(leader))}
         if leader == "reference":
             found["output"] = self._beside(chunk.output, found[leader])
         return found

@@ -50,7 +50,7 @@ def _pairwise(measure: Callable[[Tensor, Tensor], Tensor]) -> Callable[[MetricCo
 
 def _of(measure: Callable[[Tensor, Tensor], Tensor], chunk: Chunk) -> Tensor:
     # Frame by frame: in float64 a whole chunk's intermediate values would be the peak of a run.
-    return torch.cat([measure(a[None], b[None]) for a, b in zip(chunk.output, chunk.reference)])
+    return torch.cat([measure(a[None], b[None]) for a, b in zip(chunk.output, chunk.frames("reference"))])
 
 
 ENTRIES = (

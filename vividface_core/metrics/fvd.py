@@ -68,11 +68,12 @@ class FvdMeter:
     """Gathers the features of a clip's windows; the set's figure is made of all clips' (:func:`pooled_distance`)."""
 
     def __init__(self, features: Features) -> None:
-        self._features, self._waiting = features, []
+        self._features = features
+        self._waiting: list[Tensor] = []
         self._moments: tuple[Moments, Moments] | None = None
 
     def update(self, chunk: Chunk) -> Sequence[float]:
-        for pair in zip(prepare(chunk.output), prepare(chunk.reference)):
+        for pair in zip(prepare(chunk.output), prepare(chunk.frames("reference"))):
             self._waiting.append(torch.stack(pair))
             if len(self._waiting) == WINDOW:
                 self._take()
@@ -107,12 +108,15 @@ class FirstFramesMeter:
     """Squared distance between the features of a clip's first frames and its reference's: BFVR-STC's FVD of a clip."""
 
     def __init__(self, features: Features) -> None:
-        self._features, self._waiting = features, []
+        self._features = features
+        self._waiting: list[Tensor] = []
 
     def update(self, chunk: Chunk) -> Sequence[float]:
         room = PUBLISHED_FRAMES - len(self._waiting)
         if room > 0:
-            self._waiting += map(torch.stack, zip(prepare(chunk.output[:room]), prepare(chunk.reference[:room])))
+            self._waiting += map(
+                torch.stack, zip(prepare(chunk.output[:room]), prepare(chunk.frames("reference")[:room]))
+            )
         return ()
 
     def compute(self) -> ClipResult:
@@ -223,4 +227,4 @@ def frechet_distance(one: Moments, other: Moments) -> float:
 
 
 def _short(root: np.ndarray) -> np.ndarray:
-    return np.linalg.qr(root, mode="r") if len(root) > 2 * root.shape[1] else root
+    return np.asarray(np.linalg.qr(root, mode="r")) if len(root) > 2 * root.shape[1] else root

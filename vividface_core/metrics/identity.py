@@ -265,7 +265,7 @@ def _make(
     vectors: Callable[[MetricContext], Vectors],
     partner: Callable[[], Partner],
     compare: Callable[[Tensor, Tensor], Tensor] = cosine,
-):
+) -> Callable[[MetricContext, ClipFacts], VectorMeter]:
     def make(context: MetricContext, clip: ClipFacts) -> VectorMeter:
         return VectorMeter(vectors(context), partner(), compare)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from vividface_core.faces.face_mesh import PRESENT, load_mesher
@@ -37,8 +39,9 @@ class TlmeMeter:
         find: points ``[n, k, 2]`` of a chunk's side.
     """
 
-    def __init__(self, find=mesh_points) -> None:
-        self._find, self._last = find, {}
+    def __init__(self, find: Callable[[Chunk, Side], np.ndarray]) -> None:
+        self._find = find
+        self._last: dict[Side, np.ndarray] = {}
         self._total, self._count, self._without = 0.0, 0, 0
 
     def update(self, chunk: Chunk) -> list[float]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import Protocol
@@ -33,7 +34,7 @@ class FrameObserver(Protocol):
     def begin(self, facts: ClipFacts, metrics: Sequence[Metric]) -> None:
         """A clip begins."""
 
-    def on_frames(self, chunk: Chunk, values: dict[str, Sequence[float]]) -> None:
+    def on_frames(self, chunk: Chunk, values: Mapping[str, Sequence[float]]) -> None:
         """Its next frames; figures a frame by metric, only those that have any."""
 
     def finish(self) -> None:
@@ -89,9 +90,10 @@ def measure(
         InvalidOption: an output and its reference differ in size or in their number of frames.
         UnreadableVideo: as the reader.
     """
-    clips, by_metric = [], {metric.name: [] for metric in metrics}
+    clips: list[ClipScores] = []
+    by_metric: dict[str, list[ClipResult]] = {metric.name: [] for metric in metrics}
     # All clips are looked at first: a run of hours shouldn't end at a last clip that doesn't fit.
-    sources = [{side: VideoFrames(path) for side, path in _sides(pair)} for pair in pairs]
+    sources: list[dict[str, FrameSource]] = [{side: VideoFrames(path) for side, path in _sides(pair)} for pair in pairs]
     for taken in sources:
         _check_sizes(taken)
     facts = [_facts(pair.name, taken, progress) for pair, taken in zip(pairs, sources)]
@@ -148,15 +150,13 @@ class _MeterSet:
         self._reasons: dict[str, str] = {}
         self._frames: dict[str, list[float]] = {metric.name: [] for metric in metrics}
         for metric in metrics:
-            self._try(
-                metric.name, lambda metric=metric: self._meters.update({metric.name: metric.make(context, facts)})
-            )
+            self._try(metric.name, partial(self._make, metric, context, facts))
 
     @torch.inference_mode()
     def update(self, chunk: Chunk) -> dict[str, list[float]]:
         values: dict[str, list[float]] = {}
         for name, meter in list(self._meters.items()):
-            self._try(name, lambda name=name, meter=meter: values.update({name: [*map(float, meter.update(chunk))]}))
+            self._try(name, partial(_take, values, name, meter, chunk))
         for name, row in values.items():
             self._frames[name] += row
         return {name: row for name, row in values.items() if row}
@@ -165,7 +165,7 @@ class _MeterSet:
     def compute(self) -> tuple[dict[str, Score], dict[str, ClipResult]]:
         results: dict[str, ClipResult] = {}
         for name, meter in list(self._meters.items()):
-            self._try(name, lambda name=name, meter=meter: results.update({name: meter.compute()}))
+            self._try(name, partial(_conclude, results, name, meter))
         return {name: self._score(name, results.get(name)) for name in self._frames}, results
 
     def _score(self, name: str, result: ClipResult | None) -> Score:
@@ -177,12 +177,23 @@ class _MeterSet:
             )
         return Score(result.value, "", result.notes, self._frames[name])
 
+    def _make(self, metric: Metric, context: MetricContext, facts: ClipFacts) -> None:
+        self._meters[metric.name] = metric.make(context, facts)
+
     def _try(self, name: str, work: Callable[[], None]) -> None:
         try:
             work()
         except VividFaceError as error:
             self._reasons[name] = str(error)
             self._meters.pop(name, None)
+
+
+def _take(values: dict[str, list[float]], name: str, meter: Meter, chunk: Chunk) -> None:
+    values[name] = [*map(float, meter.update(chunk))]
+
+
+def _conclude(results: dict[str, ClipResult], name: str, meter: Meter) -> None:
+    results[name] = meter.compute()
 
 
 def _of_the_set(

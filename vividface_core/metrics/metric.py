@@ -49,7 +49,8 @@ class Chunk:
         self, first: int, output: Tensor, reference: Tensor | None, faces: Faces, source: Tensor | None = None
     ) -> None:
         self.first, self.output, self.reference, self.source = first, output, reference, source
-        self._faces, self._known = faces, {}
+        self._faces = faces
+        self._known: dict[str, Any] = {}
 
     def __len__(self) -> int:
         return len(self.output)

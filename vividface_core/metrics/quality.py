@@ -124,7 +124,7 @@ def _meter(
 
 
 def _in_pieces(net: nn.Module, chunk: Chunk, paired: bool) -> Tensor:
-    sides = (chunk.output, chunk.reference) if paired else (chunk.output,)
+    sides = (chunk.output, chunk.frames("reference")) if paired else (chunk.output,)
     count = max(1, PIXELS // chunk.output[0, 0].numel())
     return torch.cat([net(*pieces) for pieces in zip(*(side.split(count) for side in sides))])
 

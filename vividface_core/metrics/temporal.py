@@ -147,30 +147,6 @@ def _large_enough(estimator: FlowEstimator, clip: ClipFacts, shrink: int) -> Flo
 
 ENTRIES = (
     Metric(
-        "flicker",
-        "Flicker",
-        False,
-        "none",
-        "Ours: variance over the clip of the second difference x[t-1] - 2x[t] + x[t+1] of the frames' mean luma "
-        "(BT.709, of 8-bit RGB, 0-255); mean over clips. Cuts count as flicker.",
-        lambda context, clip: FlickerClip(blocks=False),
-        color="luma",
-        digits=3,
-        default=False,
-    ),
-    Metric(
-        "flicker-blocks",
-        "Flicker (blocks)",
-        False,
-        "none",
-        "Ours: as flicker, of each of 8 by 8 blocks of the frame, and the mean of the 64 variances. Motion within a "
-        "block counts too.",
-        lambda context, clip: FlickerClip(blocks=True),
-        color="luma",
-        digits=3,
-        default=False,
-    ),
-    Metric(
         "temporal",
         "Temporal",
         False,
@@ -227,5 +203,29 @@ ENTRIES = (
         "8-bit luma) in RAFT's place.",
         _score_dis,
         digits=3,
+    ),
+    Metric(
+        "flicker",
+        "Flicker",
+        False,
+        "none",
+        "Ours: variance over the clip of the second difference x[t-1] - 2x[t] + x[t+1] of the frames' mean luma "
+        "(BT.709, of 8-bit RGB, 0-255); mean over clips. Cuts count as flicker.",
+        lambda context, clip: FlickerClip(blocks=False),
+        color="luma",
+        digits=3,
+        default=False,
+    ),
+    Metric(
+        "flicker-blocks",
+        "Flicker (blocks)",
+        False,
+        "none",
+        "Ours: as flicker, of each of 8 by 8 blocks of the frame, and the mean of the 64 variances. Motion within a "
+        "block counts too.",
+        lambda context, clip: FlickerClip(blocks=True),
+        color="luma",
+        digits=3,
+        default=False,
     ),
 )

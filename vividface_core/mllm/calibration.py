@@ -166,7 +166,8 @@ def fit_calibration(rows: Sequence[HumanScore], *, rubric: str, judge: str) -> C
         MissingDependency: SciPy doesn't import.
     """
     _checked(rows)
-    own, people = [float(row.judge) for row in rows], [float(row.human) for row in rows]
+    own = [float(row.judge) for row in rows if row.judge is not None]
+    people = [float(row.human) for row in rows]
     corrected = [
         _through(_knots(own[:i] + own[i + 1 :], people[:i] + people[i + 1 :]), score) for i, score in enumerate(own)
     ]

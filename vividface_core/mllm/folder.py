@@ -13,13 +13,13 @@ from typing import Any
 
 from vividface_core.errors import InvalidOption, UnreadableVideo, UnwritableVideo
 from vividface_core.io.atomic import write_json
+from vividface_core.io.file_names import VIDEO_SUFFIXES, beside, natural_key
 from vividface_core.io.output_guard import Source, Target, check_paths, unrelated
 from vividface_core.mllm.calibration import Calibration
 from vividface_core.mllm.judges.base import Judge
 from vividface_core.mllm.rubric import rubric_version
 from vividface_core.mllm.scoring import Records, run_judge, with_verdict
 from vividface_core.mllm.tables import as_csv
-from vividface_core.video.file_names import VIDEO_SUFFIXES, beside, natural_key
 
 BY_TIER, KEEP_AND_DROP, KEPT_ONLY = "by tier", "keep and drop", "kept only"
 SORTS = (BY_TIER, KEEP_AND_DROP, KEPT_ONLY)

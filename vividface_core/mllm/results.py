@@ -104,7 +104,8 @@ def _records(text: str, path: Path) -> list[Mapping[str, Any]]:
         whole = None
     if isinstance(whole, dict) and isinstance(whole.get("videos"), list):
         return [record for record in whole["videos"] if isinstance(record, dict)]
-    records, lines = [], text.splitlines()
+    records: list[Mapping[str, Any]] = []
+    lines = text.splitlines()
     for number, line in enumerate(lines, 1):
         try:
             record = json.loads(line) if line.strip() else {}

@@ -37,7 +37,7 @@ def find_shots(source: FrameSource, report: Report) -> list[Shot]:
 
     total = expected_frames(source)
 
-    def counted():
+    def counted() -> Iterator[Frame]:
         for number, frame in enumerate(frames):
             report("shots", number + 1, total)
             yield frame

@@ -55,6 +55,8 @@ class RestoreOptions:
             (:mod:`vividface_core.pipeline.deflicker`); "": nothing of that kind.
         keep_detail: of a de-flickered frame only brightness or colour is changed, with the detail of the source;
             otherwise the model's picture is shown.
+        scale: by how much the frames of a file are enlarged, 1…4, so that small faces keep the size that they are
+            restored at; the rest by Lanczos' filter.
     """
 
     preset: str = "h264"
@@ -73,6 +75,7 @@ class RestoreOptions:
     deinterlace: str = "auto"
     deflicker: str = ""
     keep_detail: bool = True
+    scale: float = 1.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.strength <= 1:

@@ -28,7 +28,8 @@ class WorkMeter:
         self._report, self._beside = report, plan.beside
         self._work = [_shot_work(plan, number) for number in range(len(plan.shots))]
         self.total = sum(self._work)
-        self._base, self._done, self._windows = 0.0, 0.0, []
+        self._base, self._done = 0.0, 0.0
+        self._windows: list[float] = []
 
     def begin(self, number: int) -> None:
         """Shot ``number`` begins; all before it are done, now or in an earlier run."""

@@ -21,6 +21,7 @@ from vividface_core.faces.identity_guard import IdentityGuard
 from vividface_core.faces.masks import parse_turned
 from vividface_core.faces.parse import FaceParser
 from vividface_core.faces.track import FaceTrack
+from vividface_core.pipeline.progress import Unchanged
 from vividface_core.restorers.base import Restorer
 from vividface_core.restorers.windows import CrossFade, Window
 
@@ -51,10 +52,25 @@ class Region(Protocol):
 
 
 class FaceRegion:
-    """A tracked face: a smooth square crop in, a feathered and colour-matched patch back."""
+    """A tracked face: a smooth square crop in, a feathered and colour-matched patch back.
 
-    def __init__(self, track: FaceTrack, size: int, parser: FaceParser, color: str, strength: float) -> None:
+    Args:
+        scale: width and height of the frames that it is put into, over those of the frames that it is cut from;
+            ``None``: they are the same frames.
+    """
+
+    def __init__(
+        self,
+        track: FaceTrack,
+        size: int,
+        parser: FaceParser,
+        color: str,
+        strength: float,
+        scale: tuple[float, float] | None = None,
+    ) -> None:
         self.track, self.size, self.parser, self.color, self.strength = track, size, parser, color, strength
+        self._replaces, (across, down) = scale is not None, scale or (1.0, 1.0)
+        self._places = track.crops * [across, down, (across + down) / 2]
         self.start, self.stop, self.turn = track.first, track.last, track.turn
 
     def cut(self, index: int, rgb: Tensor) -> Tensor:
@@ -71,8 +87,9 @@ class FaceRegion:
     def put(
         self, index: int, rgb: Tensor, restored: Tensor, mask: Tensor | None, share: float
     ) -> tuple[Tensor, Tensor]:
-        crop = self.track.crops[index - self.start]
-        return compose(rgb, restored, mask, crop, color=self.color, strength=self.strength * share)
+        assert mask is not None  # its own, of mask()
+        crop, strength = self._places[index - self.start], self.strength * share
+        return compose(rgb, restored, mask, crop, color=self.color, strength=strength, replace=self._replaces)
 
 
 class WholeFrame:
@@ -93,7 +110,8 @@ class WholeFrame:
     def put(
         self, index: int, rgb: Tensor, restored: Tensor, mask: Tensor | None, share: float
     ) -> tuple[Tensor, Tensor | None]:
-        result = _bicubic(restored, tuple(rgb.shape[-2:])).clamp(0, 1)
+        height, width = rgb.shape[-2:]
+        result = _bicubic(restored, (height, width)).clamp(0, 1)
         return torch.lerp(rgb, result, self.strength * share), None
 
 
@@ -119,7 +137,7 @@ class RegionStream:
         self,
         region: Region,
         windows: list[Window],
-        restorer: Restorer,
+        restorer: Restorer | Unchanged,
         begin: Callable[[int], Callable[[float], None]] | None = None,
         guard: IdentityGuard | None = None,
     ) -> None:

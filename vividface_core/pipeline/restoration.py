@@ -26,6 +26,7 @@ from vividface_core.faces.parse import load_parser
 from vividface_core.faces.select import check_spec
 from vividface_core.faces.track import FaceTrack
 from vividface_core.pipeline.analysis import choose_faces, find_faces, find_shots
+from vividface_core.pipeline.canvas import Canvas
 from vividface_core.pipeline.deflicker import Flicker, SteadyFrame, task_notice
 from vividface_core.pipeline.options import Given, Plan, Resources, RestoreOptions, check_shape
 from vividface_core.pipeline.planning import best_window, choose_window, reduce_memory
@@ -66,6 +67,7 @@ class Restoration:
         restorer: on its device; clips go there and come back.
         given: what is known of the faces beforehand.
         resources: what works beside the restorer.
+        canvas: what restored faces are put into; ``None``: the source's own frames.
         cached: see :data:`CachedStep`.
     """
 
@@ -78,9 +80,10 @@ class Restoration:
         *,
         given: Given | None = None,
         resources: Resources | None = None,
+        canvas: Canvas | None = None,
         cached: CachedStep = lambda name, make: make(),
     ) -> None:
-        self.source, self.options, self.callbacks = source, options, callbacks
+        self.source, self.options, self.callbacks, self.canvas = source, options, callbacks, canvas
         self.restorer = restorer if restorer.parallel else OomFallbackRestorer(restorer, self.notice)
         self._timed_for = restorer
         given, self._resources = given or Given(), resources or Resources()
@@ -144,7 +147,7 @@ class Restoration:
         streams = [self._stream(track, plan, shot, meter) for track in plan.tracks[number]]
         frames = self.source.read(shot.start, shot.end)
         try:
-            with closing(prefetch(frames, Frame.nbytes, max_items=plan.window)) as source:
+            with closing(prefetch(self._pairs(frames, shot), _pair_bytes, max_items=plan.window)) as source:
                 for frame in composed(source, streams, self._mask):
                     self.callbacks.frame(frame)
                     yield frame
@@ -158,6 +161,12 @@ class Restoration:
             if isinstance(region, SteadyFrame):
                 self.flicker[number] = (region.before.sums, region.after.sums)
         self.identity[number] = [figure for figure in figures if figure is not None]
+
+    def _pairs(self, frames: Iterator[Frame], shot: Shot) -> Iterator[tuple[Frame, Frame]]:
+        """Frames to look at, each with the one that its faces are put into."""
+        if self.canvas is None:
+            return ((frame, frame) for frame in frames)
+        return self.canvas.under(frames, shot.start, shot.end)
 
     def _tell_work(self, done: float, total: float) -> None:
         self.callbacks.progress("restore", done, total)
@@ -207,7 +216,8 @@ class Restoration:
         overlap = min(8, window // 4) if options.overlap is None else options.overlap
         plan_windows(window + 1, window, overlap)  # refuses an impossible pair before the work starts
         memory = restorer.memory_for(window, height, width)
-        plan = Plan(self.source.info, shots, tracks, shape, window, overlap, memory, whole_frame=options.whole_frame)
+        info = self.source.info if self.canvas is None else self.canvas.info
+        plan = Plan(info, shots, tracks, shape, window, overlap, memory, whole_frame=options.whole_frame)
         plan.seconds = self._expected_seconds(plan)
         return plan
 
@@ -257,6 +267,7 @@ class Restoration:
         shot = next(number for number, tracks in enumerate(plan.tracks) if tracks)
         track = plan.tracks[shot][0]
         part = track.between(track.first, track.first + BESIDE)
+        assert part is not None  # it begins where the track does
         part_shot = Shot(part.first, part.last)
         frames = list(self.source.read(part.first, part.last))
         seconds = 0.0
@@ -269,7 +280,7 @@ class Restoration:
                 self._guard(part, plan.shape[0]),
             )
             began = time.monotonic()
-            for _ in composed(frames, [stream], self._mask):
+            for _ in composed(((frame, frame) for frame in frames), [stream], self._mask):
                 self.callbacks.progress("timing", 1.0, 1.0)
             seconds = time.monotonic() - began
         return seconds / len(frames)
@@ -289,7 +300,8 @@ class Restoration:
         if options.whole_frame:
             return WholeFrame(shot.start, shot.end, plan.shape, options.strength)
         color = self.restorer.color_default if options.color == "auto" else options.color
-        return FaceRegion(track, plan.shape[0], self.parser, color, options.strength)
+        scale = None if self.canvas is None else self.canvas.scale
+        return FaceRegion(track, plan.shape[0], self.parser, color, options.strength, scale)
 
     def _guard(self, track: FaceTrack, size: int) -> IdentityGuard | None:
         options = self.options
@@ -307,11 +319,19 @@ class Restoration:
         )
 
 
-def composed(frames: Iterable[Frame], streams: list[RegionStream], mask: BlendMask | None = None) -> Iterator[Frame]:
-    """Yield every frame with all its regions restored, in order; frames wait until their windows are done."""
+def _pair_bytes(pair: tuple[Frame, Frame]) -> int:
+    frame, canvas = pair
+    return frame.nbytes() + (0 if canvas is frame else canvas.nbytes())
+
+
+def composed(
+    pairs: Iterable[tuple[Frame, Frame]], streams: list[RegionStream], mask: BlendMask | None = None
+) -> Iterator[Frame]:
+    """Yield the second frame of every pair with all regions of the first one restored, in order; frames wait until
+    their windows are done."""
     waiting: deque[Frame] = deque()
-    for frame in frames:
-        waiting.append(frame)
+    for frame, canvas in pairs:
+        waiting.append(canvas)
         covering = [stream for stream in streams if stream.covers(frame.index)]
         if covering:
             rgb = frame.rgb()
@@ -326,7 +346,8 @@ def _compose(frame: Frame, streams: list[RegionStream], mask: BlendMask | None) 
     if not covering:
         return frame
     source: Tensor = frame.rgb()
-    rgb, changed = source, torch.zeros(source.shape[-2:], dtype=torch.bool)
+    rgb = source
+    changed: Tensor | None = torch.zeros(source.shape[-2:], dtype=torch.bool)
     for stream in covering:
         rgb, touched = stream.apply(frame.index, rgb)
         changed = None if touched is None or changed is None else changed | touched

@@ -21,6 +21,7 @@ from vividface_core.errors import VividFaceError
 from vividface_core.faces.identity_guard import TrackIdentity
 from vividface_core.io.folders import entries
 from vividface_core.io.output_guard import Source, Target, check_paths
+from vividface_core.pipeline.canvas import Canvas, make_canvas
 from vividface_core.pipeline.options import COLORS, Given, Plan, Resources, RestoreOptions, Result, Resuming
 from vividface_core.pipeline.restoration import Restoration, check_request
 from vividface_core.pipeline.resume import RunState
@@ -59,6 +60,7 @@ def restore_video(
     given: Given | None = None,
     resources: Resources | None = None,
     resuming: Resuming | None = None,
+    background: str | Path | VideoFrames | None = None,
 ) -> Result:
     """Restore the faces of ``source`` into ``output``.
 
@@ -73,6 +75,8 @@ def restore_video(
         given: what is known of the faces beforehand.
         resources: what works beside the restorer: face detector and parser, and how much memory.
         resuming: what becomes of a run that is interrupted.
+        background: the same film enlarged by something else, into which the restored faces are put, at its size;
+            ``None``: the source, enlarged by ``options.scale``.
 
     Raises:
         VividFaceError: see :mod:`vividface_core.errors`; the work folder is kept for a resume
@@ -83,17 +87,34 @@ def restore_video(
     began, output = time.monotonic(), Path(output)
     source = source if isinstance(source, VideoFrames) else VideoFrames(source, deinterlace=options.deinterlace)
     check_request(options, given, restorer)
-    check_paths([Target(output, "the output")], _sources(source, options))
+    if background is not None and not isinstance(background, VideoFrames):
+        background = VideoFrames(background)
+    reading = _sources(source, options) + ([] if background is None else [Source(background.path, "the background")])
+    check_paths([Target(output, "the output")], reading)
     check_output(output, options.preset, source.file)
-    request = {"source": _identity(source), "model": resuming.model_id or restorer.name, "options": asdict(options)}
+    request: dict[str, Any] = {
+        "source": _identity(source),
+        "model": resuming.model_id or restorer.name,
+        "options": asdict(options),
+    }
+    canvas = make_canvas(source, background, options)
+    if background is not None:
+        request["background"] = _identity(background)
     if given.tracks is not None:
         request["tracks"] = [track.to_json() for track in given.tracks]
     if given.mask is not None:
         request["mask"] = given.mask.fingerprint()
-    _rehearse(source, output, options.preset)
+    _rehearse(source, canvas, output, options.preset)
     state = RunState(output, request, resume=resuming.resume)
     work = Restoration(
-        source, restorer, options, callbacks, given=given, resources=resources, cached=_cached_steps(state)
+        source,
+        restorer,
+        options,
+        callbacks,
+        given=given,
+        resources=resources,
+        canvas=canvas,
+        cached=_cached_steps(state),
     )
     if resuming.resume and not state.resumed:
         work.notice(
@@ -101,7 +122,7 @@ def restore_video(
             "from the start."
         )
     try:
-        result = _to_file(work, output, state)
+        result = _to_file(work, source, output, state)
     except BaseException as error:
         if not resuming.keep_unfinished or (isinstance(error, VividFaceError) and not state.has_parts()):
             state.remove()
@@ -143,10 +164,13 @@ def restore_frames(
     return output, result
 
 
-def _rehearse(source: VideoFrames, output: Path, preset: str) -> None:
+def _rehearse(source: VideoFrames, canvas: Canvas | None, output: Path, preset: str) -> None:
     """Write the first frame into the real output, and take it away again."""
     for frame in source.read(0, 1):
-        rehearse(frame, source.file, output, preset)
+        if canvas is None:
+            rehearse(frame, source.file, output, preset)
+        for _, below in () if canvas is None else canvas.under(iter([frame]), 0, 1):
+            rehearse(below, canvas.info, output, preset)
 
 
 def _sources(source: VideoFrames, options: RestoreOptions) -> list[Source]:
@@ -192,14 +216,14 @@ def _result(work: Restoration, plan: Plan, output: Path | None) -> Result:
     )
 
 
-def _to_file(work: Restoration, output: Path, state: RunState) -> Result:
+def _to_file(work: Restoration, source: VideoFrames, output: Path, state: RunState) -> Result:
     plan = work.plan()
-    if not plan.window_count and work.source.deinterlaces:
-        work.source = work.source.as_stored()  # nothing is touched, so fields stay fields
-        plan.info = work.source.info
+    if not plan.window_count and source.deinterlaces and work.canvas is None:
+        work.source = source = source.as_stored()  # nothing is touched, so fields stay fields
+        plan.info = source.info
     told = _tell(work, [])
     result = _result(work, plan, output)
-    if not plan.window_count and _copy_unchanged(work, output, state):
+    if not plan.window_count and _copy_unchanged(work, source, output, state):
         return result
     parts = [_part(work, number, plan, state, result) for number in range(len(plan.shots))]
     _tell(work, told)
@@ -216,15 +240,15 @@ def _tell(work: Restoration, told: list[str]) -> list[str]:
     return list(work.source.warnings)
 
 
-def _copy_unchanged(work: Restoration, output: Path, state: RunState) -> bool:
+def _copy_unchanged(work: Restoration, source: VideoFrames, output: Path, state: RunState) -> bool:
     """Nothing is to be restored: copy the file, where input and output are of one kind."""
-    source = work.source.path
-    same = work.source.is_whole and source.is_file() and source.suffix.lower() == output.suffix.lower()
+    path = source.path
+    same = work.canvas is None and source.is_whole and path.is_file() and path.suffix.lower() == output.suffix.lower()
     why = "The strength is 0" if work.options.strength == 0 else "No face was found to restore"
     work.notice(f"{why}, so {'the file is copied' if same else 'all pictures are passed on'} unchanged.")
     if same:
         copy = state.folder / "copy"
-        shutil.copyfile(source, copy)
+        shutil.copyfile(path, copy)
         copy.replace(output)
     return same
 
@@ -239,6 +263,7 @@ def _part(work: Restoration, number: int, plan: Plan, state: RunState, result: R
         if sums := state.read_json(measured):
             work.flicker[number] = (FlickerSums(**sums[0]), FlickerSums(**sums[1]))
         return part
+    assert plan.info is not None  # the source is a file
     with VideoWriter(part, plan.info, work.options.preset) as writer:
         with background_writer(writer.write, Frame.nbytes, max_items=plan.window) as write:
             for frame in work.frames(number, plan):

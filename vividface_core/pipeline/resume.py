@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vividface_core.errors import InvalidOption, UnwritableVideo
-from vividface_core.video.file_names import beside
+from vividface_core.io.file_names import beside
 
 FORMAT = 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import ClassVar
@@ -83,12 +84,12 @@ class CodebookRestorer(Restorer):
         self.to(device, dtype)
 
     @property
-    def color_default(self) -> str:
+    def color_default(self) -> str:  # type: ignore[override]  # read here, set elsewhere
         """Colour match for ``auto``: a de-flickerer's low frequencies are its result, and must not be matched away."""
         return "wavelet" if self.kind == KINDS[0] else "none"
 
     @property
-    def tasks(self) -> tuple[str, ...]:
+    def tasks(self) -> tuple[str, ...]:  # type: ignore[override]  # read here, set elsewhere
         """What it was trained for; see :func:`tasks_of`."""
         return tasks_of(self.kind)
 
@@ -153,7 +154,7 @@ class CodebookRestorer(Restorer):
         net, start = self.net, 0.0
         memory = self._work_bytes(x.shape[2], *x.shape[3:])
 
-        def part(stage: str, steps: int):
+        def part(stage: str, steps: int) -> Callable[[int], None]:
             first = start
             return lambda done: report(first + SHARES[stage] * done / steps)
 

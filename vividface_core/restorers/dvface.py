@@ -15,6 +15,7 @@ from vividface_core.restorers.base import Progress, check_finite
 from vividface_core.restorers.codebook import clip_bytes
 from vividface_core.restorers.one_step import STAGE_SHARES, OneStepRestorer
 from vividface_core.wan.injection import Injection
+from vividface_core.wan.module_types import WanModule
 from vividface_core.wan.vae import latent_frames, spatial_ratio, temporal_ratio
 
 PRIOR_SHARE = 0.4
@@ -96,7 +97,7 @@ class DVFaceRestorer(OneStepRestorer):
         return shared + kept, {**stages, "priors": segment}
 
 
-def check_priors(priors: PriorEncoder, fusion: Fusion, vae: nn.Module, transformer: nn.Module) -> None:
+def check_priors(priors: PriorEncoder, fusion: Fusion, vae: WanModule, transformer: WanModule) -> None:
     """Raises UnsupportedCheckpoint unless the four belong together."""
     config, dit = fusion.config, transformer.config
     width = dit.num_attention_heads * dit.attention_head_dim

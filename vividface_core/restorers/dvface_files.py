@@ -19,7 +19,7 @@ from vividface_core.io.atomic import read_json, write_json
 from vividface_core.io.folders import whole_folder
 from vividface_core.io.quantization import FP8
 from vividface_core.io.tensors import as_stored, read_tensors, write_tensors
-from vividface_core.restorers.dvface import DVFaceRestorer
+from vividface_core.restorers.dvface import DVFaceRestorer, check_priors
 from vividface_core.restorers.one_step_files import DEFAULTS, WEIGHTS_FILE, PartLoader, format_of, load_parts
 from vividface_core.restorers.one_step_options import OneStepExecution
 from vividface_core.restorers.one_step_save import PYTORCH, write_parts
@@ -86,22 +86,31 @@ def _filled(net: Any, folder: Path) -> Any:
 def save(
     path: Path, restorer: DVFaceRestorer, meta: Mapping[str, Any], dtype: torch.dtype | None = torch.float16
 ) -> Path:
-    """Write a ``plain`` restorer; as :func:`~vividface_core.restorers.one_step_save.save_checkpoint_folder`, with the
-    priors and the fusion beside the other parts, in ``dtype`` (as they are, where that is an fp8 type)."""
+    """Write a ``plain`` restorer; see :func:`save_folder`."""
+    parts = {name: getattr(restorer, name) for name in ("vae", "transformer", "prompt", "decoder", "encoder")}
+    return save_folder(path, parts, restorer.priors, restorer.fusion, meta, dtype)
+
+
+def save_folder(
+    path: Path,
+    parts: Mapping[str, Any],
+    priors: PriorEncoder,
+    fusion: Fusion,
+    meta: Mapping[str, Any],
+    dtype: torch.dtype | None = torch.float16,
+) -> Path:
+    """As :func:`~vividface_core.restorers.one_step_save.save_checkpoint_folder`, with priors and fusion beside the
+    other parts, in ``dtype`` (as they are, where that is an fp8 type).
+
+    Args:
+        parts: ``vae``, ``transformer``, ``prompt``, ``decoder`` and ``encoder`` of a one-step restorer.
+    """
+    check_priors(priors, fusion, parts["vae"], parts["transformer"])
     narrow = None if dtype in FP8.values() else dtype
     with whole_folder(Path(path)) as partial:
-        write_parts(
-            partial,
-            restorer.vae,
-            restorer.transformer,
-            restorer.prompt,
-            {**meta, "system": SYSTEM},
-            dtype,
-            restorer.decoder,
-            restorer.encoder,
-        )
-        _save_part(partial / PRIOR, restorer.priors, restorer.priors.config, narrow)
-        _save_part(partial / FUSION, restorer.fusion, restorer.fusion.config.to_dict(), narrow)
+        write_parts(partial, **parts, meta={**meta, "system": SYSTEM}, dtype=dtype)
+        _save_part(partial / PRIOR, priors, priors.config, narrow)
+        _save_part(partial / FUSION, fusion, fusion.config.to_dict(), narrow)
     return Path(path)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,7 @@ from vividface_core.errors import InvalidOption, UnsupportedCheckpoint
 from vividface_core.restorers.base import Progress, Restorer, check_finite, check_request, module_bytes, translate_oom
 from vividface_core.restorers.lengths import ClipLengths
 from vividface_core.restorers.one_step_options import OneStepExecution
+from vividface_core.runtime.devices import channels_last
 from vividface_core.wan.attention import Attention
 from vividface_core.wan.conditional_decoder import ConditionalDecoder, decoded_with_input
 from vividface_core.wan.empty_prompt import EmptyPrompt
@@ -22,6 +23,7 @@ from vividface_core.wan.fast_vae.streams import FastEncoder, Piece, decoded, dec
 from vividface_core.wan.fast_vae.tiles import Region
 from vividface_core.wan.folded_transformer import FoldedDenoiser
 from vividface_core.wan.injection import Injection, hooked
+from vividface_core.wan.module_types import WanModule
 from vividface_core.wan.optimizations import memory_estimate
 from vividface_core.wan.optimizations.compile import CompiledDenoiser
 from vividface_core.wan.optimizations.cuda_graphs import GraphedDenoiser, check_graphs
@@ -31,6 +33,7 @@ from vividface_core.wan.tiny_encoder import TinyEncoder, TinyStream
 from vividface_core.wan.transformer import T_STAR, VELOCITY_SCALE, cast, one_step_velocity
 from vividface_core.wan.vae import (
     FRAME_CHUNK,
+    StreamingEncoder,
     latent_frames,
     spatial_ratio,
     temporal_ratio,
@@ -59,8 +62,8 @@ class OneStepRestorer(Restorer):
 
     def __init__(
         self,
-        vae: nn.Module,
-        transformer: nn.Module,
+        vae: WanModule,
+        transformer: WanModule,
         prompt: EmptyPrompt,
         *,
         decoder: ConditionalDecoder | None = None,
@@ -102,7 +105,7 @@ class OneStepRestorer(Restorer):
         for net in (encoder, decoder):
             if net is not None:
                 net.config.check_fits(vae.config)
-                net.eval().to(memory_format=torch.channels_last)
+                channels_last(net.eval())
         self.latent_skip = _latent_skip(latent_skip, vae.config.z_dim)
         self._cell = spatial_ratio(vae.config)
         self.size_multiple = self._cell * math.lcm(*transformer.config.patch_size[1:])
@@ -113,26 +116,26 @@ class OneStepRestorer(Restorer):
         vae.eval()
         transformer.eval()
         device, dtype = torch.device(how.device), how.number_type()
-        self.denoiser = transformer if how.plain else self._folded(transformer, device, dtype)
-        self._pass = CompiledDenoiser(self.denoiser) if how.compile else self.denoiser
+        self.denoiser: WanModule = transformer if how.plain else self._folded(transformer, device, dtype)
+        self._pass: Any = CompiledDenoiser(self.denoiser) if how.compile else self.denoiser
         if how.graphs:
             check_graphs(device)
             self._pass = GraphedDenoiser(self.denoiser, self._pass)
         self.to(device, dtype)
 
-    def _folded(self, transformer: nn.Module, device: torch.device, dtype: torch.dtype) -> FoldedDenoiser:
+    def _folded(self, transformer: WanModule, device: torch.device, dtype: torch.dtype) -> FoldedDenoiser:
         kernel, linear = Attention(self.execution.attention), self.execution.linear
         kernel.check(device, dtype, transformer.config.attention_head_dim)
         check_linears(linear, device, dtype)
         return use_linears(FoldedDenoiser(transformer, self._prompt, self._t_star, attention=kernel), linear)
 
     @staticmethod
-    def check_parts(vae: nn.Module, transformer: nn.Module, prompt: EmptyPrompt) -> None:
+    def check_parts(vae: WanModule, transformer: WanModule, prompt: EmptyPrompt) -> None:
         """Raises UnsupportedCheckpoint unless the three belong together."""
-        vae, config, width = vae.config, transformer.config, prompt.rows.shape[1]
-        if not vae.z_dim == config.in_channels == config.out_channels:
+        vae_config, config, width = vae.config, transformer.config, prompt.rows.shape[1]
+        if not vae_config.z_dim == config.in_channels == config.out_channels:
             raise UnsupportedCheckpoint(
-                f"Autoencoder and denoiser do not fit: {vae.z_dim} latent channels, but the denoiser takes "
+                f"Autoencoder and denoiser do not fit: {vae_config.z_dim} latent channels, but the denoiser takes "
                 f"{config.in_channels} and gives {config.out_channels}. A text-to-video denoiser is wanted."
             )
         if width != config.text_dim:
@@ -152,7 +155,7 @@ class OneStepRestorer(Restorer):
         return self._t_star
 
     @property
-    def transformer(self) -> nn.Module:
+    def transformer(self) -> WanModule:
         """diffusers' module of a ``plain`` restorer.
 
         Raises:
@@ -249,6 +252,7 @@ class OneStepRestorer(Restorer):
 
     def _encode(self, clip: Tensor, report: Progress) -> Tensor:
         """``[1, C, T', h, w]`` fp32, normalised."""
+        stream: TinyStream | StreamingEncoder
         if self.encoder is not None:
             stream = TinyStream(self.encoder)
         else:
@@ -275,7 +279,8 @@ class OneStepRestorer(Restorer):
     def _padded_size(self, clip: Tensor) -> tuple[int, int, int]:
         """Frames, height and width of a clip as the model takes it."""
         frames, _, height, width = clip.shape
-        return self.valid_lengths.at_least(frames), *(side + -side % self.size_multiple for side in (height, width))
+        multiple = self.size_multiple
+        return self.valid_lengths.at_least(frames), height + -height % multiple, width + -width % multiple
 
     def _reader(self, clip: Tensor, device: torch.device) -> Callable[..., Tensor]:
         """``read(start, stop, region)``: frames of the padded clip, ``[1, 3, n, H, W]``, −1…1, on ``device``."""

@@ -137,13 +137,14 @@ def convert(
         InvalidOption: neither or both of ``umt5`` and ``prompt``; ``output`` is something else.
         MissingWeights, UnsupportedCheckpoint: an input is not there or not what it should be.
     """
-    if (umt5 is None) == (prompt is None):
+    text = umt5 if prompt is None else prompt
+    if text is None or (umt5 is not None and prompt is not None):
         raise InvalidOption("Say either where the text encoder is (umt5) or where an empty prompt is (prompt).")
     output = Path(output)
     check_folder(output, {"the denoiser": dit, "the autoencoder": vae, "the text encoder": umt5, "the prompt": prompt})
     transformer, autoencoder = load_transformer(Path(dit)), load_vae(Path(vae))
-    embedding = EmptyPrompt.load(Path(prompt)) if prompt else compute_empty_prompt(Path(umt5), progress)
-    made_of = {"dit": Path(dit).name, "vae": Path(vae).name, "prompt": Path(prompt or umt5).name}
+    embedding = compute_empty_prompt(Path(text), progress) if prompt is None else EmptyPrompt.load(Path(text))
+    made_of = {"dit": Path(dit).name, "vae": Path(vae).name, "prompt": Path(text).name}
     return save_checkpoint_folder(
         output, autoencoder, transformer, embedding, {"made_of": made_of, **(meta or {})}, dtype
     )

@@ -29,6 +29,7 @@ from vividface_core.wan.conditional_decoder import ConditionalDecoder, DecoderCo
 from vividface_core.wan.empty_prompt import FILE_NAME as PROMPT_FILE
 from vividface_core.wan.empty_prompt import EmptyPrompt, compute_empty_prompt
 from vividface_core.wan.loading import load_transformer, load_vae, read_config, transformer_config, vae_config
+from vividface_core.wan.module_types import WanModule
 from vividface_core.wan.official_files import UMT5, VAE
 from vividface_core.wan.state_dict import kind_of, network_in, read_state_dict
 from vividface_core.wan.tiny_encoder import EncoderConfig, TinyEncoder
@@ -166,13 +167,13 @@ class PartLoader:
     def dtype(self) -> torch.dtype:
         return self.execution.number_type()
 
-    def denoiser(self, path: Path) -> nn.Module:
+    def denoiser(self, path: Path) -> WanModule:
         path = path / "transformer" if (path / "transformer").is_dir() else path
         return load_transformer(
             path, dtype=self.dtype, device=self.device, compact=self._compact(path), light=not self.execution.plain
         )
 
-    def autoencoder(self, path: Path) -> nn.Module:
+    def autoencoder(self, path: Path) -> WanModule:
         return load_vae(path, dtype=self.dtype, device=self.device, light=not self.execution.plain)
 
     def _compact(self, path: Path) -> bool:
@@ -209,7 +210,7 @@ def load_parts(folder: Path, how: PartLoader, system: str) -> dict[str, Any]:
     }
 
 
-def _codec(folder: Path, kind: str, card: Mapping[str, Any], how: PartLoader) -> nn.Module | None:
+def _codec(folder: Path, kind: str, card: Mapping[str, Any], how: PartLoader) -> Any:
     """The conditional decoder or the tiny encoder that the card names, if it names one."""
     if card.get(kind) is None:
         return None

@@ -25,6 +25,7 @@ from vividface_core.restorers.registry import CARD
 from vividface_core.wan.conditional_decoder import ConditionalDecoder
 from vividface_core.wan.empty_prompt import FILE_NAME, EmptyPrompt
 from vividface_core.wan.loading import HEAD_DIM
+from vividface_core.wan.module_types import WanModule
 from vividface_core.wan.state_dict import original_transformer_names, original_vae_names
 from vividface_core.wan.tiny_encoder import TinyEncoder
 from vividface_core.wan.transformer import weight_type
@@ -51,8 +52,8 @@ def save(
 
 def save_checkpoint_folder(
     path: Path,
-    vae: nn.Module,
-    transformer: nn.Module,
+    vae: WanModule,
+    transformer: WanModule,
     empty_prompt: EmptyPrompt | Tensor,
     meta: Mapping[str, Any],
     dtype: torch.dtype | None = torch.float16,
@@ -85,8 +86,8 @@ def save_checkpoint_folder(
 
 def write_parts(
     partial: Path,
-    vae: nn.Module,
-    transformer: nn.Module,
+    vae: WanModule,
+    transformer: WanModule,
     prompt: EmptyPrompt,
     meta: Mapping[str, Any],
     dtype: torch.dtype | None,
@@ -111,7 +112,7 @@ def write_parts(
     (partial / CARD).write_text(card + "\n", encoding="utf-8")
 
 
-def save_codec(folder: Path, net: nn.Module, dtype: torch.dtype | None = torch.float16) -> None:
+def save_codec(folder: Path, net: WanModule, dtype: torch.dtype | None = torch.float16) -> None:
     """Write one of :data:`CODECS`: ``config.json`` and ``model.safetensors``."""
     folder.mkdir(parents=True)
     write_json(folder / "config.json", net.config.to_dict(), indent=2)
@@ -122,9 +123,9 @@ def tensors_to_store(
     module: nn.Module, dtype: torch.dtype | None, rename: Callable[[str], str] = str
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors to store, under ``rename``d names, and the metadata that describes them."""
-    if dtype not in FP8.values():
+    encoding = next((name for name, known in FP8.items() if known == dtype), None)
+    if dtype is None or encoding is None:
         return {rename(key): as_stored(key, value, dtype) for key, value in dense_tensors(module).items()}, PYTORCH
-    encoding = next(name for name, known in FP8.items() if known == dtype)
     linear = {
         f"{name}.weight"
         for name, part in module.named_modules()
@@ -141,6 +142,7 @@ def tensors_to_store(
             raise UnsupportedCheckpoint(f"{key} can't be stored in fp8: {error}. The checkpoint is damaged.") from error
         layer = rename(key).removesuffix(".weight")
         tensors[f"{layer}.weight"] = weight.data.view(dtype)
+        assert weight.scale is not None  # quantize_fp8 always gives one
         tensors[f"{layer}.weight_scale"] = weight.scale
         layers[layer] = encoding
     return tensors, {**PYTORCH, **layer_table(layers)} if layers else PYTORCH

@@ -42,7 +42,7 @@ class OomFallbackRestorer(Restorer):
         self._told: list[str] = []
 
     @property
-    def parallel(self) -> int:
+    def parallel(self) -> int:  # type: ignore[override]  # read here, set elsewhere
         return 1 if self.device.type == "cpu" else 0
 
     def submit(self, clip: Tensor, progress: Progress | None = None) -> Callable[[], Tensor]:
@@ -87,7 +87,7 @@ class OomFallbackRestorer(Restorer):
                 clip[here],
                 mask=None if mask is None else mask[here],
                 strength=strength,
-                progress=lambda share, number=number: progress((number + share) / len(windows)),
+                progress=_part_of(progress, number, len(windows)),
             )
             first, finished = fade.push(part)
             output[first : first + len(finished)] = finished
@@ -161,3 +161,8 @@ def _empty_caches() -> None:
     trim_memory()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+def _part_of(progress: Progress, number: int, count: int) -> Progress:
+    """Progress within one of ``count`` parts."""
+    return lambda share: progress((number + share) / count)

@@ -242,6 +242,7 @@ DVFACE = System(
     color_default="wavelet",
     capabilities=frozenset({LATENTS, SHARED_WINDOW}),
     unchanged={"plain": True},
+    stages={"fusion": "training.stages.dvface:FusionStage"},
     describe="vividface_core.restorers.one_step_save:describe",
     tags=("one-step-diffusion", "wan", "codebook"),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -27,7 +28,7 @@ def cpu_flags() -> frozenset[str]:
         name, _, flags = line.partition(":")
         if name.strip().lower() in ("flags", "features"):
             return frozenset(flags.lower().split())
-    told = getattr(torch.cpu, "get_capabilities", dict)()
+    told: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return frozenset(str(name).lower() for name, has in told.items() if has is True)
 
 
@@ -38,7 +39,7 @@ def is_emulated(dtype: torch.dtype | None, flags: Collection[str]) -> bool:
 
 def emulation_notice(dtype: torch.dtype | None, device: torch.device | str) -> str | None:
     """What the user should know before a computation on the CPU in a type that it emulates; ``None``: nothing."""
-    if torch.device(device).type != "cpu" or not is_emulated(dtype, cpu_flags()):
+    if dtype is None or torch.device(device).type != "cpu" or not is_emulated(dtype, cpu_flags()):
         return None
     # Apple's processors compute in both, and their flags aren't told everywhere.
     if sys.platform == "darwin":

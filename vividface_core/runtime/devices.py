@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
+from torch import nn
 
 from vividface_core.errors import InvalidOption
 
@@ -66,3 +69,12 @@ def default_dtype(device: torch.device | str) -> torch.dtype:
     elif device.type == "xpu" and torch.xpu.is_bf16_supported():
         return torch.bfloat16
     return torch.float32
+
+
+Net = TypeVar("Net", bound=nn.Module)
+
+
+def channels_last(net: Net) -> Net:
+    """The same module with the channels of its 4D weights last in memory."""
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's signatures
+    return net

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from collections.abc import Callable
 from functools import cache
 
 import torch
@@ -33,7 +34,7 @@ def trim_memory() -> None:
 
 
 @cache
-def _trim():
+def _trim() -> Callable[[int], int] | None:
     try:
         return ctypes.CDLL(None).malloc_trim if sys.platform == "linux" else None
     except (OSError, AttributeError):
@@ -77,6 +78,6 @@ def peak_memory() -> int:
     except ImportError:  # Windows
         import psutil
 
-        return psutil.Process().memory_info().peak_wset
+        return getattr(psutil.Process().memory_info(), "peak_wset")  # noqa: B009 - there on Windows alone
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

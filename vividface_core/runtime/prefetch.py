@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
@@ -28,7 +28,8 @@ class _BoundedQueue(Generic[T]):
     def __init__(self, cost: Callable[[T], int], max_bytes: int, max_items: int) -> None:
         self._cost, self._max_bytes, self._max_items, self._used = cost, max_bytes, max_items, 0
         self._items: deque[T] = deque()
-        self._ended, self._error = False, None
+        self._ended = False
+        self._error: BaseException | None = None
         self._changed = threading.Condition()
 
     def put(self, item: T) -> bool:
@@ -78,7 +79,7 @@ class _BoundedQueue(Generic[T]):
 
 def prefetch(
     items: Iterable[T], cost: Callable[[T], int], max_bytes: int = MAX_BYTES, max_items: int = MAX_ITEMS
-) -> Iterator[T]:
+) -> Generator[T, None, None]:
     """Iterate over ``items`` with a background thread that fetches ahead.
 
     Args:

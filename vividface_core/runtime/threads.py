@@ -7,6 +7,7 @@ import queue
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -79,9 +80,9 @@ def parallel_map(
     for thread in threads:
         thread.start()
 
-    def hear() -> None:
+    def hear(poll: Callable[[], None]) -> None:
         try:
-            on_poll()
+            poll()
         except BaseException:
             on_abort(threads)
             threads.clear()  # nobody is waited for
@@ -89,7 +90,7 @@ def parallel_map(
 
     try:
         for _ in items:
-            result = results.get() if on_poll is None else _next(results, hear)
+            result = results.get() if on_poll is None else _next(results, partial(hear, on_poll))
             if isinstance(result, BaseException):
                 raise result
             yield result

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from vividface_core.errors import UnreadableVideo
+from vividface_core.io.file_names import VIDEO_SUFFIXES
 from vividface_core.io.folders import entries
-from vividface_core.video.file_names import VIDEO_SUFFIXES
 from vividface_core.video.images import list_images
 from vividface_core.video.picture_kinds import IMAGE_SUFFIXES
 

@@ -76,7 +76,7 @@ def _yuv_to_rgb(luma: Tensor, chroma: Tensor, shape: Layout, color: ColorInfo) -
     _, _, zero, span = _quantization(shape.depth, color.range)
     height, width = luma.shape
     chroma = _upsample(chroma.sub_(zero).div_(span), shape, color.siting)[:, :height, :width]
-    return _matrixed(luma, *chroma, color)
+    return _matrixed(luma, chroma[0], chroma[1], color)
 
 
 def _matrixed(luma: Tensor, cb: Tensor, cr: Tensor, color: ColorInfo) -> Tensor:
@@ -106,7 +106,8 @@ def thumbnail(native: av.VideoFrame, color: ColorInfo, width: int, height: int) 
     luma = small[0].sub_(zero).div_(span)
     if shape.family == "gray":
         return luma.clamp_(0, 1).expand(3, -1, -1).contiguous()
-    return _matrixed(luma, *((plane - chroma_zero) / chroma_span for plane in small[1:]), color)
+    cb, cr = ((plane - chroma_zero) / chroma_span for plane in small[1:])
+    return _matrixed(luma, cb, cr, color)
 
 
 def is_neutral(native: av.VideoFrame) -> bool:

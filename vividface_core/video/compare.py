@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from vividface_core.errors import InvalidOption, MissingDependency
+from vividface_core.io.file_names import scratch_prefix
 from vividface_core.runtime.prefetch import prefetch
-from vividface_core.video.file_names import scratch_prefix
 from vividface_core.video.frame import Frame, from_tensor
 from vividface_core.video.info import ColorInfo, VideoInfo
 from vividface_core.video.mux import MuxReport, check_output, mux
@@ -113,7 +113,7 @@ def _label(text: str, height: int) -> Tensor | None:
         font = ImageFont.load_default(size=max(10, height // 24))
     except TypeError:  # Pillow before 10.1 has its small font only
         font = ImageFont.load_default()
-    left, top, right, bottom = font.getbbox(text)
+    left, top, right, bottom = (round(edge) for edge in font.getbbox(text))
     margin = max(2, (bottom - top) // 3)
     plate = Image.new("L", (round(right - left) + 2 * margin, round(bottom - top) + 2 * margin), 255)
     ImageDraw.Draw(plate).text((margin - left, margin - top), text, fill=0, font=font)

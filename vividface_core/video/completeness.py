@@ -179,8 +179,9 @@ def _open_pes(packets: Iterator[bytes]) -> bool:
                 length = int.from_bytes(payload[4:6], "big")
                 missing[pid] = 6 + length if length else None
         if pid in missing:
-            if missing[pid] is not None:
-                missing[pid] -= len(payload)
+            left = missing[pid]
+            if left is not None:
+                missing[pid] = left - len(payload)
             full[pid] = len(payload) == 184  # the last packet of a PES is stuffed, but for one in 184
     return any(full[pid] if left is None else left > 0 for pid, left in missing.items())
 

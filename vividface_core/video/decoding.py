@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import av
 from av.container import InputContainer
@@ -32,6 +33,7 @@ _UNMARKED_PLACES = 3
 """Places in files that nothing marks as interlaced."""
 _MUCH_FASTER = Fraction(3, 2)
 _FASTEST = 1000
+_TS_DISCONT: Any = av.format.Flags.ts_discont.value
 """Frames a second that no clip for viewing has, but the clock of some containers."""
 _ONE_FRAME_A_PACKET = {"h264", "hevc", "ffv1", "prores", "mjpeg", "png", "mpeg2video"}
 
@@ -97,7 +99,7 @@ def open_video(path: Path, *, playlist: bool = False) -> tuple[InputContainer, V
         ) from error
     real = [stream for stream in container.streams.video if not is_cover(stream) and stream.codec_context]
     if not real:
-        kinds = sorted({stream.type for stream in container.streams}) or ["nothing"]
+        kinds: list[str] = sorted({stream.type for stream in container.streams}) or ["nothing"]
         container.close()
         raise UnreadableVideo(
             f"{path} has no video stream (it holds {', '.join(kinds)}). Choose a file with a picture."
@@ -107,7 +109,7 @@ def open_video(path: Path, *, playlist: bool = False) -> tuple[InputContainer, V
 
 def codec_name(stream: av.stream.Stream) -> str:
     """The codec's own name, whichever decoder is in use (``mp3``, not ``mp3float``)."""
-    context = stream.codec_context
+    context: Any = stream.codec_context  # none, where no decoder knows the stream
     if context is None:
         return getattr(stream, "name", None) or "unknown"
     return getattr(context.codec, "canonical_name", None) or context.name
@@ -198,7 +200,7 @@ def has_hidden_alpha(stream: VideoStream) -> bool:
     return marks.get("alpha_mode") == "1" and codec_name(stream) in _WITH_ALPHA
 
 
-def _decoder(stream: VideoStream) -> av.VideoCodecContext:
+def _decoder(stream: VideoStream) -> Any:
     if not has_hidden_alpha(stream):
         return stream.codec_context
     try:
@@ -219,7 +221,7 @@ def _promised(container: InputContainer, stream: VideoStream, path: Path) -> tup
     return sum(not entry.is_discard for entry in entries) if known else stream.frames, missing
 
 
-def _index(stream: VideoStream) -> list:
+def _index(stream: av.stream.Stream) -> list[Any]:
     """The entries of a stream's index, those that an edit list hides marked as such."""
     return list(getattr(stream, "index_entries", ()))  # PyAV from 17 on
 
@@ -265,7 +267,7 @@ def read_info(path: Path, *, playlist: bool = False, judge_fields: bool = False)
         if judge_fields and table.unmarked is None:
             looks = _looks(reading.container, reading.stream, _UNMARKED_PLACES)
             table.unmarked = (order_of_unmarked(looks),)
-        if judge_fields and table.unmarked[0]:
+        if judge_fields and table.unmarked and table.unmarked[0]:
             return replace(info, fields=table.unmarked[0], combed=True, marked=False)
         return info
     finally:
@@ -281,7 +283,7 @@ def _shows_combs(container: InputContainer, stream: VideoStream) -> bool:
 def _looks(container: InputContainer, stream: VideoStream, places: int) -> Iterator[Iterator[av.VideoFrame]]:
     """A few frames at each of some places, spread over the file."""
     seconds = _duration(container, stream)
-    begin, length = stream.start_time or 0, round(seconds / stream.time_base) if seconds else 0
+    begin, length = stream.start_time or 0, round(seconds / stream.time_base) if seconds and stream.time_base else 0
     for place in range(places if length else 1):
         yield _frames_at(container, stream, begin + length * place // places if place else None)
 
@@ -310,13 +312,15 @@ def _describe(path: Path, container: InputContainer, stream: VideoStream, first:
     remarks = []
     if has_hidden_alpha(stream) and not shape.alpha:
         remarks.append("The transparency isn't read, because this installation of PyAV has no libvpx; the wheel has.")
+    time_base = stream.time_base
+    assert time_base is not None  # a frame was decoded, so it has a clock
     aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
     return VideoInfo(
         path=path,
         width=first.width,
         height=first.height,
         fps=_rate(stream),
-        time_base=stream.time_base,
+        time_base=time_base,
         frame_count=_count(container, stream),
         duration=_duration(container, stream),
         rotation=rotation_of(matrix),
@@ -353,7 +357,7 @@ def _rate(stream: VideoStream) -> Fraction:
 
 def _duration(container: InputContainer, stream: VideoStream) -> Fraction | None:
     if stream.duration:
-        return stream.duration * stream.time_base
+        return Fraction(stream.duration * (stream.time_base or 0))
     tag = re.match(r"(\d+):(\d\d):(\d\d\.\d+)", stream.metadata.get("DURATION", ""))  # Matroska keeps it as a tag
     if tag:
         return int(tag[1]) * 3600 + int(tag[2]) * 60 + Fraction(tag[3])
@@ -369,7 +373,7 @@ def _companions(container: InputContainer, video: VideoStream) -> Iterator[Strea
 
 
 def _origin(container: InputContainer) -> Fraction:
-    if not int(container.format.flags) & av.format.Flags.ts_discont.value:
+    if not int(container.format.flags) & _TS_DISCONT:
         return Fraction(0)
     starts = [s.start_time * s.time_base for s in container.streams if s.start_time is not None and s.time_base]
     return min(starts, default=Fraction(0))

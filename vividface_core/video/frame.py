@@ -95,7 +95,9 @@ class Frame:
         self._overwrite(native, rgb, mask, (rows[0], rows[-1] + 1), (columns[0], columns[-1] + 1))
         return replace(self, native=native)
 
-    def _overwrite(self, native: av.VideoFrame, rgb: Tensor, mask: np.ndarray, rows, columns) -> None:
+    def _overwrite(
+        self, native: av.VideoFrame, rgb: Tensor, mask: np.ndarray, rows: tuple[int, int], columns: tuple[int, int]
+    ) -> None:
         """Convert only the box around the change, grown by what the chroma filter sees."""
         shape = layout(native.format.name)
         cell_w, cell_h = 1 << shape.log2_w, 1 << shape.log2_h
@@ -132,7 +134,7 @@ def _covering(mask: np.ndarray, cell_w: int, cell_h: int) -> np.ndarray:
     """For each chroma sample: does any luma sample under it change?"""
     height, width = mask.shape
     padded = np.pad(mask, ((0, -height % cell_h), (0, -width % cell_w)))
-    return padded.reshape(padded.shape[0] // cell_h, cell_h, -1, cell_w).any((1, 3))
+    return np.any(padded.reshape(padded.shape[0] // cell_h, cell_h, -1, cell_w), (1, 3))
 
 
 def iter_chunks(frames: Iterable[Frame], size: int) -> Iterator[list[Frame]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import av
 
@@ -78,7 +79,8 @@ def side_data_of(decoded: av.VideoFrame, codec: str) -> dict[str, bytes]:
     if int(av.__version__.split(".")[0]) < 18:
         return {}  # earlier ones may end the process at a kind that they have no name for
     try:
-        return {kind.type.name: bytes(kind) for kind in decoded.side_data}
+        kinds: Any = decoded.side_data  # PyAV's stubs call it a mapping of names; iterating gives the entries
+        return {kind.type.name: bytes(kind) for kind in kinds}
     except ValueError:
         return {}
 

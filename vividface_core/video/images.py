@@ -13,11 +13,11 @@ import av
 import numpy as np
 
 from vividface_core.errors import UnreadableVideo
+from vividface_core.io.file_names import distinct_stems
 from vividface_core.io.folders import entries
 from vividface_core.runtime.wording import counted
 from vividface_core.video.color_tags import color_of
 from vividface_core.video.colorspace import convert
-from vividface_core.video.file_names import distinct_stems
 from vividface_core.video.frame import Frame
 from vividface_core.video.hdr import side_data_of, unwritten_of
 from vividface_core.video.info import ColorInfo, VideoInfo

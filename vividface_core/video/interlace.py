@@ -85,9 +85,11 @@ def _of_one_kind(frames: Iterable[av.VideoFrame]) -> Iterator[av.VideoFrame]:
     first = None
     for decoded in frames:
         native = canonical(decoded)
-        kind = native and (native.width, native.height, native.format.name)
+        if native is None:
+            return
+        kind = (native.width, native.height, native.format.name)
         first = first or kind
-        if kind is None or kind != first or layout(native.format.name).family == "rgb":
+        if kind != first or layout(native.format.name).family == "rgb":
             return
         yield native
 
@@ -160,15 +162,15 @@ class Deinterlacer:
                 self._graph = _graph(native, (self.FILTER, "mode=send_frame:parity=auto:deint=interlaced"))
             self._waiting.append(frame)
             self._graph.push(native)
-            yield from self._ready()
+            yield from self._ready(self._graph)
         if self._graph is not None:
             self._graph.push(None)
-            yield from self._ready()
+            yield from self._ready(self._graph)
 
-    def _ready(self) -> Iterator[Frame]:
+    def _ready(self, graph: av.filter.Graph) -> Iterator[Frame]:
         while True:
             try:
-                native = self._graph.vpull()
+                native = graph.vpull()
             except (av.error.BlockingIOError, av.error.EOFError):
                 return
             yield replace(self._waiting.popleft(), native=native, interlaced=False)

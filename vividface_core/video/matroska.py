@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -64,7 +65,7 @@ def _element(number: int, value: int) -> bytes:
     return struct.pack(">H", number) + bytes([0x80 | len(data)]) + data
 
 
-def _find(head: bytes, *numbers: int) -> tuple[int, int]:
+def _find(head: bytes | bytearray, *numbers: int) -> tuple[int, int]:
     """Begin and end of the content of an element, by the elements around it."""
     begin, end = 0, len(head)
     for number in numbers:
@@ -72,7 +73,7 @@ def _find(head: bytes, *numbers: int) -> tuple[int, int]:
     return begin, end
 
 
-def _elements(head: bytes, at: int, end: int):
+def _elements(head: bytes | bytearray, at: int, end: int) -> Iterator[tuple[int, int, int, int]]:
     """Number, begin, begin of the content and end of each element."""
     while at < min(end, len(head)) - 2:
         first = at

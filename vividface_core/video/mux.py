@@ -17,10 +17,10 @@ from pathlib import Path
 import av
 
 from vividface_core.errors import InvalidOption, UnwritableVideo
+from vividface_core.io.file_names import beside, is_too_long, missing_numbers
 from vividface_core.video.colorspace import convert
 from vividface_core.video.decoding import open_video
 from vividface_core.video.display_matrix import described_stream, field_box
-from vividface_core.video.file_names import beside, is_too_long, missing_numbers
 from vividface_core.video.info import ColorInfo, VideoInfo
 from vividface_core.video.kept import lost_tags, not_kept
 from vividface_core.video.matroska import reserve_aspect, set_aspect
@@ -188,7 +188,8 @@ def _join(
         CompanionFailed: some of the other streams are at fault, or may be.
     """
     holds = container_for(scratch, rules)
-    options, companions = {**holds.options}, None
+    options = {**holds.options}
+    companions: StreamCopier | None = None
     with ExitStack() as stack:
         other, video_index = None, -1
         if source is not None and source.kind == "video":
@@ -204,7 +205,7 @@ def _join(
             with open_output(scratch, holds.format, options) as target:
                 video = _add_video(target, timeline, source, rules, scratch.suffix.lower())
                 streams: list[Iterator] = [_timed(timeline, source, video, report)]
-                if other is not None:
+                if source is not None and other is not None:
                     companions = StreamCopier(
                         other,
                         video_index,
@@ -229,7 +230,7 @@ def _join(
     if companions is not None:
         report.copied = companions.copied
         report.notices += companions.notices
-        if source.origin and source.span is None:
+        if source is not None and source.origin and source.span is None:
             report.notices.append(
                 f"The source's clock began at {float(source.origin):.3f} s; the output's begins at 0."
             )
@@ -280,7 +281,7 @@ def _add_video(
         template = part.streams.video[0]
         context = template.codec_context
         boxes = source.hdr.boxes() if source is not None and source.hdr else b""
-        if source is not None and keeps_fields(rules, source):
+        if source is not None and source.fields and keeps_fields(rules, source):
             boxes += field_box(source.fields)
         if source is None or not (source.display_matrix or boxes):
             video = target.add_stream_from_template(template, opaque=True)
@@ -307,8 +308,9 @@ def _timed(
     timeline: Timeline, source: VideoInfo | None, video: av.VideoStream, report: MuxReport
 ) -> Iterator[TimedPacket]:
     shift = round(source.origin / timeline.time_base) if source else 0
-    even = _Even(timeline, source, report) if video.time_base != timeline.time_base else None
+    even = _Even(timeline, source, report) if source and video.time_base != timeline.time_base else None
     for packet in timeline.packets(_last_duration(timeline, source)):
+        assert packet.pts is not None and packet.dts is not None  # the timeline gave them
         packet.pts, packet.dts, packet.stream = packet.pts - shift, packet.dts - shift, video
         if even is not None:
             even.place(packet)
@@ -319,7 +321,8 @@ class _Even:
     """Times for a container that has one frame rate: AVI. A frame's place is its time in frames, rounded."""
 
     def __init__(self, timeline: Timeline, source: VideoInfo, report: MuxReport) -> None:
-        self._base, self._next = 1 / source.fps, None
+        self._base = 1 / source.fps
+        self._next: int | None = None
         steps = [(pts - timeline.sorted[0]) * timeline.time_base / self._base for pts in timeline.sorted]
         if any(abs(step - round(step)) > _UNEVEN for step in steps):
             report.notices.append(
@@ -327,6 +330,7 @@ class _Even:
             )
 
     def place(self, packet: av.Packet) -> None:
+        assert packet.pts is not None  # the timeline gave it
         number = round(packet.pts * packet.time_base / self._base)
         number = number if self._next is None else max(number, self._next)
         self._next = number + 1
@@ -381,6 +385,7 @@ def _as_jpeg(png: bytes) -> bytes:
     """A picture as JPEG in its best quality, without chroma subsampling."""
     decoder = av.CodecContext.create("png", "r")
     frame = canonical((decoder.decode(av.Packet(png)) + decoder.decode(None))[0])
+    assert frame is not None  # PNG has planar formats alone, or packed ones of the same values
     color = ColorInfo("gbr", "pc")
     jpeg = ColorInfo("bt470bg", "pc", matrix_tagged=True, range_tagged=True, siting="center")
     if frame.format.name.startswith("gray"):

@@ -70,7 +70,8 @@ def exif_orientation(data: bytes) -> tuple[bool, int]:
     """Whether EXIF in a picture file's bytes says mirrored, and the degrees counter-clockwise."""
     block = _exif_block(data)
     try:
-        return _EXIF.get(_tag(block, 0x0112), (False, 0)) if block else (False, 0)
+        way = _tag(block, 0x0112) if block else None
+        return (False, 0) if way is None else _EXIF.get(way, (False, 0))
     except (struct.error, IndexError):
         return False, 0
 

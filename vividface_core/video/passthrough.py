@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from fractions import Fraction
+from functools import partial
+from typing import Any
 
 import av
 from av.container import InputContainer, OutputContainer
 from av.stream import Stream
+from av.video.stream import VideoStream
 
 from vividface_core.video.decoding import codec_name, is_cover
 from vividface_core.video.presets import Container
@@ -18,6 +21,8 @@ _CONTAINER_OWN = {"major_brand", "minor_version", "compatible_brands", "encoder"
 _TRACK_OWN = {"encoder", "rotate", "vendor_id", "DURATION", "duration"}
 _COVERS = {"mjpeg": (".jpg", "image/jpeg"), "png": (".png", "image/png")}
 """Kinds of attached pictures that every container with covers takes."""
+_TS_NONSTRICT: Any = av.format.Flags.ts_nonstrict.value
+"""Of a container that takes equal times."""
 _TEXT_SUBTITLES = {"mov_text", "subrip", "ass", "ssa", "webvtt", "text"}
 
 
@@ -68,7 +73,7 @@ class StreamCopier:
         self._ends: dict[int, Callable[[], list[av.Packet]]] = {}
         self._sources: dict[int, int] = {}
         self._written: dict[int, int] = {}
-        self._equal_times = bool(int(target.format.flags) & av.format.Flags.ts_nonstrict.value)
+        self._equal_times = bool(int(target.format.flags) & _TS_NONSTRICT)
         self.notices: list[str] = []
         self.copied = 0
         for stream in source.streams:
@@ -117,7 +122,7 @@ class StreamCopier:
                 # Some containers keep times of display only, or none at all for packets that follow another.
                 packet.dts = packet.pts if packet.pts is not None else last.get(number, 0)
             last[number] = packet.dts + (packet.duration or 1)
-            yield from self._timed(number, lambda number=number, packet=packet: self._ways[number](packet))
+            yield from self._timed(number, partial(self._ways[number], packet))
         for number, end in self._ends.items():
             yield from self._timed(number, end)
 
@@ -141,7 +146,9 @@ class StreamCopier:
             raise CompanionFailed([number], str(error)) from error
         for packet in made:
             shift = round(self._origin / packet.time_base)
-            packet.dts = self._later((packet.pts if packet.dts is None else packet.dts) - shift, packet.stream.index)
+            dts = packet.pts if packet.dts is None else packet.dts
+            assert dts is not None  # whatever made the packet gave it one of them
+            packet.dts = self._later(dts - shift, packet.stream.index)
             if packet.pts is not None:
                 packet.pts = max(packet.pts - shift, packet.dts)
             yield float(packet.dts * packet.time_base), packet
@@ -182,7 +189,7 @@ class StreamCopier:
             self._sources[self._target.add_stream_from_template(stream).index] = stream.index
         elif codec == "bin_data" and self._has_chapters():
             pass  # QuickTime's own track of chapter titles; chapters are taken along as chapters
-        elif stream.type == "video" and is_cover(stream):
+        elif isinstance(stream, VideoStream) and is_cover(stream):
             self._take_cover(stream, codec)
         else:
             self._leave(f"The {what} is left out.")
@@ -225,7 +232,8 @@ class StreamCopier:
 
     def _describe(self, out: Stream, stream: Stream) -> None:
         out.metadata.update({key: value for key, value in stream.metadata.items() if key not in _TRACK_OWN})
-        out.disposition = stream.disposition.value  # PyAV before 17 takes a number only
+        disposition: Any = stream.disposition.value  # PyAV before 17 takes a number only
+        out.disposition = disposition
 
     def _transcode_audio(self, stream: Stream, what: str) -> None:
         sound = SoundConverter(stream, self._target, self._holds.audio_fallback)
@@ -244,14 +252,17 @@ class StreamCopier:
         self._take_over(stream.index, sound.out, sound.feed, end)
 
     def _transcode_text(self, stream: Stream, what: str) -> None:
-        fallback, reading = self._holds.subtitle_fallback, stream.codec_context
+        fallback = self._holds.subtitle_fallback
+        reading: Any = stream.codec_context
         if not hasattr(reading, "decode2"):
             self._leave(f"The {what} is left out: this release of PyAV can't convert it for {self._holds.format}.")
             return
         reading.open(strict=False)
+        assert fallback is not None  # whoever calls this saw that there is one
         out = self._target.add_stream(fallback)
-        out.codec_context.subtitle_header = reading.subtitle_header
-        out.codec_context.time_base = Fraction(1, 1000)
+        writing: Any = out.codec_context
+        writing.subtitle_header = reading.subtitle_header
+        writing.time_base = Fraction(1, 1000)
         self._describe(out, stream)
         self._leave(f"The {what} was converted to {fallback}: {self._holds.format} can't hold it.")
 
@@ -259,7 +270,7 @@ class StreamCopier:
             text = reading.decode2(packet) if packet.size else None
             if text is None or not len(text):
                 return []
-            made = out.codec_context.encode_subtitle(text)
+            made = writing.encode_subtitle(text)
             made.pts = made.dts = packet.pts
             made.duration, made.time_base, made.stream = packet.duration, packet.time_base, out
             return [made]
@@ -273,7 +284,7 @@ class StreamCopier:
         kept = {key: value for key, value in self._source.metadata.items() if key not in _CONTAINER_OWN}
         self._target.metadata.update(kept)
         self.tags = frozenset(kept)
-        chapters = getattr(self._source, "chapters", list)()
+        chapters: list[Any] = getattr(self._source, "chapters", list)()
         if not chapters or not with_chapters:
             return
         if not hasattr(self._target, "set_chapters"):

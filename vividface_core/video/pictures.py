@@ -43,7 +43,8 @@ class PictureFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path, self.warnings = path, []
+        self._path = path
+        self.warnings: list[str] = []
         sizes, alpha, times = set(), False, [0]
         for _, picture, duration in self._pictures():
             sizes.add(picture.size)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import av
 import numpy as np
@@ -107,9 +108,20 @@ class Layout:
         return -(-width >> self.log2_w), -(-height >> self.log2_h)
 
 
+def layout(name: str) -> Layout:
+    """The layout of a planar integer format.
+
+    Raises:
+        ValueError: ``name`` is another format.
+    """
+    found = _layout(name)
+    if found is None:
+        raise ValueError(f"{name} is no planar integer format")
+    return found
+
+
 @lru_cache(maxsize=256)
-def layout(name: str) -> Layout | None:
-    """The layout of a planar integer format, or ``None`` for any other format."""
+def _layout(name: str) -> Layout | None:
     if name.startswith("yuvj") or name in _REPACKED:
         return None
     shape = re.fullmatch(r"(yuva?|gbra?p|gray)(4\d\d)?p?(\d+le)?", name)
@@ -117,7 +129,7 @@ def layout(name: str) -> Layout | None:
         return None
     format = av.VideoFormat(name, 16, 16)
     parts = format.components
-    family = {"y": "yuv", "gb": "rgb", "gr": "gray"}[re.match("y|gb|gr", name)[0]]
+    family = next(family for start, family in (("y", "yuv"), ("gb", "rgb"), ("gr", "gray")) if name.startswith(start))
     sub_w, sub_h = (16 // parts[1].width, 16 // parts[1].height) if family == "yuv" else (1, 1)
     return Layout(
         name, family, parts[0].bits, sub_w.bit_length() - 1, sub_h.bit_length() - 1, any(p.is_alpha for p in parts)
@@ -128,12 +140,12 @@ def layout(name: str) -> Layout | None:
 def canonical_name(name: str) -> str | None:
     """The planar format that holds the same values as ``name``, or ``None`` if there is none."""
     name = name.replace("yuvj", "yuv")
-    if layout(name) is not None:
+    if _layout(name) is not None:
         return name
     if name in _REPACKED:
         return _REPACKED[name]
     little = re.sub("be$", "le", name)
-    return little if layout(little) is not None else None
+    return little if _layout(little) is not None else None
 
 
 def canonical(frame: av.VideoFrame) -> av.VideoFrame | None:
@@ -158,7 +170,8 @@ def planes(frame: av.VideoFrame) -> list[np.ndarray]:
     views = []
     for number, plane in enumerate(frame.planes):
         width, height = shape.plane_size(number, frame.width, frame.height)
-        rows = np.frombuffer(plane, dtype=shape.dtype).reshape(-1, plane.line_size // np.dtype(shape.dtype).itemsize)
+        buffer: Any = plane  # is one, which PyAV's stubs don't say
+        rows = np.frombuffer(buffer, dtype=shape.dtype).reshape(-1, plane.line_size // np.dtype(shape.dtype).itemsize)
         views.append(rows[:height, :width])
     return views
 

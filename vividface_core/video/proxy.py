@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from vividface_core.video.file_names import scratch_prefix
+from vividface_core.io.file_names import scratch_prefix
 from vividface_core.video.info import VideoInfo
 from vividface_core.video.mux import mux
 from vividface_core.video.presets import part_suffix

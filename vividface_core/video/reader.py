@@ -137,6 +137,7 @@ class VideoReader:
             playlist=self.info.playlist,
             end_frame=None if self.end is None else self.end + 1,
         )
+        assert self.fields is not None  # frames with combs have an order
         whole = Deinterlacer(self.fields, marked=self.marked).frames(self._until_needed(reader))
         for frame in whole:
             if frame.index >= self.start and (self.end is None or frame.index < self.end):
@@ -301,7 +302,8 @@ class _Numbering:
 
     def __init__(self, info: VideoInfo, table: SeekTable) -> None:
         self._step = max(1, round(1 / (info.fps * info.time_base))) if info.fps else 1
-        self._table, self._last, self._duration = table, None, 0
+        self._table, self._duration = table, 0
+        self._last: int | None = None
         self._time_base: Fraction = info.time_base
 
     @property
@@ -315,11 +317,12 @@ class _Numbering:
 
     def time(self, index: int, decoded: av.VideoFrame) -> tuple[int, int]:
         pts, duration = decoded.pts, getattr(decoded, "duration", 0) or 0  # PyAV from 15 on
-        genuine = pts is not None and (self._last is None or pts > self._last)
+        last = self._last
+        genuine = pts is not None and (last is None or pts > last)
         if pts is None:
-            pts = 0 if self._last is None else self._last + (self._duration or self._step)
-        elif not genuine:
-            pts = self._last + 1
+            pts = 0 if last is None else last + (self._duration or self._step)
+        elif last is not None and not genuine:
+            pts = last + 1
         self._table.learn(index, pts, genuine=genuine)
         self._last, self._duration = pts, duration
         return pts, duration

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from vividface_core.video.file_names import scratch_prefix
+from vividface_core.io.file_names import scratch_prefix
 from vividface_core.video.frame import Frame
 from vividface_core.video.info import VideoInfo
 from vividface_core.video.mux import check_output, mux

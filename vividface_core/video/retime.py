@@ -9,7 +9,7 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
-from vividface_core.video.file_names import scratch_prefix
+from vividface_core.io.file_names import scratch_prefix
 from vividface_core.video.frame import Frame
 from vividface_core.video.mux import mux
 from vividface_core.video.presets import part_suffix

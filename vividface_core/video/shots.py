@@ -47,8 +47,8 @@ def detect_shots(
     """Cut a stream of frames at hard cuts.
 
     PySceneDetect's adaptive detector looks at the pictures as they are. Beside it they are compared at equal
-    brightness, since flicker hides cuts from it. What either finds is a cut only if no frame of the few behind it is,
-    but for its brightness, like one of the few before it: a flash, a lamp or flicker cuts nothing.
+    brightness, since flicker hides cuts from it. What either finds is a cut only if no frame of the few behind it is
+    like one of the few before it, but for its brightness: a flash, a lamp or flicker cuts nothing.
 
     Streaming: a shot is handed out as soon as the next one has begun; only the scores and small copies of a few frames
     are kept.
@@ -62,7 +62,8 @@ def detect_shots(
         MissingDependency: PySceneDetect or OpenCV is missing or broken.
     """
     detector, time_of = _detector(threshold, min_change)
-    start = end = first = None
+    start: int | None = None
+    first = end = 0
     around = _Around(threshold)
     candidates: set[int] = set()
     for frame in frames:
@@ -79,12 +80,13 @@ def detect_shots(
         if around.differs(end - FLASH) and end - FLASH - start >= min_length:
             yield Shot(start, end - FLASH)
             start = end - FLASH
-    for at in sorted(candidates) if start is not None else ():
+    if start is None:
+        return
+    for at in sorted(candidates):
         if at - start >= min_length and around.is_cut(at):
             yield Shot(start, at)
             start = at
-    if start is not None:
-        yield Shot(start, end)
+    yield Shot(start, end)
 
 
 def _known(candidates: set[int], last: int) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Any
 
 import av
 import numpy as np
@@ -28,10 +29,11 @@ class SoundConverter:
     """
 
     def __init__(self, stream: Stream, target: OutputContainer, codec: str) -> None:
-        context = stream.codec_context
+        context: Any = stream.codec_context
         self._source, self.lost = stream, 0
         self.out = target.add_stream(codec, rate=_encodable_rate(codec, context.sample_rate))
-        self._encoder = self.out.codec_context
+        encoder: Any = self.out.codec_context
+        self._encoder = encoder
         self._encoder.layout = _LAYOUTS.get(context.layout.nb_channels, "stereo")
         if codec == "aac":
             self._encoder.bit_rate = 128_000 * max(1, (context.layout.nb_channels + 1) // 2)
@@ -42,7 +44,7 @@ class SoundConverter:
     def feed(self, packet: av.Packet) -> list[av.Packet]:
         """Packets of the output that are ready after one of the source."""
         try:
-            frames = packet.decode()
+            frames: list[Any] = packet.decode()
         except av.error.EOFError:
             return []
         except av.FFmpegError:
@@ -54,8 +56,9 @@ class SoundConverter:
         """The rest."""
         made: list[av.Packet] = []
         try:
-            for frame in self._source.codec_context.decode(None):
-                made += self._encoded(frame)
+            context: Any = self._source.codec_context
+            for decoded in context.decode(None):
+                made += self._encoded(decoded)
         except av.FFmpegError:
             pass  # the last packets' samples are lost; they were counted
         for frame in self._resampler.resample(None) if self._resampler else ():
@@ -65,7 +68,7 @@ class SoundConverter:
     def _encoded(self, frame: av.AudioFrame) -> list[av.Packet]:
         if not frame.samples or not frame.sample_rate:
             return []
-        begin = None if frame.pts is None else frame.pts * frame.time_base
+        begin = None if frame.pts is None else Fraction(frame.pts * (frame.time_base or 0))
         if self._at is None:
             self._at = begin if begin is not None else Fraction(0)
         made: list[av.Packet] = []
@@ -77,16 +80,22 @@ class SoundConverter:
     def _resampled(self, frame: av.AudioFrame) -> list[av.Packet]:
         shape = (frame.format.name, frame.layout.name, frame.sample_rate)
         made: list[av.Packet] = []
-        if shape != self._shape:  # a programme may change from stereo to 5.1, and damage may look so
-            for rest in self._resampler.resample(None) if self._resampler else ():
+        resampler = self._resampler
+        if (
+            resampler is None or shape != self._shape
+        ):  # a programme may change from stereo to 5.1, and damage may look so
+            for rest in resampler.resample(None) if resampler else ():
                 made += self._encode(rest)
             encoder = self._encoder
-            self._resampler = av.AudioResampler(encoder.format.name, encoder.layout.name, encoder.sample_rate)
+            resampler = self._resampler = av.AudioResampler(
+                encoder.format.name, encoder.layout.name, encoder.sample_rate
+            )
             self._shape = shape
         frame.time_base = Fraction(1, frame.sample_rate)
-        frame.pts = round(self._at * frame.sample_rate)
-        self._at += Fraction(frame.samples, frame.sample_rate)
-        for ready in self._resampler.resample(frame):
+        at = self._at or Fraction(0)
+        frame.pts = round(at * frame.sample_rate)
+        self._at = at + Fraction(frame.samples, frame.sample_rate)
+        for ready in resampler.resample(frame):
             made += self._encode(ready)
         return made
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import av
 import torch
@@ -29,11 +29,20 @@ class FrameSource(Protocol):
         warnings: what was found to be damaged while reading.
     """
 
-    name: str
-    info: VideoInfo | None
-    count: int | None
-    size: tuple[int, int]
-    warnings: list[str]
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def info(self) -> VideoInfo | None: ...
+
+    @property
+    def count(self) -> int | None: ...
+
+    @property
+    def size(self) -> tuple[int, int]: ...
+
+    @property
+    def warnings(self) -> list[str]: ...
 
     def read(self, start: int = 0, end: int | None = None) -> Iterator[Frame]:
         """Frames ``start`` … ``end`` − 1, in order."""
@@ -69,7 +78,7 @@ class VideoFrames:
             raise InvalidOption(f"Every {step}-th frame can't be taken; give 1 or more.")
         self.path, self.name = Path(path), str(path)
         self.first, self.end, self.step = start, end, step
-        self._reading = {"deinterlace": deinterlace, "playlist": playlist}
+        self._reading: dict[str, Any] = {"deinterlace": deinterlace, "playlist": playlist}
         reader = VideoReader(path, start_frame=start, end_frame=end, **self._reading)
         self._info, self.deinterlaces = reader.info, reader.deinterlaces
         self.warnings = list(reader.info.remarks)
@@ -152,14 +161,15 @@ class VideoFrames:
     def read(self, start: int = 0, end: int | None = None) -> Iterator[Frame]:
         last = self.end if end is None else self.first + (end - 1) * self.step + 1
         first = self.first + start * self.step
-        begin = frame = None
+        begin: Frame | None = None
+        frame: Frame | None = None
         with VideoReader(self.path, start_frame=first, end_frame=last, **self._reading) as reader:
             for frame in reader:
                 begin = frame if begin is None else begin
                 number, left = divmod(frame.index - self.first, self.step)
                 if not left:
                     yield replace(frame, index=number)
-            if start == 0 and end is None and frame is not None:
+            if start == 0 and end is None and begin is not None and frame is not None:
                 self._learn(begin, frame)
             self.warnings += [line for line in reader.warnings if line not in self.warnings]
 
@@ -193,9 +203,11 @@ class ClipFrames:
         if clip.ndim != 4 or clip.shape[1] != 3 or not clip.numel():
             raise InvalidOption(f"A clip is [frames, 3, height, width], at least one; this is {list(clip.shape)}.")
         self._clip, self.name, self.info = clip, name, None
-        self.count, self.size, self.warnings = len(clip), (clip.shape[3], clip.shape[2]), []
+        self.count, self.size = len(clip), (clip.shape[3], clip.shape[2])
+        self.warnings: list[str] = []
 
-    def read(self, start: int = 0, end: int | None = None) -> Iterator[Picture]:
+    def read(self, start: int = 0, end: int | None = None) -> Iterator[Any]:
+        """:class:`Picture`, which stands for a frame of a video."""
         for index in range(start, self.count if end is None else min(end, self.count)):
             yield Picture(index, self._clip[index])
 

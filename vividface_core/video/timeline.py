@@ -42,7 +42,8 @@ class Timeline:
         """
         if not parts:
             raise UnwritableVideo("There is no part to join: not a single frame was written.")
-        records, first = [], None
+        records: list[PartRecord] = []
+        first = None
         timeline = cls(list(parts), records, Fraction(1))
         for path in parts:
             with _open(path) as container:
@@ -60,10 +61,13 @@ class Timeline:
                 timeline._add(path, record, container, stream)
         return timeline
 
-    def _add(self, path: Path, record: PartRecord, container: av.container.InputContainer, stream) -> None:
+    def _add(
+        self, path: Path, record: PartRecord, container: av.container.InputContainer, stream: av.VideoStream
+    ) -> None:
         begin = len(self.shown)
         for packet in container.demux(stream):
             if packet.size:
+                assert packet.pts is not None  # the writer gave it
                 self.shown.append(record.first + round(packet.pts * packet.time_base / self.time_base))
         times = array("q", sorted(self.shown[begin:]))
         if self.sorted and times and times[0] <= self.sorted[-1]:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import errno
 import json
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 
 from vividface_core.errors import UnwritableVideo
+from vividface_core.io.file_names import beside
 from vividface_core.video.color_tags import MATRICES, PRIMARIES, RANGES, TRANSFERS, UNSPECIFIED, number_of
 from vividface_core.video.colorspace import convert
-from vividface_core.video.file_names import beside
 from vividface_core.video.frame import Frame
 from vividface_core.video.info import ColorInfo, VideoInfo
 from vividface_core.video.interlace import FieldMarker
@@ -47,7 +49,7 @@ class PartRecord:
 
     first: int
     time_base: str
-    color: dict[str, object]
+    color: dict[str, Any]
     notices: list[str]
 
     def dump(self) -> str:
@@ -79,10 +81,11 @@ class VideoWriter:
             info = replace(info, width=size[0], height=size[1])
         self.coding = choose_coding(self.preset, info)
         self.info, self.frames = info, 0
-        self._marker = FieldMarker(info.fields) if keeps_fields(self.preset, info) else None
+        self._marker = FieldMarker(info.fields) if info.fields and keeps_fields(self.preset, info) else None
         self._first = self._last_pts = 0
         self._scratch = beside(self.path, before=".", after=".writing")
-        self._container = self._stream = None
+        self._container: Any = None  # with its stream, from the first frame on
+        self._stream: Any = None
         if not self.path.parent.is_dir():
             raise UnwritableVideo(f"The folder {self.path.parent} does not exist. Make it, or choose another output.")
 
@@ -186,7 +189,7 @@ class VideoWriter:
             ) from error
         self._guarded(work)
 
-    def _guarded(self, work) -> None:
+    def _guarded(self, work: Callable[[], None]) -> None:
         try:
             work()
         except (av.FFmpegError, OSError, ValueError) as error:

@@ -63,7 +63,8 @@ class DecoderConfig:
     def from_dict(cls, values: dict[str, Any], source: Any = "The decoder") -> DecoderConfig:
         """Raises UnsupportedCheckpoint for unknown, missing or ill-typed entries."""
         try:
-            config = cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+            entries: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+            config = cls(**entries)
             counts = [config.latent_channels, config.temporal_ratio, config.head, *config.widths]
             blocks = [*config.down_blocks, *config.up_blocks]
             levels = {len(config.widths), len(config.down_blocks), len(config.up_blocks)}
@@ -124,8 +125,8 @@ class Block(nn.Module):
         self._shift = width // SHIFTED if shifted else 0
         self.conv1 = nn.Conv2d(width, width, 3, padding=1)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1)
-        nn.init.zeros_(self.conv2.weight)
-        nn.init.zeros_(self.conv2.bias)
+        for tensor in self.conv2.parameters():
+            nn.init.zeros_(tensor)
 
     def forward(self, x: Tensor, batch: int, memory: Memory) -> Tensor:
         """``[B·T, C, h, w]``, B·T frames in the order of the batch."""
@@ -162,8 +163,8 @@ class ConditionalDecoder(nn.Module):
         self.to_full = nn.Conv2d(widths[0], config.head, 1)
         self.head_in = nn.Conv2d(3 * pictures, config.head, 3, padding=1)
         self.head_out = nn.Conv2d(config.head, 3 + pictures, 3, padding=1)
-        nn.init.zeros_(self.head_out.weight)
-        nn.init.zeros_(self.head_out.bias)
+        for tensor in self.head_out.parameters():
+            nn.init.zeros_(tensor)
 
     def forward(
         self, latents: Tensor, frames: Tensor, memory: Memory | None = None, decoded: Tensor | None = None
@@ -235,9 +236,9 @@ def levels(widths: tuple[int, ...], counts: tuple[int, ...]) -> nn.ModuleList:
     )
 
 
-def run_blocks(blocks: nn.ModuleList, x: Tensor, batch: int, memory: Memory) -> Tensor:
+def run_blocks(blocks: nn.Module, x: Tensor, batch: int, memory: Memory) -> Tensor:
     """``[B·T, C, h, w]`` through the blocks of a level."""
-    for block in blocks:
+    for block in blocks.children():
         x = block(x, batch, memory)
     return x
 

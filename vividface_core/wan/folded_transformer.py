@@ -136,6 +136,7 @@ class FoldedDenoiser(nn.Module):
             frames = frames[0]
             injections = [one.shard(lambda part: self.sequence_shard.shard(part)[0]) for one in injections]
         with self.attention.chosen():
+            block: WanModule
             for number, block in enumerate(self.blocks, start=1):
                 if injections:
                     _inject(injections[number - 1], x, frames)
@@ -176,6 +177,9 @@ class FoldedDenoiser(nn.Module):
 class FoldedBlock(nn.Module):
     """Self-attention, text and feed-forward net on tokens ``[B, T, width]``, which it changes in place."""
 
+    gate1: Tensor
+    gate3: Tensor
+
     def __init__(
         self, block: WanModule, modulation: Tensor, text: Tensor, counts: Tensor, attention: Attention
     ) -> None:
@@ -212,6 +216,11 @@ class FoldedBlock(nn.Module):
 
 class FoldedCrossAttention(nn.Module):
     """Cross attention to a constant text, added to tokens in place."""
+
+    constant: Tensor
+    keys: Tensor
+    prior: Tensor
+    values: Tensor
 
     def __init__(self, block: WanModule, text: Tensor, counts: Tensor) -> None:
         """
@@ -259,6 +268,9 @@ class FoldedCrossAttention(nn.Module):
 
 class FoldedNorm(nn.Module):
     """Layer norm with constants in fp32, whatever the type of the tokens."""
+
+    weight: Tensor
+    bias: Tensor
 
     def __init__(self, weight: Tensor, bias: Tensor, eps: float) -> None:
         super().__init__()

@@ -6,15 +6,17 @@ features whose projection is added to the tokens. In DVFace they come from face 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from vividface_core.wan.attention import Attention
+from vividface_core.wan.module_types import WanModule
 
 _ATTEND = Attention()
 Shard = Callable[[Tensor], Tensor]
@@ -46,6 +48,7 @@ class Injection:
         """
         self._modulate(x, frames)
         if self.features is not None:
+            assert self.project is not None  # features come with it
             x.add_(self.project(self.features[:, place]))
 
     def _modulate(self, x: Tensor, frames: Tensor) -> None:
@@ -67,7 +70,8 @@ class Injection:
 
     def with_tensors(self, tensors: list[Tensor]) -> Injection:
         """The same injection with other :attr:`tensors`."""
-        return replace(self, **dict(zip(("gain", "shift", "features"), tensors)))
+        changed: dict[str, Any] = dict(zip(("gain", "shift", "features"), tensors))
+        return replace(self, **changed)
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,7 @@ class QueryInjection(Injection):
     heads: int = 1
 
     def add_to(self, x: Tensor, frames: Tensor, place: slice) -> None:
+        assert self.to_query is not None and self.features is not None and self.project is not None
         query, found = self.to_query(x).unflatten(-1, (self.heads, -1)), []
         # Tokens stand frame by frame.
         counts = torch.unique_consecutive(frames, return_counts=True)[1].tolist()
@@ -100,31 +105,35 @@ class QueryInjection(Injection):
 
     @property
     def weights(self) -> list[Tensor]:
-        return [*super().weights, *self.to_query.parameters()]
+        return [*super().weights, *(self.to_query.parameters() if self.to_query is not None else ())]
 
 
 @contextmanager
-def hooked(transformer: nn.Module, injections: Sequence[Injection]) -> Iterator[None]:
+def hooked(transformer: WanModule, injections: Sequence[Injection]) -> Iterator[None]:
     """Within it, diffusers' ``WanTransformer3DModel`` adds the injections before its blocks.
 
     Not in place, so that gradients pass. Tokens stand frame by frame.
     """
 
-    def before(injection: Injection) -> Callable[..., tuple[Any, ...]]:
-        def hook(block: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-            x, count = arguments[0], injection.gain.shape[1]
-            frames = torch.arange(count, device=x.device).repeat_interleave(x.shape[1] // count)
-            x = x.clone()
-            injection.add_to(x, frames, slice(None))
-            return x, *arguments[1:]
-
-        return hook
-
-    handles = [
-        block.register_forward_pre_hook(before(injection)) for block, injection in zip(transformer.blocks, injections)
-    ]
+    handles = inject_before(transformer.blocks, lambda number: injections[number]) if injections else []
     try:
         yield
     finally:
         for handle in handles:
             handle.remove()
+
+
+def inject_before(blocks: Iterable[nn.Module], injection_of: Callable[[int], Injection]) -> list[RemovableHandle]:
+    """Let blocks of diffusers' denoiser add what ``injection_of(number)`` gives when they are called."""
+
+    def before(number: int) -> Callable[..., tuple[Any, ...]]:
+        def hook(block: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+            injection, x = injection_of(number), arguments[0].clone()
+            count = injection.gain.shape[1]
+            frames = torch.arange(count, device=x.device).repeat_interleave(x.shape[1] // count)
+            injection.add_to(x, frames, slice(None))
+            return x, *arguments[1:]
+
+        return hook
+
+    return [block.register_forward_pre_hook(before(number)) for number, block in enumerate(blocks)]

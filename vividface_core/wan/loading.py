@@ -43,7 +43,7 @@ def load_transformer(
     device: torch.device | str = "cpu",
     compact: bool = False,
     light: bool = False,
-) -> nn.Module:
+) -> WanModule:
     """The denoiser of a file or folder, in evaluation mode; a whole pipeline stands for its ``transformer``.
 
     The file is mapped and goes tensor by tensor to its type and device, so memory holds little more than the result.
@@ -72,7 +72,7 @@ def load_vae(
     dtype: torch.dtype | None = None,
     device: torch.device | str = "cpu",
     light: bool = False,
-) -> nn.Module:
+) -> WanModule:
     """The autoencoder of a file or folder; a whole pipeline stands for its ``vae``. See :func:`load_transformer`."""
     return _load(Path(path), "vae", "wan-vae", _empty_vae, dtype, device, False, light)
 
@@ -86,10 +86,11 @@ def _load(
     device: torch.device | str,
     compact: bool,
     light: bool,
-) -> nn.Module:
+) -> WanModule:
     path = path / folder if (path / folder).is_dir() else path
-    state, prefix = find_network(path, part)
-    state = attach_scales(state, path)
+    found, prefix = find_network(path, part)
+    state = attach_scales(found, path)
+    del found
     if compact and not any(isinstance(value, QuantizedWeight) for value in state.values()):
         raise InvalidOption(
             f"{path} is not quantized, so nothing in it can be kept compact. Load it dense, or make a quantized file "
@@ -128,7 +129,7 @@ def read_config(path: Path) -> dict[str, Any] | None:
 
 def build_transformer(
     state: Mapping[str, Stored], *, config: Mapping[str, Any] | None = None, source: str | Path = "The checkpoint"
-) -> nn.Module:
+) -> WanModule:
     """The denoiser around these tensors (not copied, if not quantized), in evaluation mode.
 
     Args:
@@ -146,7 +147,7 @@ def build_transformer(
 
 def build_vae(
     state: Mapping[str, Stored], *, config: Mapping[str, Any] | None = None, source: str | Path = "The checkpoint"
-) -> nn.Module:
+) -> WanModule:
     """The autoencoder around these tensors; arguments and errors as in :func:`build_transformer`.
 
     Without a config the latent's mean and deviation are Wan 2.1's, which has 16 channels.
@@ -156,15 +157,15 @@ def build_vae(
     return _around(model, names, state, source)
 
 
-def _around(model: WanModule, names: Mapping[str, str], state: Mapping[str, Stored], source: str | Path) -> nn.Module:
-    stored = {key: state.get(name) for key, name in names.items()}
-    check_fit(model, stored, set(state) - set(names.values()), source)
+def _around(model: WanModule, names: Mapping[str, str], state: Mapping[str, Stored], source: str | Path) -> WanModule:
+    check_fit(model, {key: state.get(name) for key, name in names.items()}, set(state) - set(names.values()), source)
+    stored = {key: state[name] for key, name in names.items()}
     return _filled(model, _converted(model, stored.items(), None, None, False, source), "cpu")
 
 
 def _empty_transformer(
     state: Mapping[str, Stored], config: Mapping[str, Any] | None, source: str | Path, light: bool = False
-) -> tuple[nn.Module, dict[str, str]]:
+) -> tuple[WanModule, dict[str, str]]:
     """The denoiser without memory, and ``{its name: name among the tensors}``."""
     kind = kind_of(state)
     if kind not in ("wan-dit-original", "wan-dit-diffusers"):
@@ -179,7 +180,7 @@ def _empty_transformer(
 
 def _empty_vae(
     state: Mapping[str, Stored], config: Mapping[str, Any] | None, source: str | Path, light: bool = False
-) -> tuple[nn.Module, dict[str, str]]:
+) -> tuple[WanModule, dict[str, str]]:
     """The autoencoder without memory, and ``{its name: name among the tensors}``."""
     kind = kind_of(state)
     if kind not in ("wan-vae-original", "wan-vae-diffusers"):
@@ -225,7 +226,9 @@ def vae_config(tensors: Mapping[str, Stored], source: str | Path) -> dict[str, A
         raise UnsupportedCheckpoint(f"{source} is Wan 2.2's autoencoder. VividFace works in Wan 2.1's: Wan2.1_VAE.pth.")
     shapes = _Shapes(tensors, source)
     base, in_channels = shapes.of("encoder.conv1.weight", 5)[:2]
-    widths, temporal, blocks, wide = [], [], 0, base
+    widths: list[int] = []
+    temporal: list[bool] = []
+    blocks, wide = 0, base
     for number in range(1 + shapes.last(r"encoder\.downsamples\.(\d+)\.")):
         name = f"encoder.downsamples.{number}"
         if f"{name}.residual.2.weight" in tensors:
@@ -286,7 +289,7 @@ def _renamed(
         ) from error
 
 
-def _on_meta(model_class: type[nn.Module], config: Mapping[str, Any], source: str | Path) -> nn.Module:
+def _on_meta(model_class: Any, config: Mapping[str, Any], source: str | Path) -> WanModule:
     """The module without memory: random first weights of a billion parameters would be thrown away at once."""
     name = config.get("_class_name", model_class.__name__)
     if name != model_class.__name__:
@@ -329,7 +332,7 @@ def _converted(
     for key, value in stored:
         if isinstance(value, QuantizedWeight):
             if compact and _may_stay(model, key):
-                yield key, value.to(device)
+                yield key, value if device is None else value.to(device)
                 continue
             wanted = torch.float32 if dtype is None else weight_type(model, key, dtype)
             result = value.dequantize(wanted, device)
@@ -363,7 +366,7 @@ def _check_range(key: str, result: Tensor, value: Stored, source: str | Path) ->
             )
 
 
-def _filled(model: WanModule, tensors: Iterable[tuple[str, Stored]], device: torch.device | str) -> nn.Module:
+def _filled(model: WanModule, tensors: Iterable[tuple[str, Stored]], device: torch.device | str) -> WanModule:
     """``model`` with all of these, which become its own."""
     ready = {}
     for key, value in tensors:

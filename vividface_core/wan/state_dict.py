@@ -14,6 +14,7 @@ from pathlib import Path
 from torch import Tensor
 
 from vividface_core.errors import UnsupportedCheckpoint
+from vividface_core.io.quantization import Stored
 from vividface_core.io.tensors import find_prefix, read_tensors, unfamiliar
 
 KINDS = {
@@ -168,12 +169,12 @@ def network_in(tensors: dict[str, Tensor], path: Path, part: str = "") -> tuple[
     return tensors, ""
 
 
-def kind_of(state: Mapping[str, Tensor]) -> str | None:
+def kind_of(state: Mapping[str, Stored]) -> str | None:
     """Which of :data:`KINDS` these tensors are, by names without prefix; ``None`` for anything else."""
     return next((kind for kind, names in KINDS.items() if all(name in state for name in names)), None)
 
 
-def describe(state: Mapping[str, Tensor]) -> str:
+def describe(state: Mapping[str, Stored]) -> str:
     """What a state dict is, in a few words for a message."""
     return f"a {kind_of(state)}" if kind_of(state) else unfamiliar(state)
 

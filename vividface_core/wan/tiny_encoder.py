@@ -48,7 +48,8 @@ class EncoderConfig:
     def from_dict(cls, values: dict[str, Any], source: Any = "The encoder") -> EncoderConfig:
         """Raises UnsupportedCheckpoint for unknown, missing or ill-typed entries."""
         try:
-            config = cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+            entries: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+            config = cls(**entries)
             counts = [config.latent_channels, config.temporal_ratio, config.latent_width, *config.widths]
             blocks = [config.latent_blocks, *config.blocks]
             fits = all(type(n) is int and n > 0 for n in counts) and all(type(n) is int and n >= 0 for n in blocks)
@@ -146,7 +147,8 @@ class TinyStream:
     :class:`~vividface_core.wan.vae.StreamingEncoder` is."""
 
     def __init__(self, encoder: TinyEncoder) -> None:
-        self._encoder, self._memory = encoder, {}
+        self._encoder = encoder
+        self._memory: Memory = {}
         self.device = next(encoder.parameters()).device
 
     def push(self, frames: Tensor) -> Tensor:

@@ -21,6 +21,9 @@ THETA = 10000.0
 class Rotations(nn.Module):
     """Rotary positions: a third of a head's channels each for time, rows and columns, the rest to time."""
 
+    freqs_cos: Tensor
+    freqs_sin: Tensor
+
     def __init__(self, head_width: int, patch_size: Sequence[int], longest: int) -> None:
         super().__init__()
         self.patch_size = patch_size
@@ -169,7 +172,9 @@ class WanTransformer3DModel(Model):
         super().__init__()
         width = num_attention_heads * attention_head_dim
         self.rope = Rotations(attention_head_dim, patch_size, rope_max_seq_len)
-        self.patch_embedding = nn.Conv3d(in_channels, width, tuple(patch_size), tuple(patch_size))
+        patch_t, patch_h, patch_w = patch_size
+        patch = (patch_t, patch_h, patch_w)
+        self.patch_embedding = nn.Conv3d(in_channels, width, patch, patch)
         self.condition_embedder = Conditions(width, freq_dim, text_dim, image_dim, pos_embed_seq_len)
         self.blocks = nn.ModuleList(
             Block(width, ffn_dim, num_attention_heads, cross_attn_norm, eps, added_kv_proj_dim)

@@ -110,7 +110,8 @@ class StreamingEncoder(_Stream):
             )
         x = to_patches(frames.to(self.device, self.dtype), self._config.patch_size)
         moments = [self._quant(self._step(part)) for part in x.split([extra, x.shape[2] - extra], 2) if part.shape[2]]
-        return torch.cat(moments, 2).chunk(2, dim=1)
+        mean, log_variance = torch.cat(moments, 2).chunk(2, dim=1)
+        return mean, log_variance
 
 
 class StreamingDecoder(_Stream):

@@ -7,10 +7,11 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from vividface_core.errors import InvalidOption, MissingWeights, VividFaceError
 from vividface_core.io.folders import is_dir, is_file, size_of
-from vividface_core.io.hub import HubFile, fetch
+from vividface_core.io.hub import HubFile, WebFile, fetch
 from vividface_core.io.places import models_folder
 from vividface_core.io.tensors import SUFFIXES, shard_names
 from vividface_core.restorers.registry import CARD, LOOSE
@@ -70,7 +71,7 @@ def _known(name: str, places: Sequence[Path]) -> Path:
     )
 
 
-def _absent(entry: Entry, folder: Path) -> list[HubFile]:
+def _absent(entry: Entry, folder: Path) -> list[HubFile | WebFile]:
     """Files of the entry that are wanted and not in ``folder``."""
     done = tuple(path for made, paths in entry.made_of.items() if is_file(folder / made) for path in paths)
     wanted = [file for file in entry.files if not is_file(folder / file.path)]
@@ -93,8 +94,8 @@ def download(name: str, folder: str | Path | None = None, progress: Callable[[fl
     report = progress or (lambda share: None)
     for done, file in enumerate(files):  # grows by the shards that an index names
         total = len(files)
-        path = fetch(file, target, lambda part, done=done, total=total: report((done + part) / total))
-        if file.path.endswith(".index.json"):
+        path = fetch(file, target, _part_of(report, done, total))
+        if isinstance(file, HubFile) and file.path.endswith(".index.json"):
             parent = file.path.rpartition("/")[0]
             files += [HubFile(file.repo, f"{parent}/{shard}") for shard in shard_names(path)]
     report(1.0)
@@ -108,7 +109,12 @@ def list_checkpoints(folders: Iterable[str | Path] | None = None) -> list[Checkp
         try:
             path = where(name, folders)
         except MissingWeights:
-            told = {"licence": entry.licence, "summary": entry.summary, "system": entry.system, "tasks": entry.tasks}
+            told: dict[str, Any] = {
+                "licence": entry.licence,
+                "summary": entry.summary,
+                "system": entry.system,
+                "tasks": entry.tasks,
+            }
             found.append(CheckpointInfo(name, "missing", **told))
         else:
             found.append(_told(name, entry, path))
@@ -117,10 +123,15 @@ def list_checkpoints(folders: Iterable[str | Path] | None = None) -> list[Checkp
 
 def _told(name: str, entry: Entry, path: Path) -> CheckpointInfo:
     """A known checkpoint that is here."""
-    known = {"name": name, "licence": entry.licence, "summary": entry.summary}
+    known: dict[str, Any] = {"name": name, "licence": entry.licence, "summary": entry.summary}
     if entry.files:
         known["tasks"] = entry.tasks  # weights without a card don't tell two de-flickerers apart
     try:
         return replace(inspect(path), **known)
     except VividFaceError:  # what is wrong with it is loading's to say
         return CheckpointInfo(**known, kind=LOOSE, path=path, size=size_of(path), system=entry.system)
+
+
+def _part_of(report: Callable[[float], None], number: int, count: int) -> Callable[[float], None]:
+    """Progress within one of ``count`` parts."""
+    return lambda share: report((number + share) / count)

@@ -175,11 +175,10 @@ def test_half_precision_and_stage_one(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["ours"]
 
 
-def test_a_newer_folder_replaces_an_older_one(tmp_path):
+def test_a_newer_folder_replaces_an_older_one_and_leaves_other_files(tmp_path):
     folder = save(tmp_path / "ours", narrow_autoencoder())
     (folder / "notes.txt").touch()
     save(folder, narrow_codeformer("frames"), kind="restore")
-    # What isn't of the checkpoint stays.
     assert detect(folder).kind == "restore" and (folder / "notes.txt").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["ours"]
 

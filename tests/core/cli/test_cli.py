@@ -9,18 +9,8 @@ import sys
 import pytest
 
 from tests.assets import clip, run_ffmpeg
-from tests.command import Ended, in_a_process, vividface
+from tests.command import in_a_process, one_sentence, vividface
 from tests.tiny import save_tiny_checkpoint
-
-
-def one_sentence(run: Ended | subprocess.CompletedProcess, *words: str) -> None:
-    """The last line is the program's own, tells the words, and no traceback is shown."""
-    assert run.returncode == 1, run.stderr
-    assert "Traceback" not in run.stderr
-    line = run.stderr.strip().splitlines()[-1]
-    assert line.startswith("vividface: ")
-    for word in words:
-        assert word in line, line
 
 
 def bad_inputs(folder):

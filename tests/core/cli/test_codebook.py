@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from tests.assets import clip, run_ffmpeg
+from tests.command import one_sentence, vividface
 from tests.core.bfvr_stc.drawn import narrow_autoencoder, narrow_codeformer
-from tests.core.cli.test_cli import one_sentence, vividface
 from vividface_core.bfvr_stc.checkpoint import save
 from vividface_core.restorers.codebook import load_codebook_restorer
 from vividface_core.video.reader import VideoReader

@@ -323,6 +323,7 @@ def test_a_failure_that_may_pass_is_tried_again(remote, face, trouble):
     assert first["body"] == second["body"]
     least = 0.4 if trouble.startswith("429") else 2.0 if late else 0.02
     assert least <= second["at"] - first["at"]
+    remote.release()
 
 
 def test_failures_that_stay_end_with_the_last_reason(remote, face):

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from tests.assets import clip, run_ffmpeg
-from tests.core.cli.test_cli import one_sentence, vividface
+from tests.command import in_a_process, one_sentence
 from training.curation import decisions, record_store
 from training.curation.clips import write_clip
 from training.curation.dataset import DataSet, videos_below
@@ -351,7 +351,7 @@ def test_without_pyarrow_one_sentence_says_so_before_the_work(tmp_path):
     (tmp_path / "broken" / "pyarrow" / "__init__.py").write_text("raise ImportError('no such symbol')")
     (tmp_path / "videos").mkdir()
     (tmp_path / "videos" / "a.mp4").write_bytes(clip("single_face").read_bytes())
-    run = vividface(
+    run = in_a_process(
         "curate",
         tmp_path / "videos",
         "-o",

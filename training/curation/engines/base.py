@@ -27,8 +27,10 @@ class Engine(Protocol):
     """
 
     name: str
-    workers: int
     notices: list[str]
+
+    @property
+    def workers(self) -> int: ...
 
     def map(
         self,

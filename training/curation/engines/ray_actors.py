@@ -124,11 +124,11 @@ class RayEngine:
                 break
             try:
                 (reference,), _ = ray.wait(list(in_hand), num_returns=1)
-                item, actor = in_hand.pop(reference)
+                done, actor = in_hand.pop(reference)
                 idle.append(actor)
                 result, again = ray.get(reference)
             except RayActorError:
-                lost.append(item)
+                lost.append(done)
             except RayTaskError as error:
                 fault = fault or (error.cause if isinstance(error.cause, VividFaceError) else error)
             except Exception as error:
@@ -139,7 +139,7 @@ class RayEngine:
                 ) from error
             else:
                 restarted.update([actor] if again else [])
-                yield item, result
+                yield done, result
         if restarted:
             many = "A worker process" if len(restarted) == 1 else f"{len(restarted)} worker processes"
             self.notices.append(f"{many} died; what was in hand there was given out again.")

@@ -163,8 +163,8 @@ def _prove(shared: Path | None, read: Path | None) -> None:
         except ray.exceptions.GetTimeoutError as error:
             raise ClusterUnusable(f"Not all machines of the Ray cluster have answered in {PROOF_SECONDS} s.") from error
         except ray.exceptions.RayError as error:
-            told = first_line(error).rstrip(".")
-            raise ClusterUnusable(f"A machine of the Ray cluster can't work: {told}.") from error
+            reason = first_line(error).rstrip(".")
+            raise ClusterUnusable(f"A machine of the Ray cluster can't work: {reason}.") from error
     for node, answer in zip(nodes, answers):
         unseen = shared if shared and answer["text"] != text else read if not answer["folder"] else None
         _check_answer(node.get("NodeManagerAddress", "?"), answer, unseen)

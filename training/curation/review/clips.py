@@ -45,7 +45,11 @@ def _embedded(previews: Sequence[Path | None]) -> list[str | None] | None:
     """As ``data:`` addresses; ``None``: they are too much for one page."""
     if sum(path.stat().st_size for path in previews if path) > ROOM:
         return None
-    return [path and f"data:image/jpeg;base64,{b64encode(path.read_bytes()).decode('ascii')}" for path in previews]
+    return [None if path is None else _inline(path) for path in previews]
+
+
+def _inline(path: Path) -> str:
+    return f"data:image/jpeg;base64,{b64encode(path.read_bytes()).decode('ascii')}"
 
 
 def _beside(previews: Sequence[Path | None], out: Path) -> list[str | None]:
@@ -61,7 +65,7 @@ def _beside(previews: Sequence[Path | None], out: Path) -> list[str | None]:
                 os.replace(partial, copy)
     except OSError as error:
         raise UnwritableVideo(f"The previews can't be written to {folder}: {error.strerror}.") from error
-    return [path and _address(f"{FOLDER}/{path.name}") for path in previews]
+    return [None if path is None else _address(f"{FOLDER}/{path.name}") for path in previews]
 
 
 def _address(relative: str) -> str:
@@ -144,13 +148,14 @@ def _short(text: str) -> str:
 
 def _by(row: Row) -> str:
     """Who decided, as part of a sentence."""
+    stage = str(row["stage"])
     return {
         "cut": "when cutting",
         "technical": "by the technical checks",
         "duplicate": "as a duplicate",
         "judge": "by the judge",
         "person": "by a person",
-    }.get(row["stage"], row["stage"])
+    }.get(stage, stage)
 
 
 def _where(row: Row) -> str:

@@ -22,7 +22,7 @@ def cause_kind(cause: str) -> str:
 
 def group_of(row: Row) -> tuple[str, str]:
     """Of a clip that wasn't kept: stage for people, and kind of its first cause."""
-    stage = FAILED if row["state"] == "failed" else STAGES.get(row["stage"], row["stage"])
+    stage = FAILED if row["state"] == "failed" else str(STAGES.get(row["stage"], row["stage"]))
     if row["stage"] == "duplicate":
         return stage, "of another clip"  # the cause names that clip, which is another one each time
     return stage, cause_kind(row["causes"][0]) if row["causes"] else "no cause"

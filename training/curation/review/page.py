@@ -119,7 +119,8 @@ def _json(content: Any) -> str:
 
 def _content(rows: Sequence[Row], out: Path, facts: Facts) -> dict[str, Any]:
     rubric = facts.get("rubric") or RUBRIC
-    source = Path(facts["source"]) if facts.get("source") else None
+    given = facts.get("source")
+    source = Path(given) if given else None
     return {
         "format": human_labels.FORMAT,
         "version": human_labels.VERSION,

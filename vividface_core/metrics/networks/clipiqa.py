@@ -41,6 +41,13 @@ HEAD = 64
 class _Bottleneck(nn.Module):
     """ResNet's block, with an average in place of a stride."""
 
+    conv1: nn.Conv2d
+    conv2: nn.Conv2d
+    conv3: nn.Conv2d
+    bn1: nn.BatchNorm2d
+    bn2: nn.BatchNorm2d
+    bn3: nn.BatchNorm2d
+
     def __init__(self, width: int, planes: int, stride: int) -> None:
         super().__init__()
         out = 4 * planes
@@ -80,6 +87,17 @@ class _AttentionPool(nn.Module):
 
 class ClipResNet(nn.Module):
     """CLIP's picture tower: ``[n, 3, H, W]``, normalised, sides of 32 or more, to ``[n, out]``."""
+
+    conv1: nn.Conv2d
+    conv2: nn.Conv2d
+    conv3: nn.Conv2d
+    bn1: nn.BatchNorm2d
+    bn2: nn.BatchNorm2d
+    bn3: nn.BatchNorm2d
+    layer1: nn.Sequential
+    layer2: nn.Sequential
+    layer3: nn.Sequential
+    layer4: nn.Sequential
 
     def __init__(self, width: int, depths: list[int], out: int) -> None:
         super().__init__()
@@ -141,7 +159,7 @@ class ClipText(nn.Module):
         """The vector ``[1, out]`` of a text, which is what its last token has gathered."""
         x = self.token_embedding(torch.tensor([tokens])) + self.positional_embedding[: len(tokens)]
         mask = torch.full((len(tokens), len(tokens)), float("-inf")).triu(1)
-        for block in self.transformer["resblocks"]:
+        for block in self.transformer["resblocks"].children():
             x = block(x, mask)
         return self.ln_final(x[:, -1]) @ self.text_projection
 
@@ -153,6 +171,10 @@ class ClipIqa(nn.Module):
         prompts: vectors of the texts, in pairs, the good one first, ``[2 p, out]``.
         sharpness: by which cosines are multiplied before softmax.
     """
+
+    prompts: Tensor
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, visual: ClipResNet, prompts: Tensor, sharpness: float) -> None:
         super().__init__()

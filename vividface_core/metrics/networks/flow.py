@@ -6,7 +6,7 @@ A flow is ``[n, 2, H, W]`` in pixels, x before y: ``first(p) ≈ second(p + flow
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -56,7 +56,7 @@ class DisFlow:
         try:
             import cv2
 
-            self._search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+            self._search: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
         except (ImportError, RuntimeError, AttributeError) as error:
             raise MissingDependency(
                 f"Optical flow without weights needs OpenCV ({error}): pip install opencv-python"

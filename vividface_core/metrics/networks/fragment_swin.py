@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -273,7 +274,7 @@ def _numpy_numbers_left_out() -> Iterator[None]:
     # NumPy 2 has moved its numbers' maker; a file has the name of its time.
     makers = (("numpy.core.multiarray", "scalar"), ("numpy._core.multiarray", "scalar"), ("numpy", "dtype"))
     before = torch.serialization.get_safe_globals()
-    added = [type(name, (_LeftOut,), {"__module__": module}) for module, name in makers]
+    added: list[Any] = [type(name, (_LeftOut,), {"__module__": module}) for module, name in makers]
     torch.serialization.add_safe_globals(added)
     try:
         yield

@@ -23,6 +23,13 @@ CHANNELS, WIDTH, HIDDEN, HEADS, LAYERS = 64, 384, 1152, 6, 14
 class _Bottleneck(nn.Module):
     """Residual block with a projection beside it."""
 
+    conv1: nn.Conv2d
+    conv2: nn.Conv2d
+    conv3: nn.Conv2d
+    gn1: nn.GroupNorm
+    gn2: nn.GroupNorm
+    gn3: nn.GroupNorm
+
     def __init__(self, width: int, out: int) -> None:
         super().__init__()
         for number, (channels, kernel) in enumerate(((width, 1), (width, 3), (out, 1)), 1):

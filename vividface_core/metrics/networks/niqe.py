@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,6 +37,11 @@ class Niqe(nn.Module):
         mean: of the figures of pristine blocks, ``[36]``.
         covariance: of the same, ``[36, 36]``.
     """
+
+    mean: Tensor
+    covariance: Tensor
+    shapes: Tensor
+    ratios: Tensor
 
     def __init__(self, mean: Tensor, covariance: Tensor) -> None:
         super().__init__()
@@ -93,7 +99,8 @@ def _ratio(shape: Tensor) -> Tensor:
 def luma(frames: Tensor) -> Tensor:
     """Rounded luma 0…255 of ``[n, 3, H, W]``, 0…1: ``[n, 1, H, W]`` float64."""
     values = (frames.double() * 255).round()
-    return sum(weight * values[:, i] for i, weight in enumerate(LUMA)).round()[:, None]
+    total: Any = sum(weight * values[:, i] for i, weight in enumerate(LUMA))
+    return total.round()[:, None]
 
 
 def normalise(x: Tensor) -> Tensor:

@@ -82,6 +82,9 @@ class SmoothPool(nn.Module):
 class Lpips(nn.Module):
     """LPIPS 0.1 with ``alex`` or ``vgg`` features."""
 
+    shift: Tensor
+    scale: Tensor
+
     def __init__(self, network: str = "alex") -> None:
         super().__init__()
         self.features = AlexStages() if network == "alex" else VggStages(nn.MaxPool2d(2))
@@ -108,6 +111,9 @@ def _unit(x: Tensor) -> Tensor:
 
 class Dists(nn.Module):
     """DISTS with VGG16 features; the picture itself is the first feature."""
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self) -> None:
         super().__init__()

@@ -52,7 +52,7 @@ def plot(metrics: Sequence[Metric], scores: dict[str, dict[str, Score]]) -> Tens
         row, column = divmod(number, columns)
         corner = (MARGIN + column * (CELL[0] + GAP), MARGIN + row * (CELL[1] + GAP))
         sheet.paste(_chart(metric, {kind: own[metric.name] for kind, own in scores.items()}), corner)
-    end = MARGIN
+    end: float = MARGIN
     for kind in reversed(scores) if len(scores) > 1 else ():
         end = _text(sheet, (end, height - 18), kind, COLORS[kind], 12) + 14
     for number, line in enumerate(last):
@@ -104,8 +104,8 @@ def _draw(cell: Any, curves: Sequence[Curve], scale: Sequence[float]) -> None:
         _text(cell, (across(frame), bottom + 7), str(frame), SOFT, 12, "ma")
     _text(cell, (LEFT - 8, bottom + 7), "frame", SOFT, 12, "ra")
     for curve in reversed(curves):
-        places = (None if math.isnan(value) else (across(frame), up(value)) for frame, value in curve.points)
-        _stroke(cell, list(places), COLORS[curve.kind])
+        spots = (None if math.isnan(value) else (across(frame), up(value)) for frame, value in curve.points)
+        _stroke(cell, list(spots), COLORS[curve.kind])
 
 
 def _stroke(cell: Any, places: Sequence[tuple[float, float] | None], color: Any) -> None:

@@ -6,7 +6,7 @@ frayed: rows that jump.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,7 +73,7 @@ class Slices:
         self._place: np.ndarray | None = None
 
     @torch.inference_mode()
-    def on_frames(self, chunk: Chunk, values: dict[str, Sequence[float]]) -> None:
+    def on_frames(self, chunk: Chunk, values: Mapping[str, Sequence[float]]) -> None:
         if self._place is None:
             self._begin_at(chunk)
         for side in SIDES:
@@ -85,10 +85,12 @@ class Slices:
         lines = {side: np.concatenate(rows) for side, rows in self._lines.items()}
         picture = pillow().fromarray(self._place)
         picture.thumbnail((THUMBNAIL, THUMBNAIL))
-        share = (self._row + 0.5) / self._facts.height
+        row = self._row
+        assert row is not None  # the first frames decided
+        share = (row + 0.5) / self._facts.height
         self.clips.append(
             Slice(
-                self._row,
+                row,
                 self._at_face,
                 self._every,
                 fitted(lines, self._room, QUALITY_STEPS, _narrow),
@@ -113,7 +115,9 @@ class Slices:
     def _take(self, side: Side, frames: Tensor, first: int) -> None:
         wanted = frames[-first % self._every :: self._every]
         if len(wanted):
-            self._lines.setdefault(side, []).append(bytes_of(wanted[:, :, self._row : self._row + 1])[:, 0])
+            row = self._row
+            assert row is not None  # the first frames decided
+            self._lines.setdefault(side, []).append(bytes_of(wanted[:, :, row : row + 1])[:, 0])
         before = torch.cat([self._last.get(side, frames[:1]), frames[:-1]])
         change = (frames - before).abs().mean((1, 2, 3)).mul(255).tolist()
         if side not in self._last:

@@ -88,11 +88,13 @@ class WorstFrames:
         self._held: list[tuple[float, int, dict[str, float], dict[Side, np.ndarray]]] = []
 
     @torch.inference_mode()
-    def on_frames(self, chunk: Chunk, values: dict[str, Sequence[float]]) -> None:
-        if self._judge is None:
-            self._judge = next((name for name in (*JUDGES, *values) if name in values), None)
-        for place, value in enumerate(values.get(self._judge, ())):
-            badness = self._sign[self._judge] * value
+    def on_frames(self, chunk: Chunk, values: Mapping[str, Sequence[float]]) -> None:
+        judge = self._judge or next((name for name in (*JUDGES, *values) if name in values), None)
+        if judge is None:
+            return
+        self._judge = judge
+        for place, value in enumerate(values.get(judge, ())):
+            badness = self._sign[judge] * value
             if not math.isnan(badness):
                 self._offer(badness, chunk, place, values)
 
@@ -108,7 +110,7 @@ class WorstFrames:
         self.clips.append(WorstByMetric(self._judge, self._apart, tuple(moments)))
         self._held = []
 
-    def _offer(self, badness: float, chunk: Chunk, place: int, values: dict[str, Sequence[float]]) -> None:
+    def _offer(self, badness: float, chunk: Chunk, place: int, values: Mapping[str, Sequence[float]]) -> None:
         frame = chunk.first + place
         rivals = [held for held in self._held if abs(held[1] - frame) < self._apart]
         if not rivals and len(self._held) == self._count:

@@ -101,7 +101,7 @@ def _balanced(text: str, start: int) -> int:
     return 0
 
 
-def _squashed(text: str) -> str:
+def _squashed(text: object) -> str:
     """A key in small letters without blanks and punctuation."""
     return re.sub(r"[\W_]+", "", str(text).lower())
 
@@ -126,7 +126,8 @@ class _Object:
                 self._score(key, row) if key else self._walk(row, depth + 1)
         for name, value in node.items() if isinstance(node, dict) and depth < 8 else ():
             squashed = _squashed(name)
-            bare, suffix = re.fullmatch(r"(.+?)(score|points|reason)?", squashed).groups() if squashed else ("", None)
+            match = re.fullmatch(r"(.+?)(score|points|reason)?", squashed)
+            bare, suffix = match.groups() if match else ("", None)
             key, kind = self.names.get(squashed) or self.names.get(bare), _LABELS.get(squashed)
             if key and suffix == "reason":
                 self.reading.reasons[key] = str(value)

@@ -7,6 +7,7 @@ once; whatever else an answer adds or takes off doesn't count. What the model co
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from vividface_core.errors import InvalidAnswer
 from vividface_core.mllm.answers.json_answer import read_json
@@ -110,7 +111,7 @@ def _settled(reading: Reading, faults: list[str], rubric: Rubric, raw: str) -> A
     )
 
 
-def _listed(values: object) -> str:
+def _listed(values: Iterable[float]) -> str:
     return " + ".join(f"{value:g}" for value in values)
 
 

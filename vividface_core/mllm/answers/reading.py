@@ -90,7 +90,7 @@ class Reading:
 
 def names(rubric: Rubric) -> dict[str, str]:
     """Keys of dimensions by their names in small letters, the longest first."""
-    found = {}
+    found: dict[str, str] = {}
     for dimension in rubric.dimensions:
         title = dimension.title
         for name in (

@@ -80,7 +80,8 @@ class _Reader:
         self.names = names(rubric)
         self.name = re.compile(any_of(self.names), re.I)
         self.points = {dimension.key: dimension.points for dimension in rubric.dimensions}
-        self.sets, self.others = [_Set(0)], {}
+        self.sets = [_Set(0)]
+        self.others: dict[str, str] = {}
         self.section: str | None = None
         self.key: str | None = None  # of a heading without a score, or of the last score
         self.heading = False
@@ -91,7 +92,8 @@ class _Reader:
         """Take the next line."""
         if line.strip():
             self.last = line
-        line = line[_LEAD.match(line).end() :].rstrip(" |")
+        lead = _LEAD.match(line)
+        line = line[lead.end() if lead else 0 :].rstrip(" |")
         if not line:
             if self.section not in (None, "adjustments") and self.sets[-1].parts.get(self.section):
                 self.section = None
@@ -117,7 +119,7 @@ class _Reader:
         """Whether the line begins a part of its own."""
         found = _LABEL.match(line)
         after = found and _AFTER.match(line, found.end())
-        if not after:
+        if found is None or after is None:
             if self.section != "adjustments" and _SIGN_LINE.match(line):
                 self.section = "adjustments"
             return False
@@ -223,8 +225,8 @@ def _stated(lines: list[str]) -> float | None:
             return number(found[-1])
         if found := re.findall(rf"=\s*({NUMBER})(?![\d%])(?!\s*\()", line):
             return number(found[-1])
-        if found := re.match(rf"[\s:=|(-]*({NUMBER})(?=\s*(?:{_UNIT}|[(),.;|]|$))", line, re.I):
-            return number(found[1])
+        if match := re.match(rf"[\s:=|(-]*({NUMBER})(?=\s*(?:{_UNIT}|[(),.;|]|$))", line, re.I):
+            return number(match[1])
     return None
 
 

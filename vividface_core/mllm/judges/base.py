@@ -187,7 +187,8 @@ class WritingJudge(ABC):
     def judge(self, video: str | Path | VideoFrames | TimedClip, *, number: int = 0) -> Judgement:
         """See :class:`Judge`."""
         began = time.monotonic()
-        shown = self.look(_Stoppable(open_source(video), self.stopped))
+        source: Any = _Stoppable(open_source(video), self.stopped)
+        shown = self.look(source)
         refused: list[RejectedAnswer] = []
         while len(refused) < self.tries:
             raise_if_stopped(self.stopped)

@@ -232,7 +232,8 @@ def _plain(body: bytes) -> tuple[str, dict[str, Any]]:
 
 def _streamed(body: bytes) -> tuple[str, dict[str, Any]]:
     """The answer out of server-sent events; it is whole only if the last one says why it ended."""
-    text, refusal, reason, facts = "", "", None, {}
+    text, refusal, reason = "", "", None
+    facts: dict[str, Any] = {}
     for line in body.decode("utf-8", "replace").splitlines():
         if not line.startswith("data:") or (data := line[5:].strip()) == "[DONE]":
             continue

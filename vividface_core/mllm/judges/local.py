@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,7 +119,7 @@ class LocalJudge(WritingJudge):
         """Frames whose sides are whole patches, so that the processor has nothing left to resize."""
         return sample(source, self.sampling, self._factor, LEAST_TOKENS * self._factor**2)
 
-    def inputs(self, shown: SampledFrames, complaint: str = "") -> dict[str, Any]:
+    def inputs(self, shown: SampledFrames, complaint: str = "") -> Any:
         """What goes into the model: token ids, patches of the video, its grid ``(t, h, w)`` and its times."""
         content = [{"type": "video"}, {"type": "text", "text": self._prompt(complaint)}]
         text = self._processor.apply_chat_template(
@@ -179,7 +180,7 @@ class LocalJudge(WritingJudge):
         return [lambda ids, scores, **_: torch.full((len(ids),), self.stopped.is_set(), device=ids.device)]
 
     @contextmanager
-    def _out_of_memory(self, shown: SampledFrames):
+    def _out_of_memory(self, shown: SampledFrames) -> Iterator[None]:
         try:
             yield
         except torch.cuda.OutOfMemoryError as error:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -171,7 +172,8 @@ def sample(source: VideoFrames | TimedClip, sampling: Sampling, multiple: int = 
     moments = [times[0] + seconds * number / count for number in range(count)]
     chosen = sorted({max(bisect.bisect_right(times, moment + 1e-6) - 1, 0) for moment in moments})
     width, height = sampling.size(*source.size, len(chosen), multiple, least)
-    pixels = _pictures(source.read(end=chosen[-1] + 1), chosen, (height, width))
+    reading: Iterator[Any] = source.read(end=chosen[-1] + 1)
+    pixels = _pictures(reading, chosen, (height, width))
     shown = [times[number] - times[0] for number in chosen]
     steady = all(abs(times[n] - times[0] - n / fps) < 0.5 / fps for n in chosen)
     indices = chosen if steady else [round(time * fps) for time in shown]

@@ -163,7 +163,7 @@ def _read(path: Path) -> dict[str, Any]:
         import tomllib
     except ImportError:
         try:
-            import tomli as tomllib
+            import tomli as tomllib  # type: ignore[no-redef]  # the same under its older name
         except Exception as error:
             raise MissingDependency(
                 f"Reading {path} needs tomli on Python 3.10, which does not import here ({error}). Install it with: "

@@ -53,7 +53,7 @@ class Worker:
         self._load, self.device, self._thread_count, self._notice = load, device, threads, notice
         self._process: Any = None
         self._starting = True
-        self.pipe: Connection | None = None
+        self.pipe: Any = None  # a Connection once the process is started
 
     def start(self) -> dict[str, Any]:
         """Start the process and wait until it is ready; returns its :data:`RESTORER_PROPERTIES`."""
@@ -157,7 +157,7 @@ def _carry_out(restorer: Restorer, what: str, arguments: tuple, pipe: Connection
     try:
         if what == "memory_for":
             return "done", restorer.memory_for(*arguments)
-        clip, mask, strength = arguments
+        pictures, where, strength = arguments
         told = -math.inf
 
         def progress(share: float) -> None:
@@ -166,7 +166,8 @@ def _carry_out(restorer: Restorer, what: str, arguments: tuple, pipe: Connection
                 told = share
                 pipe.send(("share", share))
 
-        clip, mask = (None if array is None else torch.from_numpy(array).to(restorer.device) for array in (clip, mask))
+        clip = torch.from_numpy(pictures).to(restorer.device)
+        mask = None if where is None else torch.from_numpy(where).to(restorer.device)
         return "done", restorer.restore(clip, mask=mask, strength=strength, progress=progress).cpu().numpy()
     except VividFaceError as error:
         return "error", error

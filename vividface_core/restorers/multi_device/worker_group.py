@@ -59,10 +59,11 @@ class WorkerGroup:
         """Wait for the response of every rank to a request; without one, for their start."""
         results: dict[Worker, Any] = {}
         try:
-            for worker in self._workers if request is not None else ():
-                worker.send(request)
+            if request is not None:
+                for worker in self._workers:
+                    worker.send(request)
             while len(results) < len(self._workers):
-                busy = {worker.pipe: worker for worker in self._workers if worker not in results}
+                busy: dict[Any, Worker] = {worker.pipe: worker for worker in self._workers if worker not in results}
                 for pipe in wait(list(busy)):
                     worker = busy[pipe]
                     first = worker is self._workers[0]

@@ -246,7 +246,7 @@ def encoder_stages(net: WanModule) -> tuple[list[Stage], list[Stage]]:
     Raises:
         TypeError: a layer that isn't known here.
     """
-    local = [Convolution(net.conv_in)]
+    local: list[Stage] = [Convolution(net.conv_in)]
     for block in net.down_blocks:
         local += _block(block, "downsampler")
     smaller = [number for number, step in enumerate(local, start=1) if _resizes(step, Downsample)]
@@ -265,9 +265,9 @@ def decoder_stages(net: WanModule) -> tuple[list[Stage], list[Stage]]:
 
 
 def _middle(block: WanModule) -> list[Stage]:
-    steps = [Residual(block.resnets[0])]
+    steps: list[Stage] = [Residual(block.resnets[0])]
     for attention, resnet in zip(block.attentions, block.resnets[1:]):
-        steps += [Attention(attention)] * (attention is not None) + [Residual(resnet)]
+        steps += [*([Attention(attention)] if attention is not None else []), Residual(resnet)]
     return steps
 
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from vividface_core.wan.fast_vae.layers import Memory
 from vividface_core.wan.fast_vae.stages import LEVELS, Stage, decoder_stages, encoder_stages, required_regions, run
 from vividface_core.wan.fast_vae.tiles import Region, tiles
 from vividface_core.wan.module_types import WanModule
@@ -38,7 +39,7 @@ class _Fast:
             then each tile.
     """
 
-    memory: list[dict[Any, dict[nn.Module, Tensor]]]
+    memory: list[dict[Any, Memory]]
 
     def _prepare(self, before: list[Stage], local: list[Stage], after: list[Stage], side: int | None) -> None:
         self._before, self._local, self._after, self._side = before, local, after, side
@@ -55,17 +56,17 @@ class _Fast:
         samples = [self._one(part, memory) for part, memory in zip(x.permute(0, 2, 3, 4, 1), self.memory)]
         return torch.stack(samples).permute(0, 4, 1, 2, 3)
 
-    def _one(self, x: Tensor, memory: dict[Any, dict[nn.Module, Tensor]]) -> Tensor:
+    def _one(self, x: Tensor, memory: dict[Any, Memory]) -> Tensor:
         """``[T, H, W, C]`` in and out."""
         whole = memory.setdefault("whole", {})
         x = self._tiled(_run(self._before, x.contiguous(), whole), memory)
         return _run(self._after, x, whole)
 
-    def _tiled(self, x: Tensor, memory: dict[Any, dict[nn.Module, Tensor]]) -> Tensor:
-        out = None
-        for place in self._places(*x.shape[1:3]):
-            done = place.run(x, memory.setdefault(place.tile, {}))
-            out = place.put(done, out)
+    def _tiled(self, x: Tensor, memory: dict[Any, Memory]) -> Tensor:
+        first, *others = self._places(*x.shape[1:3])
+        out = first.put(first.run(x, memory.setdefault(first.tile, {})), None)
+        for place in others:
+            out = place.put(place.run(x, memory.setdefault(place.tile, {})), out)
         return out
 
     def _places(self, height: int, width: int) -> list[_Place]:
@@ -90,14 +91,14 @@ class _Place:
         self._steps, self.tile, self._whole, self._regions = steps, tile, whole, regions
         self.seen = regions[0]
 
-    def run(self, x: Tensor, memory: dict[nn.Module, Tensor]) -> Tensor:
+    def run(self, x: Tensor, memory: Memory) -> Tensor:
         """The tile of ``x``, which is the whole input."""
         whole = Region(0, x.shape[1], 0, x.shape[2])
         part = self.seen.of(x, whole)
         # Steps write into their input, and tiles share some of it.
         return self.run_seen(x.clone() if part is x and self.tile != self._whole else part, memory)
 
-    def run_seen(self, x: Tensor, memory: dict[nn.Module, Tensor]) -> Tensor:
+    def run_seen(self, x: Tensor, memory: Memory) -> Tensor:
         """The tile of ``x``, which is :attr:`seen` and may be written into."""
         return run(self._steps, x, memory, self._regions)
 
@@ -154,15 +155,18 @@ class FastEncoder(_Fast, StreamingEncoder):
         frames, height, width = size
         patch = self._config.patch_size or 1
         spans = [(0, 1), *((start, min(frames, start + chunk)) for start in range(1, frames, chunk))]
-        places, maps = self._places(height // patch, width // patch), None
+        places = self._places(height // patch, width // patch)
+        maps: Tensor | None = None
         for number, place in enumerate(places):
-            memory, parts = {}, []
+            memory: Memory = {}
+            parts: list[Tensor] = []
             for at, (start, stop) in enumerate(spans, start=1):
                 pixels = read(start, stop, place.seen.times(patch)).to(self.device, self.dtype)
                 pixels = to_patches(pixels, patch)[0].permute(1, 2, 3, 0).contiguous()
                 parts.append(place.run_seen(pixels, memory))
                 progress((number + at / len(spans)) / len(places))
             maps = place.put(torch.cat(parts), maps)
+        assert maps is not None  # there is a tile at least
         memory = {}
         latents = [_run(self._after, part, memory) for part in _first_then(maps, chunk)]
         return self._normalised(self._quant(torch.cat(latents).permute(3, 0, 1, 2)[None]).chunk(2, 1)[0])
@@ -188,7 +192,8 @@ class FastDecoder(_Fast, StreamingDecoder):
             latents: ``[1, C, T', h, w]``, normalised.
             chunk: latent frames that pass together.
         """
-        x, memory, patch = self._raw(latents)[0].permute(1, 2, 3, 0).contiguous(), {}, self._config.patch_size
+        x, patch = self._raw(latents)[0].permute(1, 2, 3, 0).contiguous(), self._config.patch_size
+        memory: Memory = {}
         maps = torch.cat([_run(self._before, part, memory) for part in _first_then(x, chunk)])
         for place in self._places(*maps.shape[1:3]):
             memory, start = {}, 0
@@ -245,7 +250,7 @@ def suits(net: WanModule) -> bool:
     return isinstance(net.nonlinearity, nn.SiLU)
 
 
-def _run(steps: list[Stage], x: Tensor, memory: dict[nn.Module, Tensor]) -> Tensor:
+def _run(steps: list[Stage], x: Tensor, memory: Memory) -> Tensor:
     """Steps over a whole map."""
     regions = [Region(0, x.shape[1], 0, x.shape[2])]
     for step in steps:

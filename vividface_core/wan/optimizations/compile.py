@@ -69,6 +69,7 @@ class CompiledDenoiser:
         return velocity
 
     def _block(self, block: FoldedBlock, x: Tensor, table: Tensor) -> None:
+        assert self._compiled is not None  # __call__ saw it
         try:
             self._compiled(block, x, table)
         except torch.OutOfMemoryError:

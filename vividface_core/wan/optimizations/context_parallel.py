@@ -38,6 +38,7 @@ def enable_context_parallel(denoiser: WanModule, group: dist.ProcessGroup | None
         raise InvalidOption(f"{heads} heads of attention can't be dealt out to {size} processes evenly.")
     if isinstance(denoiser, FoldedDenoiser):
         denoiser.sequence_shard = SequenceShard(group)
+        block: WanModule
         for block in denoiser.blocks:
             block.attention = UlyssesAttention(denoiser.attention, denoiser.sequence_shard)
         return

@@ -55,16 +55,17 @@ class GraphedDenoiser:
             self._key, self._graph, self._inputs, self._output = key, None, [], torch.empty(0)
             return self._run(latent, on_block, injections=injections)
         inputs = [latent.to(weight.device, weight.dtype), *(tensor for one in injections for tensor in one.tensors)]
-        if self._graph is None and not self._record(inputs, injections):
+        graph = self._record(inputs, injections) if self._graph is None else self._graph
+        if graph is None:
             return self._run(latent, on_block, injections=injections)
         for kept, given in zip(self._inputs, inputs):
             kept.copy_(given)
-        self._graph.replay()
+        graph.replay()
         if on_block is not None:
             on_block(len(self._denoiser.blocks))
         return self._output.clone()
 
-    def _record(self, inputs: Sequence[Tensor], injections: Sequence[Injection]) -> bool:
+    def _record(self, inputs: Sequence[Tensor], injections: Sequence[Injection]) -> torch.cuda.CUDAGraph | None:
         self._inputs, graph = [tensor.clone() for tensor in inputs], torch.cuda.CUDAGraph()
         latent, rest = self._inputs[0], iter(self._inputs[1:])
         kept = [one.with_tensors([next(rest) for _ in one.tensors]) for one in injections]
@@ -77,9 +78,9 @@ class GraphedDenoiser:
             self._works = False
             told = first_line(error)
             log.warning("The denoiser could not be recorded and runs as it is, with the same result: %s", told)
-            return False
+            return None
         self._graph = graph
-        return True
+        return graph
 
 
 def check_graphs(device: torch.device) -> None:

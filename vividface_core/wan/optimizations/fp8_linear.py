@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from vividface_core.errors import InvalidOption, first_line
 from vividface_core.io.quantization import QuantizedLinear
 from vividface_core.wan.folded_transformer import FoldedDenoiser
+from vividface_core.wan.module_types import WanModule
 
 LINEARS = ("auto", "fp8-weights", "fp8")
 """``auto`` keeps the weights as they are. ``fp8-weights`` stores them in 8 bits and computes as before; ``fp8`` also
@@ -26,6 +27,8 @@ class Fp8Linear(nn.Module):
         linear: what it stands for.
         multiply: also round x, with one scale a token, and multiply in 8 bits.
     """
+
+    scale: Tensor
 
     def __init__(self, linear: nn.Linear | QuantizedLinear, *, multiply: bool) -> None:
         super().__init__()
@@ -54,8 +57,14 @@ def quantize_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
 def use_linears(denoiser: FoldedDenoiser, kind: str) -> FoldedDenoiser:
     """Replace the matrices of all blocks, one of :data:`LINEARS`."""
     # What is stored in few bits already stays so, unless products need it otherwise.
-    large = {"auto": (), "fp8-weights": (nn.Linear,), "fp8": (nn.Linear, QuantizedLinear)}[kind]
-    for parent in (part for block in denoiser.blocks for part in (block, block.text)):
+    kinds: dict[str, tuple[type[nn.Linear | QuantizedLinear], ...]] = {
+        "auto": (),
+        "fp8-weights": (nn.Linear,),
+        "fp8": (nn.Linear, QuantizedLinear),
+    }
+    large = kinds[kind]
+    blocks: list[WanModule] = list(denoiser.blocks)
+    for parent in (part for block in blocks for part in (block, block.text)):
         for name, module in list(parent.named_children()):
             if isinstance(module, large):
                 setattr(parent, name, Fp8Linear(module, multiply=kind == "fp8"))

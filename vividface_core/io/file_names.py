@@ -46,8 +46,8 @@ def distinct_stems(files: Iterable[Path]) -> list[str]:
 
 def missing_numbers(stems: Sequence[str]) -> int:
     """How many numbers are left out in a row of names that end in numbers; 0 where they aren't such a row."""
-    found = [re.fullmatch(r"(.*?)(\d+)", stem) for stem in stems]
-    if len(found) < 2 or not all(found) or len({match[1] for match in found}) > 1:
+    found = [match for stem in stems if (match := re.fullmatch(r"(.*?)(\d+)", stem))]
+    if len(found) < 2 or len(found) < len(stems) or len({match[1] for match in found}) > 1:
         return 0
     numbers = [int(match[2]) for match in found]
     return max(0, numbers[-1] - numbers[0] + 1 - len(numbers))

@@ -81,12 +81,18 @@ def measure(clip: Tensor, restorer: Restorer, detector: FaceDetector) -> tuple[d
     figures = {
         "frames": len(clip),
         "face": round((bottom - top) / MARGIN),
-        "change": psnr(pair[1], pair[0]),
+        "change": _change(*pair),
         "warped_input": before,
         "warped_output": after,
     }
     places = np.linspace(0, len(clip) - 1, min(SHOWN, len(clip))).round().astype(int)
     return figures, sheet([part[places] for part in pair])
+
+
+def _change(before: Tensor, after: Tensor) -> float:
+    """PSNR, mean over the frames that differ; infinite where none does."""
+    values = [value for one, other in zip(before, after) if np.isfinite(value := psnr(other[None], one[None]))]
+    return float(np.mean(values)) if values else float("inf")
 
 
 def sheet(sides: list[Tensor]) -> Image.Image:

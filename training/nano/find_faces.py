@@ -5,7 +5,7 @@ framed as the pipeline frames them; ``masks.safetensors``: the faces' masks in e
 and ``people.json``: which clips belong together because they come of one file or show one person, so that
 validation is on other people than training. Crops narrower than ``--smallest`` pixels are left out. ``--every 4``
 looks at every fourth frame alone, whose mask stands for its neighbours, and ``--shrink 2`` at pictures of half the
-size, which the smallest crops bear: together about a tenth of the time.
+size, which the smallest crops bear.
 """
 
 from __future__ import annotations

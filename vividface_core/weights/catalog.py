@@ -78,6 +78,12 @@ TABLE: dict[str, Entry] = {
         made_of={PROMPT: ("text_encoder/",)},
         tasks=(),
     ),
+    "bfvr-stc-nano-deflicker": Entry(
+        "the small embedded de-flickerer for brightness: needs no download and no GPU; see docs/bfvr_stc.md",
+        "Apache-2.0",
+        BFVR_STC.id,
+        tasks=(DEFLICKER_BRIGHTNESS,),
+    ),
     "bfvr-stc": _bfvr_stc("ckpt-bfvr.pth", "the face restorer", RESTORE),
     "bfvr-stc-deflicker": _bfvr_stc("ckpt-defilcker.pth", "the de-flickerer for brightness", DEFLICKER_BRIGHTNESS),
     "bfvr-stc-deflicker-pixel": _bfvr_stc(

@@ -43,6 +43,8 @@ def face_inputs() -> list[io.Input]:
             "boxes",
             optional=True,
             tooltip="Only faces whose middle lies in one of these boxes, of any of the core's detectors.",
+            # The page would give it a widget whose box is always there.
+            extra_dict={"forceInput": True},
         ),
         io.Mask.Input(
             "person",

@@ -47,7 +47,7 @@ def check_request(args: argparse.Namespace, options: RestoreOptions) -> None:
     check_paths(_targets(args), _sources(args, options))
     source = VideoFrames(args.input, deinterlace=args.deinterlace, playlist=args.allow_playlist)
     check_output(args.output, options.preset, source.file)
-    make_canvas(source, args.background, options)
+    make_canvas(source, getattr(args, "background", None), options)  # de-flickering has none
     if args.side_by_side:
         check_file(args.side_by_side, "--side-by-side", SUFFIXES)
     _ask(args)
@@ -63,7 +63,7 @@ def _targets(args: argparse.Namespace) -> list[Target]:
 
 def _sources(args: argparse.Namespace, options: RestoreOptions) -> list[Source]:
     sources = [Source(args.input, "the input")]
-    if args.background:
+    if getattr(args, "background", None):
         sources.append(Source(args.background, "--background"))
     kind, _, picture = options.faces.partition(":")
     if kind == "ref":

@@ -136,23 +136,25 @@ def test_every_node_of_a_shipped_graph_names_its_pack(page):
                 )
 
 
-def test_values_titles_and_notes_are_in_the_pages_language(server):
+def test_values_titles_and_notes_are_in_the_pages_language(server, page):
     texts = json.loads((REPOSITORY / "locales" / "ko" / "main.json").read_text(encoding="utf-8"))
     english = json.loads((REPOSITORY / "locales" / "en" / "main.json").read_text(encoding="utf-8"))
     local = {text: texts["vividfaceTemplates"][key] for key, text in english["vividfaceTemplates"].items()}
-    with ComfyPage(server, language="ko") as page:
-        show(page, RESTORE_ONE_FACE)
-        graph, shipped = page.graph(), graph_of(RESTORE_ONE_FACE)
-        assert [group["title"] for group in graph["groups"]] == [local[group["title"]] for group in shipped["groups"]]
-        notes = [
-            [node["widgets_values"][0] for node in one["nodes"] if node["type"] == "MarkdownNote"]
-            for one in (graph, shipped)
-        ]
-        assert notes[0] == [local[text] for text in notes[1]]
-        label = page.page.evaluate(
-            "() => app.graph._nodes.find(node => node.type === 'VividFaceFaceMask').widgets"
-            ".find(widget => widget.name === 'faces').options.getOptionLabel('by number')"
-        )
-        assert label == f"{texts['vividfaceChoices']['by number']} (by number)"
-        assert wired(page.to_api())["3"]["inputs"]["faces"] == "by number"
-    server.post("/settings", {"Comfy.Locale": "en"})
+    server.post("/settings", {"Comfy.Locale": "ko"})
+    page.page.reload()
+    page.page.wait_for_function("() => window.app?.graph && window.app?.canvas", timeout=120_000)
+    page.page.wait_for_timeout(4000)  # it opens again what was open before
+    show(page, RESTORE_ONE_FACE)
+    graph, shipped = page.graph(), graph_of(RESTORE_ONE_FACE)
+    assert [group["title"] for group in graph["groups"]] == [local[group["title"]] for group in shipped["groups"]]
+    notes = [
+        [node["widgets_values"][0] for node in one["nodes"] if node["type"] == "MarkdownNote"]
+        for one in (graph, shipped)
+    ]
+    assert notes[0] == [local[text] for text in notes[1]]
+    label = page.page.evaluate(
+        "() => app.graph._nodes.find(node => node.type === 'VividFaceFaceMask').widgets"
+        ".find(widget => widget.name === 'faces').options.getOptionLabel('by number')"
+    )
+    assert label == f"{texts['vividfaceChoices']['by number']} (by number)"
+    assert wired(page.to_api())["3"]["inputs"]["faces"] == "by number"

@@ -169,7 +169,8 @@ def _rehearse(source: VideoFrames, canvas: Canvas | None, output: Path, preset: 
     for frame in source.read(0, 1):
         if canvas is None:
             rehearse(frame, source.file, output, preset)
-        for _, below in () if canvas is None else canvas.under(iter([frame]), 0, 1):
+            continue
+        for _, below in canvas.under(iter([frame]), 0, 1):
             rehearse(below, canvas.info, output, preset)
 
 

@@ -231,6 +231,10 @@ class Picture:
     def color(self) -> ColorInfo:
         return ColorInfo("gbr", "pc")
 
+    def nbytes(self) -> int:
+        """What its samples take in memory."""
+        return self.pixels.nbytes
+
     def is_neutral(self) -> bool:
         """Whether the picture is black and white, up to one level of 256."""
         return bool((self.pixels.float().amax(0) - self.pixels.float().amin(0)).max() <= 1.5 / 255)

@@ -29,7 +29,14 @@ COMMON = {
     "identity_threshold": RestoreOptions.identity_threshold,
     "keep_size": RestoreOptions.keep_size,
 }
-MODEL = {"model": "vividface-nano", "precision": "auto", "device": "auto"}
+MODEL = {
+    "model": "vividface-nano",
+    "precision": "auto",
+    "device": "auto",
+    "weights": "auto",
+    "offload": False,
+    "tile": 0,
+}
 VIDEO = {"file": FILE, "start_frame": 0, "frame_count": 0, "stride": 1, "force_rate": 0.0}
 MASK = {
     "region": "face and hair",
@@ -61,7 +68,7 @@ RESTORE_VIDEO = Workflow(
             "VividFaceOneStepRestore",
             (380, 0),
             (320, 920),
-            {**COMMON, "encoding": "h264", "video": ("1", 0), "restorer": ("2", 0)},
+            {**COMMON, "encoding": "h264", "scale": 1.0, "video": ("1", 0), "restorer": ("2", 0)},
         ),
         "4": Node("VividFaceCompareVideo", (760, 0), (640, 700), {"fps": 24.0, "before": ("1", 0), "after": ("3", 0)}),
         "5": Node("SaveVideo", (1460, 0), (320, 560), saved("VividFace/restored", ("3", 0))),
@@ -105,7 +112,7 @@ RESTORE_ONE_FACE = Workflow(
             "VividFaceOneStepRestore",
             (760, 0),
             (320, 920),
-            {**COMMON, "encoding": "h264", "video": ("1", 0), "restorer": ("2", 0), "tracks": ("3", 1)},
+            {**COMMON, "encoding": "h264", "scale": 1.0, "video": ("1", 0), "restorer": ("2", 0), "tracks": ("3", 1)},
         ),
         "5": Node("VividFaceCompareVideo", (1140, 0), (640, 920), {"fps": 24.0, "before": ("1", 0), "after": ("4", 0)}),
         "6": Node("SaveVideo", (1840, 0), (320, 560), saved("VividFace/one_face", ("4", 0))),
@@ -211,7 +218,7 @@ DEGRADE_RESTORE_METRICS = Workflow(
             "VividFaceOneStepRestore",
             (760, 0),
             (320, 920),
-            {**COMMON, "encoding": "h264", "video": ("3", 0), "restorer": ("2", 0)},
+            {**COMMON, "encoding": "h264", "scale": 1.0, "video": ("3", 0), "restorer": ("2", 0)},
         ),
         "6": Node("VividFaceCompareVideo", (1140, 0), (640, 700), {"fps": 24.0, "before": ("3", 0), "after": ("5", 0)}),
         "7": Node(

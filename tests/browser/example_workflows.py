@@ -165,7 +165,7 @@ MASK_GUIDED_RESTORE = Workflow(
             (320, 720),
             {**COMMON, "images": ("3", 0), "restorer": ("2", 0), "mask": ("6", 0)},
         ),
-        "9": Node("CreateVideo", (760, 780), (320, 140), {"fps": ("3", 2), "images": ("8", 0), "audio": ("3", 1)}),
+        "9": Node("CreateVideo", (760, 880), (320, 140), {"fps": ("3", 2), "images": ("8", 0), "audio": ("3", 1)}),
         "10": Node(
             "VividFaceCompareVideo", (1140, 0), (640, 720), {"fps": 24.0, "before": ("1", 0), "after": ("9", 0)}
         ),

@@ -50,7 +50,7 @@ def restored(**changes: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     ("mistake", "node", "blamed"),
-    [({"window": 16}, "3", "window"), ({"file": "missing.mp4"}, "1", "file")],
+    [({"window": 7}, "3", "window"), ({"file": "missing.mp4"}, "1", "file")],
     ids=["window", "file"],
 )
 def test_what_is_known_beforehand_is_one_error_at_its_input(comfy, mistake, node, blamed):

@@ -343,7 +343,7 @@ def test_compact_and_auto(restorers, monkeypatch):
     part, wide = restorers / "fp8" / "transformer", restorers / "fp32" / "transformer"
     state = load_file(part / "diffusion_pytorch_model.safetensors")
     needed = 2 * sum(value.numel() for value in state.values() if value.dtype == torch.float8_e4m3fn)
-    card = one_step_files._Loader(OneStepExecution("cuda", torch.bfloat16))
+    card = one_step_files.PartLoader(OneStepExecution("cuda", torch.bfloat16))
     for free, compact in ((2 * needed, False), (2 * needed - 1, True)):
         monkeypatch.setattr(one_step_files, "free_memory", lambda device, free=free: free)
         assert card._compact(part) is compact and card._compact(wide) is False

@@ -191,6 +191,8 @@ def make(values: dict[str, Any]) -> tuple[Judge, Calibration | None, list[str]]:
     Raises:
         VividFaceError: a model or a server is missing, or the calibration isn't this judge's.
     """
+    if (told := check_judge(values["judge"])) is not True:
+        raise InvalidOption(str(told))  # not every node asks beforehand
     passes, most = values["passes"], 1 if values["judge"] == TECHNICAL else MOST_PASSES
     if not 1 <= passes <= most:
         raise InvalidOption(f"passes is {passes}; it is from 1 to {MOST_PASSES}, and 1 for what only measures.")

@@ -252,6 +252,14 @@ class ComfyServer:
         return entry["outputs"]
 
 
+def refusal(server: ComfyServer, prompt: dict[str, Any]) -> str:
+    """The sentence with which a prompt is refused: before it runs, or by its first node as that begins."""
+    try:
+        return error_of(server.wait(server.queue(prompt)))
+    except ValueError as error:
+        return str(error)
+
+
 def error_of(entry: dict[str, Any]) -> str:
     """The message of a failed history entry; empty if none."""
     for kind, details in entry["status"]["messages"]:

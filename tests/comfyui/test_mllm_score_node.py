@@ -17,7 +17,7 @@ import pytest
 from tests.assets import run_ffmpeg
 from tests.comfyui.conftest import degraded_face
 from tests.comfyui.prompts import LOAD, node
-from tests.comfyui.server import ComfyServer, error_of
+from tests.comfyui.server import ComfyServer, error_of, refusal
 from tests.openai_server import KEY, Remote, answer
 from tests.tiny_qwen import save_tiny_qwen
 from vividface_core.mllm.judges.sampling import Sampling
@@ -177,8 +177,8 @@ def test_passes_are_averaged_with_their_spread(server, remote):
 
 def test_only_named_servers_are_asked_and_only_they_get_keys(server, remote):
     for address in ("https://api.example.com/v1", "http://169.254.169.254/latest", "http://127.0.0.1@example.com/v1"):
-        with pytest.raises(ValueError, match="may not ask|not into the server's address"):
-            server.queue(scored(**ASKED, server=address))
+        said = refusal(server, scored(**ASKED, server=address))
+        assert "may not ask" in said or "not into the server's address" in said
     remote.script()
     error = failure(server, scored(**ASKED, server=remote.address.replace("127.0.0.1", "localhost")))
     assert "face.mp4 could not be judged" in error and "HTTP 401" in error and "--" not in error
@@ -196,10 +196,9 @@ def test_only_named_servers_are_asked_and_only_they_get_keys(server, remote):
         ({"passes": 3}, "only measures"),
     ],
 )
-def test_what_cannot_be_is_refused_before_anything_runs(server, options, words):
+def test_what_cannot_be_is_refused_before_anything_is_judged(server, options, words):
     for prompt in (scored(**options), folder(**options)):
-        with pytest.raises(ValueError, match=words):
-            server.queue(prompt)
+        assert words in refusal(server, prompt)
 
 
 def test_no_answer_is_an_error_that_names_the_video_and_is_asked_for_again(server, remote):
@@ -276,11 +275,9 @@ def test_a_folder_becomes_tables_and_sorted_copies(server):
 
 @pytest.mark.parametrize("place", ["..", "../output", "set/../..", "/etc", "C:\\Windows", "\\\\host\\share", "gone"])
 def test_a_folder_is_below_input_and_its_tables_below_output(server, place):
-    with pytest.raises(ValueError, match="There is no folder"):
-        server.queue(folder(folder=place))
+    assert "There is no folder" in refusal(server, folder(folder=place))
     if place != "gone":
-        with pytest.raises(ValueError, match="below ComfyUI's output folder"):
-            server.queue(folder(name=place))
+        assert "below ComfyUI's output folder" in refusal(server, folder(name=place))
 
 
 def test_a_stopped_folder_goes_on_where_it_was(server, remote):

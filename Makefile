@@ -1,5 +1,6 @@
 # make demo   installs everything into .venv and restores a real face video with the embedded model
-# make test   installs everything into .venv and runs the tests
+# make test   installs everything into .venv and runs the checks of the code and the tests
+# make test-all   the tests that take longest too (marked slow)
 # make test-fast   the core of every room, in under three minutes
 # make test-comfyui COMFY_HOME=FOLDER   the tests of nodes and page on another ComfyUI: a checkout with its environment in
 #                                       FOLDER/.venv, where requirements.txt of this folder is installed too
@@ -22,13 +23,16 @@ FAST := $(addprefix tests/, \
 	training/data/test_batches.py training/losses/test_face_focused.py training/stages/test_pca_init.py \
 	training/test_config.py)
 
-.PHONY: demo test test-fast test-comfyui lint clean
+.PHONY: demo test test-all test-fast test-comfyui lint clean
 
 demo: .venv/.installed
 	$(BIN)/python -m training.demo demo
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not slow"
+
+test-all: lint
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test-fast: .venv/.installed-dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" $(FAST)

@@ -52,4 +52,4 @@ def test_nodes_know_the_engine_and_not_the_trainer():
     for path in (REPOSITORY / "nodes").rglob("*.py"):
         text = path.read_text(encoding="utf-8")
         assert "import training" not in text and "from training" not in text, path
-        assert len(text.splitlines()) < 200, f"{path} is no thin node any more"
+        assert len(text.splitlines()) < 300, f"{path} is no thin node any more"

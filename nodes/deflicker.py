@@ -9,9 +9,9 @@ from comfy_api.latest import io
 from .bridge.deflicker_widgets import common_inputs, model_of, options_of, restorer_input
 from .bridge.progress import NodeCallbacks
 from .bridge.restore_inputs import face_models, report_of, restorer_of
-from .bridge.restore_run import SUFFIXES, run_on_video
+from .bridge.restore_run import encoding_input, run_on_video
 from .bridge.restore_widgets import check_window
-from .bridge.schema import advanced, schema
+from .bridge.schema import schema
 
 
 class Deflicker(io.ComfyNode):
@@ -28,15 +28,7 @@ class Deflicker(io.ComfyNode):
             inputs=[
                 io.Video.Input("video", tooltip="Any video."),
                 *common_inputs(),
-                advanced(
-                    io.Combo.Input(
-                        "encoding",
-                        options=list(SUFFIXES),
-                        default="h264",
-                        tooltip="How the result is kept: h264 and h265 look lossless; ffv1 keeps every untouched pixel "
-                        "bit for bit, in large files.",
-                    )
-                ),
+                encoding_input(),
                 restorer_input(),
             ],
             outputs=[

@@ -10,7 +10,7 @@ from vividface_core.pipeline.restore import Given
 
 from .bridge.progress import NodeCallbacks
 from .bridge.restore_inputs import blend_mask, face_models, report_of, restorer_of, tracks_of
-from .bridge.restore_run import SUFFIXES, run_on_video
+from .bridge.restore_run import encoding_input, run_on_video
 from .bridge.restore_widgets import appended_inputs, check_window, common_inputs, optional_inputs, restore_options
 from .bridge.schema import advanced, schema
 
@@ -47,15 +47,7 @@ class OneStepRestore(io.ComfyNode):
             inputs=[
                 io.Video.Input("video", tooltip="Any video."),
                 *common_inputs(),
-                advanced(
-                    io.Combo.Input(
-                        "encoding",
-                        options=list(SUFFIXES),
-                        default="h264",
-                        tooltip="How the result is kept: h264 and h265 look lossless; ffv1 keeps "
-                        "every untouched pixel bit for bit, in large files.",
-                    )
-                ),
+                encoding_input(),
                 *optional_inputs(),
                 *appended_inputs(),
                 io.Video.Input("background", optional=True, tooltip=BACKGROUND_TIP),

@@ -12,6 +12,7 @@ from vividface_core.pipeline.options import FLICKERS, RestoreOptions
 from vividface_core.weights import DEFLICKERERS
 
 from .managed_restorer import ManagedRestorer, load_managed
+from .restore_widgets import overlap_input
 from .schema import Restorer, advanced
 
 
@@ -50,15 +51,7 @@ def common_inputs() -> list[io.Input]:
                 "allows.",
             )
         ),
-        advanced(
-            io.Int.Input(
-                "overlap",
-                default=-1,
-                min=-1,
-                max=500,
-                tooltip="Frames that neighbouring windows share; -1: about a quarter, at most 8.",
-            )
-        ),
+        overlap_input(),
         advanced(
             io.Int.Input(
                 "size",

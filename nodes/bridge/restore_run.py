@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
-from comfy_api.latest import InputImpl
+from comfy_api.latest import InputImpl, io
 
 from vividface_core.pipeline.restore import (
     Given,
@@ -22,11 +22,25 @@ from vividface_core.video.source import ClipFrames, FrameSource
 
 from .images import to_frames, to_images
 from .progress import NodeCallbacks
+from .schema import advanced
 from .temp_files import TempFile
 from .video import bit_depth_of, in_memory, is_opaque, source_of, video_of
 
 SUFFIXES = {"h264": ".mp4", "h265": ".mp4", "ffv1": ".mkv"}
 """Of the temporary result, by encoding. The core's Save Video puts each of them into mp4 as it is."""
+
+
+def encoding_input() -> io.Input:
+    """How the temporary result is encoded."""
+    return advanced(
+        io.Combo.Input(
+            "encoding",
+            options=list(SUFFIXES),
+            default="h264",
+            tooltip="How the result is kept: h264 and h265 look lossless; ffv1 keeps every untouched pixel bit for "
+            "bit, in large files.",
+        )
+    )
 
 
 def run_on_video(

@@ -76,15 +76,7 @@ def common_inputs() -> list[io.Input]:
                 "as the model was trained on and memory allows.",
             )
         ),
-        advanced(
-            io.Int.Input(
-                "overlap",
-                default=-1,
-                min=-1,
-                max=500,
-                tooltip="Frames that neighbouring windows share; -1: about a quarter, at most 8.",
-            )
-        ),
+        overlap_input(),
         advanced(
             io.Int.Input(
                 "size",
@@ -105,6 +97,19 @@ def common_inputs() -> list[io.Input]:
             )
         ),
     ]
+
+
+def overlap_input() -> io.Input:
+    """Frames that neighbouring windows share; −1 stands for the engine's own number."""
+    return advanced(
+        io.Int.Input(
+            "overlap",
+            default=-1,
+            min=-1,
+            max=500,
+            tooltip="Frames that neighbouring windows share; -1: about a quarter, at most 8.",
+        )
+    )
 
 
 def optional_inputs() -> list[io.Input]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import time
 from pathlib import Path
 
-from vividface_core.cli.restore import add_file_options, add_how, restorer_of
+from vividface_core.cli.restore import add_file_options, add_how, carry_out
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -43,13 +42,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Carry out ``vividface deflicker``."""
-    from vividface_core.cli.progress import Console
-    from vividface_core.cli.restore_checks import check_request
     from vividface_core.pipeline.deflicker import deflicker_options
-    from vividface_core.pipeline.restore import Resuming, restore_video
-    from vividface_core.runtime.memory import peak_memory
-    from vividface_core.runtime.wording import counted
-    from vividface_core.video.source import VideoFrames
     from vividface_core.weights import DEFLICKERERS
 
     options = deflicker_options(
@@ -63,24 +56,4 @@ def run(args: argparse.Namespace) -> None:
         deinterlace=args.deinterlace,
     )
     args.model = args.model or DEFLICKERERS[args.kind]
-    check_request(args, options)
-    source = VideoFrames(args.input, deinterlace=args.deinterlace, playlist=args.allow_playlist)
-    console = Console(quiet=args.quiet)
-    restorer, model_id = restorer_of(args, console.notice)
-    began = time.monotonic()
-    try:
-        result = restore_video(
-            source, args.output, restorer, options, callbacks=console, resuming=Resuming(args.resume, model_id=model_id)
-        )
-    finally:
-        console.close()
-        restorer.close()
-    if args.side_by_side:
-        from vividface_core.video.compare import side_by_side
-
-        side_by_side(args.input, args.output, args.side_by_side)
-    print(
-        f"{result.output}: {counted(result.frames, 'frame')}, {counted(result.shots, 'shot')}, "
-        f"{result.flicker or 'not measured'}, "
-        f"{time.monotonic() - began:.1f} s, peak memory {peak_memory() / 2**30:.2f} GiB"
-    )
+    carry_out(args, options, lambda result: str(result.flicker or "not measured"))

@@ -7,14 +7,18 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vividface_core.cli.overwrite import add_overwrite
 from vividface_core.errors import InvalidOption
 from vividface_core.restorers.base import Restorer
 from vividface_core.restorers.execution import Option, result_marks
 from vividface_core.restorers.registry import System, shared_options, systems
+from vividface_core.runtime.wording import counted
 from vividface_core.video.presets import preset_names
+
+if TYPE_CHECKING:
+    from vividface_core.pipeline.options import RestoreOptions, Result
 
 PREFIX = "system_"
 """Of the places where the systems' own options are kept, so that none is mistaken for another."""
@@ -140,12 +144,8 @@ def _given(args: argparse.Namespace) -> dict[str, Any]:
 
 def run(args: argparse.Namespace) -> None:
     """Carry out ``vividface restore``."""
-    from vividface_core.cli.progress import Console
-    from vividface_core.cli.restore_checks import check_combinations, check_request
-    from vividface_core.pipeline.restore import RestoreOptions, Resuming, restore_video
-    from vividface_core.runtime.memory import peak_memory
-    from vividface_core.runtime.wording import counted
-    from vividface_core.video.source import VideoFrames
+    from vividface_core.cli.restore_checks import check_combinations
+    from vividface_core.pipeline.options import RestoreOptions
 
     check_combinations(args)
     default = RestoreOptions()
@@ -166,12 +166,42 @@ def run(args: argparse.Namespace) -> None:
         deinterlace=args.deinterlace,
         scale=args.scale,
     )
-    check_request(args, options)  # whatever is at fault is said before a model is loaded
-    source = VideoFrames(args.input, deinterlace=args.deinterlace, playlist=args.allow_playlist)
+    nano = args.model == "vividface-nano"
+    notice = "vividface-nano is the small embedded model; 'vividface models list' shows the full ones." if nano else ""
+    carry_out(args, options, _faces_told, notice=notice, background=args.background)
+
+
+def _faces_told(result: Result) -> str:
+    if result.whole_frame:
+        return "whole frames"
+    return f"{counted(result.tracks, 'face track')} (mask: {result.mask_source})"
+
+
+def carry_out(
+    args: argparse.Namespace,
+    options: RestoreOptions,
+    told: Callable[[Result], str],
+    *,
+    notice: str = "",
+    background: Path | None = None,
+) -> None:
+    """Check, restore, and say what was done: what ``restore`` and ``deflicker`` have in common.
+
+    Args:
+        told: what the last line says of the result, beside its frames, shots, time and memory.
+        notice: said once the model is there; "": nothing.
+    """
+    from vividface_core.cli.progress import Console
+    from vividface_core.cli.restore_checks import check_request
+    from vividface_core.pipeline.restore import Resuming, restore_video
+    from vividface_core.runtime.memory import peak_memory
+
+    # Whatever is at fault is said before a model is loaded.
+    source, below = check_request(args, options, background)
     console = Console(quiet=args.quiet)
     restorer, model_id = restorer_of(args, console.notice)
-    if args.model == "vividface-nano":
-        console.notice("vividface-nano is the small embedded model; 'vividface models list' shows the full ones.")
+    if notice:
+        console.notice(notice)
     began = time.monotonic()
     try:
         result = restore_video(
@@ -181,7 +211,7 @@ def run(args: argparse.Namespace) -> None:
             options,
             callbacks=console,
             resuming=Resuming(args.resume, model_id=model_id),
-            background=args.background,
+            background=below,
         )
     finally:
         console.close()  # an error's line stands alone
@@ -190,10 +220,8 @@ def run(args: argparse.Namespace) -> None:
         from vividface_core.video.compare import side_by_side
 
         side_by_side(args.input, args.output, args.side_by_side)
-    tracks = f"{counted(result.tracks, 'face track')} (mask: {result.mask_source})"
     print(
-        f"{result.output}: {counted(result.frames, 'frame')}, {counted(result.shots, 'shot')}, "
-        f"{'whole frames' if result.whole_frame else tracks}, "
+        f"{result.output}: {counted(result.frames, 'frame')}, {counted(result.shots, 'shot')}, {told(result)}, "
         f"{time.monotonic() - began:.1f} s, peak memory {peak_memory() / 2**30:.2f} GiB"
     )
 

@@ -10,7 +10,7 @@ from vividface_core.errors import InvalidOption
 from vividface_core.faces.detect import load_detector
 from vividface_core.faces.select import check_reference, check_spec
 from vividface_core.io.output_guard import Source, Target, check_file, check_paths, unrelated
-from vividface_core.pipeline.canvas import make_canvas
+from vividface_core.pipeline.canvas import Background, make_canvas
 from vividface_core.pipeline.options import RestoreOptions
 from vividface_core.pipeline.resume import work_folder
 from vividface_core.restorers.windows import plan_windows
@@ -35,8 +35,13 @@ def check_combinations(args: argparse.Namespace) -> None:
         )
 
 
-def check_request(args: argparse.Namespace, options: RestoreOptions) -> None:
+def check_request(
+    args: argparse.Namespace, options: RestoreOptions, background: Path | None = None
+) -> tuple[VideoFrames, Background | None]:
     """Everything that can be known without the model, the dearest last.
+
+    Returns:
+        The input, and the background if there is one, opened and found to go with each other.
 
     Raises:
         VividFaceError: what is at fault.
@@ -44,16 +49,17 @@ def check_request(args: argparse.Namespace, options: RestoreOptions) -> None:
     check_spec(options.faces)
     if options.window is not None and options.overlap is not None:
         plan_windows(options.window + 1, options.window, options.overlap)
-    check_paths(_targets(args), _sources(args, options))
+    check_paths(_targets(args), _sources(args, options, background))
     source = VideoFrames(args.input, deinterlace=args.deinterlace, playlist=args.allow_playlist)
     check_output(args.output, options.preset, source.file)
-    make_canvas(source, getattr(args, "background", None), options)  # de-flickering has none
+    canvas = make_canvas(source, background, options)
     if args.side_by_side:
         check_file(args.side_by_side, "--side-by-side", SUFFIXES)
     _ask(args)
     kind, _, picture = options.faces.partition(":")
     if kind == "ref":
         check_reference(Path(picture), load_detector(options.detector, device=pick_device(args.device)))
+    return source, canvas if isinstance(canvas, Background) else None
 
 
 def _targets(args: argparse.Namespace) -> list[Target]:
@@ -61,10 +67,10 @@ def _targets(args: argparse.Namespace) -> list[Target]:
     return targets + ([Target(args.side_by_side, "--side-by-side")] if args.side_by_side else [])
 
 
-def _sources(args: argparse.Namespace, options: RestoreOptions) -> list[Source]:
+def _sources(args: argparse.Namespace, options: RestoreOptions, background: Path | None) -> list[Source]:
     sources = [Source(args.input, "the input")]
-    if getattr(args, "background", None):
-        sources.append(Source(args.background, "--background"))
+    if background:
+        sources.append(Source(background, "--background"))
     kind, _, picture = options.faces.partition(":")
     if kind == "ref":
         sources.append(Source(Path(picture), "the reference picture"))

@@ -84,6 +84,9 @@ class Background:
         frames: a video or a folder of pictures.
         source: whose faces are restored.
 
+    Attributes:
+        frames: as they are read.
+
     Raises:
         InvalidOption: another film, another shape, smaller, or fewer frames.
         UnreadableVideo: it can't be read.
@@ -97,19 +100,19 @@ class Background:
                 f"The background is {_size(frames.size)}, the source {_size(source.size)}: it must be the same "
                 "picture, as large or larger."
             )
-        self._frames, self._first = frames, _offset(frames, source)
+        self.frames, self._first = frames, _offset(frames, source)
         self.info = _joined(frames.file, source.info)
 
     def under(self, frames: Iterator[Frame], start: int, end: int) -> Iterator[tuple[Frame, Frame]]:
-        below = self._frames.read(self._first + start, self._first + end)
+        below = self.frames.read(self._first + start, self._first + end)
         for frame, canvas in zip(frames, below):
             yield frame, replace(canvas, index=frame.index, pts=frame.pts, duration=frame.duration, interlaced=False)
 
 
 def make_canvas(
-    source: VideoFrames, background: str | Path | VideoFrames | None, options: RestoreOptions
-) -> Canvas | None:
-    """What the faces are put into, if that isn't the source.
+    source: VideoFrames, background: str | Path | VideoFrames | Background | None, options: RestoreOptions
+) -> Enlarged | Background | None:
+    """What the faces are put into, if that isn't the source. A :class:`Background` is taken as it is.
 
     Raises:
         InvalidOption: it doesn't go with the source or the options.
@@ -120,7 +123,7 @@ def make_canvas(
         raise InvalidOption("A background has its own size; leave out one of background and scale.")
     if options.deflicker:
         raise InvalidOption("Flicker is taken from the source's own frames; leave out the background.")
-    return Background(background, source)
+    return background if isinstance(background, Background) else Background(background, source)
 
 
 def _scale(info: VideoInfo, size: tuple[int, int]) -> tuple[float, float]:

@@ -21,7 +21,7 @@ from vividface_core.errors import VividFaceError
 from vividface_core.faces.identity_guard import TrackIdentity
 from vividface_core.io.folders import entries
 from vividface_core.io.output_guard import Source, Target, check_paths
-from vividface_core.pipeline.canvas import Canvas, make_canvas
+from vividface_core.pipeline.canvas import Background, Canvas, make_canvas
 from vividface_core.pipeline.options import COLORS, Given, Plan, Resources, RestoreOptions, Result, Resuming
 from vividface_core.pipeline.restoration import Restoration, check_request
 from vividface_core.pipeline.resume import RunState
@@ -60,7 +60,7 @@ def restore_video(
     given: Given | None = None,
     resources: Resources | None = None,
     resuming: Resuming | None = None,
-    background: str | Path | VideoFrames | None = None,
+    background: str | Path | VideoFrames | Background | None = None,
 ) -> Result:
     """Restore the faces of ``source`` into ``output``.
 
@@ -76,7 +76,8 @@ def restore_video(
         resources: what works beside the restorer: face detector and parser, and how much memory.
         resuming: what becomes of a run that is interrupted.
         background: the same film enlarged by something else, into which the restored faces are put, at its size;
-            ``None``: the source, enlarged by ``options.scale``.
+            ``None``: the source, enlarged by ``options.scale``. One that was compared with the source already is not
+            compared again.
 
     Raises:
         VividFaceError: see :mod:`vividface_core.errors`; the work folder is kept for a resume
@@ -87,9 +88,10 @@ def restore_video(
     began, output = time.monotonic(), Path(output)
     source = source if isinstance(source, VideoFrames) else VideoFrames(source, deinterlace=options.deinterlace)
     check_request(options, given, restorer)
-    if background is not None and not isinstance(background, VideoFrames):
+    if isinstance(background, (str, Path)):
         background = VideoFrames(background)
-    reading = _sources(source, options) + ([] if background is None else [Source(background.path, "the background")])
+    below = background.frames if isinstance(background, Background) else background
+    reading = _sources(source, options) + ([] if below is None else [Source(below.path, "the background")])
     check_paths([Target(output, "the output")], reading)
     check_output(output, options.preset, source.file)
     request: dict[str, Any] = {
@@ -98,8 +100,8 @@ def restore_video(
         "options": asdict(options),
     }
     canvas = make_canvas(source, background, options)
-    if background is not None:
-        request["background"] = _identity(background)
+    if below is not None:
+        request["background"] = _identity(below)
     if given.tracks is not None:
         request["tracks"] = [track.to_json() for track in given.tracks]
     if given.mask is not None:

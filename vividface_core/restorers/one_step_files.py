@@ -229,17 +229,39 @@ def load_codec(folder: Path, kind: str, *, dtype: torch.dtype | None = None, dev
         MissingWeights: a file isn't there.
         UnsupportedCheckpoint: names or shapes don't fit the config.
     """
+    net, config = CODECS[kind]
+    made = net(config.from_dict(part_config(folder, "the checkpoint's card names"), folder / "config.json"))
+    return fill_part(made, folder).to(device=device, dtype=dtype or torch.float32)
+
+
+def part_config(folder: Path, who: str) -> dict[str, Any]:
+    """What ``config.json`` of a part's folder says.
+
+    Args:
+        who: wants the part, for the message where it isn't there.
+
+    Raises:
+        MissingWeights: a file isn't there.
+        UnsupportedCheckpoint: it is no JSON object.
+    """
     for name in ("config.json", WEIGHTS_FILE):
         if not (folder / name).is_file():
-            raise MissingWeights(f"{folder / name} is missing, which the checkpoint's card names; fetch it again.")
-    net, config = CODECS[kind]
-    made = net(config.from_dict(read_json(folder / "config.json"), folder / "config.json"))
+            raise MissingWeights(f"{folder / name} is missing, which {who}; fetch it again.")
+    return read_json(folder / "config.json")
+
+
+def fill_part(net: Any, folder: Path) -> Any:
+    """Give a net the weights of a part's folder, in fp32, and evaluation mode.
+
+    Raises:
+        UnsupportedCheckpoint: names or shapes don't fit.
+    """
     state = read_tensors(folder / WEIGHTS_FILE)
     try:
-        made.load_state_dict({key: value.float() for key, value in state.items()})
+        net.load_state_dict({key: value.float() for key, value in state.items()})
     except RuntimeError as error:
         raise UnsupportedCheckpoint(f"{folder / WEIGHTS_FILE} doesn't fit its config: {error}") from error
-    return made.eval().to(device=device, dtype=dtype or torch.float32)
+    return net.eval()
 
 
 def _load_loose(path: Path, places: Sequence[Path], how: PartLoader) -> Restorer:

@@ -114,8 +114,13 @@ def write_parts(
 
 def save_codec(folder: Path, net: WanModule, dtype: torch.dtype | None = torch.float16) -> None:
     """Write one of :data:`CODECS`: ``config.json`` and ``model.safetensors``."""
+    save_part(folder, net, net.config.to_dict(), dtype)
+
+
+def save_part(folder: Path, net: nn.Module, config: Mapping[str, Any], dtype: torch.dtype | None) -> None:
+    """Write a part's ``config.json`` and ``model.safetensors`` into a folder that isn't there yet."""
     folder.mkdir(parents=True)
-    write_json(folder / "config.json", net.config.to_dict(), indent=2)
+    write_json(folder / "config.json", config, indent=2)
     write_tensors(folder / WEIGHTS_FILE, {k: as_stored(k, v, dtype) for k, v in net.state_dict().items()}, PYTORCH)
 
 

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from vividface_core.errors import UnsupportedCheckpoint
 from vividface_core.wan.attention import Attention
 from vividface_core.wan.empty_prompt import EmptyPrompt
-from vividface_core.wan.injection import Injection
+from vividface_core.wan.injection import Injection, token_frames
 from vividface_core.wan.module_types import WanModule
 from vividface_core.wan.transformer import T_STAR
 
@@ -129,16 +129,16 @@ class FoldedDenoiser(nn.Module):
         # A stride as wide as the kernel is a product with each patch.
         x = F.linear(self._patchify(latent), weight.flatten(1), self.patch_embedding.bias)
         table = self.rotations(latent)
-        # The latent frame of each token.
-        frames = torch.arange(latent.shape[2], device=x.device).repeat_interleave(x.shape[1] // latent.shape[2])
+        frames = token_frames(latent.shape[2], x) if injections else None
         if self.sequence_shard is not None:
-            x, table, frames = self.sequence_shard.shard(x, table, frames[None])
-            frames = frames[0]
-            injections = [one.shard(lambda part: self.sequence_shard.shard(part)[0]) for one in injections]
+            x, table = self.sequence_shard.shard(x, table)
+            if frames is not None:
+                frames = self.sequence_shard.shard(frames[None])[0][0]
+                injections = [one.shard(lambda part: self.sequence_shard.shard(part)[0]) for one in injections]
         with self.attention.chosen():
             block: WanModule
             for number, block in enumerate(self.blocks, start=1):
-                if injections:
+                if frames is not None:
                     _inject(injections[number - 1], x, frames)
                 run(block, x, table) if run else block(x, table)
                 if on_block is not None:

@@ -108,6 +108,11 @@ class QueryInjection(Injection):
         return [*super().weights, *(self.to_query.parameters() if self.to_query is not None else ())]
 
 
+def token_frames(count: int, x: Tensor) -> Tensor:
+    """The latent frame, of ``count``, of each token of ``x [B, T, width]``, which stand frame by frame: ``[T]``."""
+    return torch.arange(count, device=x.device).repeat_interleave(x.shape[1] // count)
+
+
 @contextmanager
 def hooked(transformer: WanModule, injections: Sequence[Injection]) -> Iterator[None]:
     """Within it, diffusers' ``WanTransformer3DModel`` adds the injections before its blocks.
@@ -129,9 +134,7 @@ def inject_before(blocks: Iterable[nn.Module], injection_of: Callable[[int], Inj
     def before(number: int) -> Callable[..., tuple[Any, ...]]:
         def hook(block: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
             injection, x = injection_of(number), arguments[0].clone()
-            count = injection.gain.shape[1]
-            frames = torch.arange(count, device=x.device).repeat_interleave(x.shape[1] // count)
-            injection.add_to(x, frames, slice(None))
+            injection.add_to(x, token_frames(injection.gain.shape[1], x), slice(None))
             return x, *arguments[1:]
 
         return hook

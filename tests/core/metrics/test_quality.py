@@ -26,7 +26,7 @@ from vividface_core.errors import UnsupportedCheckpoint
 from vividface_core.io.tensors import read_tensors, write_tensors
 from vividface_core.metrics import quality
 from vividface_core.metrics.measure import measure
-from vividface_core.metrics.metric import MetricContext
+from vividface_core.metrics.metric import Chunk, MetricContext
 from vividface_core.metrics.networks import clipiqa
 from vividface_core.metrics.networks.musiq import Musiq, load_musiq
 from vividface_core.metrics.networks.niqe import load_niqe, luma
@@ -277,7 +277,7 @@ def test_frames_go_through_a_few_at_a_time(weights, face, monkeypatch):
     net = load_perceptual("lpips-alex", weights / "lpips-alex.safetensors")
     sizes = []
     net.register_forward_hook(lambda _, given, __: sizes.append(len(given[0])))
-    chunk = types.SimpleNamespace(output=face.repeat(3, 1, 1, 1), reference=face.flip(3).repeat(3, 1, 1, 1))
+    chunk = Chunk(0, face.repeat(3, 1, 1, 1), face.flip(3).repeat(3, 1, 1, 1), None)
     whole = net(chunk.output, chunk.reference)
     monkeypatch.setattr(quality, "PIXELS", 2 * 288 * 360)
     assert torch.allclose(quality._in_pieces(net, chunk, paired=True), whole, rtol=1e-5)

@@ -16,6 +16,7 @@ from vividface_core.wan.empty_prompt import EmptyPrompt
 from vividface_core.wan.loading import build_transformer, build_vae, load_transformer, load_vae, vae_config
 from vividface_core.wan.state_dict import kind_of, read_state_dict, to_original_transformer_keys
 from vividface_core.weights import download, inspect, list_checkpoints, load_restorer, where
+from vividface_core.weights.catalog import TABLE
 
 LARGE = {
     "patch_size": (1, 2, 2),
@@ -343,7 +344,8 @@ def test_listing(official, tmp_path, denoiser, monkeypatch):
     (official / "notes.txt").write_text("hello")
     (official / "broken.ckpt").write_text("hello")
     lines = {entry.name: str(entry) for entry in list_checkpoints([official])}
-    assert set(lines) == {"vividface-nano", "vividface", "wan2.1-t2v-1.3b", "mine", "wan.safetensors"}
+    assert set(lines) == {*TABLE, "mine", "wan.safetensors"}, "what can't be a model isn't listed"
+    assert {"vividface-nano", "vividface", "wan2.1-t2v-1.3b"} <= set(TABLE)
     assert all("\n" not in line for line in lines.values())
     assert str(official / "vividface") in lines["vividface"]
     assert "wan-dit-original" in lines["wan.safetensors"] and "MB" in lines["mine"]

@@ -98,7 +98,7 @@ def test_what_no_item_can_be_done_without_is_said_as_it_is(engine, tmp_path, cap
     with pytest.raises(MissingWeights, match="^MissingWeights is what it is. Do something.$"):
         list(engine.map(Work(tmp_path, "MissingWeights"), items(5)))
     with pytest.raises(JudgeFailed, match="^i1 can't be.$"):
-        list(engine.map(Work(tmp_path), items(5, i1={"raise": "Refused"})))
+        list(engine.map(Work(tmp_path), items(2, i1={"raise": "Refused"})))
     with pytest.raises((ZeroDivisionError, RuntimeError), match="i2 can't be") as caught:
         list(engine.map(Work(tmp_path), items(5, i2={"raise": "Bug"})))
     if engine.name == "ray":

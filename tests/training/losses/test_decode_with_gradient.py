@@ -56,9 +56,9 @@ from vividface_core.runtime.memory import peak_memory
 from vividface_core.wan.vae import decode
 vae = tiny_modules()[0].requires_grad_(False)
 way = {"plain": decode, "bounded": decode_with_gradient}[sys.argv[1]]
-way(vae, torch.randn(1, 8, 2, 16, 16, requires_grad=True)).sum().backward()
+way(vae, torch.randn(1, 8, 2, 8, 8, requires_grad=True)).sum().backward()
 before = peak_memory()
-way(vae, torch.randn(1, 8, int(sys.argv[2]), 32, 32, requires_grad=True)).square().sum().backward()
+way(vae, torch.randn(1, 8, int(sys.argv[2]), 16, 16, requires_grad=True)).square().sum().backward()
 print(peak_memory() - before)
 """
 

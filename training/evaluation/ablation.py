@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from vividface_core.io.atomic import write_json
 
 DEFAULT = Path(__file__).parents[1] / "configs" / "nano-ablation.toml"
 Entries = list[dict[str, Any]]
+"""Of one run's validations, by step."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,10 @@ class Table:
     title: str
     file: str
     variants: tuple[Variant, ...]
+
+
+Plot = Callable[[Table, dict[str, Entries], Path], None]
+"""Draws the entries by variant into a file."""
 
 
 def _p(value: str, paper: tuple[float, float], label: str = "") -> Variant:
@@ -166,6 +172,21 @@ def plot(table: Table, found: dict[str, Entries], path: Path) -> None:
     pyplot.close(figure)
 
 
+def report(
+    table: Table,
+    found: dict[str, Entries],
+    text: str,
+    draw: Callable[[Table, dict[str, Entries], Path], None],
+    out: Path,
+) -> None:
+    """Print the table; write it, all validation entries and the plot into ``out``, named after the table."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / f"{table.file}.md").write_text(text + "\n")
+    (out / f"{table.file}.json").write_text(json.dumps(found, indent=1) + "\n")
+    draw(table, found, out / f"{table.file}.png")
+    print(text)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Entry point: 0, 1 after an error, 130 after an interruption of a run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -182,18 +203,10 @@ def main(argv: list[str] | None = None) -> int:
         if name != "curated" and (args.manifest or args.curated):
             raise InvalidOption("--manifest and --curated are for the table 'curated'.")
         table = {"p": P, "stages": STAGES}.get(name) or curated_table(args.manifest, args.curated)
-        _report(table, run(table, config, tuple(words)), args.out)
+        found = run(table, config, tuple(words))
+        report(table, found, text_of(table, found), plot, args.out)
 
     return exit_status(work)
-
-
-def _report(table: Table, found: dict[str, Entries], out: Path) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    text = text_of(table, found)
-    (out / f"{table.file}.md").write_text(text + "\n")
-    (out / f"{table.file}.json").write_text(json.dumps(found, indent=1) + "\n")
-    plot(table, found, out / f"{table.file}.png")
-    print(text)
 
 
 if __name__ == "__main__":

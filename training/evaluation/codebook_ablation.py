@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 
 from training.command import exit_status
-from training.evaluation.ablation import Entries, Table, Variant, run
+from training.evaluation.ablation import Entries, Table, Variant, report, run
 from training.stages.codebook_usage import BRANCHES
 from vividface_core.bfvr_stc.quantizer import FUSIONS
 from vividface_core.errors import InvalidOption
@@ -108,12 +108,7 @@ def main(argv: list[str] | None = None) -> int:
         config = Path(words.pop(0)) if words and "=" not in words[0] else DEFAULT
         table = TABLES.get(args.table) or backbones_table(args.backbones)
         found = run(table, config, tuple(words))
-        args.out.mkdir(parents=True, exist_ok=True)
-        text = text_of(table, found)
-        (args.out / f"{table.file}.md").write_text(text + "\n")
-        (args.out / f"{table.file}.json").write_text(json.dumps(found, indent=1) + "\n")
-        plot(table, found, args.out / f"{table.file}.png")
-        print(text)
+        report(table, found, text_of(table, found), plot, args.out)
 
     return exit_status(work)
 

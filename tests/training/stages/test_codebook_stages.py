@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from skimage import data as pictures
 from torch import nn
 
+from tests.training.interrupting import interrupted_after, same_logs
 from training.config import load_config
 from training.data.batches import Samples
 from training.evaluation import codebook_ablation, curves
@@ -24,7 +25,6 @@ from training.trainer.log import read_curve
 from training.trainer.loop import Trainer
 from vividface_core.bfvr_stc import VQAutoEncoder3D, checkpoint
 from vividface_core.bfvr_stc.quantizer import nearest_codes, rows_of
-from vividface_core.errors import Interrupted
 from vividface_core.weights import load_restorer
 
 NETWORK = "[model.network]\nnf = 4\nch_mult = [1, 2]\nemb_dim = 8\ncodebook_size = 16\nres_blocks = 1\n"
@@ -200,26 +200,13 @@ def test_discriminator_and_generator_learn_in_turns_from_the_same_outputs(data, 
     assert any(not torch.equal(value, before[name]) for name, value in stage.nets["critic"].state_dict().items())
 
 
-def test_a_resumed_run_is_the_undisturbed_one(data, tmp_path, monkeypatch):
+def test_a_resumed_run_is_the_undisturbed_one(data, tmp_path):
     whole = write(tmp_path / "whole", data, AUTOENCODER, CRITICAL)
     assert train([str(whole)]) == 0
     halves = write(tmp_path / "halves", data, AUTOENCODER, CRITICAL)
-    config = load_config(halves)
-    trainer = Trainer(config, make_stage(config))
-    counted = trainer.stage.begin_step
-
-    def stop_after_two(step):
-        counted(step)
-        trainer._interrupted = step == 2
-
-    trainer.stage.begin_step = stop_after_two
-    with pytest.raises(Interrupted):
-        trainer.run()
+    interrupted_after(halves, 2)
     assert train([str(halves)]) == 0
-    logs = [read_curve(folder / "run" / "log.jsonl") for folder in (tmp_path / "whole", tmp_path / "halves")]
-    for entry in logs[0] + logs[1]:
-        entry.pop("seconds", None)
-    assert logs[0] == logs[1]
+    same_logs(tmp_path / "whole" / "run", tmp_path / "halves" / "run")
     states = [checkpoint.load(tmp_path / name / "run" / "model")[0].state_dict() for name in ("whole", "halves")]
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
 

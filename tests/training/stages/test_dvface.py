@@ -12,7 +12,9 @@ from safetensors.torch import save_file
 from skimage import data as pictures
 
 from tests.tiny import save_tiny_checkpoint, tiny_modules
+from tests.training.interrupting import interrupted_after, same_logs
 from training.config import load_config
+from training.evaluation import dvface_ablation
 from training.stages.registry import make_stage
 from training.train import main as train
 from training.trainer.log import read_curve
@@ -127,6 +129,36 @@ def test_the_fusion_learns_and_is_loaded(data, priors, tmp_path, more):
     assert make_stage(load_config(again)).net.fusion.config == restorer.fusion.config, (
         "a run may go on from a checkpoint"
     )
+
+
+def test_a_resumed_run_is_the_undisturbed_one(data, priors, tmp_path):
+    assert train([str(fusion_config(tmp_path / "whole", data, priors))]) == 0
+    halves = fusion_config(tmp_path / "halves", data, priors)
+    interrupted_after(halves, 2)
+    assert train([str(halves)]) == 0
+    same_logs(tmp_path / "whole" / "run", tmp_path / "halves" / "run")
+    states = [load_restorer(tmp_path / name / "run" / "model").fusion.state_dict() for name in ("whole", "halves")]
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+
+def test_the_ablation_gives_each_half_of_the_priors_and_none(data, priors, tmp_path):
+    config = str(fusion_config(tmp_path, data, priors))
+    changes = ("optimizer.steps=1", "run.validate_every=1")
+    assert dvface_ablation.main([config, *changes, "--out", str(tmp_path / "out")]) == 0
+    found = {
+        name: load_restorer(tmp_path / "run" / name / "model").fusion
+        for name in ("none", "temporal", "spatial", "both", "tokens")
+    }
+    parts = {name: {key.split(".")[2] for key in fusion.state_dict()} for name, fusion in found.items()}
+    attention = {"to_q", "to_k", "to_v", "to_out"}
+    assert parts["none"] == set() and parts["temporal"] == {"modulation"} and parts["spatial"] == attention
+    assert parts["both"] == parts["tokens"] == attention | {"modulation"}
+    assert found["tokens"].config.query == "tokens" and found["both"].config.query == "temporal"
+    rows = (tmp_path / "out" / "priors.md").read_text().splitlines()
+    last = json.loads((tmp_path / "out" / "priors.json").read_text())["spatial"][-1]
+    (row,) = [line for line in rows if line.startswith("| spatial ")]
+    assert f"{last['psnr']:.2f}" in row and f"{1000 * last['temporal']:.2f}" in row
+    assert Image.open(tmp_path / "out" / "priors.png").size == (900, 360)
 
 
 def test_checkpointed_blocks_have_the_gradients_of_others(data, priors, tmp_path):

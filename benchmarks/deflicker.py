@@ -19,19 +19,19 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from training.evaluation.held_out import CLIPS
 from training.evaluation.report import write_between
 from vividface_core.degrade import load_preset
 from vividface_core.pipeline.deflicker import deflicker_options
-from vividface_core.pipeline.flicker import running_median
 from vividface_core.pipeline.restore import restore_frames
-from vividface_core.restorers.base import DEFLICKER_BRIGHTNESS, Restorer
+from vividface_core.restorers.base import Restorer
+from vividface_core.restorers.measured_brightness import MeasuredBrightness
 from vividface_core.video.colorspace import luma
-from vividface_core.video.flicker import FlickerMeter
+from vividface_core.video.flicker import FlickerMeter, running_median
 from vividface_core.video.source import VideoFrames
-from vividface_core.weights import DEFLICKERERS, load_restorer
+from vividface_core.weights import load_restorer
 
 NAMES = (
     "franck@100",
@@ -121,27 +121,6 @@ def by_ffmpeg(clip: Tensor, mode: str, size: int) -> Tensor:
     )
 
 
-class GainModel(Restorer):
-    """Gain normalisation in the model's place: what the tool does without a network."""
-
-    name = "gain normalisation"
-    native_size, native_frames, color_default, tasks = 128, 24, "none", (DEFLICKER_BRIGHTNESS,)
-    device, dtype = torch.device("cpu"), torch.float32
-
-    def restore(self, clip: Tensor, **rest: object) -> Tensor:
-        return gain_normalised(clip, 5, True)
-
-    def memory_for(self, frames: int, height: int, width: int) -> int:
-        return 64 * frames * height * width
-
-    @property
-    def modules(self) -> dict[str, nn.Module]:
-        return {}
-
-    def to(self, device: object = None, dtype: object = None) -> GainModel:
-        return self
-
-
 def tool(restorer: Restorer, keep_detail: bool = True) -> Method:
     options = deflicker_options("brightness", keep_detail)
     return lambda clip: restore_frames(clip, restorer, options)[0]
@@ -218,12 +197,12 @@ def methods_of(
         "input": lambda clip: clip,
         "ffmpeg deflicker": lambda clip: by_ffmpeg(clip, *filters),
         "gain normalisation": lambda clip: gain_normalised(clip, *gains),
-        "the tool, gain normalisation in the model's place": tool(GainModel()),
     }
     if args.model != "none":
         restorer = load_restorer(args.model)
         methods[f"{Path(args.model).name}, its picture (no-keep-detail)"] = tool(restorer, keep_detail=False)
         methods[f"the tool with {Path(args.model).name}"] = tool(restorer)
+    methods["the tool as it comes (measured-brightness)"] = tool(MeasuredBrightness())
     told = {
         "ffmpeg deflicker": f"mode {filters[0]}, size {filters[1]}",
         "gain normalisation": f"{'median' if gains[1] else 'mean'} over {2 * gains[0] + 1} frames",
@@ -233,7 +212,7 @@ def methods_of(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default=DEFLICKERERS["brightness"], help="name or path; none: the others only")
+    parser.add_argument("--model", default="bfvr-stc-nano-deflicker", help="name or path; none: the others only")
     parser.add_argument("--frames", type=int, default=FRAMES)
     parser.add_argument("--table", type=Path, metavar="PAGE", help="write the table between its marks in this page")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="write a column of pixels over time")

@@ -4,23 +4,31 @@
 ``python -m benchmarks.dvface operations [FRAMES HEIGHT WIDTH]`` counts operations, at 81×512×512 by default.
 ``python -m benchmarks.dvface paths [--layers N] [--dtype fp32]`` compares the folded path with diffusers' modules at
 the true widths, with random weights of the fusion too.
+``python -m benchmarks.dvface time --model FOLDER [FRAMES HEIGHT WIDTH]`` restores a clip, 17×256×256 by default, with a
+DVFace checkpoint, with the same one without priors and fusion, and its priors alone, in turns in one process.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import math
+import statistics
+import time
 
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from vividface_core.dvface import Fusion, FusionConfig, PriorEncoder, priors_of
+from vividface_core.errors import InvalidOption
+from vividface_core.restorers.dvface import DVFaceRestorer
 from vividface_core.runtime.devices import pick_dtype
 from vividface_core.wan.empty_prompt import EmptyPrompt
 from vividface_core.wan.folded_transformer import FoldedDenoiser
 from vividface_core.wan.injection import hooked
 from vividface_core.wan.transformer import T_STAR, one_step_velocity
+from vividface_core.weights import load_restorer
 
 PAPER_TOTAL = 1_624_550_000
 WAN_CELL, WAN_FRAMES, PATCH = 8, 4, 2
@@ -116,6 +124,31 @@ def compare_paths(layers: int, dtype: torch.dtype, frames: int, height: int, wid
     return float(difference.abs().max()) / span, 20 * math.log10(span / float(difference.square().mean().sqrt()))
 
 
+@torch.inference_mode()
+def seconds(folder: str, frames: int, height: int, width: int, runs: int) -> dict[str, float]:
+    """Medians of ``runs`` turns: the restoration, the same modules without priors and fusion, and the priors alone."""
+    torch.manual_seed(0)
+    whole = load_restorer(folder)
+    if not isinstance(whole, DVFaceRestorer):
+        raise InvalidOption(f"{folder} is no DVFace checkpoint.")
+    clip = torch.rand(frames, 3, height, width)
+    without = copy.copy(whole)
+    without._injections = lambda clip, report: ()  # type: ignore[method-assign]
+    parts = {
+        "with priors": lambda: whole.restore(clip),
+        "without": lambda: without.restore(clip),
+        "priors and fusion alone": lambda: whole._injections(clip, lambda share: None),
+    }
+    taken: dict[str, list[float]] = {name: [] for name in parts}
+    for turn in range(runs + 1):
+        for name, run in parts.items():
+            began = time.perf_counter()
+            run()
+            if turn:  # the first one warms up
+                taken[name].append(time.perf_counter() - began)
+    return {name: statistics.median(times) for name, times in taken.items()}
+
+
 def _cast(module: nn.Module, dtype: torch.dtype) -> None:
     from vividface_core.wan.transformer import cast
 
@@ -127,10 +160,12 @@ def _cast(module: nn.Module, dtype: torch.dtype) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("parameters", "operations", "paths"))
+    parser.add_argument("what", choices=("parameters", "operations", "paths", "time"))
     parser.add_argument("size", nargs="*", type=int, help="frames, height, width")
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--dtype", default="fp32")
+    parser.add_argument("--model", metavar="FOLDER", help="time: a DVFace checkpoint")
+    parser.add_argument("--runs", type=int, default=5, help="time: turns; default: %(default)s")
     args = parser.parse_args()
     if args.what == "parameters":
         counts = parameters()
@@ -142,6 +177,12 @@ def main() -> None:
         counts = operations(*(args.size or (81, 512, 512)))
         for name, number in counts.items():
             print(f"| {name} | {number / 1e12:.2f} TFLOP | {number / counts['denoiser']:.1%} of the denoiser |")
+    elif args.what == "time":
+        if args.model is None:
+            parser.error("time needs --model.")
+        taken = seconds(args.model, *(args.size or (17, 256, 256)), args.runs)
+        for name, value in taken.items():
+            print(f"| {name} | {value:.3f} s | {value / taken['without']:.2f} |")
     else:
         largest, psnr = compare_paths(args.layers, pick_dtype(args.dtype), *(args.size or (9, 256, 256)))
         print(f"{args.layers} layers, {args.dtype}: largest difference {largest:.1e} of the range, {psnr:.1f} dB")

@@ -3,7 +3,7 @@
 ``python -m training.evaluation.prior_pictures MODEL --out PICTURE [--clip NAME] [--frames N]``
 
 MODEL is a checkpoint of stage II (BFVR-STC's, or the one that DVFace's priors come from). A held-out clip is degraded
-as in ``training.evaluate``, and four moments of it stand side by side, from top to bottom: the degraded frame; the map
+in the paper's ranges, and four moments of it stand side by side, from top to bottom: the degraded frame; the map
 of its spatial codes and the one of its temporal codes, each code in a colour of its own, near entries in near colours;
 what the generator makes of these codes; what it makes of the codes nearest to the sharp clip's latent; the truth.
 Places that look alike get the same code; the temporal map changes where something moves.
@@ -23,13 +23,15 @@ from PIL import Image
 from torch import Tensor
 
 from training.command import exit_status
-from training.evaluate import FaceClip, material
-from training.evaluation.held_out import CLIPS
+from training.evaluation.held_out import CLIPS, HeldOut
 from vividface_core.bfvr_stc import CodeFormer3D, checkpoint
+from vividface_core.degrade import DegradationRanges
 from vividface_core.errors import InvalidOption
 from vividface_core.faces.detect import load_detector
 
 MOMENTS = 4
+SEED = 0
+"""Of the degradation."""
 
 
 class Codes(NamedTuple):
@@ -59,9 +61,9 @@ def nearest(net: CodeFormer3D, encoder: torch.nn.Module, clip: Tensor) -> Codes:
 
 
 def _decoded(net: CodeFormer3D, codes: tuple[Tensor, Tensor], shape: torch.Size) -> Codes:
-    maps = [indices.view(shape[2:]) for indices in codes]
-    flat = [indices.reshape(shape[2], -1) for indices in codes]
-    return Codes(*maps, net.decode(*flat, shape)[0].transpose(0, 1).clamp(0, 1))
+    spatial, temporal = (indices.reshape(shape[2], -1) for indices in codes)
+    decoded = net.decode(spatial, temporal, shape)[0].transpose(0, 1).clamp(0, 1)
+    return Codes(spatial.view(shape[2:]), temporal.view(shape[2:]), decoded)
 
 
 def colors(book: Tensor) -> Tensor:
@@ -88,7 +90,7 @@ def sheet(net: CodeFormer3D, low: Tensor, truth: Tensor, encoder: torch.nn.Modul
     return Image.fromarray((whole.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy())
 
 
-def _clip(name: str) -> FaceClip:
+def _clip(name: str) -> HeldOut:
     for clip in CLIPS:
         if clip.name == name:
             return clip
@@ -116,7 +118,8 @@ def main(argv: list[str] | None = None) -> int:
             raise InvalidOption(f"{args.model} is stage I; the lookups of stage II are shown.")
         encoder = checkpoint.load(args.autoencoder, dtype=torch.float32)[0] if args.autoencoder else None
         side = args.size or known.native_size
-        ((_, _, low, truth),) = material([clip], args.frames, side, load_detector("mtcnn"))
+        truth = clip.cut(args.frames, side, load_detector("mtcnn"))
+        low = DegradationRanges().sample(SEED)(truth)
         args.out.parent.mkdir(parents=True, exist_ok=True)
         sheet(net.eval(), low, truth, encoder).save(args.out, quality=90)
 

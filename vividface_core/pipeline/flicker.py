@@ -17,13 +17,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vividface_core.video.colorspace import luma
+from vividface_core.video.flicker import REACH, running_median
 
 WORK_SIDE = 64
 """Longer side at which brightness is compared: motion of less than a hundredth of the frame is no difference then."""
 PLACES = 16
 """Places along each side whose brightness may change by itself."""
-REACH = 5
-"""Frames on each side that tell what stays. What takes longer than these is lighting."""
 NEAREST = 3
 """Frames of one side that are compared with; their median counts."""
 DEAD = 0.01
@@ -38,12 +37,6 @@ LEAST = 3
 """Frames of which one can be told to differ from what stays."""
 ROUNDS = 4
 """Rounds in which frames that flicker are fitted to each other."""
-
-
-def running_median(values: Tensor, reach: int = REACH) -> Tensor:
-    """Median over the frames ``t − reach … t + reach`` that there are, for each t of ``[T, …]``."""
-    last = len(values)
-    return torch.stack([values[max(0, t - reach) : min(last, t + reach + 1)].quantile(0.5, dim=0) for t in range(last)])
 
 
 def brightness_correction(clip: Tensor, restored: Tensor) -> Tensor:

@@ -247,7 +247,20 @@ DVFACE = System(
     tags=("one-step-diffusion", "wan", "codebook"),
 )
 
-_SYSTEMS: dict[str, System] = {system.id: system for system in (VIVIDFACE, BFVR_STC, DVFACE)}
+MEASURED_BRIGHTNESS = System(
+    id="measured_brightness",
+    detect="vividface_core.restorers.measured_brightness:detect",
+    load="vividface_core.restorers.measured_brightness:load",
+    save="vividface_core.restorers.measured_brightness:save",
+    execution="vividface_core.restorers.execution:ExecutionConfig",
+    valid_lengths=ClipLengths(),
+    size_multiple=1,
+    native_size=128,
+    native_frames=24,
+    color_default="none",
+)
+
+_SYSTEMS: dict[str, System] = {system.id: system for system in (VIVIDFACE, BFVR_STC, DVFACE, MEASURED_BRIGHTNESS)}
 _plugins_read = False
 
 

@@ -1,4 +1,4 @@
-"""How much a clip flickers: how jerkily the brightness of its frames, and of parts of them, changes."""
+"""How much a clip flickers: how jerkily the brightness of its frames, and of parts of them, changes; and what stays."""
 
 from __future__ import annotations
 
@@ -14,6 +14,14 @@ from vividface_core.video.colorspace import luma
 
 GRID = 8
 """Blocks along each side of a frame."""
+REACH = 5
+"""Frames on each side that tell what stays. What takes longer than these is lighting."""
+
+
+def running_median(values: Tensor, reach: int = REACH) -> Tensor:
+    """Median over the frames ``t − reach … t + reach`` that there are, for each t of ``[T, …]``."""
+    last = len(values)
+    return torch.stack([values[max(0, t - reach) : min(last, t + reach + 1)].quantile(0.5, dim=0) for t in range(last)])
 
 
 def brightness(frames: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from vividface_core.io.hub import HubFile, WebFile
 from vividface_core.restorers.base import DEFLICKER_BRIGHTNESS, DEFLICKER_PIXEL, RESTORE
-from vividface_core.restorers.registry import BFVR_STC, VIVIDFACE
+from vividface_core.restorers.registry import BFVR_STC, MEASURED_BRIGHTNESS, VIVIDFACE
 from vividface_core.wan.empty_prompt import FILE_NAME as PROMPT
 from vividface_core.wan.official_files import UMT5, VAE, WAN_DIFFUSERS
 
@@ -46,7 +46,7 @@ def _bfvr_stc(file: str, summary: str, *tasks: str) -> Entry:
     )
 
 
-DEFLICKERERS = {"brightness": "bfvr-stc-nano-deflicker", "pixel": "bfvr-stc-deflicker-pixel"}
+DEFLICKERERS = {"brightness": "measured-brightness", "pixel": "bfvr-stc-deflicker-pixel"}
 """The checkpoints that take flicker away unless another one is named, by its kind."""
 TABLE: dict[str, Entry] = {
     "vividface-nano": Entry(
@@ -78,8 +78,14 @@ TABLE: dict[str, Entry] = {
         made_of={PROMPT: ("text_encoder/",)},
         tasks=(),
     ),
+    "measured-brightness": Entry(
+        "takes flicker of the brightness away without a network; see docs/bfvr_stc.md",
+        "Apache-2.0",
+        MEASURED_BRIGHTNESS.id,
+        tasks=(DEFLICKER_BRIGHTNESS,),
+    ),
     "bfvr-stc-nano-deflicker": Entry(
-        "the small embedded de-flickerer for brightness: needs no download and no GPU; see docs/bfvr_stc.md",
+        "the small embedded network for flicker of the brightness: needs no download; see docs/bfvr_stc.md",
         "Apache-2.0",
         BFVR_STC.id,
         tasks=(DEFLICKER_BRIGHTNESS,),

@@ -110,7 +110,7 @@ def test_the_decoder_stage_at_its_true_shapes_fits_a_gpu_of_24(decoder_cost):
     assert cost.backward > 1.9 * operations(shape, 13, 512, 512)
 
 
-@pytest.mark.parametrize("name", ["decoder-joint", "encoder"])
+@pytest.mark.parametrize("name", [pytest.param("decoder-joint", marks=pytest.mark.slow), "encoder"])
 def test_the_stages_after_it_have_the_shapes_that_it_trains(name, capsys):
     config = load_config(CONFIGS / f"vividface-1.3b-{name}.toml")
     shapes = shapes_of(config.model, CONFIGS)

@@ -132,6 +132,7 @@ def test_the_memory_estimate_is_of_the_right_size(frames, size, request):
     assert 0.6 * measured < estimate < 2 * max(measured, SCRATCH), (measured, estimate)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype, frames", [("bf16", 49), ("fp32", 33)])
 def test_the_estimate_of_a_denoiser_of_the_released_size(dtype, frames, request):
     command = [

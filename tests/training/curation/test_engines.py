@@ -292,6 +292,7 @@ def test_ctrl_c_waits_for_no_thread(tmp_path):
     assert interrupted(start(tmp_path, "local", "", "slow"), tmp_path).strip().endswith("KeyboardInterrupt")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(NO_RAY[0], reason=NO_RAY[1])
 def test_a_cluster_of_others_is_used_proved_and_left_alone(tmp_path):
     """By its address: without the package, with it until Ctrl-C, and from outside."""

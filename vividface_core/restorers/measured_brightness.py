@@ -26,10 +26,10 @@ BYTES = 64
 
 
 class MeasuredBrightness(Restorer):
-    """Brings each frame's mean luma to the median over the frames around it."""
+    """Brings each frame's mean luma to the median over the frames around it. Takes clips of any length and size."""
 
     name = MEASURED_BRIGHTNESS.id
-    valid_lengths = MEASURED_BRIGHTNESS.valid_lengths
+    valid_lengths, size_multiple = MEASURED_BRIGHTNESS.valid_lengths, MEASURED_BRIGHTNESS.size_multiple
     native_size, native_frames = MEASURED_BRIGHTNESS.native_size, MEASURED_BRIGHTNESS.native_frames
     color_default = MEASURED_BRIGHTNESS.color_default
     tasks = (DEFLICKER_BRIGHTNESS,)

@@ -11,7 +11,14 @@ from vividface_core.pipeline.restore import Given
 from .bridge.progress import NodeCallbacks
 from .bridge.restore_inputs import blend_mask, face_models, report_of, restorer_of, tracks_of
 from .bridge.restore_run import encoding_input, run_on_video
-from .bridge.restore_widgets import appended_inputs, check_window, common_inputs, optional_inputs, restore_options
+from .bridge.restore_widgets import (
+    appended_inputs,
+    check_window,
+    common_inputs,
+    optional_inputs,
+    people_inputs,
+    restore_options,
+)
 from .bridge.schema import advanced, schema
 
 BACKGROUND_TIP = (
@@ -54,6 +61,7 @@ class OneStepRestore(io.ComfyNode):
                 advanced(
                     io.Float.Input("scale", default=1.0, min=1.0, max=4.0, step=0.25, optional=True, tooltip=SCALE_TIP)
                 ),
+                *people_inputs(),
             ],
             outputs=[
                 io.Video.Output("restored", display_name="video", tooltip="The video with its faces restored."),

@@ -113,7 +113,6 @@ def report_of(result: Result, callbacks: NodeCallbacks, tracks: FaceTracks | Non
     """What was done, in a few lines."""
     plan = callbacks.planned
     what = "whole frames" if result.whole_frame else counted(result.tracks, "face track")
-    what += f" of {counted(result.people, 'person', 'people')}" if result.people else ""
     lines = [
         f"{counted(result.frames, 'frame')}, {counted(result.shots, 'shot')}, {what}",
         f"{result.seconds:.1f} seconds",
@@ -121,6 +120,8 @@ def report_of(result: Result, callbacks: NodeCallbacks, tracks: FaceTracks | Non
         if result.flicker is None
         else str(result.flicker),
     ]
+    if result.people:
+        lines.append(f"{counted(result.people, 'person', 'people')} over all cuts")
     if tracks is not None:
         lines.append("The connected tracks chose the faces.")
     if plan is not None and plan.window_count:

@@ -40,8 +40,8 @@ TOOLS = {
     ),
     "preview": (
         "vividface_core.cli.preview",
-        "restore some faces and two seconds, and tell what the whole takes",
-        "Restore two seconds of a video, and its smallest, largest and most turned face, into a sheet of pictures and "
+        "restore some faces and a second, and tell what the whole takes",
+        "Restore a second of a video, and its smallest, largest and most turned face, into a sheet of pictures and "
         "a comparison, and tell time, memory and faces of the whole run. The options are those of 'vividface restore'.",
     ),
     "faces": (

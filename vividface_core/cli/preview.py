@@ -21,13 +21,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--comparison",
         type=Path,
         metavar="FILE",
-        help="two seconds of the video before and after, next to each other (default: SHEET with the suffix .mp4)",
+        help="a second of the video before and after, next to each other, at half its speed (default: SHEET with the "
+        "suffix .mp4)",
     )
     add(
         "--at",
         type=float,
         metavar="SECOND",
-        help="restore the two seconds from here on; default: where a face of middle size is, and the smallest, the "
+        help="restore the second from here on; default: where a face of middle size is, and the smallest, the "
         "largest and the most turned face beside it",
     )
     add_choices(parser)

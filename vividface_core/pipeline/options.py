@@ -224,11 +224,13 @@ class Resources:
         detector: ``None``: the one that the options name.
         parser: ``None``: the best whose weights are here.
         memory_limit: bytes that the model may use on its device; ``None``: what is free now.
+        timing: long runs begin with a measurement of the model, to tell their time.
     """
 
     detector: FaceDetector | None = None
     parser: FaceParser | None = None
     memory_limit: int | None = None
+    timing: bool = True
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,8 +24,8 @@ from vividface_core.faces.embed import FaceEmbedder, load_embedder
 from vividface_core.faces.pose import nose_symmetry
 from vividface_core.faces.select import select
 from vividface_core.faces.track import MIN_SCORE, FaceTrack
-from vividface_core.pipeline.analysis import expected_frames
-from vividface_core.pipeline.options import Plan, Resources, RestoreOptions, Resuming
+from vividface_core.pipeline.analysis import expected_frames, find_faces
+from vividface_core.pipeline.options import Given, Resources, RestoreOptions, Resuming
 from vividface_core.pipeline.preview_time import Estimate, StageClock
 from vividface_core.pipeline.restore import restore_frames, restore_video
 from vividface_core.restorers.base import Restorer
@@ -34,12 +33,13 @@ from vividface_core.runtime.callbacks import Callbacks
 from vividface_core.video.compare import side_by_side
 from vividface_core.video.frame import stack_rgb
 from vividface_core.video.presets import load_preset
-from vividface_core.video.source import VideoFrames
+from vividface_core.video.shots import Shot
+from vividface_core.video.source import ClipFrames, VideoFrames
 
 LOOKS = 24
 """Places of the video that are looked at."""
-SECONDS = 2
-"""Length of the passage."""
+SECONDS, SLOWER = 1, 2
+"""Length of the passage, and by how much longer its comparison plays."""
 AROUND = 5
 """Frames that are restored around a face, at least: a restorer wants neighbours in time."""
 SMALLEST, LARGEST, TURNED = "smallest face", "largest face", "most turned face"
@@ -99,7 +99,7 @@ def make_preview(
 
     Args:
         source: a file or a folder.
-        comparison: H.264 file to write: the passage before and after, next to each other.
+        comparison: H.264 file to write: the passage before and after, next to each other, at half the speed.
         at: second of the video at which the passage begins, from its beginning; ``None``: where a face of middle size
             is, and beside it the smallest, the largest and the most turned face that was seen are restored.
         keep: is handed the passage and its restoration, a file that is removed afterwards.
@@ -111,14 +111,13 @@ def make_preview(
     check_preview(source, options, at)
     callbacks, resources = callbacks or Callbacks(), resources or Resources()
     detector = resources.detector or load_detector(options.detector, device=restorer.device)
-    resources = replace(resources, detector=detector)
+    resources = replace(resources, detector=detector, timing=False)
     frames = expected_frames(source)
     looks = list(look_around(source, detector, options, callbacks))
-    samples = []
+    samples: list[Sample] = []
     if at is None and not options.whole_frame:
-        picked = pick(looks)
-        samples = [_sample(source, restorer, options, resources, title, *one) for title, one in picked.items()]
-        samples = [sample for sample in samples if sample is not None]
+        made = (_sample(source, restorer, options, resources, title, *one) for title, one in pick(looks).items())
+        samples = [sample for sample in made if sample is not None]
     begin = _middle(looks) if at is None else _origin(source) + Fraction(at)
     passage = source.passage(begin, max(AROUND, round(SECONDS * source.fps)))
     clock = StageClock(callbacks)
@@ -134,7 +133,7 @@ def make_preview(
             resources=resources,
             resuming=Resuming(keep_unfinished=False),
         )
-        side_by_side(passage, restored, comparison)
+        side_by_side(passage, restored, comparison, slower=SLOWER)
         if keep is not None:
             keep(passage, restored)
         if not samples:
@@ -176,7 +175,7 @@ def look_around(
             continue
         seen.add(found)
         try:
-            frame = next(source.passage(found, 1).read(0, 1), None)
+            frame = next(source.passage(found, 1).read(), None)
         except UnreadableVideo:  # damage there is told by the run
             continue
         if frame is None:
@@ -243,28 +242,20 @@ def _sample(
     """The face restored with some frames after it; ``None`` where it isn't followed through them."""
     length = restorer.valid_lengths.at_least(AROUND)
     clip = stack_rgb(source.passage(look.second, length).read())
-    kept: list[Plan] = []
-    watcher = _Watcher(kept)
-    options = replace(options, window=None, overlap=None, identity_guard="off")
-    restored, _ = restore_frames(clip, restorer, options, callbacks=watcher, resources=resources)
-    tracks = [track for track in kept[0].tracks[0] if track.first == 0]
+    frames, shot = ClipFrames(clip), Shot(0, len(clip))
+    assert resources.detector is not None
+    tracks = [one for one in find_faces(frames, shot, resources.detector, lambda *_: None) if one.first == 0]
     if not tracks:
         return None
     middle = face.crops[0, :2]
     track = min(tracks, key=lambda one: float(np.linalg.norm(one.crops[0, :2] - middle)))
+    options = replace(options, window=None, overlap=None, identity_guard="off")
+    restored, _ = restore_frames(clip, restorer, options, given=Given([track]), resources=resources)
     side = options.size or restorer.native_size
     before, after = (
-        torch.rot90(crop_clip(frames[0], track.crops[0], side), track.turn, (-2, -1)) for frames in (clip, restored)
+        torch.rot90(crop_clip(pictures[0], track.crops[0], side), track.turn, (-2, -1)) for pictures in (clip, restored)
     )
     return Sample(title, float(look.second - _origin(source)), float(face.sizes[0]), before, after)
-
-
-class _Watcher(Callbacks):
-    def __init__(self, plans: list[Any]) -> None:
-        self._plans = plans
-
-    def plan(self, plan: Plan) -> None:
-        self._plans.append(plan)
 
 
 def _of_passage(before: VideoFrames, after: VideoFrames, second: float) -> Iterator[Sample]:

@@ -262,7 +262,7 @@ class Restoration:
         beside the work itself. Times of the model are measured once a shape."""
         if not plan.window_count:
             return 0.0
-        if plan.window_count == 1 or plan.crop_frames < WORTH_TIMING:
+        if plan.window_count == 1 or plan.crop_frames < WORTH_TIMING or not self._resources.timing:
             return None
         length = min(plan.window, self.restorer.valid_lengths.at_least(sample_length(plan)))
         single, sample = self._model_times(plan, length)

@@ -34,11 +34,16 @@ def side_by_side(
     right: str | Path | VideoFrames,
     output: str | Path,
     labels: tuple[str, str] = ("input", "restored"),
+    *,
+    slower: int = 1,
 ) -> MuxReport:
     """Write two videos, or parts of them, of one size next to each other, with a thin white line between and a label on
     each.
 
     Streaming. Times and audio are those of ``left``; the shorter video decides where it ends.
+
+    Args:
+        slower: the pictures last so many times as long; then there is no sound.
 
     Raises:
         InvalidOption: the sizes differ, or the output's suffix is no H.264 container.
@@ -55,6 +60,10 @@ def side_by_side(
     check_output(output, _PRESET)
     info = first.info
     canvas = _canvas_info(info)
+    begin = round((info.span[0] if info.span else info.origin) / info.time_base)
+    if slower != 1:
+        span = info.span and (info.span[0], info.span[0] + slower * (info.span[1] - info.span[0]))
+        canvas = replace(canvas, streams=(), fps=canvas.fps / slower, span=span)
     stamps = [_label(text, first.size[1]) for text in labels]
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=scratch_prefix(output)) as folder:
         part = Path(folder) / f"both{part_suffix(_PRESET)}"
@@ -64,12 +73,15 @@ def side_by_side(
                 if one is None or other is None:
                     break
                 both = _join(_stamped(one.rgb(), stamps[0]), _stamped(other.rgb(), stamps[1]), canvas)
-                yield from_tensor(both, index=one.index, pts=one.pts, duration=one.duration)
+                pts = begin + slower * (one.pts - begin)
+                yield from_tensor(both, index=one.index, pts=pts, duration=slower * one.duration)
 
         with VideoWriter(part, canvas, _PRESET) as writer, closing(prefetch(pairs(), Frame.nbytes)) as frames:
             for frame in frames:
                 writer.write(frame)
-        return mux([part], replace(canvas, path=info.path, kind=info.kind), output, _PRESET)
+        # A folder has no sound that could come along.
+        kind = info.kind if slower == 1 else "folder"
+        return mux([part], replace(canvas, path=info.path, kind=kind), output, _PRESET)
 
 
 def _canvas_info(info: VideoInfo) -> VideoInfo:

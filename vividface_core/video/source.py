@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -128,18 +129,16 @@ class VideoFrames:
 
     def passage(self, second: Fraction, frames: int) -> VideoFrames:
         """Some frames from the first one at or after a second of the file's own clock, found without reading what lies
-        before: for a look at a place of a long video. Its frames count from there; near the end there may be fewer.
-
-        Raises:
-            UnreadableVideo: no frame is shown then.
-        """
-        if self._info.kind != "video":
-            first = self.first + int(second * self._info.fps)
-            return VideoFrames(self.path, first, first + frames, **self._reading)
-        time = int(second / self._info.time_base)
-        part = VideoFrames(self.path, 0, frames, **{**self._reading, "start_time": time})
-        if next(part.read(0, 1), None) is None:
-            raise UnreadableVideo(f"{self.name} shows no frame from second {float(second):g} on.")
+        before: for a look at a place of a long video. Its frames count from there; near the end there may be fewer, or
+        none."""
+        part = copy(self)
+        part.warnings, part._times = list(self.warnings), None
+        if self._info.kind == "video":
+            part.start_time, part.first = int(second / self._info.time_base), 0
+        else:
+            part.first = int(second * self._info.fps)
+        part.end, part.count, part.step = part.first + frames, frames, 1
+        part._reading = {**self._reading, "start_time": part.start_time}
         return part
 
     def keyframe(self, second: Fraction) -> Fraction | None:
@@ -223,8 +222,6 @@ class VideoFrames:
 
     def _count(self) -> int | None:
         known = self._info.frame_count
-        if self.start_time is not None and known is not None and self.end is not None:
-            return self.end - self.first
         last = known if self.end is None else self.end if known is None else min(self.end, known)
         if last is None:
             return None

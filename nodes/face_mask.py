@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import comfy.model_management as management
+import numpy as np
 import torch
 import torch.nn.functional as F
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 from torch import Tensor
 
 from vividface_core.errors import InvalidOption, NoFaceFound
@@ -16,10 +17,22 @@ from vividface_core.faces.detect import load_detector
 from vividface_core.faces.face_mesh import load_mesher
 from vividface_core.faces.masks import face_masks, latent_mask
 from vividface_core.faces.parse import CLASSES, FILES, LEFT_OUT, FaceParser, load_parser
+from vividface_core.faces.people import SAME_OVER_CUTS
+from vividface_core.faces.people_sheet import Portraits, draw_people
 from vividface_core.faces.weights import facexlib_folders, first_file
+from vividface_core.pipeline.options import RestoreOptions
 from vividface_core.video.source import FrameSource
 
-from .bridge.face_types import Boxes, Landmarks, LandmarksMaker, ToldFaces, boxes_of, face_inputs, find_tracks
+from .bridge.face_types import (
+    Boxes,
+    Landmarks,
+    LandmarksMaker,
+    ToldFaces,
+    boxes_of,
+    face_inputs,
+    find_tracks,
+    people_input,
+)
 from .bridge.paths import face_folders
 from .bridge.progress import NodeCallbacks
 from .bridge.restore_inputs import FaceTracks
@@ -101,6 +114,19 @@ class FaceMask(io.ComfyNode):
                     )
                 ),
                 *face_inputs(),
+                people_input(),
+                advanced(
+                    io.Float.Input(
+                        "same_person",
+                        default=SAME_OVER_CUTS,
+                        min=0.0,
+                        max=1.0,
+                        step=0.01,
+                        optional=True,
+                        tooltip="Least likeness of faces that are one person's over the cuts, as the cosine of two "
+                        "face embeddings. More: more people; less: fewer.",
+                    )
+                ),
             ],
             outputs=[
                 io.Mask.Output("mask", display_name="mask", tooltip="One a frame, 1 = face."),
@@ -117,6 +143,11 @@ class FaceMask(io.ComfyNode):
                 ),
                 Boxes.Output(
                     "face_boxes", display_name="boxes", tooltip="A box a face, for the core's nodes that take them."
+                ),
+                io.Image.Output(
+                    "people_sheet",
+                    display_name="people",
+                    tooltip="A picture of all people that were found, with the numbers for 'people'.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],
@@ -137,28 +168,44 @@ class FaceMask(io.ComfyNode):
         landmarks: Any = None,
         boxes: Any = None,
         person: Any = None,
+        people: str = "",
+        same_person: float = SAME_OVER_CUTS,
     ) -> io.NodeOutput:
         callbacks, device = NodeCallbacks(cls.hidden.unique_id), management.get_torch_device()
-        spec = face_spec(faces, face_numbers)
+        spec = face_spec(faces, face_numbers, people)
+        options = RestoreOptions(faces=spec, min_face=float(min_face), same_person=same_person)
         network = _parser(parser, region, device)
         finder = load_detector(detector, device=device, folders=face_folders())
         told = ToldFaces(landmarks, boxes, person)
         with frames_of(source) as frames:
-            tracks, total = find_tracks(frames, told, finder, spec, float(min_face), callbacks)
+            found = find_tracks(frames, told, finder, options, callbacks)
+            tracks, total = found.tracks, found.frames
             if require_face and not tracks:
                 raise NoFaceFound(f"{frames.name}: no face was found. Lower min_face, or take other frames.")
-            size = frames.size
+            size, portraits = frames.size, Portraits(found.people)
             whole, meshes = torch.empty(total, size[1], size[0]), LandmarksMaker(load_mesher(device), tracks, size)
-            for number, mask in enumerate(face_masks(_seen(frames, meshes), tracks, network)):
+            for number, mask in enumerate(face_masks(_seen(frames, meshes, portraits), tracks, network)):
                 whole[number] = grown(mask, grow)
                 callbacks.progress("restore", number + 1, total)
-        found = FaceTracks(tuple(tracks), size)
-        return io.NodeOutput(whole, found, on_latent_grid(whole), meshes.result(), boxes_of(tracks, total))
+        sheet = draw_people(portraits, found.people, found.shots, same_person)
+        shown = torch.from_numpy(np.asarray(sheet, np.float32) / 255)[None]
+        told_tracks = FaceTracks(tuple(tracks), size)
+        return io.NodeOutput(
+            whole,
+            told_tracks,
+            on_latent_grid(whole),
+            meshes.result(),
+            boxes_of(tracks, total),
+            shown,
+            ui=ui.PreviewImage(shown, cls=cls),
+        )
 
 
-def _seen(frames: FrameSource, meshes: LandmarksMaker) -> Iterator[Any]:
+def _seen(frames: FrameSource, meshes: LandmarksMaker, portraits: Portraits) -> Iterator[Any]:
     for frame in frames.read():
-        meshes.add(frame.index, frame.rgb())
+        rgb = frame.rgb()
+        meshes.add(frame.index, rgb)
+        portraits.add(frame.index, rgb)
         yield frame
 
 

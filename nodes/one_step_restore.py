@@ -8,10 +8,18 @@ from comfy_api.latest import io
 
 from vividface_core.pipeline.restore import Given
 
+from .bridge.preview_run import preview_input, refuse_with_preview, run_preview
 from .bridge.progress import NodeCallbacks
 from .bridge.restore_inputs import blend_mask, face_models, report_of, restorer_of, tracks_of
 from .bridge.restore_run import encoding_input, run_on_video
-from .bridge.restore_widgets import appended_inputs, check_window, common_inputs, optional_inputs, restore_options
+from .bridge.restore_widgets import (
+    appended_inputs,
+    check_window,
+    common_inputs,
+    optional_inputs,
+    people_inputs,
+    restore_options,
+)
 from .bridge.schema import advanced, schema
 
 BACKGROUND_TIP = (
@@ -54,10 +62,17 @@ class OneStepRestore(io.ComfyNode):
                 advanced(
                     io.Float.Input("scale", default=1.0, min=1.0, max=4.0, step=0.25, optional=True, tooltip=SCALE_TIP)
                 ),
+                *people_inputs(),
+                preview_input(),
             ],
             outputs=[
                 io.Video.Output("restored", display_name="video", tooltip="The video with its faces restored."),
                 io.String.Output("report", display_name="report", tooltip="What was done, in plain words."),
+                io.Video.Output(
+                    "source",
+                    display_name="source",
+                    tooltip="The same frames of the source, for Compare Video: with 'preview' its second, else all.",
+                ),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -79,11 +94,18 @@ class OneStepRestore(io.ComfyNode):
         model: Any = None,
         conditioning: Any = None,
         background: Any = None,
+        preview: bool = False,
         **values: Any,
     ) -> io.NodeOutput:
         callbacks = NodeCallbacks(cls.hidden.unique_id)
+        if preview:
+            told = {name: values.get(name) for name in ("landmarks", "boxes", "person")}
+            refuse_with_preview(mask=mask, tracks=tracks, background=background, **told)
         with restore_options(values, reference, tracks, encoding) as options:
             engine = restorer_of(restorer, vae, model, conditioning, options)
+            if preview:
+                models = face_models(engine, restorer, options, None)
+                return run_preview(video, engine, options, callbacks, models, cls)
             made, result = run_on_video(
                 video,
                 engine,
@@ -95,4 +117,4 @@ class OneStepRestore(io.ComfyNode):
                 ),
                 background,
             )
-        return io.NodeOutput(made, report_of(result, callbacks, tracks))
+        return io.NodeOutput(made, report_of(result, callbacks, tracks), video)

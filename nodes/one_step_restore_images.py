@@ -12,7 +12,14 @@ from vividface_core.video.source import ClipFrames
 from .bridge.images import to_frames, to_images, with_alpha_of
 from .bridge.progress import NodeCallbacks
 from .bridge.restore_inputs import blend_mask, face_models, report_of, restorer_of, tracks_of
-from .bridge.restore_widgets import appended_inputs, check_window, common_inputs, optional_inputs, restore_options
+from .bridge.restore_widgets import (
+    appended_inputs,
+    check_window,
+    common_inputs,
+    optional_inputs,
+    people_inputs,
+    restore_options,
+)
 from .bridge.schema import schema
 
 
@@ -32,6 +39,7 @@ class OneStepRestoreImages(io.ComfyNode):
                 *common_inputs(),
                 *optional_inputs(),
                 *appended_inputs(),
+                *people_inputs(),
             ],
             outputs=[
                 io.Image.Output("restored", display_name="images", tooltip="The frames with their faces restored."),

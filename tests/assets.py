@@ -91,3 +91,28 @@ def two_people_and_a_cut(path: Path, first: int, second: int) -> Path:
         path,
     )
     return path
+
+
+FOUR_MOMENTS = ((4, 4, 320), (60, 16, 288), (120, 28, 320), (140, 40, 264))
+"""Seconds of two clips, and the width that both are scaled to, in each shot of :func:`two_people_in_four_shots`."""
+
+
+def two_people_in_four_shots(path: Path, frames: int) -> Path:
+    """A 640×360 H.264 video at 24 fps of four shots of so many frames, without sound: the same two people side by side
+    at other moments of their clips, in other sizes, on the other side in the second and fourth shot."""
+    inputs, graph, shots = [], "", ""
+    for number, (one, other, width) in enumerate(FOUR_MOMENTS):
+        inputs += ["-ss", one, "-i", clip("franck"), "-ss", other, "-i", clip("cap12")]
+        for place in (0, 1):
+            graph += (
+                f"[{2 * number + place}:v]fps=24,trim=end_frame={frames},setpts=N/24/TB,scale={width}:-2,"
+                f"pad=320:360:(ow-iw)/2:(oh-ih)/{2 + number}:{('gray', 'navy', 'olive', 'black')[number]}"
+                f"[{'ab'[place]}{number}];"
+            )
+        left, right = ("a", "b") if number % 2 == 0 else ("b", "a")
+        graph += f"[{left}{number}][{right}{number}]hstack,setsar=1[s{number}];"
+        shots += f"[s{number}]"
+    graph += f"{shots}concat=n={len(FOUR_MOMENTS)}:v=1[v]"
+    coding = ["-c:v", "libx264", "-preset", "veryfast", "-crf", "18", "-pix_fmt", "yuv420p"]
+    run_ffmpeg(*inputs, "-filter_complex", graph, "-map", "[v]", *coding, path)
+    return path

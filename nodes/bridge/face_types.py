@@ -13,9 +13,11 @@ from torch import Tensor
 from vividface_core.errors import InvalidOption
 from vividface_core.faces.detect import FaceDetection, FaceDetector
 from vividface_core.faces.face_mesh import FaceMesher
+from vividface_core.faces.people import Person
 from vividface_core.faces.second_look import square_of
 from vividface_core.faces.track import FaceTrack, Tracker
 from vividface_core.pipeline.analysis import choose_faces, find_faces, find_shots
+from vividface_core.pipeline.options import RestoreOptions
 from vividface_core.runtime.callbacks import Callbacks
 from vividface_core.video.shots import Shot
 from vividface_core.video.source import FrameSource
@@ -54,6 +56,17 @@ def face_inputs() -> list[io.Input]:
     ]
 
 
+def people_input() -> io.Input:
+    """Which people, by number; appended, as older prompts lack it."""
+    return io.String.Input(
+        "people",
+        default="",
+        optional=True,
+        tooltip="Only people with these numbers, over all cuts, as Face Mask's sheet shows them: 1,2. Empty: as "
+        "'faces' says.",
+    )
+
+
 @dataclass(frozen=True)
 class ToldFaces:
     """What other nodes tell of the faces; each may be ``None``.
@@ -72,33 +85,60 @@ class ToldFaces:
         return any(told is not None for told in (self.landmarks, self.boxes, self.person))
 
 
+@dataclass(frozen=True)
+class FoundFaces:
+    """The faces of a video.
+
+    Attributes:
+        tracks: of all shots, those that are wanted.
+        people: all that there are, wanted or not.
+    """
+
+    tracks: list[FaceTrack]
+    people: list[Person]
+    shots: list[Shot]
+
+    @property
+    def frames(self) -> int:
+        """Number of frames of the video."""
+        return self.shots[-1].end
+
+
 def find_tracks(
     frames: FrameSource,
     told: ToldFaces,
     detector: FaceDetector,
-    spec: str,
-    min_face: float,
+    options: RestoreOptions,
     callbacks: Callbacks,
-) -> tuple[list[FaceTrack], int]:
-    """The tracks of all shots that are wanted, and the number of frames.
+) -> FoundFaces:
+    """Look for the faces of all shots, and choose.
 
     Args:
-        spec: which of them, in the engine's spelling; places count among those that ``told`` leaves.
+        options: which of them; places and people are counted among those that ``told`` leaves.
 
     Raises:
         InvalidOption: what is told belongs to other frames.
+        NoFaceFound: nobody has a number that is asked for.
     """
     shots = find_shots(frames, callbacks.progress)
     total = shots[-1].end
     where = _Where(told, total, frames.size)
-    tracks: list[FaceTrack] = []
+    found: list[list[FaceTrack]] = []
     for shot in shots:
         if told.landmarks is None:
-            found = find_faces(frames, shot, detector, callbacks.progress, total=total, notice=callbacks.notice)
+            seen = find_faces(frames, shot, detector, callbacks.progress, total=total, notice=callbacks.notice)
         else:
-            found = _followed(told.landmarks, shot, total, frames.size)
-        tracks += choose_faces([track for track in found if where.holds(track)], spec, min_face, detector)
-    return tracks, total
+            seen = _followed(told.landmarks, shot, total, frames.size)
+        found.append([track for track in seen if where.holds(track)])
+    chosen, people = choose_faces(
+        found,
+        options.faces,
+        options.min_face,
+        detector,
+        same_person=options.same_person,
+        named=options.named_people,
+    )
+    return FoundFaces([track for tracks in chosen for track in tracks], people, shots)
 
 
 def _followed(landmarks: dict[str, Any], shot: Shot, total: int, size: tuple[int, int]) -> list[FaceTrack]:

@@ -66,7 +66,7 @@ def restorer_of(
 def face_models(engine: Restorer, managed: ManagedRestorer | None, options: RestoreOptions, tracks: Any) -> Resources:
     """What works beside the restorer: face detector and parser out of ComfyUI's folders, and the memory there is."""
     device = engine.device if managed is not None else management.get_torch_device()
-    looks = tracks is None and not options.whole_frame and options.strength > 0
+    looks = tracks is None and not options.whole_frame and options.strongest > 0
     return Resources(
         detector=load_detector(options.detector, device=device, folders=face_folders()) if looks else None,
         parser=load_parser("auto", device=device, folders=face_folders()),
@@ -92,10 +92,10 @@ def tracks_of(
     """
     told = ToldFaces(*(values.get(name) for name in ("landmarks", "boxes", "person")))
     if given is None:
-        if not told or options.strength == 0:
+        if not told or options.strongest == 0:
             return None
         finder = load_detector(options.detector, device=management.get_torch_device(), folders=face_folders())
-        return tuple(find_tracks(frames, told, finder, options.faces, options.min_face, news)[0])
+        return tuple(find_tracks(frames, told, finder, options, news).tracks)
     if told:
         raise InvalidOption("Both 'tracks' and landmarks, boxes or person are connected; leave one way out.")
     if given.size != frames.size:
@@ -120,6 +120,8 @@ def report_of(result: Result, callbacks: NodeCallbacks, tracks: FaceTracks | Non
         if result.flicker is None
         else str(result.flicker),
     ]
+    if result.people:
+        lines.append(f"{counted(result.people, 'person', 'people')} over all cuts")
     if tracks is not None:
         lines.append("The connected tracks chose the faces.")
     if plan is not None and plan.window_count:

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from vividface_core.errors import InvalidOption
 from vividface_core.faces.identity_guard import MODES
-from vividface_core.pipeline.options import COLORS, RestoreOptions, check_shape
+from vividface_core.pipeline.options import COLORS, RestoreOptions, check_shape, parse_strengths
 from vividface_core.restorers.registry import systems
 
-from .face_types import face_inputs
+from .face_types import face_inputs, people_input
 from .paths import temp_path
 from .schema import Restorer, Tracks, advanced
 
@@ -197,12 +197,33 @@ def _check_shape(options: RestoreOptions) -> None:
     check_shape(options, [(system.valid_lengths, system.size_multiple) for system in systems()])
 
 
-def face_spec(faces: str, face_numbers: str) -> str:
+def people_inputs() -> list[io.Input]:
+    """Appended to both restore nodes, after everything that only one of them has."""
+    return [
+        people_input(),
+        io.String.Input(
+            "person_strengths",
+            default="",
+            optional=True,
+            tooltip="Other strengths for some people, by the same numbers: 2=0.5,3=0. Empty: 'strength' for all.",
+        ),
+    ]
+
+
+def face_spec(faces: str, face_numbers: str, people: str = "") -> str:
     """The engine's spelling of a choice without a picture.
 
     Raises:
-        InvalidOption: the numbers are no numbers.
+        InvalidOption: the numbers are no numbers, or two inputs choose.
     """
+    if people.strip():
+        if faces != "all":
+            raise InvalidOption(
+                f"faces is {faces!r} and people is {people!r}; set faces to all, or leave people empty."
+            )
+        if not re.fullmatch(NUMBERS, people):
+            raise InvalidOption(f"people is {people!r}; write numbers from 1 with commas, as in 1,2.")
+        return f"person:{people.replace(' ', '')}"
     if faces != "by number":
         return faces
     if not re.fullmatch(NUMBERS, face_numbers):
@@ -222,13 +243,18 @@ def restore_options(
     _check_shape(RestoreOptions(size=values["size"] or None))
     picture = None
     faces = "all" if tracks is not None else values["faces"]
+    people = "" if tracks is not None else values.get("people", "")
     if faces == "like the reference":
         if reference is None:
             raise InvalidOption("faces is 'like the reference', but no picture is connected to 'reference'.")
         picture = temp_path(".png")
         pixels = (reference[0, ..., :3].clamp(0, 1) * 255).round().byte().cpu().numpy()
         Image.fromarray(np.ascontiguousarray(pixels)).save(picture)
-    spec = f"ref:{picture}" if picture is not None else face_spec(faces, values["face_numbers"])
+    if picture is not None and not people.strip():
+        spec = f"ref:{picture}"
+    else:
+        spec = face_spec(faces, values["face_numbers"], people)
+    strengths = values.get("person_strengths", "").strip()
     try:
         yield RestoreOptions(
             preset=preset,
@@ -245,6 +271,7 @@ def restore_options(
             identity_threshold=values.get("identity_threshold", RestoreOptions.identity_threshold),
             keep_size=values.get("keep_size", False),
             scale=values.get("scale", 1.0),
+            person_strengths=parse_strengths(strengths)[1] if strengths else (),
         )
     finally:
         if picture is not None:

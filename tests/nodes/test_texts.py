@@ -21,7 +21,7 @@ OTHERS = LANGUAGES[1:]
 FILES = ("main.json", "nodeDefs.json")
 SHORT = 16
 """Up to so many characters a text may be the same in two languages, as "video" is."""
-ENGLISH_LINES = range(40, 160)
+ENGLISH_LINES = range(40, 180)
 COLUMNS = 2
 """Of a table at most: the page shows help in a side panel, which cuts what is wider."""
 

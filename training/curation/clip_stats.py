@@ -18,6 +18,7 @@ from training.curation.occlusion import OcclusionDetector, load_occlusion_detect
 from vividface_core.errors import InvalidOption
 from vividface_core.faces.crop import crop_clip
 from vividface_core.faces.face_mesh import PRESENT, FaceMesher, load_mesher
+from vividface_core.faces.pose import nose_symmetry
 from vividface_core.mllm.judges.technical import measure
 
 PAIRS = ((33, 263), (133, 362), (61, 291), (50, 280), (127, 356), (234, 454), (172, 397), (54, 284))
@@ -59,7 +60,7 @@ class ClipStats:
         brightness, contrast: mean and standard deviation of the face's luma.
         black, white: shares of the face that are cut off at either end.
         yaw, pitch, roll: how far the head is turned either way, 80 % quantile; ``None``: no mesh was found.
-        evenness: nose to eyes, 1: in the middle; see :func:`training.curation.clip_stats.nose_symmetry`; median.
+        evenness: nose to eyes, 1: in the middle; see :func:`vividface_core.faces.pose.nose_symmetry`; median.
         mesh: share of the looks in which the face's mesh was found.
         covered: share of the inner face that something seems to cover, mean.
         outside: share of the face's box that is beyond the picture, 80 % quantile.
@@ -269,13 +270,3 @@ def angles(points: np.ndarray) -> np.ndarray:
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
-
-
-def nose_symmetry(landmarks: np.ndarray) -> np.ndarray:
-    """``[N]``, 0…1: how nearly the nose is as far from one eye as from the other, by landmarks ``[N, 5, 2]``.
-
-    BFVR-STC's training data leave out faces of less than 0.4 (theirs by the corners of the eyes of 68 landmarks).
-    """
-    points = np.asarray(landmarks, np.float64)
-    away = np.linalg.norm(points[:, :2] - points[:, 2:3], axis=2)
-    return away.min(1) / np.maximum(away.max(1), 1e-9)

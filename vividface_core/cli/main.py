@@ -38,6 +38,18 @@ TOOLS = {
         "Take the flicker out of whole frames of a video: of old film, projectors, lamps or image generators. Detail, "
         "audio, subtitles and timing stay.",
     ),
+    "preview": (
+        "vividface_core.cli.preview",
+        "restore some faces and a second, and tell what the whole takes",
+        "Restore a second of a video, and its smallest, largest and most turned face, into a sheet of pictures and "
+        "a comparison, and tell time, memory and faces of the whole run. The options are those of 'vividface restore'.",
+    ),
+    "faces": (
+        "vividface_core.cli.faces",
+        "draw the people of a video with their numbers",
+        "Find the people of a video, the same person over all its cuts, and draw a sheet of them with their numbers, "
+        "for --faces and --strength of 'vividface restore'. The video isn't changed.",
+    ),
     "run": (
         "vividface_core.cli.run",
         "send a folder of videos through a workflow on ComfyUI servers",

@@ -11,11 +11,11 @@ from tqdm import tqdm
 
 from vividface_core.pipeline.options import Plan
 from vividface_core.runtime.callbacks import Callbacks
-from vividface_core.runtime.wording import counted
+from vividface_core.runtime.wording import counted, duration
 
 WORK = "{l_bar}{bar}| [{elapsed}<{remaining}]"
 """Work has no unit that anybody would count."""
-LABELS = {"shots": "Looking for cuts", "faces": "Following faces", "restore": "Restoring"}
+LABELS = {"looks": "Looking around", "shots": "Looking for cuts", "faces": "Following faces", "restore": "Restoring"}
 
 
 class Console(Callbacks):
@@ -30,7 +30,7 @@ class Console(Callbacks):
         self.close()
         regions = sum(map(len, plan.tracks))
         what = "whole frames" if plan.whole_frame else counted(regions, "face track")
-        time = "" if plan.seconds is None else f", about {_duration(plan.seconds)}"
+        time = "" if plan.seconds is None else f", about {duration(plan.seconds)}"
         height, width = plan.shape
         windows = f"{counted(plan.window_count, 'window')} of up to {counted(plan.window, 'frame')}"
         self._say(
@@ -79,8 +79,3 @@ def share_bar(title: str) -> Iterator[Callable[[float], None]]:
             bar.update(100 * share - bar.n)
 
         yield report
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    return f"{minutes} min {seconds} s" if minutes else f"{max(seconds, 1)} s"

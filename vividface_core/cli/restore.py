@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from vividface_core.cli.overwrite import add_overwrite
 from vividface_core.errors import InvalidOption
+from vividface_core.faces.people import SAME_OVER_CUTS
 from vividface_core.restorers.base import Restorer
 from vividface_core.restorers.execution import Option, result_marks
 from vividface_core.restorers.registry import System, shared_options, systems
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 PREFIX = "system_"
 """Of the places where the systems' own options are kept, so that none is mistaken for another."""
+NANO = "vividface-nano is the small embedded model; 'vividface models list' shows the full ones."
 DEVICES = "auto, cpu, cuda, cuda:N, mps or xpu"
 
 
@@ -32,10 +34,25 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_what(parser: argparse.ArgumentParser) -> None:
-    """What decides the result."""
+    """What is restored, into what."""
     add = parser.add_argument
     add("input", type=Path, help="video, folder of images, or one image")
     add("-o", "--output", type=Path, required=True, help="file, or folder with --preset png")
+    add_choices(parser)
+    add(
+        "--background",
+        type=Path,
+        metavar="FILE",
+        help="the same film enlarged by an upscaler: faces are restored from the input and put into it, at its size",
+    )
+    add("--scale", type=float, default=1.0, help="enlarge the frames too, 1 to 4: small faces keep their restored size")
+    add("--resume", action="store_true", help="go on with an interrupted run at its first unfinished shot")
+    add_file_options(parser)
+
+
+def add_choices(parser: argparse.ArgumentParser) -> None:
+    """What decides the pictures of a restoration, but for their size."""
+    add = parser.add_argument
     add("--model", default="vividface-nano", help="name (see 'vividface models list') or path of a checkpoint")
     add("--models-dir", type=Path, action="append", default=[], metavar="DIR", help="look for checkpoints here too")
     add("--preset", default="h264", help=f"how to encode: {', '.join(preset_names())} (default h264)")
@@ -43,11 +60,19 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
     add(
         "--faces",
         metavar="WHICH",
-        help="all (default), largest, index:0,2 (from the left in each shot) or ref:PICTURE (people who look like the "
-        "one in a picture; heavily degraded faces may not be recognised)",
+        help="all (default), largest, person:1,2 (people over all cuts, by the numbers that 'vividface faces' shows), "
+        "index:0,2 (from the left in each shot) or ref:PICTURE (people who look like the one in a picture; heavily "
+        "degraded faces may not be recognised)",
     )
+    add_same_person(parser)
     add("--min-face", type=float, metavar="PIXELS", help="leave smaller faces alone (default 24)")
-    add("--strength", type=float, default=1.0, help="0 = source … 1 = fully restored (default)")
+    add(
+        "--strength",
+        default="1",
+        metavar="S",
+        help="0 = source … 1 = fully restored (default); people by their numbers: 1=1.0,2=0.5, or 0.8,2=0.5 (0.8 for "
+        "all others)",
+    )
     add("--color", default="auto", help="colour match: auto (default: the model's own), wavelet, lab, adain or none")
     lengths = "; ".join(f"{system.id}: {system.valid_lengths}" for system in systems())
     add("--window", type=int, metavar="FRAMES", help=f"frames restored together ({lengths}); default: as memory allows")
@@ -59,15 +84,6 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="with --whole-frame: restore at the video's own size, as far as memory goes",
     )
-    add(
-        "--background",
-        type=Path,
-        metavar="FILE",
-        help="the same film enlarged by an upscaler: faces are restored from the input and put into it, at its size",
-    )
-    add("--scale", type=float, default=1.0, help="enlarge the frames too, 1 to 4: small faces keep their restored size")
-    add("--resume", action="store_true", help="go on with an interrupted run at its first unfinished shot")
-    add_file_options(parser)
     add(
         "--identity-guard",
         default="warn",
@@ -84,10 +100,29 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_same_person(parser: argparse.ArgumentParser) -> None:
+    """The threshold by which faces are gathered into people."""
+    parser.add_argument(
+        "--same-person",
+        type=float,
+        metavar="X",
+        help=f"least mean likeness of faces that are one person's over the cuts, a cosine from 0 to 1 (default "
+        f"{SAME_OVER_CUTS:g}); the same for 'faces' and 'restore', as numbers go by it",
+    )
+
+
 def add_file_options(parser: argparse.ArgumentParser) -> None:
     """How the input is read and what is written beside the output."""
     add = parser.add_argument
     add("--side-by-side", type=Path, metavar="FILE", help="also write input and output next to each other")
+    add_reading(parser)
+    add_overwrite(parser)
+    add("--quiet", action="store_true", help="no progress, notices only")
+
+
+def add_reading(parser: argparse.ArgumentParser) -> None:
+    """How the input is read."""
+    add = parser.add_argument
     add(
         "--deinterlace",
         default="auto",
@@ -100,8 +135,6 @@ def add_file_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="follow a list of other files (ffconcat, M3U8, DASH), which could name any file that you can read",
     )
-    add_overwrite(parser)
-    add("--quiet", action="store_true", help="no progress, notices only")
 
 
 def add_how(parser: argparse.ArgumentParser) -> None:
@@ -144,17 +177,29 @@ def _given(args: argparse.Namespace) -> dict[str, Any]:
 
 def run(args: argparse.Namespace) -> None:
     """Carry out ``vividface restore``."""
+    options = options_of(args, scale=args.scale)
+    nano = args.model == "vividface-nano"
+    carry_out(args, options, _faces_told, notice=NANO if nano else "", background=args.background)
+
+
+def options_of(args: argparse.Namespace, **more: Any) -> RestoreOptions:
+    """The engine's options out of those of :func:`add_choices` and :func:`add_reading`, and ``more``.
+
+    Raises:
+        InvalidOption: values that can't be, or don't go together.
+    """
     from vividface_core.cli.restore_checks import check_combinations
-    from vividface_core.pipeline.options import RestoreOptions
+    from vividface_core.pipeline.options import RestoreOptions, parse_strengths
 
     check_combinations(args)
     default = RestoreOptions()
-    options = RestoreOptions(
+    strength, person_strengths = parse_strengths(args.strength)
+    return RestoreOptions(
         preset=args.preset,
         whole_frame=args.whole_frame,
         faces=args.faces or default.faces,
         min_face=default.min_face if args.min_face is None else args.min_face,
-        strength=args.strength,
+        strength=strength,
         color=args.color,
         window=args.window,
         overlap=args.overlap,
@@ -164,17 +209,17 @@ def run(args: argparse.Namespace) -> None:
         identity_threshold=args.identity_threshold,
         keep_size=args.keep_size,
         deinterlace=args.deinterlace,
-        scale=args.scale,
+        person_strengths=person_strengths,
+        same_person=default.same_person if args.same_person is None else args.same_person,
+        **more,
     )
-    nano = args.model == "vividface-nano"
-    notice = "vividface-nano is the small embedded model; 'vividface models list' shows the full ones." if nano else ""
-    carry_out(args, options, _faces_told, notice=notice, background=args.background)
 
 
 def _faces_told(result: Result) -> str:
     if result.whole_frame:
         return "whole frames"
-    return f"{counted(result.tracks, 'face track')} (mask: {result.mask_source})"
+    people = f" of {counted(result.people, 'person', 'people')}" if result.people else ""
+    return f"{counted(result.tracks, 'face track')}{people} (mask: {result.mask_source})"
 
 
 def carry_out(

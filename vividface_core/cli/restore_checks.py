@@ -19,7 +19,7 @@ from vividface_core.video.compare import SUFFIXES
 from vividface_core.video.mux import check_output
 from vividface_core.video.source import VideoFrames
 
-UNUSED = {"faces": "--faces", "min_face": "--min-face", "detector": "--detector"}
+UNUSED = {"faces": "--faces", "min_face": "--min-face", "detector": "--detector", "same_person": "--same-person"}
 """Options that say which faces are meant, by their names among the arguments."""
 
 
@@ -46,9 +46,9 @@ def check_request(
     Raises:
         VividFaceError: what is at fault.
     """
-    check_spec(options.faces)
     if options.window is not None and options.overlap is not None:
         plan_windows(options.window + 1, options.window, options.overlap)
+    check_spec(options.faces)
     check_paths(_targets(args), _sources(args, options, background))
     source = VideoFrames(args.input, deinterlace=args.deinterlace, playlist=args.allow_playlist)
     check_output(args.output, options.preset, source.file)
@@ -56,10 +56,19 @@ def check_request(
     if args.side_by_side:
         check_file(args.side_by_side, "--side-by-side", SUFFIXES)
     _ask(args)
+    check_choice(args, options)
+    return source, canvas if isinstance(canvas, Background) else None
+
+
+def check_choice(args: argparse.Namespace, options: RestoreOptions) -> None:
+    """
+    Raises:
+        InvalidOption, NoFaceFound: a choice of faces that can't be, or a reference picture without a face.
+    """
+    check_spec(options.faces)
     kind, _, picture = options.faces.partition(":")
     if kind == "ref":
         check_reference(Path(picture), load_detector(options.detector, device=pick_device(args.device)))
-    return source, canvas if isinstance(canvas, Background) else None
 
 
 def _targets(args: argparse.Namespace) -> list[Target]:

@@ -18,7 +18,7 @@ SAME_PERSON = 0.28
 """Cosine similarity from which a track shows the person of the reference picture. A little below the tracker's own
 threshold: the picture comes from elsewhere."""
 
-CHOICES = "all, largest, index:0,2 (counted from the left) or ref:PICTURE"
+CHOICES = "all, largest, person:1,2 (numbers of 'vividface faces'), index:0,2 (counted from the left) or ref:PICTURE"
 
 
 def check_spec(spec: str) -> None:
@@ -31,7 +31,9 @@ def check_spec(spec: str) -> None:
     if spec in ("all", "largest"):
         return
     if kind == "index":
-        _indices(spec, value)
+        _numbers(spec, value, 0)
+    elif kind == "person":
+        _numbers(spec, value, 1)
     elif kind == "ref" and value:
         if not Path(value).is_file():
             raise InvalidOption(f"The reference picture {value} of faces={spec!r} doesn't exist; check its path.")
@@ -39,11 +41,21 @@ def check_spec(spec: str) -> None:
         raise InvalidOption(f"faces is {spec!r}; choose {CHOICES}.")
 
 
-def _indices(spec: str, value: str) -> set[int]:
+def _numbers(spec: str, value: str, least: int) -> set[int]:
     parts = [part.strip() for part in value.split(",")]
-    if not all(part.isascii() and part.isdigit() for part in parts):
-        raise InvalidOption(f"faces is {spec!r}, which isn't a list of numbers from 0; choose {CHOICES}.")
+    if not all(part.isascii() and part.isdigit() and int(part) >= least for part in parts):
+        raise InvalidOption(f"faces is {spec!r}, which isn't a list of numbers from {least}; choose {CHOICES}.")
     return {int(part) for part in parts}
+
+
+def people_of(spec: str) -> set[int]:
+    """The numbers of a choice ``person:…``; of any other choice none.
+
+    Raises:
+        InvalidOption: they are no numbers.
+    """
+    kind, _, value = spec.partition(":")
+    return _numbers(spec, value, 1) if kind == "person" else set()
 
 
 def select(
@@ -59,7 +71,8 @@ def select(
     Args:
         tracks: of one shot, as :meth:`vividface_core.faces.track.Tracker.finish` sorts them.
         spec: ``all``; ``largest``: the person of the track with the largest face, with all tracks of that person;
-            ``index:0,2``: positions in ``tracks`` (those that a shot doesn't have are passed over);
+            ``index:0,2``: positions in ``tracks`` (those that a shot doesn't have are passed over); ``person:1,2``:
+            people by the numbers that :func:`vividface_core.faces.people.find_people` gave to the tracks;
             ``ref:PICTURE``: those who look like the largest face of a picture.
         min_size: tracks whose median shorter box side (pixels) is below are left out.
         detector, embedder: for ``ref:``; loaded when they are needed and not given.
@@ -76,8 +89,11 @@ def select(
         person = max(tracks, key=_median_size).person
         tracks = [track for track in tracks if track.person == person]
     elif kind == "index":
-        wanted = _indices(spec, value)
+        wanted = _numbers(spec, value, 0)
         tracks = [track for place, track in enumerate(tracks) if place in wanted]
+    elif kind == "person":
+        wanted = people_of(spec)
+        tracks = [track for track in tracks if track.person in wanted]
     elif kind == "ref":
         looks = _embed_reference(Path(value), detector, embedder)
         tracks = [track for track in tracks if _similarity(track, looks) >= SAME_PERSON]
@@ -95,7 +111,7 @@ def check_reference(path: Path, detector: FaceDetector) -> None:
 
 
 def _median_size(track: FaceTrack) -> float:
-    return float(np.median((track.boxes[:, 2:] - track.boxes[:, :2]).min(axis=1)))
+    return float(np.median(track.sizes))
 
 
 def _similarity(track: FaceTrack, wanted: np.ndarray) -> float:

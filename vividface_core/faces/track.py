@@ -47,7 +47,8 @@ class FaceTrack:
 
     Attributes:
         id: place in the shot's list, from 0.
-        person: tracks of a shot that show the same person share it.
+        person: tracks of a shot that show the same person share it; in a film's tracks that were gathered into people
+            (:mod:`vividface_core.faces.people`) it is the person's number, from 1.
         first: absolute index of the first frame.
         boxes: float32 ``[N, 4]`` x0, y0, x1, y1 in pixels, one a frame; bridged gaps are interpolated.
         landmarks: float32 ``[N, 5, 2]`` pixels.
@@ -71,6 +72,11 @@ class FaceTrack:
     def last(self) -> int:
         """Absolute index after the last frame."""
         return self.first + len(self.boxes)
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Shorter side of each box in pixels, ``[N]``."""
+        return (self.boxes[:, 2:] - self.boxes[:, :2]).min(axis=1)
 
     @classmethod
     def whole_frame(cls, start: int, stop: int) -> FaceTrack:

@@ -6,13 +6,15 @@ pass knows every track's whole path, and with it smooth crops and all windows, b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 
 from torch import Tensor
 
+from vividface_core.errors import NoFaceFound
 from vividface_core.faces.detect import FaceDetector
+from vividface_core.faces.people import SAME_OVER_CUTS, Person, find_people
 from vividface_core.faces.second_look import SecondLook
 from vividface_core.faces.select import select
 from vividface_core.faces.track import FaceTrack, Tracker
@@ -126,6 +128,31 @@ def _look(chunk: list[Frame], detector: FaceDetector, tracker: Tracker, copy: Co
         tracker.update(frame.index, detections, rgb)
 
 
-def choose_faces(tracks: list[FaceTrack], faces: str, min_face: float, detector: FaceDetector) -> list[FaceTrack]:
-    """The tracks that the user wants restored; see :func:`vividface_core.faces.select.select`."""
-    return select(tracks, faces, min_size=min_face, detector=detector)
+def choose_faces(
+    shots: Sequence[Sequence[FaceTrack]],
+    faces: str,
+    min_face: float,
+    detector: FaceDetector | None,
+    *,
+    same_person: float = SAME_OVER_CUTS,
+    named: Collection[int] = (),
+) -> tuple[list[list[FaceTrack]], list[Person]]:
+    """Of each shot's tracks those that the user wants restored, with the numbers of the film's people; and all people.
+
+    Args:
+        shots: all tracks that were found.
+        faces, min_face, detector: see :func:`vividface_core.faces.select.select`.
+        same_person: see :func:`vividface_core.faces.people.find_people`.
+        named: numbers of people that the user speaks of.
+
+    Raises:
+        NoFaceFound: nobody in the film has one of these numbers.
+    """
+    numbered, people = find_people(shots, same_person)
+    if named and max(named) > len(people):
+        counts = {0: "nobody was", 1: "one person was"}.get(len(people), f"{len(people)} people were")
+        raise NoFaceFound(
+            f"There is no person {max(named)}: {counts} found. 'vividface faces', or the sheet of Face Mask, shows who "
+            "has which number."
+        )
+    return [select(tracks, faces, min_size=min_face, detector=detector) for tracks in numbered], people

@@ -12,6 +12,8 @@ from vividface_core.faces.detect import DETECTORS, FaceDetector
 from vividface_core.faces.identity_guard import MODES, THRESHOLD, TrackIdentity
 from vividface_core.faces.masks import BlendMask
 from vividface_core.faces.parse import FaceParser
+from vividface_core.faces.people import SAME_OVER_CUTS
+from vividface_core.faces.select import people_of
 from vividface_core.faces.track import FaceTrack
 from vividface_core.restorers.lengths import ClipLengths
 from vividface_core.restorers.windows import Window, plan_windows
@@ -35,7 +37,7 @@ class RestoreOptions:
     Attributes:
         preset: how to encode: ``h264``, ``h265``, ``prores``, ``ffv1`` or ``png``.
         whole_frame: no face crop; each frame is resized to the native square and back, the papers' protocol.
-        faces: ``all``, ``largest``, ``index:0,2`` or ``ref:PICTURE``.
+        faces: ``all``, ``largest``, ``person:1,2``, ``index:0,2`` or ``ref:PICTURE``.
         min_face: faces with a shorter box side (pixels) are left alone.
         strength: 0 keeps the source, 1 is the full restoration.
         color: colour match of a patch: ``auto`` (what the model's system takes for faces, ``none`` for whole frames),
@@ -57,6 +59,9 @@ class RestoreOptions:
             otherwise the model's picture is shown.
         scale: by how much the frames of a file are enlarged, 1…4, so that small faces keep the size that they are
             restored at; the rest by Lanczos' filter.
+        person_strengths: pairs of a person's number (:mod:`vividface_core.faces.people`) and the strength for them,
+            in place of ``strength``.
+        same_person: least mean likeness, a cosine 0…1, of tracks that are one person's over the cuts of a film.
     """
 
     preset: str = "h264"
@@ -76,10 +81,19 @@ class RestoreOptions:
     deflicker: str = ""
     keep_detail: bool = True
     scale: float = 1.0
+    person_strengths: tuple[tuple[int, float], ...] = ()
+    same_person: float = SAME_OVER_CUTS
 
     def __post_init__(self) -> None:
         if not 0 <= self.strength <= 1:
             raise InvalidOption(f"strength is {self.strength}; it goes from 0 (source) to 1 (fully restored).")
+        check_person_strengths(self.person_strengths)
+        if self.person_strengths and self.whole_frame:
+            raise InvalidOption(
+                "Whole frames know no people, so nobody can have another strength; leave out one of the two."
+            )
+        if not 0 <= self.same_person <= 1:
+            raise InvalidOption(f"same_person is {self.same_person}; it is a cosine from 0 to 1.")
         if not self.min_face >= 0:
             raise InvalidOption(f"min_face is {self.min_face}; it is a length in pixels, 0 or more.")
         if self.overlap is not None and self.overlap < 0:
@@ -112,6 +126,63 @@ class RestoreOptions:
                 "one of whole_frame and identity_guard 'blend'."
             )
 
+    def strength_of(self, person: int) -> float:
+        """The strength for a person of the film."""
+        return dict(self.person_strengths).get(person, self.strength)
+
+    @property
+    def strongest(self) -> float:
+        """The largest strength that anybody may have; 0: nothing is restored."""
+        return max([self.strength, *(strength for _, strength in self.person_strengths)])
+
+    @property
+    def named_people(self) -> set[int]:
+        """Numbers of people that are chosen or have a strength of their own."""
+        return people_of(self.faces) | {number for number, _ in self.person_strengths}
+
+
+def check_person_strengths(pairs: Sequence[tuple[int, float]]) -> None:
+    """
+    Raises:
+        InvalidOption: numbers of people that can't be, or are told twice, or strengths out of their range.
+    """
+    for number, strength in pairs:
+        if number < 1:
+            raise InvalidOption(f"There is no person {number}; people are numbered from 1.")
+        if not 0 <= strength <= 1:
+            raise InvalidOption(
+                f"The strength of person {number} is {strength:g}; it goes from 0 (source) to 1 (fully restored)."
+            )
+    numbers = [number for number, _ in pairs]
+    if twice := {number for number in numbers if numbers.count(number) > 1}:
+        raise InvalidOption(f"Person {min(twice)} has two strengths; give one.")
+
+
+def parse_strengths(text: str) -> tuple[float, tuple[tuple[int, float], ...]]:
+    """A strength for all and those of some people, out of ``0.8``, ``1=1.0,2=0.5`` or ``0.8,2=0.5``.
+
+    Returns:
+        The strength for all (1 if none is told), and pairs of a person's number and strength.
+
+    Raises:
+        InvalidOption: it isn't of this form; ranges are :class:`RestoreOptions`' matter.
+    """
+    alone: list[float] = []
+    pairs: list[tuple[int, float]] = []
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        number, told, value = part.rpartition("=")
+        try:
+            pairs += [(int(number), float(value))] if told else []
+            alone += [] if told else [float(value)]
+        except ValueError:
+            alone = [0.0, 0.0]
+    if len(alone) > 1 or not alone + pairs:
+        raise InvalidOption(
+            f"strength is {text!r}; write one number (0.8), numbers of people with theirs (1=1.0,2=0.5), or both "
+            "(0.8,2=0.5)."
+        )
+    return (alone or [1.0])[0], tuple(pairs)
+
 
 def check_shape(options: RestoreOptions, native: Iterable[tuple[ClipLengths, int]]) -> None:
     """Check window and size against what models take.
@@ -137,7 +208,7 @@ class Given:
 
     Attributes:
         tracks: the faces to restore; ``None``: they are looked for, and chosen as the options say. A track that
-            crosses a cut is cut there.
+            crosses a cut is cut there. Strengths of people go by the tracks' ``person``.
         mask: limits where the restoration shows; ``None``: wherever the parser sees a face.
     """
 
@@ -153,11 +224,13 @@ class Resources:
         detector: ``None``: the one that the options name.
         parser: ``None``: the best whose weights are here.
         memory_limit: bytes that the model may use on its device; ``None``: what is free now.
+        timing: long runs begin with a measurement of the model, to tell their time.
     """
 
     detector: FaceDetector | None = None
     parser: FaceParser | None = None
     memory_limit: int | None = None
+    timing: bool = True
 
 
 @dataclass(frozen=True)
@@ -221,13 +294,14 @@ class Plan:
 @dataclass
 class Result:
     """What a run did. ``output`` is ``None`` for frames that go to no file; ``identity`` tells of every face track how
-    like its input it is, those of resumed shots included. Whole frames have no tracks.
-    ``flicker`` is measured where it was to be taken away."""
+    like its input it is, those of resumed shots included. Whole frames have no tracks. ``people`` are those of the
+    film whose faces are restored, 0 where tracks were given. ``flicker`` is measured where it was to be taken away."""
 
     output: Path | None
     frames: int = 0
     shots: int = 0
     tracks: int = 0
+    people: int = 0
     seconds: float = 0.0
     mask_source: str = ""
     resumed_shots: int = 0

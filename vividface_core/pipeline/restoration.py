@@ -18,7 +18,7 @@ from torch import Tensor
 
 from vividface_core.errors import InvalidOption, UnreadableVideo
 from vividface_core.faces.compose import VISIBLE
-from vividface_core.faces.detect import load_detector
+from vividface_core.faces.detect import FaceDetector, load_detector
 from vividface_core.faces.embed import FaceEmbedder, load_embedder
 from vividface_core.faces.identity_guard import IdentityGuard, TrackIdentity, warnings
 from vividface_core.faces.masks import BlendMask
@@ -91,6 +91,7 @@ class Restoration:
         self._given, self._mask, self._limit = given.tracks, given.mask, self._resources.memory_limit
         self._cached = cached
         self._embedder: FaceEmbedder | None = None
+        self._own_detector: FaceDetector | None = None
         self._meter: WorkMeter | None = None
         self.notices: list[str] = []
         self.identity: dict[int, list[TrackIdentity]] = {}
@@ -100,6 +101,11 @@ class Restoration:
     def mask_source(self) -> str:
         """Where the blending masks come from, for a report."""
         return "none (whole frame)" if self.options.whole_frame else self.parser.name
+
+    @property
+    def takes_given_tracks(self) -> bool:
+        """Whether faces aren't looked for, as they are known beforehand."""
+        return self._given is not None
 
     def notice(self, text: str) -> None:
         """Report a notice to the user and keep it for the result."""
@@ -132,7 +138,7 @@ class Restoration:
         if self.options.deflicker and (told := task_notice(self.restorer, self.options.deflicker)):
             self.notice(told)
         shots = self._shots()
-        tracks = [self._tracks(number, shot, shots[-1].end) for number, shot in enumerate(shots)]
+        tracks = self._tracks(shots)
         plan = self._windows(shots, tracks)
         self._meter = WorkMeter(plan, self._tell_work)
         self.callbacks.plan(plan)
@@ -180,23 +186,45 @@ class Restoration:
 
         return [Shot(start, end) for start, end in self._cached("shots", look)]
 
-    def _tracks(self, number: int, shot: Shot, total: int) -> list[FaceTrack]:
+    def _tracks(self, shots: list[Shot]) -> list[list[FaceTrack]]:
+        """What is restored of each shot."""
         options = self.options
-        if options.strength == 0:
-            return []
+        if options.strongest == 0:
+            return [[] for _ in shots]
         if options.whole_frame:
-            return [FaceTrack.whole_frame(shot.start, shot.end)]
+            return [[FaceTrack.whole_frame(shot.start, shot.end)] for shot in shots]
         if self._given is not None:
-            parts = (track.between(shot.start, shot.end) for track in self._given)
-            return [part for part in parts if part is not None]
+            parts = [[track.between(shot.start, shot.end) for track in self._given] for shot in shots]
+            return [[track for track in tracks if track is not None and self._shows(track)] for tracks in parts]
+        found = [self._found(number, shot, shots[-1].end) for number, shot in enumerate(shots)]
+        chosen, _ = choose_faces(
+            found,
+            options.faces,
+            options.min_face,
+            self._detector() if options.faces.startswith("ref:") else None,
+            same_person=options.same_person,
+            named=options.named_people,
+        )
+        return [[track for track in tracks if self._shows(track)] for tracks in chosen]
+
+    def _shows(self, track: FaceTrack) -> bool:
+        return self.options.strength_of(track.person) > 0
+
+    def _found(self, number: int, shot: Shot, total: int) -> list[FaceTrack]:
+        """All faces of a shot."""
 
         def look() -> list[dict[str, Any]]:
-            detector = self._resources.detector or load_detector(options.detector, device=self.restorer.device)
-            found = find_faces(self.source, shot, detector, self.callbacks.progress, total=total, notice=self.notice)
-            chosen = choose_faces(found, options.faces, options.min_face, detector)
-            return [track.to_json() for track in chosen]
+            report = self.callbacks.progress
+            found = find_faces(self.source, shot, self._detector(), report, total=total, notice=self.notice)
+            return [track.to_json() for track in found]
 
         return [FaceTrack.from_json(track) for track in self._cached(f"faces-{number:05d}", look)]
+
+    def _detector(self) -> FaceDetector:
+        if self._own_detector is None:
+            given = self._resources.detector
+            self._own_detector = given or load_detector(self.options.detector, device=self.restorer.device)
+        return self._own_detector
 
     def _windows(self, shots: list[Shot], tracks: list[list[FaceTrack]]) -> Plan:
         """Choose the window once and store it, so that a resumed run cuts the same windows."""
@@ -234,7 +262,7 @@ class Restoration:
         beside the work itself. Times of the model are measured once a shape."""
         if not plan.window_count:
             return 0.0
-        if plan.window_count == 1 or plan.crop_frames < WORTH_TIMING:
+        if plan.window_count == 1 or plan.crop_frames < WORTH_TIMING or not self._resources.timing:
             return None
         length = min(plan.window, self.restorer.valid_lengths.at_least(sample_length(plan)))
         single, sample = self._model_times(plan, length)
@@ -301,7 +329,7 @@ class Restoration:
             return WholeFrame(shot.start, shot.end, plan.shape, options.strength)
         color = self.restorer.color_default if options.color == "auto" else options.color
         scale = None if self.canvas is None else self.canvas.scale
-        return FaceRegion(track, plan.shape[0], self.parser, color, options.strength, scale)
+        return FaceRegion(track, plan.shape[0], self.parser, color, options.strength_of(track.person), scale)
 
     def _guard(self, track: FaceTrack, size: int) -> IdentityGuard | None:
         options = self.options
@@ -315,7 +343,7 @@ class Restoration:
             size,
             threshold=options.identity_threshold,
             blends=options.identity_guard == "blend",
-            strength=options.strength,
+            strength=options.strength_of(track.person),
         )
 
 

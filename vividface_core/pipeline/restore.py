@@ -186,7 +186,9 @@ def _sources(source: VideoFrames, options: RestoreOptions) -> list[Source]:
 def _identity(source: VideoFrames) -> dict[str, object]:
     path = source.path
     files = entries(path) if path.is_dir() else [path]
-    part = {} if source.is_whole else {"frames": [source.first, source.end, source.step]}
+    part: dict[str, object] = {} if source.is_whole else {"frames": [source.first, source.end, source.step]}
+    if source.start_time is not None:
+        part["from"] = source.start_time
     return {
         "path": str(path.resolve()),
         "bytes": sum(file.stat().st_size for file in files),
@@ -208,11 +210,14 @@ def _cached_steps(state: RunState) -> Callable[[str, Callable[[], Any]], Any]:
 
 def _result(work: Restoration, plan: Plan, output: Path | None) -> Result:
     tracks = 0 if plan.whole_frame else sum(map(len, plan.tracks))
+    counted = not plan.whole_frame and not work.takes_given_tracks
+    people = {track.person for shot in plan.tracks for track in shot} if counted else set()
     return Result(
         output,
         frames=plan.shots[-1].end,
         shots=len(plan.shots),
         tracks=tracks,
+        people=len(people),
         whole_frame=plan.whole_frame,
         mask_source=work.mask_source,
         notices=work.notices,
@@ -247,7 +252,7 @@ def _copy_unchanged(work: Restoration, source: VideoFrames, output: Path, state:
     """Nothing is to be restored: copy the file, where input and output are of one kind."""
     path = source.path
     same = work.canvas is None and source.is_whole and path.is_file() and path.suffix.lower() == output.suffix.lower()
-    why = "The strength is 0" if work.options.strength == 0 else "No face was found to restore"
+    why = "The strength is 0" if work.options.strongest == 0 else "No face was found to restore"
     work.notice(f"{why}, so {'the file is copied' if same else 'all pictures are passed on'} unchanged.")
     if same:
         copy = state.folder / "copy"

@@ -20,7 +20,7 @@ from vividface_core.video.frame import Frame, from_tensor
 from vividface_core.video.info import ColorInfo, VideoInfo
 from vividface_core.video.mux import MuxReport, check_output, mux
 from vividface_core.video.presets import load_preset
-from vividface_core.video.reader import VideoReader
+from vividface_core.video.source import VideoFrames
 from vividface_core.video.writer import VideoWriter, part_suffix
 
 _DIVIDER = 4  # pixels
@@ -30,11 +30,20 @@ SUFFIXES = tuple(suffix for suffix in load_preset(_PRESET).suffixes if suffix)
 
 
 def side_by_side(
-    left: str | Path, right: str | Path, output: str | Path, labels: tuple[str, str] = ("input", "restored")
+    left: str | Path | VideoFrames,
+    right: str | Path | VideoFrames,
+    output: str | Path,
+    labels: tuple[str, str] = ("input", "restored"),
+    *,
+    slower: int = 1,
 ) -> MuxReport:
-    """Write two videos of one size next to each other, with a thin white line between and a label on each.
+    """Write two videos, or parts of them, of one size next to each other, with a thin white line between and a label on
+    each.
 
     Streaming. Times and audio are those of ``left``; the shorter video decides where it ends.
+
+    Args:
+        slower: the pictures last so many times as long; then there is no sound.
 
     Raises:
         InvalidOption: the sizes differ, or the output's suffix is no H.264 container.
@@ -42,30 +51,37 @@ def side_by_side(
         MissingDependency: labels are wanted and Pillow is missing; ``labels=("", "")`` does without.
     """
     output = Path(output)
-    with VideoReader(left, deinterlace="auto") as first, VideoReader(right, deinterlace="auto") as second:
-        a, b = first.info, second.info
-        if a.upright_size != b.upright_size:
-            sizes = [f"{width}x{height}" for width, height in (a.upright_size, b.upright_size)]
-            raise InvalidOption(
-                f"{left} is {sizes[0]}, {right} is {sizes[1]}; only videos of one size can be put side by side."
-            )
-        check_output(output, _PRESET)
-        canvas = _canvas_info(a)
-        stamps = [_label(text, a.upright_size[1]) for text in labels]
-        with tempfile.TemporaryDirectory(dir=output.parent, prefix=scratch_prefix(output)) as folder:
-            part = Path(folder) / f"both{part_suffix(_PRESET)}"
+    first, second = (one if isinstance(one, VideoFrames) else VideoFrames(one) for one in (left, right))
+    if first.size != second.size:
+        sizes = [f"{width}x{height}" for width, height in (first.size, second.size)]
+        raise InvalidOption(
+            f"{first.name} is {sizes[0]}, {second.name} is {sizes[1]}; only videos of one size can be put side by side."
+        )
+    check_output(output, _PRESET)
+    info = first.info
+    canvas = _canvas_info(info)
+    begin = round((info.span[0] if info.span else info.origin) / info.time_base)
+    if slower != 1:
+        span = info.span and (info.span[0], info.span[0] + slower * (info.span[1] - info.span[0]))
+        canvas = replace(canvas, streams=(), fps=canvas.fps / slower, span=span)
+    stamps = [_label(text, first.size[1]) for text in labels]
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=scratch_prefix(output)) as folder:
+        part = Path(folder) / f"both{part_suffix(_PRESET)}"
 
-            def pairs() -> Iterator[Frame]:
-                for one, other in zip_longest(first, second):
-                    if one is None or other is None:
-                        break
-                    both = _join(_stamped(one.rgb(), stamps[0]), _stamped(other.rgb(), stamps[1]), canvas)
-                    yield from_tensor(both, index=one.index, pts=one.pts, duration=one.duration)
+        def pairs() -> Iterator[Frame]:
+            for one, other in zip_longest(first.read(), second.read()):
+                if one is None or other is None:
+                    break
+                both = _join(_stamped(one.rgb(), stamps[0]), _stamped(other.rgb(), stamps[1]), canvas)
+                pts = begin + slower * (one.pts - begin)
+                yield from_tensor(both, index=one.index, pts=pts, duration=slower * one.duration)
 
-            with VideoWriter(part, canvas, _PRESET) as writer, closing(prefetch(pairs(), Frame.nbytes)) as frames:
-                for frame in frames:
-                    writer.write(frame)
-            return mux([part], replace(canvas, path=a.path, kind=a.kind), output, _PRESET)
+        with VideoWriter(part, canvas, _PRESET) as writer, closing(prefetch(pairs(), Frame.nbytes)) as frames:
+            for frame in frames:
+                writer.write(frame)
+        # A folder has no sound that could come along.
+        kind = info.kind if slower == 1 else "folder"
+        return mux([part], replace(canvas, path=info.path, kind=kind), output, _PRESET)
 
 
 def _canvas_info(info: VideoInfo) -> VideoInfo:

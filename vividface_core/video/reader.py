@@ -61,6 +61,8 @@ class VideoReader:
         path: any container that ffmpeg reads, a folder of pictures (natural order), or one picture.
         start_frame: number of the first frame to hand out.
         end_frame: number of the frame to stop before; ``None``: to the end.
+        start_time: of a video: frames are counted from the first one at or after this time, in its ``time_base``, which
+            is sought without decoding what lies before its keyframe; ``None``: from the first of the file.
         deinterlace: ``auto`` makes whole frames of fields where they show different moments; ``off`` never does.
         playlist: a list of other files may be followed.
 
@@ -75,6 +77,7 @@ class VideoReader:
         *,
         start_frame: int = 0,
         end_frame: int | None = None,
+        start_time: int | None = None,
         deinterlace: str = "off",
         playlist: bool = False,
     ) -> None:
@@ -94,7 +97,7 @@ class VideoReader:
             raise UnreadableVideo(
                 f"{self.path} is no ordinary file (a pipe or a device, say). Save it to a file first, and give that."
             )
-        self.start, self.end = start_frame, end_frame
+        self.start, self.end, self._start_time = start_frame, end_frame, start_time
         self._images: ImageSequence | PictureFile | None = None
         self.warnings: list[str] = []
         if self.path.is_dir() or is_picture(self.path):
@@ -136,6 +139,7 @@ class VideoReader:
             start_frame=max(0, self.start - 1),
             playlist=self.info.playlist,
             end_frame=None if self.end is None else self.end + 1,
+            start_time=self._start_time,
         )
         assert self.fields is not None  # frames with combs have an order
         whole = Deinterlacer(self.fields, marked=self.marked).frames(self._until_needed(reader))
@@ -157,6 +161,9 @@ class VideoReader:
             # The file is cut off behind the last frame that is wanted, which then has no neighbour.
 
     def _video_frames(self) -> Iterator[Frame]:
+        if self._start_time is not None:
+            yield from self._frames_from(self._start_time)
+            return
         table = seek_table(self.path)
         position, numbering = self.start, _Numbering(self.info, table)
         if not table.damaged:
@@ -215,6 +222,28 @@ class VideoReader:
                 )
         if index != self.end:
             self._judge_end(numbering)
+
+    def _frames_from(self, time: int) -> Iterator[Frame]:
+        """Frames from a time on. The table isn't asked and learns nothing: their numbers in the file aren't known."""
+        index = 0
+        for threaded in (True, False):
+            handed_out, index = index, 0
+            source = DecodePass(self.path, threaded=threaded, seek_to=time, playlist=self.info.playlist)
+            numbering = _Numbering(self.info, SeekTable())
+            try:
+                with closing(source):
+                    for native in _from_keyframe(source.frames(), time):
+                        if index == self.end:
+                            return
+                        frame = self._frame(index, native, numbering)
+                        if index >= max(self.start, handed_out):
+                            yield frame
+                        index += 1
+                        if index == self.end:
+                            return
+                    return
+            except Damaged:
+                continue
 
     def _judge_end(self, numbering: _Numbering) -> None:
         """Warn of a file that was read to its end and isn't all there."""
@@ -295,6 +324,15 @@ class _Started:
             first, self._first = self._first, None
             yield first
         yield from self._rest
+
+
+def _from_keyframe(frames: Iterator[av.VideoFrame], time: int) -> Iterator[av.VideoFrame]:
+    """Those at or after a time. Frames before the first keyframe may lean on others that weren't read."""
+    known = False
+    for frame in frames:
+        known = known or frame.key_frame
+        if known and (frame.pts is None or frame.pts >= time):
+            yield frame
 
 
 class _Numbering:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from vividface_core.errors import InvalidOption, UnreadableVideo
+from vividface_core.video.decoding import DecodePass
 from vividface_core.video.frame import Frame, from_tensor
 from vividface_core.video.info import ColorInfo, VideoInfo
 from vividface_core.video.reader import VideoReader
@@ -54,7 +56,8 @@ class VideoFrames:
     Args:
         start, end: take only frames ``start`` … ``end`` − 1 of the file (``None``: to its end); they count from 0.
         step: take every so many-th of them. Times stay as they were, so the playing time does too.
-        deinterlace, playlist: see :class:`~vividface_core.video.reader.VideoReader`.
+        deinterlace, playlist, start_time: see :class:`~vividface_core.video.reader.VideoReader`. With a ``start_time``
+            frames count from there.
 
     Attributes:
         deinterlaces: fields are made into whole frames; :meth:`as_stored` is the same source with its fields.
@@ -73,12 +76,14 @@ class VideoFrames:
         *,
         deinterlace: str = "auto",
         playlist: bool = False,
+        start_time: int | None = None,
     ) -> None:
         if step < 1:
             raise InvalidOption(f"Every {step}-th frame can't be taken; give 1 or more.")
         self.path, self.name = Path(path), str(path)
         self.first, self.end, self.step = start, end, step
-        self._reading: dict[str, Any] = {"deinterlace": deinterlace, "playlist": playlist}
+        self.start_time = start_time
+        self._reading: dict[str, Any] = {"deinterlace": deinterlace, "playlist": playlist, "start_time": start_time}
         reader = VideoReader(path, start_frame=start, end_frame=end, **self._reading)
         self._info, self.deinterlaces = reader.info, reader.deinterlaces
         self.warnings = list(reader.info.remarks)
@@ -122,10 +127,46 @@ class VideoFrames:
             raise UnreadableVideo(f"{self.name} shows no frame from second {start:g} on.")
         return VideoFrames(self.path, first, self.end if last is None else last, self.step, **self._reading)
 
+    def passage(self, second: Fraction, frames: int) -> VideoFrames:
+        """Some frames from the first one at or after a second of the file's own clock, found without reading what lies
+        before: for a look at a place of a long video. Its frames count from there; near the end there may be fewer, or
+        none."""
+        part = copy(self)
+        part.warnings, part._times = list(self.warnings), None
+        if self._info.kind == "video":
+            part.start_time, part.first = int(second / self._info.time_base), 0
+        else:
+            part.first = int(second * self._info.fps)
+        part.end, part.count, part.step = part.first + frames, frames, 1
+        part._reading = {**self._reading, "start_time": part.start_time}
+        return part
+
+    def keyframe(self, second: Fraction) -> Fraction | None:
+        """Second of the keyframe from which the frame at ``second`` is decoded, of the file's own clock; nothing is
+        decoded. ``None``: the file can't be sought there. Pictures are keyframes all of them."""
+        if self._info.kind != "video":
+            return second
+        try:
+            reading = DecodePass(
+                self.path,
+                threaded=False,
+                seek_to=int(second / self._info.time_base),
+                playlist=self._info.playlist,
+            )
+        except av.FFmpegError:
+            return None
+        try:
+            packet = next(reading.container.demux(reading.stream), None)
+            return None if packet is None or packet.pts is None else packet.pts * self._info.time_base
+        except av.FFmpegError:
+            return None
+        finally:
+            reading.close()
+
     @property
     def is_whole(self) -> bool:
         """Whether nothing of the file is left out."""
-        return self.first == 0 and self.end is None and self.step == 1
+        return self.first == 0 and self.end is None and self.step == 1 and self.start_time is None
 
     @property
     def fps(self) -> Fraction:

@@ -20,7 +20,6 @@ from training.curation.clip_stats import (
     Tools,
     angles,
     measure_clip,
-    nose_symmetry,
     sharpness_and_noise,
 )
 from training.curation.clips import united_square
@@ -29,6 +28,7 @@ from training.curation.thresholds import CHECKS, Thresholds
 from vividface_core.errors import InvalidOption
 from vividface_core.faces.crop import crop_clip, crop_points
 from vividface_core.faces.detect import load_detector
+from vividface_core.faces.pose import nose_symmetry
 from vividface_core.video.reader import VideoReader
 
 LIMITS = Thresholds(min_face_side=48)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +9,8 @@ from typing import Any
 
 from training.curation.review.groups import Row, by_score, dropped_groups, score_text
 from training.curation.review.previews import STILLS, find_preview, open_preview, stills_of
-from vividface_core.errors import UnreadableVideo, UnwritableVideo
-from vividface_core.io.pictures import pillow
+from vividface_core.errors import UnreadableVideo
+from vividface_core.io.pictures import INK, LINE, PAPER, SOFT, font, pillow, save_sheet
 
 COLUMNS, FRAME, GAP, EDGE = 4, 124, 20, 40
 """Clips side by side, side of a frame, pixels between clips and around all of them."""
@@ -23,8 +22,6 @@ SLIT = 2
 CELL = STILLS * FRAME + (STILLS - 1) * SLIT
 WIDTH = 2 * EDGE + COLUMNS * CELL + (COLUMNS - 1) * GAP
 CAPTION, HEAD = 56, 66
-QUALITY = 85
-PAPER, INK, SOFT, LINE = "#fdfdfb", "#1f242c", "#626a76", "#c9cac5"
 KEPT, DROPPED = "#23794a", "#a3372b"
 
 
@@ -67,16 +64,7 @@ def save_contact_sheet(rows: Sequence[Row], out_folder: Path, path: Path, source
         UnwritableVideo: it can't be written.
         MissingDependency: Pillow is absent.
     """
-    picture = _drawn(rows, parts_of(rows), Path(out_folder), source)
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        picture.save(partial, "jpeg", quality=QUALITY)
-        os.replace(partial, path)
-    except OSError as error:
-        raise UnwritableVideo(f"The contact sheet can't be written to {path}: {error.strerror or error}.") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    save_sheet(_drawn(rows, parts_of(rows), Path(out_folder), source), Path(path), "The contact sheet")
 
 
 def parts_of(rows: Sequence[Row]) -> list[Part]:
@@ -123,9 +111,9 @@ def _drawn(rows: Sequence[Row], parts: Sequence[Part], out: Path, source: Path |
     draw = ImageDraw.Draw(picture)
     kept = sum(row["state"] == "kept" for row in rows)
     clips = sum(row["first"] is not None for row in rows)  # the others tell of a piece without one
-    draw.text((EDGE, EDGE - 6), f"{kept:,} of {clips:,} clips kept", INK, _font(40))
+    draw.text((EDGE, EDGE - 6), f"{kept:,} of {clips:,} clips kept", INK, font(40))
     told = "First, middle and last frame of each. The figure is the final score."
-    draw.text((EDGE, EDGE + 46), told, SOFT, _font(20))
+    draw.text((EDGE, EDGE + 46), told, SOFT, font(20))
     for part in parts:
         _heading(draw, part, top)
         for number, row in enumerate(part.rows):
@@ -141,9 +129,9 @@ def _heading(draw: Any, part: Part, top: int) -> None:
     left = EDGE
     for text, color, size in ((part.title, part.color, 25), (part.cause, INK, 21), (part.told, SOFT, 21)):
         if text:
-            said = _fitted(text, _font(size), WIDTH - EDGE - left)
-            draw.text((left, top + 46), said, color, _font(size), anchor="ls")
-            left += int(_font(size).getlength(said)) + 16
+            said = _fitted(text, font(size), WIDTH - EDGE - left)
+            draw.text((left, top + 46), said, color, font(size), anchor="ls")
+            left += int(font(size).getlength(said)) + 16
 
 
 def _clip(picture: Any, draw: Any, row: Row, corner: tuple[int, int], color: str, preview: Path | None) -> None:
@@ -152,15 +140,15 @@ def _clip(picture: Any, draw: Any, row: Row, corner: tuple[int, int], color: str
         picture.paste(still, (left + number * (FRAME + SLIT), top))
     if preview is None:
         draw.rectangle([left, top, left + CELL - 1, top + FRAME - 1], outline=LINE)
-        draw.text((left + CELL / 2, top + FRAME / 2), "no picture", SOFT, _font(18), anchor="mm")
+        draw.text((left + CELL / 2, top + FRAME / 2), "no picture", SOFT, font(18), anchor="mm")
     base, begin = top + FRAME + 23, left
     if row["final"] is not None:
         said = score_text(row["final"])
-        draw.text((left, base), said, color, _font(23), anchor="ls")
-        begin += int(_font(23).getlength(said)) + 10
-    key = _fitted(row["key"], _font(16), left + CELL - begin, middle=True)
-    draw.text((begin, base), key, INK, _font(16), anchor="ls")
-    draw.text((left, base + 19), _fitted(_why(row), _font(15), CELL), SOFT, _font(15), anchor="ls")
+        draw.text((left, base), said, color, font(23), anchor="ls")
+        begin += int(font(23).getlength(said)) + 10
+    key = _fitted(row["key"], font(16), left + CELL - begin, middle=True)
+    draw.text((begin, base), key, INK, font(16), anchor="ls")
+    draw.text((left, base + 19), _fitted(_why(row), font(15), CELL), SOFT, font(15), anchor="ls")
 
 
 def _stills(preview: Path | None) -> Iterator[Any]:
@@ -194,15 +182,3 @@ def _fitted(text: str, font: Any, width: float, middle: bool = False) -> str:
 def _cut(text: str, keep: int, middle: bool) -> str:
     tail = keep * 2 // 3 if middle else 0
     return f"{text[: keep - tail].rstrip()}…{text[len(text) - tail :]}"
-
-
-_FONTS: dict[int, Any] = {}
-
-
-def _font(size: int) -> Any:
-    """The one that Pillow carries: the same everywhere."""
-    from PIL import ImageFont
-
-    if size not in _FONTS:
-        _FONTS[size] = ImageFont.load_default(size)
-    return _FONTS[size]

@@ -171,7 +171,9 @@ def look_around(
     for number, second in enumerate(seconds):
         callbacks.progress("looks", number + 1, len(seconds))
         found = source.keyframe(second)
-        if found is None or found in seen:
+        if found is None:
+            found = _origin(source)
+        if found in seen:
             continue
         seen.add(found)
         try:

@@ -228,7 +228,10 @@ class VideoReader:
         index = 0
         for threaded in (True, False):
             handed_out, index = index, 0
-            source = DecodePass(self.path, threaded=threaded, seek_to=time, playlist=self.info.playlist)
+            try:
+                source = DecodePass(self.path, threaded=threaded, seek_to=time, playlist=self.info.playlist)
+            except av.FFmpegError:  # it can't be sought: read what lies before
+                source = DecodePass(self.path, threaded=threaded, playlist=self.info.playlist)
             numbering = _Numbering(self.info, SeekTable())
             try:
                 with closing(source):

@@ -99,13 +99,22 @@ def run_folder(
 
 
 def _restore(args: argparse.Namespace, work: FilmWork, engine: Engine, console: _Tasks) -> int:
-    from vividface_core.pipeline.folder import FolderProgress, report_of, restore_films
+    from vividface_core.pipeline import folder
 
     began = time.monotonic()
-    progress = FolderProgress(console.begin, console.step, console.notice)
+    progress = folder.FolderProgress(console.begin, console.step, console.notice)
     # Whoever names a number of processes wants so many, however many threads each has.
     cpus = 1 if args.workers else work.threads or 1
-    films = restore_films(work, engine, progress, gpus=_gpus(args, engine), cpus=cpus)
+    waiting = any(not film.done() for film in work.films)  # otherwise nothing is started
+    films = folder.restore_films(
+        work,
+        engine,
+        progress,
+        gpus=_gpus(args, engine) if waiting else 0,
+        cpus=cpus,
+        long=folder.LONG,
+        group=folder.GROUP,
+    )
     console.close()
     about = {
         "folder": str(args.input),
@@ -114,7 +123,7 @@ def _restore(args: argparse.Namespace, work: FilmWork, engine: Engine, console: 
         "engine": engine.name,
         "seconds": round(time.monotonic() - began, 2),
     }
-    write_json_report(args.output / REPORT, report_of(films, **about))
+    write_json_report(args.output / REPORT, folder.report_of(films, **about))
     for record in films.values():
         print(_line(record))
     failed = [name for name, record in films.items() if record["state"] == "failed"]
@@ -238,6 +247,5 @@ def single_run_threads() -> int:
 
 def _gpus(args: argparse.Namespace, engine: Engine) -> float:
     """For each process: one, if there are any and they aren't refused."""
-    if engine.name == "local" or args.device == "cpu":
-        return 0.0
-    return 1.0 if args.device != "auto" or engine.gpus() else 0.0
+    there = engine.gpus()
+    return 1.0 if args.device not in ("auto", "cpu") or (there and args.device == "auto") else 0.0

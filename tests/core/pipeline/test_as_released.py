@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.assets import two_people_and_a_cut
+from tests.assets import two_shots
 from tests.command import vividface
 from vividface_core.errors import InvalidOption, OutOfMemory
 from vividface_core.pipeline.restore import Resources, RestoreOptions, restore_video
@@ -31,7 +31,7 @@ def restorer(tiny_checkpoint):
 def pictures(tmp_path_factory) -> Path:
     """The script's kind of input: numbered pictures."""
     folder = tmp_path_factory.mktemp("clip")
-    film = two_people_and_a_cut(folder.with_suffix(".mp4"), FRAMES // 2, FRAMES // 2)
+    film = two_shots(folder.with_suffix(".mp4"), FRAMES // 2, FRAMES // 2)
     for number, frame in enumerate(VideoReader(film)):
         picture = (frame.rgb() * 255).round().byte().permute(1, 2, 0).numpy()
         Image.fromarray(picture).resize((160, 90)).save(folder / f"{number:08d}.png")

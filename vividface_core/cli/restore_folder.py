@@ -80,7 +80,7 @@ def run_folder(
     model = f"{model_of()} {args.dtype}"
     films = tuple(film_of(source, output, model, options) for source, output in targets.items())
     # A film of an earlier run may be gone on with; everything else that exists is somebody's.
-    strange = [film.output for film in films if not film.is_own()]
+    strange = [film.output for film in films if not (film.begun() or film.done())]
     ask_to_replace([*unrelated(strange), *unrelated([args.output / REPORT], KEYS)], overwrite=args.overwrite)
     _make(args.output / RECORDS)
     own = Console(quiet=args.quiet) if args.engine == "local" else None

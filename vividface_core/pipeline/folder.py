@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any
 
 import torch
 
-from vividface_core.errors import AnotherRun, VividFaceError
+from vividface_core.errors import AnotherRun, VividFaceError, WorkerLost
 from vividface_core.io.atomic import write_json
 from vividface_core.io.folders import size_of
 from vividface_core.pipeline.options import RestoreOptions, Result
@@ -74,13 +75,13 @@ class Film:
 
     def begin(self) -> None:
         """Note that the output is this run's from now on."""
-        if not self.is_own():
+        if not self.begun():
             self.write("begun")
 
-    def is_own(self) -> bool:
-        """Whether a run with the same request has begun it, so that what lies at the output is its own."""
+    def begun(self) -> bool:
+        """Whether a run with the same request was at it, so that what lies at the output is its own."""
         known = self.known()
-        return known is not None and known.get("request") == self.request
+        return known is not None and known.get("request") == self.request and known.get("state") == "begun"
 
     def write(self, state: str, **more: Any) -> dict[str, Any]:
         """Write its record, and return it."""
@@ -247,10 +248,10 @@ def restore_films(
     # The longest work begins first, so that no process is left alone with it.
     for item, answer in run.tasks("Restoring", groups + sorted(whole, key=lambda item: -_frames(work, item["film"]))):
         run.finished(item, answer)
-    joins: list[Item] = [{"film": n, "task": "join"} for n in shared if work.films[n].source.name not in run.told]
+    joins: list[Item] = [{"film": n, "task": "join"} for n in shared if run.complete(n, groups)]
     for item, answer in run.tasks("Joining long films", joins):
         run.finished(item, answer)
-    return {film.source.name: run.told[film.source.name] for film in work.films}
+    return run.records()
 
 
 def grouped(frames: Sequence[int], least: int) -> list[list[int]]:
@@ -284,6 +285,8 @@ class _FolderRun:
     def __init__(self, work: FilmWork, engine: Engine, progress: FolderProgress, how: dict[str, Any]) -> None:
         self._work, self._engine, self._progress, self._how = work, engine, progress, how
         self.told: dict[str, dict[str, Any]] = {}
+        self._groups: Counter[int] = Counter()
+        self._lost = ""
         self._noticed: dict[str, list[str]] = {}
 
     def skipped(self, film: Film) -> bool:
@@ -294,7 +297,8 @@ class _FolderRun:
         return True
 
     def tasks(self, title: str, items: Sequence[Item]) -> Iterator[tuple[Item, Answer]]:
-        """Tasks with their answers, as they are done; those of films that failed are told and left out."""
+        """Tasks with their answers, as they are done; those of films that failed are told and left out. Of a task that
+        killed its processes there is no answer; all others are done."""
         if not items:
             return
         self._progress.begin(title, len(items))
@@ -304,18 +308,32 @@ class _FolderRun:
                 self._notices(name, answer["notices"])
                 self._progress.step()
                 if error := answer.get("error"):
-                    self._failed(name, error)
+                    self._fails(name, error)
                 elif name not in self.told:
                     yield item, answer
+        except WorkerLost as error:
+            self._lost = str(error)
+            self._progress.notice(self._lost)
         finally:
             while self._engine.notices:
                 self._progress.notice(self._engine.notices.pop(0))
 
     def finished(self, item: Item, answer: Answer) -> None:
-        """A film that is done; a group of shots is none."""
+        """A film is done, or a group of shots of one."""
         film = self._work.films[item["film"]]
+        self._groups[item["film"]] += item["task"] == "shots"
         if record := answer.get("record"):
             self.told[film.source.name] = {**record, "notices": self._noticed.get(film.source.name, [])}
+
+    def complete(self, number: int, groups: Sequence[Item]) -> bool:
+        """Whether all groups of shots of a film are done, and it isn't done itself nor has failed."""
+        wanted = sum(item["film"] == number for item in groups)
+        return self._groups[number] == wanted and self._work.films[number].source.name not in self.told
+
+    def records(self) -> dict[str, dict[str, Any]]:
+        """Of all films, by their names."""
+        names = [film.source.name for film in self._work.films]
+        return {name: self.told.get(name) or _failed(name, self._lost) for name in names}
 
     def _notices(self, name: str, lines: Sequence[str]) -> None:
         known = self._noticed.setdefault(name, [])
@@ -324,10 +342,14 @@ class _FolderRun:
                 known.append(line)
                 self._progress.notice(line if name in line else f"{name}: {line}")
 
-    def _failed(self, name: str, error: str) -> None:
+    def _fails(self, name: str, error: str) -> None:
         if name not in self.told:
-            self.told[name] = {"film": name, "state": "failed", "error": error}
+            self.told[name] = _failed(name, error)
             self._progress.notice(error if name in error else f"{name}: {error}")
+
+
+def _failed(name: str, error: str) -> dict[str, Any]:
+    return {"film": name, "state": "failed", "error": error}
 
 
 def report_of(films: dict[str, dict[str, Any]], **about: Any) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import shutil
 import sys
 import threading
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 import psutil
@@ -15,8 +16,13 @@ import pytest
 from benchmarks.same_results import frames_of
 from tests.assets import clip, run_ffmpeg, two_shots
 from tests.command import Ended, vividface
+from vividface_core.errors import WorkerLost
 from vividface_core.pipeline import folder
-from vividface_core.pipeline.folder import grouped
+from vividface_core.pipeline.folder import FilmWork, FolderProgress, film_of, grouped, restore_films
+from vividface_core.pipeline.options import RestoreOptions
+from vividface_core.runtime.engines.base import LocalEngine
+from vividface_core.video.folder import folder_targets
+from vividface_core.weights import load_restorer
 
 PATIENCE = 400
 """Seconds after which something that should come counts as never."""
@@ -104,6 +110,13 @@ def test_results_of_other_options_are_asked_about(films, model, tmp_path):
     first = digests(out)
     run = vividface("restore", source, "-o", out, *model, "--strength", "0.5")
     assert run.returncode == 1 and "a10.mkv exists already" in run.stderr and digests(out) == first
+    # Nor is what a person has put into a result's place since.
+    whole = (out / "a10.mkv").read_bytes()
+    (out / "a10.mkv").write_text("mine")
+    run = vividface("restore", source, "-o", out, *model)
+    assert run.returncode == 1 and "a10.mkv exists already" in run.stderr, run.stderr
+    assert (out / "a10.mkv").read_text() == "mine"
+    (out / "a10.mkv").write_bytes(whole)
     assert vividface("restore", source, "-o", out, *model, "--strength", "0.5", "--overwrite").returncode == 0
     assert digests(out) != first
 
@@ -172,6 +185,64 @@ def test_neighbouring_shots_are_grouped():
     assert grouped([], 300) == []
     assert grouped([100, 250, 10, 400, 20], 300) == [[0, 1], [2, 3], [4]]
     assert grouped([5, 5, 5], 1) == [[0], [1], [2]]
+
+
+class Shares(LocalEngine):
+    """Like an engine of two processes: long films are shared out. Shots in ``lost`` kill whoever has them."""
+
+    workers = 2
+
+    def __init__(self, lost: Collection[int] = ()) -> None:
+        super().__init__()
+        self._lost, self.tasks = lost, []
+
+    def map(self, make_worker, items, **how):
+        kills = [item for item in items if set(self._lost) & set(item.get("shots", ()))]
+        for item, answer in super().map(make_worker, [item for item in items if item not in kills], **how):
+            self.tasks.append((item["film"], item["task"], item.get("shots")))
+            yield item, answer
+        if kills:
+            raise WorkerLost("1 item killed 3 worker processes each.")
+
+
+def shared(films: Path, out: Path, checkpoint: Path, engine: Shares) -> dict[str, dict]:
+    (out / folder.RECORDS).mkdir(parents=True, exist_ok=True)
+    options = RestoreOptions(preset="ffv1", identity_guard="off")
+    targets = folder_targets(films, out, "ffv1").items()
+    work = FilmWork(
+        tuple(film_of(source, output, "tiny", options) for source, output in targets),
+        options,
+        lambda: (load_restorer(str(checkpoint)), "tiny"),
+    )
+    quiet = FolderProgress(lambda title, total: None, lambda: None, lambda text: None)
+    return restore_films(work, engine, quiet, long=20, group=1)
+
+
+def test_shots_of_a_long_film_are_tasks_of_their_own(films, alone, tiny_checkpoint, tmp_path):
+    engine = Shares()
+    told = shared(films, tmp_path / "out", tiny_checkpoint, engine)
+    assert engine.tasks == [
+        (1, "look", None),
+        (1, "shots", [0]),
+        (1, "shots", [1]),
+        (0, "whole", None),
+        (1, "join", None),
+    ]
+    assert digests(tmp_path / "out") == alone and told["b two.mp4"]["shots"] == 2
+    again = Shares()
+    assert all(record["earlier"] for record in shared(films, tmp_path / "out", tiny_checkpoint, again).values())
+    assert again.tasks == [], "each film once"
+
+
+def test_what_kills_its_processes_costs_its_own_film_only(films, alone, tiny_checkpoint, tmp_path):
+    told = shared(films, tmp_path / "out", tiny_checkpoint, Shares(lost=[1]))
+    assert told["a10.mkv"]["state"] == "done" and told["b two.mp4"]["state"] == "failed"
+    assert "killed 3 worker processes" in told["b two.mp4"]["error"]
+    assert digests(tmp_path / "out") == {"a10.mkv": alone["a10.mkv"]}
+    # The next run does what is missing: its first shot is there.
+    engine = Shares()
+    assert shared(films, tmp_path / "out", tiny_checkpoint, engine)["b two.mp4"]["state"] == "done"
+    assert digests(tmp_path / "out") == alone and [task for film, task, _ in engine.tasks if film == 0] == []
 
 
 @pytest.mark.slow

@@ -184,7 +184,7 @@ def _checked(args: argparse.Namespace, options: RestoreOptions) -> dict[Path, Pa
     Raises:
         VividFaceError: what is at fault.
     """
-    from vividface_core.cli.restore_checks import check_options, check_choice, sources_beside
+    from vividface_core.cli.restore_checks import check_choice, check_options, sources_beside
 
     for name, given in (("--background", args.background), ("--side-by-side", args.side_by_side)):
         if given:

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from training.curation.engines import choose_engine
-from training.curation.engines.base import Item, Result, Worker
+from vividface_core.runtime.engines import choose_engine
+from vividface_core.runtime.engines.base import Item, Result, Worker
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from training.curation.engines.base import Worker
 from training.curation.record_store import RecordStore
 from vividface_core import errors
 from vividface_core.mllm.judges.http import Refused
+from vividface_core.runtime.engines.base import Worker
 
 PATIENCE = 400
 """Seconds after which something that should come counts as never."""

@@ -47,6 +47,10 @@ class InvalidOption(VividFaceError):
     """An option's value makes no sense for this input."""
 
 
+class AnotherRun(InvalidOption):
+    """What an interrupted run left was asked for with other options."""
+
+
 class MissingDependency(VividFaceError):
     """An optional library is absent or broken. Names it, the feature that needs it and how to install it."""
 

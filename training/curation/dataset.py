@@ -15,6 +15,7 @@ from training.curation.record_store import RecordStore
 from vividface_core.errors import InvalidOption, UnwritableVideo
 from vividface_core.io.atomic import write_json
 from vividface_core.io.file_names import VIDEO_SUFFIXES
+from vividface_core.io.locks import lock_file
 
 FORMAT, VERSION = "vividface-curation", 1
 CLIP_SUFFIX = ".mp4"
@@ -88,7 +89,7 @@ class DataSet:
         except OSError as error:
             raise UnwritableVideo(f"{self.out} can't be written: {error.strerror}. Choose another folder.") from error
         with lock:
-            if not _lock(lock.fileno()):
+            if not lock_file(lock.fileno()):
                 raise UnwritableVideo(f"Another run works on {self.out}. Wait for it, or stop it.")
             write_json(self.settings, noted, indent=1)
             self._sweep()
@@ -156,25 +157,3 @@ def _link(source: Path, target: Path) -> None:
         os.replace(partial, target)
     finally:
         partial.unlink(missing_ok=True)
-
-
-def _lock(descriptor: int) -> bool:
-    """False: another process has it. A file system without locks has none to wait for."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        import msvcrt
-
-        locks: Any = msvcrt  # empty for a type checker on other systems
-        try:
-            locks.locking(descriptor, locks.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
-    return True

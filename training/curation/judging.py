@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from training.curation.dataset import candidate_path
-from training.curation.engines.base import Item, Result, Worker
 from training.curation.record_store import RecordStore, digest_of
 from training.curation.stages import fault_of
 from vividface_core.errors import VividFaceError
@@ -17,6 +16,7 @@ from vividface_core.mllm.judges.base import Judge
 from vividface_core.mllm.judges.factory import JudgeOptions, make_judge
 from vividface_core.mllm.judges.http import Refused
 from vividface_core.mllm.scoring import FATAL_STATUS, judge_id, pop_notices
+from vividface_core.runtime.engines.base import Item, Result, Worker
 
 _judges: dict[str, tuple[Judge, list[str]]] = {}
 _lock = threading.Lock()

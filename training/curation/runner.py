@@ -8,11 +8,11 @@ from typing import Any, Protocol
 
 from training.curation.dataset import DataSet
 from training.curation.decisions import Findings, Policy, Row, Video, rows_of, screened, to_judge, to_measure
-from training.curation.engines.base import Engine, Item, Result, Worker
 from training.curation.judging import Judging
 from training.curation.record_store import known_content
 from training.curation.stages import Cutting, Measuring, Recipe, measured
 from vividface_core.mllm.scoring import pop_notices
+from vividface_core.runtime.engines.base import Engine, Item, Result, Worker
 
 GROUP = 8
 """Neighbouring candidates of a video that are measured by one worker: few enough to spread a long film over many."""
@@ -90,7 +90,7 @@ class CurationRunner:
 
         Args:
             engine: in place of the run's.
-            how: for :meth:`~training.curation.engines.base.Engine.map`.
+            how: for :meth:`~vividface_core.runtime.engines.base.Engine.map`.
         """
         there = {key: record for key in keys if (record := self._store.get(judging.stage, key))}
         self.callbacks.begin("Judging", "clip", len(keys), len(there))

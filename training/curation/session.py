@@ -16,8 +16,6 @@ from training.curation import human_labels
 from training.curation.clips import ClipRules
 from training.curation.dataset import DataSet, videos_below
 from training.curation.decisions import Policy, Row, Video
-from training.curation.engines import choose_engine
-from training.curation.engines.base import Engine, LocalEngine
 from training.curation.judging import Judging, ResolveIdentity, judge_stage, release_judge, shared_judge
 from training.curation.record_store import digest_of
 from training.curation.review.contact_sheet import save_contact_sheet
@@ -37,6 +35,8 @@ from vividface_core.mllm.scoring import judge_id
 from vividface_core.restorers.registry import system_named
 from vividface_core.runtime.console import printable
 from vividface_core.runtime.devices import pick_device
+from vividface_core.runtime.engines import choose_engine
+from vividface_core.runtime.engines.base import Engine, LocalEngine
 
 INTRODUCTIONS = "judges"
 """Records of who a model on this machine turned out to be, by its options."""

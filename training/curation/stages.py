@@ -17,7 +17,6 @@ from torch import Tensor
 from training.curation import clip_stats, duplicates
 from training.curation.clips import ENCODING, ClipRules, FaceClip, cut_track, iter_clip, rate_text, write_clip
 from training.curation.dataset import candidate_path
-from training.curation.engines.base import Item, Result, Worker
 from training.curation.record_store import RecordStore, content_at, digest_of
 from training.curation.review.previews import save_preview
 from vividface_core.errors import (
@@ -31,6 +30,7 @@ from vividface_core.errors import (
 from vividface_core.faces.detect import load_detector
 from vividface_core.pipeline.analysis import find_faces, find_shots
 from vividface_core.runtime.devices import pick_device
+from vividface_core.runtime.engines.base import Item, Result, Worker
 from vividface_core.runtime.memory import trim_memory
 from vividface_core.video.decoding import seek_table
 from vividface_core.video.info import VideoInfo

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from vividface_core.cli.overwrite import add_overwrite, ask_to_replace
 from vividface_core.degrade.files import CODECS_OUT, DegradeResult, check_request, degrade_video, targets_of
-from vividface_core.degrade.folder import degrade_folder, folder_targets, videos_in
+from vividface_core.degrade.folder import degrade_folder
 from vividface_core.degrade.parameters import Range, parse_settings
 from vividface_core.degrade.presets import PRESETS, load_preset, preset_names
 from vividface_core.degrade.sampled import SampledDegradation
@@ -20,6 +20,7 @@ from vividface_core.io.output_guard import Source, check_paths, unrelated
 from vividface_core.runtime.callbacks import Callbacks
 from vividface_core.runtime.memory import peak_memory
 from vividface_core.runtime.wording import counted
+from vividface_core.video.folder import folder_targets, videos_in
 from vividface_core.video.source import VideoFrames
 
 

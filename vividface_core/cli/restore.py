@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vividface_core.cli.overwrite import add_overwrite
+from vividface_core.cli.restore_folder import add_engine_options
 from vividface_core.errors import InvalidOption
 from vividface_core.faces.people import SAME_OVER_CUTS
 from vividface_core.restorers.base import Restorer
 from vividface_core.restorers.execution import Option, result_marks
-from vividface_core.restorers.registry import System, shared_options, systems
+from vividface_core.restorers.registry import AS_RELEASED, System, shared_options, systems
 from vividface_core.runtime.wording import counted
+from vividface_core.video.folder import holds_films
 from vividface_core.video.presets import preset_names
 
 if TYPE_CHECKING:
@@ -31,14 +33,27 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of ``vividface restore``."""
     _add_what(parser)
     add_how(parser)
+    add_engine_options(parser)
 
 
 def _add_what(parser: argparse.ArgumentParser) -> None:
     """What is restored, into what."""
     add = parser.add_argument
-    add("input", type=Path, help="video, folder of images, or one image")
-    add("-o", "--output", type=Path, required=True, help="file, or folder with --preset png")
+    add("input", type=Path, help="video, folder of images, one image, or folder of videos")
+    add("-o", "--output", type=Path, required=True, help="file; folder with --preset png or for a folder of videos")
     add_choices(parser)
+    add(
+        "--as-released",
+        action="store_true",
+        help="whole frames exactly as VividFace's released script restores them: no cut detection, the whole clip in "
+        "one window, fp32 up to the model",
+    )
+    add(
+        "--model-size",
+        action="store_true",
+        help="with --whole-frame or --as-released: write the model's square (512×512 of the full model, or --size) "
+        "rather than the input's size",
+    )
     add(
         "--background",
         type=Path,
@@ -175,11 +190,21 @@ def _given(args: argparse.Namespace) -> dict[str, Any]:
     return {name.removeprefix(PREFIX): value for name, value in vars(args).items() if name.startswith(PREFIX)}
 
 
-def run(args: argparse.Namespace) -> None:
-    """Carry out ``vividface restore``."""
-    options = options_of(args, scale=args.scale)
-    nano = args.model == "vividface-nano"
-    carry_out(args, options, _faces_told, notice=NANO if nano else "", background=args.background)
+def run(args: argparse.Namespace) -> int:
+    """Carry out ``vividface restore``; returns 1 if a film of a folder failed."""
+    from vividface_core.cli.restore_folder import check_single, run_folder
+
+    options = options_of(args, scale=args.scale, as_released=args.as_released, model_size=args.model_size)
+    notice = NANO if args.model == "vividface-nano" else ""
+    if holds_films(args.input):
+        return run_folder(args, options, partial(restorer_of, args, _unheard), partial(model_of, args), notice)
+    check_single(args)
+    carry_out(args, options, _faces_told, notice=notice, background=args.background)
+    return 0
+
+
+def _unheard(text: str) -> None:
+    """Where a restorer is loaded by several processes, none of them speaks for itself."""
 
 
 def options_of(args: argparse.Namespace, **more: Any) -> RestoreOptions:
@@ -196,7 +221,7 @@ def options_of(args: argparse.Namespace, **more: Any) -> RestoreOptions:
     strength, person_strengths = parse_strengths(args.strength)
     return RestoreOptions(
         preset=args.preset,
-        whole_frame=args.whole_frame,
+        whole_frame=args.whole_frame or getattr(args, "as_released", False),
         faces=args.faces or default.faces,
         min_face=default.min_face if args.min_face is None else args.min_face,
         strength=strength,
@@ -276,29 +301,43 @@ def restorer_of(args: argparse.Namespace, notice: Callable[[str], None]) -> tupl
     from vividface_core.restorers.multi_device.pool import DevicePool
     from vividface_core.runtime.cpu_types import emulation_notice
     from vividface_core.runtime.devices import pick_device, pick_devices, pick_dtype
-    from vividface_core.weights import load_restorer, system_of, where
+    from vividface_core.weights import load_restorer
 
     if args.devices and args.device != "auto":
         raise InvalidOption("--device and --devices are both given; leave out one of them.")
     devices = pick_devices(args.devices) if args.devices else [pick_device(args.device)]
-    if told := emulation_notice(pick_dtype(args.dtype), devices[0]):
-        notice(told)
-    folders, given = args.models_dir or None, _given(args)
-    path = where(args.model, folders)
-    system = system_of(path)
-    _check_given(args, system, given)
+    if emulated := emulation_notice(pick_dtype(args.dtype), devices[0]):
+        notice(emulated)
+    told, given = model_of(args), _given(args)
+    folders = args.models_dir or None
     load = partial(load_restorer, args.model, dtype=pick_dtype(args.dtype), folders=folders, **given)
     if len(devices) == 1:
         restorer = load(device=devices[0])
     else:
         restorer = DevicePool(load, devices, notice, together=args.together)
-    return restorer, " ".join([str(path), *result_marks(system.options, given), str(restorer.dtype)])
+    return restorer, f"{told} {restorer.dtype}"
+
+
+def model_of(args: argparse.Namespace) -> str:
+    """What tells the results of a checkpoint with these options from others', but for the numbers' type.
+
+    Raises:
+        VividFaceError: it isn't here, or its system lacks an option.
+    """
+    from vividface_core.weights import system_of, where
+
+    path, given = where(args.model, args.models_dir or None), _given(args)
+    system = system_of(path)
+    _check_given(args, system, given)
+    return " ".join([str(path), *result_marks(system.options, given)])
 
 
 def _check_given(args: argparse.Namespace, system: System, given: Mapping[str, Any]) -> None:
     """Refuse options that the checkpoint's system doesn't have, or that don't go with several devices."""
     if lost := [shared_options()[name][0][1].flag for name in given if name not in system.options]:
         raise InvalidOption(f"{', '.join(lost)}: models of {system.id} don't have that; leave it out.")
+    if getattr(args, "as_released", False) and AS_RELEASED not in system.capabilities:
+        raise InvalidOption(f"--as-released follows VividFace's script; this is a model of {system.id}.")
     alone = [option.flag for option in system.options.values() if not option.together]
     if args.together and (not args.devices or any(not system.options[name].together for name in given)):
         without = f", and goes with neither {' nor '.join(alone)}" if alone else ""

@@ -29,9 +29,10 @@ def check_combinations(args: argparse.Namespace) -> None:
         InvalidOption: options of which one would be ignored.
     """
     given = [option for name, option in UNUSED.items() if getattr(args, name) is not None]
-    if args.whole_frame and given:
+    if given and (args.whole_frame or getattr(args, "as_released", False)):
+        whole = "--whole-frame" if args.whole_frame else "--as-released"
         raise InvalidOption(
-            f"--whole-frame looks for no faces, so {given[0]} has nothing to choose from; leave out one of the two."
+            f"{whole} looks for no faces, so {given[0]} has nothing to choose from; leave out one of the two."
         )
 
 
@@ -46,10 +47,8 @@ def check_request(
     Raises:
         VividFaceError: what is at fault.
     """
-    if options.window is not None and options.overlap is not None:
-        plan_windows(options.window + 1, options.window, options.overlap)
-    check_spec(options.faces)
-    check_paths(_targets(args), _sources(args, options, background))
+    check_options(options)
+    check_paths(_targets(args), [Source(args.input, "the input"), *sources_beside(args, options, background)])
     source = VideoFrames(args.input, deinterlace=args.deinterlace, playlist=args.allow_playlist)
     check_output(args.output, options.preset, source.file)
     canvas = make_canvas(source, background, options)
@@ -58,6 +57,16 @@ def check_request(
     _ask(args)
     check_choice(args, options)
     return source, canvas if isinstance(canvas, Background) else None
+
+
+def check_options(options: RestoreOptions) -> None:
+    """
+    Raises:
+        InvalidOption: values that no input goes with.
+    """
+    if options.window is not None and options.overlap is not None:
+        plan_windows(options.window + 1, options.window, options.overlap)
+    check_spec(options.faces)
 
 
 def check_choice(args: argparse.Namespace, options: RestoreOptions) -> None:
@@ -76,8 +85,9 @@ def _targets(args: argparse.Namespace) -> list[Target]:
     return targets + ([Target(args.side_by_side, "--side-by-side")] if args.side_by_side else [])
 
 
-def _sources(args: argparse.Namespace, options: RestoreOptions, background: Path | None) -> list[Source]:
-    sources = [Source(args.input, "the input")]
+def sources_beside(args: argparse.Namespace, options: RestoreOptions, background: Path | None = None) -> list[Source]:
+    """What is read beside the input."""
+    sources = []
     if background:
         sources.append(Source(background, "--background"))
     kind, _, picture = options.faces.partition(":")

@@ -11,13 +11,11 @@ from vividface_core.degrade.files import DegradeResult, degrade_video, seed_for,
 from vividface_core.degrade.mixture import Mixture
 from vividface_core.degrade.presets import Preset, load_preset
 from vividface_core.errors import InvalidOption, UnwritableVideo, VividFaceError
-from vividface_core.io.file_names import VIDEO_SUFFIXES, distinct_stems, natural_key
-from vividface_core.io.folders import entries
+from vividface_core.io.file_names import VIDEO_SUFFIXES
 from vividface_core.io.output_guard import Source, check_paths
 from vividface_core.runtime.callbacks import Callbacks
+from vividface_core.video.folder import folder_targets
 from vividface_core.video.frame import Frame
-from vividface_core.video.images import list_images
-from vividface_core.video.presets import load_preset as load_coding
 
 
 @dataclass
@@ -26,28 +24,6 @@ class FolderResult:
 
     done: list[DegradeResult] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
-
-
-def videos_in(folder: Path) -> list[Path]:
-    """The videos of a folder in natural order; hidden files are left out. Empty if it holds pictures only.
-
-    Raises:
-        InvalidOption: pictures and videos are mixed, so it isn't clear what is meant.
-    """
-    files = [file for file in entries(folder) if file.suffix.lower() in VIDEO_SUFFIXES and file.name[0] != "."]
-    videos = sorted((file for file in files if file.is_file()), key=lambda file: natural_key(file.name))
-    if videos and list_images(folder):
-        raise InvalidOption(f"{folder} holds both videos and pictures. Put one of them elsewhere.")
-    return videos
-
-
-def folder_targets(folder: Path, output: Path, codec_out: str) -> dict[Path, Path]:
-    """Where each video of a folder goes, in natural order."""
-    videos, coding, targets = videos_in(folder), load_coding(codec_out), {}
-    for video, stem in zip(videos, distinct_stems(videos)):
-        keeps = video.suffix.lower() in coding.suffixes
-        targets[video] = output / (stem + (video.suffix if keeps else coding.suffixes[0]))
-    return targets
 
 
 def degrade_folder(

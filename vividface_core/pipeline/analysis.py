@@ -6,7 +6,7 @@ pass knows every track's whole path, and with it smooth crops and all windows, b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 
@@ -36,16 +36,23 @@ Report = Callable[[str, int, int | None], None]
 
 def find_shots(source: FrameSource, report: Report) -> list[Shot]:
     """Cut the video at its shots; a video without a cut is one shot."""
+    with closing(_counted(source, report)) as frames:
+        return list(detect_shots(frames))
 
+
+def one_shot(source: FrameSource, report: Report) -> list[Shot]:
+    """All frames that decode, as one shot; none: an empty list."""
+    with closing(_counted(source, report)) as frames:
+        numbers = [frame.index for frame in frames]
+    return [Shot(numbers[0], numbers[-1] + 1)] if numbers else []
+
+
+def _counted(source: FrameSource, report: Report) -> Generator[Frame, None, None]:
     total = expected_frames(source)
-
-    def counted() -> Iterator[Frame]:
+    with closing(prefetch(source.read(), Frame.nbytes, max_items=PREFETCH_FRAMES)) as frames:
         for number, frame in enumerate(frames):
             report("shots", number + 1, total)
             yield frame
-
-    with closing(prefetch(source.read(), Frame.nbytes, max_items=PREFETCH_FRAMES)) as frames:
-        return list(detect_shots(counted()))
 
 
 def expected_frames(source: FrameSource) -> int | None:

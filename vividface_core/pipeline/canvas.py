@@ -49,8 +49,29 @@ class Canvas(Protocol):
         """Each of the source's frames ``start`` … ``end`` − 1 with its canvas, which has its number and times."""
 
 
-class Enlarged:
-    """The source's own frames, enlarged by Lanczos' filter.
+class Resized:
+    """The source's own frames in another size, by Lanczos' filter.
+
+    Args:
+        source: a file.
+        width, height: of the samples as stored.
+    """
+
+    def __init__(self, source: VideoFrames, width: int, height: int) -> None:
+        self.info = replace(source.info, width=width, height=height, fields=None, combed=False)
+        self.scale = _scale(self.info, source.size)
+
+    def under(self, frames: Iterator[Frame], start: int, end: int) -> Iterator[tuple[Frame, Frame]]:
+        for frame in frames:
+            yield frame, replace(frame, native=self._resized(frame.native), interlaced=False)
+
+    def _resized(self, picture: av.VideoFrame) -> av.VideoFrame:
+        # Same format and range in and out: samples are filtered, never converted.
+        return picture.reformat(width=self.info.width, height=self.info.height, interpolation=Interpolation.LANCZOS)
+
+
+class Enlarged(Resized):
+    """The source's own frames, enlarged.
 
     Args:
         source: a file.
@@ -63,18 +84,21 @@ class Enlarged:
     def __init__(self, source: VideoFrames, factor: float) -> None:
         if not SCALES[0] <= factor <= SCALES[1]:
             raise InvalidOption(f"scale is {factor:g}; it goes from {SCALES[0]:g} to {SCALES[1]:g}.")
-        info = source.info
-        width, height = (2 * round(side * factor / 2) for side in (info.width, info.height))
-        self.info = replace(info, width=width, height=height, fields=None, combed=False)
-        self.scale = _scale(self.info, source.size)
+        width, height = (2 * round(side * factor / 2) for side in (source.info.width, source.info.height))
+        super().__init__(source, width, height)
 
-    def under(self, frames: Iterator[Frame], start: int, end: int) -> Iterator[tuple[Frame, Frame]]:
-        for frame in frames:
-            yield frame, replace(frame, native=self._enlarged(frame.native), interlaced=False)
 
-    def _enlarged(self, picture: av.VideoFrame) -> av.VideoFrame:
-        # Same format and range in and out: samples are filtered, never converted.
-        return picture.reformat(width=self.info.width, height=self.info.height, interpolation=Interpolation.LANCZOS)
+class ModelSquare(Resized):
+    """Frames of the model's own size, whose pixels are square whatever the source's are.
+
+    Args:
+        source: a file.
+        side: in pixels.
+    """
+
+    def __init__(self, source: VideoFrames, side: int) -> None:
+        super().__init__(source, side, side)
+        self.info = replace(self.info, sample_aspect_ratio=None)
 
 
 class Background:
@@ -110,13 +134,23 @@ class Background:
 
 
 def make_canvas(
-    source: VideoFrames, background: str | Path | VideoFrames | Background | None, options: RestoreOptions
-) -> Enlarged | Background | None:
+    source: VideoFrames,
+    background: str | Path | VideoFrames | Background | None,
+    options: RestoreOptions,
+    native_size: int = 512,
+) -> Resized | Background | None:
     """What the faces are put into, if that isn't the source. A :class:`Background` is taken as it is.
+
+    Args:
+        native_size: the model's own, in pixels.
 
     Raises:
         InvalidOption: it doesn't go with the source or the options.
     """
+    if options.model_size:
+        if background is not None or options.scale != 1:
+            raise InvalidOption("model_size leaves the model's own square; leave out background and scale.")
+        return ModelSquare(source, options.size or native_size)
     if background is None:
         return None if options.scale == 1 else Enlarged(source, options.scale)
     if options.scale != 1:

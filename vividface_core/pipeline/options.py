@@ -62,6 +62,10 @@ class RestoreOptions:
         person_strengths: pairs of a person's number (:mod:`vividface_core.faces.people`) and the strength for them,
             in place of ``strength``.
         same_person: least mean likeness, a cosine 0…1, of tracks that are one person's over the cuts of a film.
+        as_released: whole frames as VividFace's released script restores them: no cut is looked for, all frames are
+            one window however long, and they reach the model in fp32.
+        model_size: whole frames of a file are written as the model makes them, in its square, and not brought back to
+            the size of the source.
     """
 
     preset: str = "h264"
@@ -83,6 +87,8 @@ class RestoreOptions:
     scale: float = 1.0
     person_strengths: tuple[tuple[int, float], ...] = ()
     same_person: float = SAME_OVER_CUTS
+    as_released: bool = False
+    model_size: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.strength <= 1:
@@ -118,6 +124,7 @@ class RestoreOptions:
             raise InvalidOption("keep_size restores frames at their own size; leave out one of size and keep_size.")
         if self.deflicker not in ("", *FLICKERS):
             raise InvalidOption(f"deflicker is {self.deflicker!r}; choose one of {', '.join(FLICKERS)}.")
+        self._check_whole_clip()
         if self.deflicker and not self.whole_frame:
             raise InvalidOption("Flicker is taken from whole frames; set whole_frame as well.")
         if self.whole_frame and self.identity_guard == "blend":
@@ -139,6 +146,18 @@ class RestoreOptions:
     def named_people(self) -> set[int]:
         """Numbers of people that are chosen or have a strength of their own."""
         return people_of(self.faces) | {number for number, _ in self.person_strengths}
+
+    def _check_whole_clip(self) -> None:
+        """What goes with :attr:`as_released` and :attr:`model_size`."""
+        for name in ("as_released", "model_size"):
+            if getattr(self, name) and not self.whole_frame:
+                raise InvalidOption(f"{name} is for whole frames; set whole_frame as well.")
+        if self.as_released and (self.window is not None or self.overlap is not None):
+            raise InvalidOption("as_released restores all frames in one window; leave out window and overlap.")
+        if self.as_released and self.deflicker:
+            raise InvalidOption("as_released restores, and takes no flicker alone; leave out one of the two.")
+        if self.model_size and self.keep_size:
+            raise InvalidOption("keep_size and model_size both name the size of the output; leave out one of them.")
 
 
 def check_person_strengths(pairs: Sequence[tuple[int, float]]) -> None:

@@ -36,6 +36,25 @@ def reduce_memory(restorer: Restorer, window: int, shape: tuple[int, int], limit
     return told
 
 
+def whole_window(restorer: Restorer, shape: tuple[int, int], frames: int, limit: int | None = None) -> int:
+    """The native length that holds ``frames`` frames, however long.
+
+    Args:
+        shape, limit: see :func:`choose_window`.
+
+    Raises:
+        OutOfMemory: it doesn't fit.
+    """
+    limit = memory_budget(restorer) if limit is None else limit
+    window = restorer.valid_lengths.at_least(frames)
+    if (needed := restorer.memory_for(window, *shape)) > limit:
+        raise OutOfMemory(
+            f"All {frames} frames in one window need about {needed / 2**30:.1f} GiB and {limit / 2**30:.1f} GiB may be "
+            f"used on {restorer.device}. Take a shorter clip, or leave out as_released: then windows overlap."
+        )
+    return window
+
+
 def choose_window(restorer: Restorer, shape: tuple[int, int], longest: int, limit: int | None = None) -> int:
     """The longest window of a native length that fits and is worth having.
 

@@ -131,6 +131,7 @@ class RegionStream:
         begin: called with a window's length when it goes to the restorer; what it returns is called with the share
             done, and may raise to stop.
         guard: sees every finished crop before it is put back. One that blends holds a few frames more.
+        exact: crops wait in fp32.
     """
 
     def __init__(
@@ -140,9 +141,11 @@ class RegionStream:
         restorer: Restorer | Unchanged,
         begin: Callable[[int], Callable[[float], None]] | None = None,
         guard: IdentityGuard | None = None,
+        *,
+        exact: bool = False,
     ) -> None:
         self.region, self._windows, self._restorer, self._begin = region, windows, restorer, begin
-        self.guard = guard
+        self.guard, self._exact = guard, exact
         self._fade = CrossFade(windows)
         self._waiting: dict[int, Tensor] = {}
         self._ready: dict[int, tuple[Tensor, Tensor | None]] = {}
@@ -162,8 +165,9 @@ class RegionStream:
     def feed(self, index: int, rgb: Tensor) -> None:
         """Add the next frame; a full window is restored."""
         at = index - self.region.start
+        crop = self.region.cut(index, rgb)
         # Half precision keeps more than the 8 or 10 bits that the frame had and halves what waits.
-        self._waiting[at] = self.region.cut(index, rgb).half()
+        self._waiting[at] = crop if self._exact else crop.half()
         if self._next < len(self._windows) and at + 1 == self._windows[self._next].stop:
             self._submit(self._windows[self._next])
             ended = self._next == len(self._windows)

@@ -25,11 +25,11 @@ from vividface_core.faces.masks import BlendMask
 from vividface_core.faces.parse import load_parser
 from vividface_core.faces.select import check_spec
 from vividface_core.faces.track import FaceTrack
-from vividface_core.pipeline.analysis import choose_faces, find_faces, find_shots
+from vividface_core.pipeline.analysis import choose_faces, find_faces, find_shots, one_shot
 from vividface_core.pipeline.canvas import Canvas
 from vividface_core.pipeline.deflicker import Flicker, SteadyFrame, task_notice
 from vividface_core.pipeline.options import Given, Plan, Resources, RestoreOptions, check_shape
-from vividface_core.pipeline.planning import best_window, choose_window, reduce_memory
+from vividface_core.pipeline.planning import best_window, choose_window, reduce_memory, whole_window
 from vividface_core.pipeline.progress import FRAME, Unchanged, WorkMeter, sample_length, window_seconds
 from vividface_core.pipeline.regions import FaceRegion, Region, RegionStream, WholeFrame
 from vividface_core.restorers.base import Restorer
@@ -84,7 +84,9 @@ class Restoration:
         cached: CachedStep = lambda name, make: make(),
     ) -> None:
         self.source, self.options, self.callbacks, self.canvas = source, options, callbacks, canvas
-        self.restorer = restorer if restorer.parallel else OomFallbackRestorer(restorer, self.notice)
+        self.restorer = restorer
+        if not restorer.parallel:
+            self.restorer = OomFallbackRestorer(restorer, self.notice, shorter=not options.as_released)
         self._timed_for = restorer
         given, self._resources = given or Given(), resources or Resources()
         self.parser = self._resources.parser or load_parser("auto", device=restorer.device)
@@ -127,8 +129,11 @@ class Restoration:
         before, after = zip(*self.flicker.values())
         return Flicker.of(sum(before, FlickerSums()), sum(after, FlickerSums()))
 
-    def plan(self) -> Plan:
+    def plan(self, *, timed: bool = True) -> Plan:
         """Detect shots, track faces, choose the window length, and report the plan.
+
+        Args:
+            timed: measure how long it will take, if it is long.
 
         Raises:
             UnreadableVideo: no frame decodes.
@@ -140,6 +145,7 @@ class Restoration:
         shots = self._shots()
         tracks = self._tracks(shots)
         plan = self._windows(shots, tracks)
+        plan.seconds = self._expected_seconds(plan) if timed else None
         self._meter = WorkMeter(plan, self._tell_work)
         self.callbacks.plan(plan)
         return plan
@@ -178,8 +184,10 @@ class Restoration:
         self.callbacks.progress("restore", done, total)
 
     def _shots(self) -> list[Shot]:
+        find = one_shot if self.options.as_released else find_shots
+
         def look() -> list[tuple[int, int]]:
-            found = [(shot.start, shot.end) for shot in find_shots(self.source, self.callbacks.progress)]
+            found = [(shot.start, shot.end) for shot in find(self.source, self.callbacks.progress)]
             if not found:
                 raise UnreadableVideo(f"{self.source.name} holds no frame that can be decoded; nothing was written.")
             return found
@@ -232,10 +240,12 @@ class Restoration:
         height, width = shape = self._shape()
         longest = max((track.last - track.first for shot in tracks for track in shot), default=1)
         restorer.restore_defaults()
-        wanted = options.window or best_window(restorer, longest)
+        choose = whole_window if options.as_released else choose_window
+        wanted = restorer.valid_lengths.at_least(longest) if options.as_released else best_window(restorer, longest)
+        wanted = options.window or wanted
         if way := reduce_memory(restorer, wanted, shape, self._limit):
             self.notice(f"To fit the memory, {way}: the same pictures, a little slower.")
-        window = options.window or self._cached("window", lambda: choose_window(restorer, shape, longest, self._limit))
+        window = options.window or self._cached("window", lambda: choose(restorer, shape, longest, self._limit))
         if options.window and window > restorer.native_frames:
             self.notice(
                 f"A window of {window} frames is longer than the {restorer.native_frames} that this model was trained "
@@ -245,9 +255,7 @@ class Restoration:
         plan_windows(window + 1, window, overlap)  # refuses an impossible pair before the work starts
         memory = restorer.memory_for(window, height, width)
         info = self.source.info if self.canvas is None else self.canvas.info
-        plan = Plan(info, shots, tracks, shape, window, overlap, memory, whole_frame=options.whole_frame)
-        plan.seconds = self._expected_seconds(plan)
-        return plan
+        return Plan(info, shots, tracks, shape, window, overlap, memory, whole_frame=options.whole_frame)
 
     def _shape(self) -> tuple[int, int]:
         """Height and width of what the model sees."""
@@ -316,7 +324,12 @@ class Restoration:
     def _stream(self, track: FaceTrack, plan: Plan, shot: Shot, meter: WorkMeter) -> RegionStream:
         windows = plan.windows(track.last - track.first)
         return RegionStream(
-            self._region(track, plan, shot), windows, self.restorer, meter.window, self._guard(track, plan.shape[0])
+            self._region(track, plan, shot),
+            windows,
+            self.restorer,
+            meter.window,
+            self._guard(track, plan.shape[0]),
+            exact=self.options.as_released,
         )
 
     def _region(self, track: FaceTrack, plan: Plan, shot: Shot) -> Region:
@@ -392,9 +405,14 @@ def check_request(options: RestoreOptions, given: Given, restorer: Restorer) -> 
     """Refuse what can't go together, before any work.
 
     Raises:
-        InvalidOption: tracks, and no face crop wanted; a window or a size that the restorer doesn't take.
+        InvalidOption: tracks, and no face crop wanted; a window or a size that the restorer doesn't take; one window
+            for all frames, and a restorer that takes several at once.
     """
     check_spec(options.faces)
+    if options.as_released and restorer.parallel:
+        raise InvalidOption(
+            "as_released restores all frames in one window, which several devices share only together (--together)."
+        )
     if given.tracks is not None and options.whole_frame:
         raise InvalidOption("Whole frames are wanted and face tracks are given; leave out one of the two.")
     check_shape(options, [(restorer.valid_lengths, restorer.size_multiple)])

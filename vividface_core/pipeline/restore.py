@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ __all__ = [
     "Result",
     "Resuming",
     "restore_frames",
+    "restore_shots",
     "restore_video",
 ]
 
@@ -83,9 +84,91 @@ def restore_video(
         VividFaceError: see :mod:`vividface_core.errors`; the work folder is kept for a resume
             if it holds a finished shot.
     """
-    options, callbacks = options or RestoreOptions(), callbacks or Callbacks()
-    given, resuming = given or Given(), resuming or Resuming()
-    began, output = time.monotonic(), Path(output)
+    began, output, resuming = time.monotonic(), Path(output), resuming or Resuming()
+    work, state = _opened(
+        source, output, restorer, options, callbacks or Callbacks(), given, resources, resuming, background
+    )
+    if resuming.resume and not state.resumed:
+        work.notice(
+            f"There is nothing to resume: no unfinished run of {output} lies beside it. Everything is done "
+            "from the start."
+        )
+    try:
+        result = _to_file(work, output, state)
+    except BaseException as error:
+        if not resuming.keep_unfinished or (isinstance(error, VividFaceError) and not state.has_parts()):
+            state.remove()
+        raise
+    state.remove()
+    result.seconds = time.monotonic() - began
+    return result
+
+
+def restore_shots(
+    source: str | Path | VideoFrames,
+    output: str | Path,
+    restorer: Restorer,
+    options: RestoreOptions | None = None,
+    shots: Collection[int] = (),
+    *,
+    callbacks: Callbacks | None = None,
+    resources: Resources | None = None,
+    resuming: Resuming | None = None,
+) -> list[int]:
+    """A share of :func:`restore_video`, for several processes that see the same files.
+
+    The first call is without shots: it looks at the film and keeps what it finds, so that all processes cut the same
+    shots, faces and windows. The others resume it, at the same time if they like, each with its own shots. When all
+    are restored, :func:`restore_video` with ``resume`` joins them.
+
+    Args:
+        shots: numbers of those to restore; one that is there already isn't done again.
+
+    Returns:
+        Frames of each shot of the film; empty: nothing is to be restored in it.
+
+    Raises:
+        VividFaceError: see :func:`restore_video`.
+    """
+    work, state = _opened(
+        source,
+        Path(output),
+        restorer,
+        options,
+        callbacks or Callbacks(),
+        None,
+        resources,
+        resuming or Resuming(),
+        None,
+        rehearsed=not shots,  # other processes may be at work on the same output
+    )
+    try:
+        plan = work.plan(timed=False)
+        result = _result(work, plan, None)
+        for number in shots:
+            _part(work, number, plan, state, result)
+    except VividFaceError:
+        if not state.resumed:
+            state.remove()
+        raise
+    return [len(shot) for shot in plan.shots] if plan.window_count else []
+
+
+def _opened(
+    source: str | Path | VideoFrames,
+    output: Path,
+    restorer: Restorer,
+    options: RestoreOptions | None,
+    callbacks: Callbacks,
+    given: Given | None,
+    resources: Resources | None,
+    resuming: Resuming,
+    background: str | Path | VideoFrames | Background | None,
+    *,
+    rehearsed: bool = True,
+) -> tuple[Restoration, RunState]:
+    """Everything checked, by writing the first frame too if it is to be ``rehearsed``; the work and its folder."""
+    options, given = options or RestoreOptions(), given or Given()
     source = source if isinstance(source, VideoFrames) else VideoFrames(source, deinterlace=options.deinterlace)
     check_request(options, given, restorer)
     if isinstance(background, (str, Path)):
@@ -99,14 +182,15 @@ def restore_video(
         "model": resuming.model_id or restorer.name,
         "options": asdict(options),
     }
-    canvas = make_canvas(source, background, options)
+    canvas = make_canvas(source, background, options, restorer.native_size)
     if below is not None:
         request["background"] = _identity(below)
     if given.tracks is not None:
         request["tracks"] = [track.to_json() for track in given.tracks]
     if given.mask is not None:
         request["mask"] = given.mask.fingerprint()
-    _rehearse(source, canvas, output, options.preset)
+    if rehearsed:
+        _rehearse(source, canvas, output, options.preset)
     state = RunState(output, request, resume=resuming.resume)
     work = Restoration(
         source,
@@ -118,20 +202,7 @@ def restore_video(
         canvas=canvas,
         cached=_cached_steps(state),
     )
-    if resuming.resume and not state.resumed:
-        work.notice(
-            f"There is nothing to resume: no unfinished run of {output} lies beside it. Everything is done "
-            "from the start."
-        )
-    try:
-        result = _to_file(work, source, output, state)
-    except BaseException as error:
-        if not resuming.keep_unfinished or (isinstance(error, VividFaceError) and not state.has_parts()):
-            state.remove()
-        raise
-    state.remove()
-    result.seconds = time.monotonic() - began
-    return result
+    return work, state
 
 
 def restore_frames(
@@ -224,8 +295,10 @@ def _result(work: Restoration, plan: Plan, output: Path | None) -> Result:
     )
 
 
-def _to_file(work: Restoration, source: VideoFrames, output: Path, state: RunState) -> Result:
+def _to_file(work: Restoration, output: Path, state: RunState) -> Result:
     plan = work.plan()
+    source = work.source
+    assert isinstance(source, VideoFrames)  # a file
     if not plan.window_count and source.deinterlaces and work.canvas is None:
         work.source = source = source.as_stored()  # nothing is touched, so fields stay fields
         plan.info = source.info

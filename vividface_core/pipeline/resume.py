@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from vividface_core.errors import InvalidOption, UnwritableVideo
+from vividface_core.errors import AnotherRun, UnwritableVideo
 from vividface_core.io.file_names import beside
 
 FORMAT = 1
@@ -32,7 +32,7 @@ class RunState:
         resume: go on with what an interrupted run left; without it any left-over is cleared.
 
     Raises:
-        InvalidOption: the left-over belongs to a different request; says what differs.
+        AnotherRun: the left-over belongs to a different request; says what differs.
         UnwritableVideo: the output's folder is missing or can't be written.
     """
 
@@ -58,7 +58,7 @@ class RunState:
         changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
         if changed:
             details = "; ".join(f"{key}: {before.get(key)!r} then, {now.get(key)!r} now" for key in changed)
-            raise InvalidOption(
+            raise AnotherRun(
                 f"The interrupted run in {self.folder} can't be resumed, because it was asked for something else "
                 f"({details}). Use the same options, or leave out --resume to start anew."
             )

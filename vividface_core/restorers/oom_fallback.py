@@ -29,12 +29,13 @@ class OomFallbackRestorer(Restorer):
     Args:
         inner: the wrapped restorer.
         notice: called with a sentence for each step.
+        shorter: whether windows may become shorter; where not, the error is raised.
     """
 
     name: ClassVar[str] = "careful"
 
-    def __init__(self, inner: Restorer, notice: Callable[[str], None]) -> None:
-        self._inner, self._notice = inner, notice
+    def __init__(self, inner: Restorer, notice: Callable[[str], None], *, shorter: bool = True) -> None:
+        self._inner, self._notice, self._shorter = inner, notice, shorter
         stand_for(self, properties_of(inner))
         self.longest: int | None = None
         """Frames of the longest window since memory ran out; ``None``: it hasn't."""
@@ -98,6 +99,8 @@ class OomFallbackRestorer(Restorer):
         if way := self._inner.reduce_memory():
             self._tell(f"Memory ran out; going on with {way}, which gives the same pictures and takes longer.")
             return True
+        if not self._shorter:
+            return False
         shorter = self.valid_lengths.at_most(1 + 2 * (frames - 1) // 3)
         if shorter is None or shorter >= frames:
             return False

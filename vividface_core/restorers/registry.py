@@ -40,6 +40,8 @@ LATENTS = "latents"
 """Capability: samples may be stored as latents; the restorer has a ``vae``."""
 SHARED_WINDOW = "shared window"
 """Capability: several devices may share one window (:meth:`Restorer.share_window`)."""
+AS_RELEASED = "as released"
+"""Capability: the system's released script takes any clip in one window, which can be followed exactly."""
 
 
 class Contents:
@@ -118,7 +120,7 @@ class System:
         valid_lengths, size_multiple: native clip lengths, and sides in pixels; a restorer pads other clips itself.
         native_size, native_frames: side and length of the clips that it was trained on, where the card says nothing.
         color_default: what ``color = auto`` means for a face of this system.
-        capabilities: of :data:`LATENTS`, :data:`SHARED_WINDOW`.
+        capabilities: of :data:`LATENTS`, :data:`SHARED_WINDOW`, :data:`AS_RELEASED`.
         unchanged: options with which a loaded restorer keeps its modules as they are stored: to train and to export.
         stages: stages of training by name.
         save_original: ``save_original(restorer, folder, name, dtype) -> list[Path]``: files in the layout of the
@@ -195,7 +197,7 @@ VIVIDFACE = System(
     native_size=512,
     native_frames=81,
     color_default="wavelet",
-    capabilities=frozenset({LATENTS, SHARED_WINDOW}),
+    capabilities=frozenset({LATENTS, SHARED_WINDOW, AS_RELEASED}),
     unchanged={"plain": True},
     stages={
         "autoencoder": "training.stages.autoencoder:AutoencoderStage",

@@ -46,6 +46,9 @@ def test_options_of_another_system_are_refused(model, source, tmp_path):
     one_sentence(
         vividface("restore", source, "-o", tmp_path / "out.mkv", "--model", model, "--window", 5), "window is 5", "2k"
     )
+    one_sentence(
+        vividface("restore", source, "-o", tmp_path / "out.mkv", "--model", model, "--as-released"), "bfvr_stc"
+    )
 
 
 def test_what_a_file_is(model, tmp_path):

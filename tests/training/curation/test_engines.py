@@ -19,10 +19,10 @@ import pytest
 
 from tests.curation_material import OPTIONS, make_videos
 from tests.curation_work import PATIENCE, Work, note, noted, wait_for
-from training.curation.engines import choose_engine
-from training.curation.engines.ray_actors import TRIES, RayEngine
 from vividface_core.cli.main import main
 from vividface_core.errors import ClusterUnusable, InvalidOption, JudgeFailed, MissingWeights, WorkerLost
+from vividface_core.runtime.engines import choose_engine
+from vividface_core.runtime.engines.ray_actors import TRIES, RayEngine
 from vividface_core.runtime.threads import parallel_map
 
 NO_RAY = sys.version_info >= (3, 15), "Ray has no packages for this Python"
@@ -240,7 +240,7 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from tests.curation_work import Work, note
-from training.curation.engines import choose_engine
+from vividface_core.runtime.engines import choose_engine
 from vividface_core.errors import VividFaceError
 folder, name, address = Path(sys.argv[1]), sys.argv[2], sys.argv[3] or None
 engine = choose_engine(name, address, 2 if address else None, folder)

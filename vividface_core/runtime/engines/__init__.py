@@ -1,11 +1,11 @@
-"""What runs the stages of a curation, by the name that a command line gives it."""
+"""What runs many items of work (the stages of a curation, films), by the name that a command line gives it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from training.curation.engines.base import Engine, LocalEngine
 from vividface_core.errors import InvalidOption
+from vividface_core.runtime.engines.base import Engine, LocalEngine
 
 ENGINES = ("local", "ray")
 
@@ -37,7 +37,7 @@ def choose_engine(
             raise InvalidOption(f"{'--address' if address else '--workers'} belongs to --engine ray.")
         return LocalEngine()
     if name == "ray":
-        from training.curation.engines.ray_actors import RayEngine
+        from vividface_core.runtime.engines.ray_actors import RayEngine
 
         return RayEngine(address, workers, shared, read)
     raise InvalidOption(f"There is no engine {name!r}; choose one of {', '.join(ENGINES)}.")

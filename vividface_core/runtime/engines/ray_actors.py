@@ -1,4 +1,4 @@
-"""The stages of a curation in Ray's actors: of a cluster, or of several processes on this machine.
+"""Work in actors of Ray: of a cluster, or of several processes on this machine.
 
 Ray restarts actors that died and repeats what they had in hand (``max_restarts``, ``max_task_retries``).
 """
@@ -13,10 +13,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from training.curation.engines.base import Item, Result, Worker
-from training.curation.engines.ray_cluster import Cluster
 from vividface_core import errors
 from vividface_core.errors import ClusterUnusable, VividFaceError, WorkerLost, first_line
+from vividface_core.runtime.engines.base import Item, Result, Worker
+from vividface_core.runtime.engines.ray_cluster import Cluster
 
 TRIES = 3
 """Times that an item is given out: after that many dead workers the fault is its own."""
@@ -74,6 +74,11 @@ class RayEngine:
         """Processes that work at the same time; those of a cluster are known once it is connected."""
         return self._cluster.processes()
 
+    def gpus(self) -> float:
+        """See :class:`~vividface_core.runtime.engines.base.Engine`; connects."""
+        self._cluster.open()
+        return self._cluster.gpus()
+
     def map(
         self,
         make_worker: Callable[[], Worker],
@@ -81,9 +86,10 @@ class RayEngine:
         *,
         concurrency: int = 1,
         gpus: float = 0.0,
+        cpus: float = 1.0,
         processes: int | None = None,
     ) -> Iterator[tuple[Item, Result]]:
-        """See :class:`~training.curation.engines.base.Engine`.
+        """See :class:`~vividface_core.runtime.engines.base.Engine`.
 
         Raises:
             ClusterUnusable: it can't be reached, or lacks what the work needs.
@@ -94,8 +100,8 @@ class RayEngine:
         import ray
 
         self._cluster.open()
-        size = min(self._cluster.processes(gpus), processes or len(items), math.ceil(len(items) / concurrency))
-        needs: dict[str, Any] = {"num_gpus": gpus} if gpus else {"num_cpus": 1}
+        size = min(self._cluster.processes(gpus, cpus), processes or len(items), math.ceil(len(items) / concurrency))
+        needs: dict[str, Any] = {"num_gpus": gpus} if gpus else {"num_cpus": cpus}
         retries = {"max_restarts": -1, "max_task_retries": TRIES - 1}
         actor_class = ray.remote(max_concurrency=concurrency, **retries, **needs)(WorkerActor)
         actors = [actor_class.remote(make_worker) for _ in range(size)]

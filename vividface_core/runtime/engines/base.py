@@ -1,4 +1,4 @@
-"""Engines run the stages of a curation on this machine or on a cluster, with the same results."""
+"""Engines run items of work on this machine or on a cluster, with the same results: a curation's stages, films."""
 
 from __future__ import annotations
 
@@ -32,6 +32,13 @@ class Engine(Protocol):
     @property
     def workers(self) -> int: ...
 
+    def gpus(self) -> float:
+        """How many there are to give to processes; 0 in this process, which has them all.
+
+        Raises:
+            ClusterUnusable: it can't be reached.
+        """
+
     def map(
         self,
         make_worker: Callable[[], Worker],
@@ -39,6 +46,7 @@ class Engine(Protocol):
         *,
         concurrency: int = 1,
         gpus: float = 0.0,
+        cpus: float = 1.0,
         processes: int | None = None,
     ) -> Iterator[tuple[Item, Result]]:
         """Each item with its result, as they are done, in any order.
@@ -47,6 +55,7 @@ class Engine(Protocol):
             make_worker: can be pickled; called once in each process and each of its threads. Loads what the work needs.
             concurrency: items that one process has in hand at once, in threads: for work that waits for something else.
             gpus: that each process needs; 0.25: four share one. Without a meaning in this process, which has them all.
+            cpus: that each process keeps busy, where it needs no GPU.
             processes: at most so many. 1 for a judge behind a server, whose limits hold for a process.
 
         Raises:
@@ -66,6 +75,10 @@ class LocalEngine:
     def __init__(self) -> None:
         self.notices: list[str] = []
 
+    def gpus(self) -> float:
+        """See :class:`Engine`."""
+        return 0.0
+
     def map(
         self,
         make_worker: Callable[[], Worker],
@@ -73,9 +86,10 @@ class LocalEngine:
         *,
         concurrency: int = 1,
         gpus: float = 0.0,
+        cpus: float = 1.0,
         processes: int | None = None,
     ) -> Iterator[tuple[Item, Result]]:
-        """See :class:`~training.curation.engines.base.Engine`. After an error those under way are finished; Ctrl-C
+        """See :class:`~vividface_core.runtime.engines.base.Engine`. After an error those under way are finished; Ctrl-C
         waits for none."""
         return parallel_map(make_worker, items, concurrency)
 

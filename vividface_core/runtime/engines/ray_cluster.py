@@ -1,4 +1,4 @@
-"""The Ray cluster that a curation runs on: started or connected, proved, let go of."""
+"""The Ray cluster that the work runs on: started or connected, proved, let go of."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PACKAGE, CHECKOUT = "vividface", "as a checkout"
 
 
 class Cluster:
-    """See :class:`~training.curation.engines.ray_actors.RayEngine`."""
+    """See :class:`~vividface_core.runtime.engines.ray_actors.RayEngine`."""
 
     def __init__(self, address: str | None, workers: int | None, shared: Path | None, read: Path | None) -> None:
         self._address, self._workers, self._shared, self._read = address, workers, shared, read
@@ -64,7 +64,7 @@ class Cluster:
             raise ClusterUnusable(f"{where}: {first_line(error).rstrip('.')}.{_advice(self._address)}") from error
         self._connected = True
 
-    def processes(self, gpus: float = 0.0) -> int:
+    def processes(self, gpus: float = 0.0, cpus: float = 1.0) -> int:
         """How many there is room for.
 
         Raises:
@@ -75,15 +75,23 @@ class Cluster:
         import ray
 
         there = ray.cluster_resources()
-        room = int(there.get("GPU", 0) / gpus + 1e-6) if gpus else int(there.get("CPU", 0))
+        room = int(there.get("GPU", 0) / gpus + 1e-6) if gpus else _room(cpus)
         if not room:
             raise ClusterUnusable(
                 f"A worker needs {gpus:g} GPUs and Ray has {there.get('GPU', 0):g}. Use machines with more, or ask for "
-                "less (--judge-gpus; 0 with --device cpu)."
+                "less (--device cpu; a judge's --judge-gpus, 0 with --device cpu)."
                 if gpus
-                else "Ray has no CPU for a worker."
+                else f"A worker keeps {cpus:g} CPUs busy and no machine of Ray has so many."
             )
-        return min(self._workers or room, room) if gpus or self._address is None else self._workers or room
+        if gpus or cpus > 1 or self._address is None:
+            return min(self._workers or room, room)
+        return self._workers or room
+
+    def gpus(self) -> float:
+        """Of the whole cluster, which is open."""
+        import ray
+
+        return float(ray.cluster_resources().get("GPU", 0))
 
     def close(self) -> None:
         """Leave Ray as it was."""
@@ -92,6 +100,13 @@ class Cluster:
 
             ray.shutdown()
         self._opened = self._connected = False
+
+
+def _room(cpus: float) -> int:
+    """Processes of so many CPUs for which the machines have room, each machine by itself."""
+    import ray
+
+    return sum(int(node["Resources"].get("CPU", 0) / cpus + 1e-6) for node in ray.nodes() if node["Alive"])
 
 
 def silence_ray() -> None:
@@ -127,7 +142,7 @@ def _load_libraries(address: str | None) -> None:
         except Exception as error:
             raise MissingDependency(
                 f"--engine ray needs Ray ({module}: {first_line(error).rstrip('.')}). Install it: "
-                "pip install 'vividface[curate]'."
+                "pip install 'vividface[ray]'."
             ) from error
 
 
@@ -184,7 +199,7 @@ def _check_answer(place: str, answer: dict[str, Any], unseen: Path | None) -> No
         )
     if unseen:
         raise ClusterUnusable(
-            f"The Ray worker on {place} doesn't see the files in {unseen}. Put DIR and OUT on a file "
+            f"The Ray worker on {place} doesn't see the files in {unseen}. Put input and output on a file "
             "system that all machines have under the same path."
         )
 

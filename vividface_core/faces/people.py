@@ -13,7 +13,7 @@ import numpy as np
 
 from vividface_core.faces.track import FaceTrack
 
-SAME_OVER_CUTS = 0.3
+SAME_OVER_CUTS = 0.4
 """Mean likeness (cosine) of two groups of tracks from which they are one person's."""
 
 

@@ -89,7 +89,8 @@ class QueryInjection(Injection):
 
     def add_to(self, x: Tensor, frames: Tensor, place: slice) -> None:
         assert self.to_query is not None and self.features is not None and self.project is not None
-        query, found = self.to_query(x).unflatten(-1, (self.heads, -1)), []
+        given = x.clone() if torch.is_grad_enabled() else x  # its gradient needs the tokens as they were
+        query, found = self.to_query(given).unflatten(-1, (self.heads, -1)), []
         # Tokens stand frame by frame.
         counts = torch.unique_consecutive(frames, return_counts=True)[1].tolist()
         start = 0

@@ -131,6 +131,15 @@ def test_the_fusion_learns_and_is_loaded(data, priors, tmp_path, more):
     )
 
 
+def test_queries_of_the_tokens_get_their_gradient(data, priors, tmp_path):
+    """The tokens change in place before a block, and the query's gradient needs them as they were."""
+    config = str(fusion_config(tmp_path, data, priors))
+    assert train([config, 'model.fusion.query="tokens"', "model.gradient_checkpointing=false"]) == 0
+    fusion = load_restorer(tmp_path / "run" / "model").fusion
+    assert fusion.config.query == "tokens"
+    assert all(float(block.to_out.weight.abs().sum()) > 0 for block in fusion.blocks)
+
+
 def test_a_resumed_run_is_the_undisturbed_one(data, priors, tmp_path):
     assert train([str(fusion_config(tmp_path / "whole", data, priors))]) == 0
     halves = fusion_config(tmp_path / "halves", data, priors)

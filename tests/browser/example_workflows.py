@@ -149,10 +149,10 @@ MASK_GUIDED_RESTORE = Workflow(
         "2": Node("VividFaceLoadModel", (0, 680), (320, 240), MODEL),
         "3": Node("GetVideoComponents", (380, 0), (320, 120), {"video": ("1", 0)}),
         "4": Node("VividFaceFaceMask", (380, 180), (320, 340), {**MASK, "source": ("3", 0)}),
-        "5": Node("LoadImage", (380, 1080), (320, 320), {"image": PAINTED}, "Painted mask", through=""),
+        "5": Node("LoadImage", (380, 1200), (320, 320), {"image": PAINTED}, "Painted mask", through=""),
         "6": Node(
             "MaskComposite",
-            (760, 1080),
+            (760, 1200),
             (320, 160),
             {"x": 0, "y": 0, "operation": "subtract", "destination": ("4", 0), "source": ("5", 1)},
             "Face mask less what is painted",
@@ -171,7 +171,7 @@ MASK_GUIDED_RESTORE = Workflow(
         ),
         "11": Node("SaveVideo", (1840, 0), (320, 560), saved("VividFace/mask_guided", ("9", 0))),
         "12": Node("PreviewAny", (1840, 620), (320, 300), {"source": ("8", 1)}, "What was done"),
-        "13": Node("PreviewImage", (0, 1080), (320, 320), {"images": ("1", 1)}, "First frame"),
+        "13": Node("PreviewImage", (0, 1200), (320, 320), {"images": ("1", 1)}, "First frame"),
     },
     {
         "14": Note(
@@ -184,7 +184,7 @@ MASK_GUIDED_RESTORE = Workflow(
             "How to use it",
         ),
         "15": Note(
-            (1140, 1080),
+            (1140, 1200),
             (640, 320),
             "To keep a part of a face as it was (glasses, a scar, make-up):\n"
             "1. Run once. Right-click First frame and choose Copy (Clipspace).\n"

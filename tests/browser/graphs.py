@@ -203,11 +203,19 @@ def _slim(thing: Any) -> Any:
 
 
 def wired(prompt: dict[str, Any]) -> dict[str, Any]:
-    """What counts of an API workflow: types, values and links, without the page's own video preview."""
+    """What counts of an API workflow: types, values and links, without the page's own video preview.
+
+    Nor what newer cores ask for besides: the bits of Create Video, and once more under the name of Save Video's format
+    its codec (``format.codec``).
+    """
     return {
         number: {
             "class_type": node["class_type"],
-            "inputs": {name: value for name, value in sorted(node["inputs"].items()) if name != "video-preview"},
+            "inputs": {
+                name: value
+                for name, value in sorted(node["inputs"].items())
+                if name not in ("video-preview", "bit_depth") and "." not in name
+            },
         }
         for number, node in sorted(prompt.items(), key=lambda item: int(item[0]))
     }

@@ -1,6 +1,7 @@
 """The pictures of ``docs/comfyui/``, taken from ComfyUI's real page.
 
-``python -m tests.browser.make_pictures [NAME ...]`` takes those of these workflows, or all.
+``python -m tests.browser.make_pictures [NAME ...]`` takes those of these workflows, or all; ``COMFY_HOME`` names whose
+page (see ``tests/comfyui/server.py``). The edition for App mode has none: it is the same graph.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from PIL import Image
 
 from tests.browser.clips import HARD, HEIGHT, MAN, WOMAN, Person, people, write_clip, write_spoilt
 from tests.browser.example_workflows import (
+    DEFLICKER_VIDEO,
     DEGRADE_RESTORE_METRICS,
     FILE,
     FOLDER,
     MASK_GUIDED_RESTORE,
-    RESTORE_APP,
     RESTORE_ONE_FACE,
     RESTORE_VIDEO,
     SCORE_FOLDER,
@@ -28,7 +29,7 @@ from tests.browser.example_workflows import (
 from tests.browser.graphs import Workflow
 from tests.browser.make_workflows import chosen
 from tests.browser.page import ComfyPage
-from tests.browser.thumbnails import last_saved
+from tests.browser.thumbnails import darkened, last_saved
 from tests.comfyui.server import REPOSITORY, ComfyServer
 
 PICTURES = REPOSITORY / "docs" / "comfyui"
@@ -38,11 +39,11 @@ SHOW = {"LiteGraph.Canvas.MinFontSizeForLOD": 0, "Comfy.Minimap.Visible": False,
 WIDE = Person("wolfgang", 370, 0.1)
 SHOWN = {
     RESTORE_VIDEO.name: (WIDE,),
-    RESTORE_APP.name: (WIDE,),
     RESTORE_ONE_FACE.name: (MAN, WOMAN),
     MASK_GUIDED_RESTORE.name: (WIDE,),
     DEGRADE_RESTORE_METRICS.name: (WIDE,),
     SCORE_FOLDER.name: (WIDE,),
+    DEFLICKER_VIDEO.name: (WIDE,),
 }
 
 
@@ -107,13 +108,14 @@ def drag_divider(page: ComfyPage, share: float) -> None:
 
 def main(names: Sequence[str]) -> None:
     """Take the pictures."""
-    workflows = chosen(names)
+    workflows = [workflow for workflow in chosen(names) if not workflow.app]
     with tempfile.TemporaryDirectory() as scratch, ComfyServer(Path(scratch)) as server:
         server.post("/settings", SHOW)
         for workflow in workflows:
             frames = people(SHOWN[workflow.name], HEIGHT, 17)
-            sharp = workflow is DEGRADE_RESTORE_METRICS
-            write_clip(server.folder / "input" / (SHARP if sharp else FILE), frames if sharp else HARD(frames))
+            sharp, flickers = workflow is DEGRADE_RESTORE_METRICS, workflow is DEFLICKER_VIDEO
+            shown = darkened(frames) if flickers else frames if sharp else HARD(frames)
+            write_clip(server.folder / "input" / (SHARP if sharp else FILE), shown)
             if workflow is SCORE_FOLDER:
                 write_spoilt(server.folder / "input", frames)
             with ComfyPage(server) as page:

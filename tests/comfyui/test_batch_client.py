@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -207,22 +208,23 @@ def test_a_bad_file_fails_alone(servers, pieces, tmp_path):
 
 
 def test_the_websocket_tells_how_far_it_is(servers, pieces):
-    told = []
+    told, number = [], str(uuid.uuid4())
 
     async def work() -> None:
         watch = Watch(1)
-        watch.begin("watched", lambda node, share: told.append((node, share)))
+        watch.begin(number, lambda node, share: told.append((node, share)))
         async with Server(servers[2].address) as server:
             ear = asyncio.create_task(listen(server, watch))
             graph = {"7": {**COPY["7"], "inputs": {"file": await server.upload(pieces[0], "w.mp4"), "seconds": 1.0}}}
             await asyncio.sleep(1)
-            await server.submit(graph, "watched")
+            await server.submit(graph, number)
             await asyncio.wait_for(watch.ended.wait(), 30)
             ear.cancel()
 
     asyncio.run(work())
     shares = [share for node, share in told if node == "7"]
-    assert shares == sorted(shares) and shares[-1] == 1.0 and 0.5 in shares
+    # A ComfyUI of today tells ten times a second at most.
+    assert shares == sorted(shares) and shares[-1] == 1.0 and len(set(shares)) > 5
 
 
 @pytest.mark.parametrize("beside", [{}, {"8": {"class_type": "SlowCopy", "inputs": {"file": "x", "seconds": 9999.0}}}])

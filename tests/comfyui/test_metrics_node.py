@@ -11,7 +11,7 @@ from PIL import Image
 
 from tests.assets import run_ffmpeg
 from tests.comfyui.prompts import LOAD, node
-from tests.comfyui.server import error_of
+from tests.comfyui.server import comfy_version, error_of
 from tests.measured import coded, lossless
 from vividface_core.metrics.measure import measure
 from vividface_core.metrics.metric import MetricContext
@@ -96,9 +96,11 @@ def test_images_and_videos_are_measured_alike(comfy, clips):
     }
     outputs = comfy.run(prompt)
     wanted = json.loads(text(outputs, "values"))
-    # ComfyUI decodes the same RGB samples; only the engine rounds.
-    assert json.loads(text(outputs, "of images"))["output"] == pytest.approx(wanted["output"], rel=1e-5)
-    assert json.loads(text(outputs, "of both"))["output"] == pytest.approx(wanted["output"], rel=1e-5)
+    # ComfyUI decodes the same RGB samples; only the engine rounds. A newer one decodes to floating point, which the
+    # engine's eight bits are half a level away from: more than nothing where an error is of a few levels.
+    near = 1e-5 if comfy_version() < (0, 13) else 2e-3
+    assert json.loads(text(outputs, "of images"))["output"] == pytest.approx(wanted["output"], rel=near)
+    assert json.loads(text(outputs, "of both"))["output"] == pytest.approx(wanted["output"], rel=near)
 
 
 def test_what_lacks_its_weights_is_said_and_the_rest_measured(comfy, clips):

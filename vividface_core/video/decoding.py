@@ -25,7 +25,7 @@ from vividface_core.video.info import StreamInfo, VideoInfo
 from vividface_core.video.interlace import field_order, is_combed, order_of_unmarked
 from vividface_core.video.opening import open_media
 from vividface_core.video.orientation import is_mirrored, rotation_of
-from vividface_core.video.pixel_formats import canonical, canonical_name, layout
+from vividface_core.video.pixel_formats import canonical, canonical_name, layout, planes
 
 _PLACES, _LOOK = 5, 10
 """Where and at how many frames combs are looked for."""
@@ -270,6 +270,20 @@ def read_info(path: Path, *, playlist: bool = False, judge_fields: bool = False)
         if judge_fields and table.unmarked and table.unmarked[0]:
             return replace(info, fields=table.unmarked[0], combed=True, marked=False)
         return info
+    finally:
+        reading.close()
+
+
+def is_transparent(path: Path) -> bool:
+    """Whether any frame of a file with an alpha plane shows something through; decodes until one does."""
+    reading = DecodePass(path, threaded=False)
+    try:
+        shown = (canonical(frame) for frame in reading.frames())
+        return any(
+            frame is not None and layout(frame.format.name).alpha and planes(frame)[3].min() < 255 for frame in shown
+        )
+    except (UnreadableVideo, av.FFmpegError):
+        return True  # damage is told by whoever reads that place
     finally:
         reading.close()
 

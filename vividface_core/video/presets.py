@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from vividface_core.errors import InvalidOption, UnwritableVideo
+from vividface_core.video.decoding import is_transparent
 from vividface_core.video.info import ColorInfo, VideoInfo
 from vividface_core.video.pixel_formats import Layout, layout
 
@@ -187,7 +188,8 @@ def _told(preset: Preset, info: VideoInfo, source: Layout, best: Layout) -> list
         notices.append(f"Metadata of the frames is left out: {', '.join(info.unwritten)}.")
     if preset.upright and info.color.transfer in _HDR_TRANSFERS:
         notices.append(f"PNG doesn't tell that these are HDR pictures ({_HDR_TRANSFERS[info.color.transfer]}).")
-    if source.alpha and not best.alpha:
+    # A GIF has an alpha plane whether or not anything is transparent.
+    if source.alpha and not best.alpha and (info.codec != "gif" or is_transparent(info.path)):
         notices.append(f"Transparency is left out: {preset.name} has none (ffv1, png and prores keep it).")
     if source.depth > best.depth:
         notices.append(f"{source.depth} bits a sample became {best.depth}, the most that {preset.name} takes here.")

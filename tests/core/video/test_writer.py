@@ -113,6 +113,22 @@ def test_alpha_is_kept_or_its_loss_is_told(tmp_path: Path) -> None:
     assert abs(alpha.astype(int) - expected.astype(int) * 16).max() <= 16  # read back with 12 bits
 
 
+@pytest.mark.parametrize("holes", [False, True])
+def test_a_gif_loses_only_a_transparency_that_it_has(tmp_path: Path, holes: bool) -> None:
+    source = tmp_path / "a.gif"
+    clear = "format=rgba,geq=r=r(X\\,Y):g=g(X\\,Y):b=b(X\\,Y):a=255*gt(X\\,40),"
+    cut(
+        "franck",
+        source,
+        "-vf",
+        "trim=duration=0.3," + (clear if holes else "") + "split[a][b];[a]palettegen[p];[b][p]paletteuse",
+        seconds=0.3,
+    )
+    assert VideoReader(source).info.has_alpha
+    told = write(tmp_path / "h.nut", source, "h264").notices
+    assert any("Transparency is left out" in notice for notice in told) == holes
+
+
 def test_full_range_becomes_limited_where_the_codec_has_no_other(tmp_path: Path) -> None:
     source = tmp_path / "a.mkv"
     scale = ("-vf", "scale=out_range=pc,format=yuv420p", "-color_range", "pc")

@@ -139,7 +139,7 @@ FORMATS = [
     ),
     Row(SIZES, "AV1", clip("in.mkv", "-c:v", "libsvtav1", "-preset", "10"), "R in.mkv -o o.mp4", same="frames"),
     Row(SIZES, "Cinepak", clip("in.avi", "-c:v", "cinepak"), "R in.avi -o o.mp4", same="frames"),
-    Row(SIZES, "a GIF", clip("in.gif"), "R in.gif -o o.mp4", 0, "Transparency", values={"frames": 6}),
+    Row(SIZES, "an opaque GIF", clip("in.gif"), "R in.gif -o o.mp4", 0, values={"frames": 6}),
 ]
 
 FACE = "restore in.mp4 -o o.mp4 --model {model} --quiet"

@@ -28,7 +28,10 @@ COMMON = {
     "identity_guard": RestoreOptions.identity_guard,
     "identity_threshold": RestoreOptions.identity_threshold,
     "keep_size": RestoreOptions.keep_size,
+    "people": "",
+    "person_strengths": "",
 }
+FILM = {"encoding": "h264", "scale": 1.0, "preview": False}
 MODEL = {
     "model": "vividface-nano",
     "precision": "auto",
@@ -47,6 +50,8 @@ MASK = {
     "parser": "auto",
     "detector": "auto",
     "require_face": False,
+    "people": "",
+    "same_person": RestoreOptions.same_person,
 }
 MEASURED = "psnr, ids-mobile, akd, temporal"
 """A metric each of the picture, the person, the face's movements and time, none of which needs a download."""
@@ -68,7 +73,7 @@ RESTORE_VIDEO = Workflow(
             "VividFaceOneStepRestore",
             (380, 0),
             (320, 920),
-            {**COMMON, "encoding": "h264", "scale": 1.0, "video": ("1", 0), "restorer": ("2", 0)},
+            {**COMMON, **FILM, "video": ("1", 0), "restorer": ("2", 0)},
         ),
         "4": Node("VividFaceCompareVideo", (760, 0), (640, 700), {"fps": 24.0, "before": ("1", 0), "after": ("3", 0)}),
         "5": Node("SaveVideo", (1460, 0), (320, 560), saved("VividFace/restored", ("3", 0))),
@@ -104,7 +109,7 @@ RESTORE_ONE_FACE = Workflow(
         "3": Node(
             "VividFaceFaceMask",
             (380, 0),
-            (320, 340),
+            (320, 700),
             {**MASK, "faces": "by number", "source": ("1", 0)},
             "Face Mask: which face",
         ),
@@ -112,7 +117,7 @@ RESTORE_ONE_FACE = Workflow(
             "VividFaceOneStepRestore",
             (760, 0),
             (320, 920),
-            {**COMMON, "encoding": "h264", "scale": 1.0, "video": ("1", 0), "restorer": ("2", 0), "tracks": ("3", 1)},
+            {**COMMON, **FILM, "video": ("1", 0), "restorer": ("2", 0), "tracks": ("3", 1)},
         ),
         "5": Node("VividFaceCompareVideo", (1140, 0), (640, 920), {"fps": 24.0, "before": ("1", 0), "after": ("4", 0)}),
         "6": Node("SaveVideo", (1840, 0), (320, 560), saved("VividFace/one_face", ("4", 0))),
@@ -120,8 +125,8 @@ RESTORE_ONE_FACE = Workflow(
     },
     {
         "8": Note(
-            (380, 400),
-            (320, 520),
+            (380, 760),
+            (320, 480),
             "With faces = by number, face numbers counts from the left in each shot, beginning at 0: 0 is the "
             "leftmost face; 0,2 are the first and the third. largest takes the largest face of each shot, all "
             "takes everyone.\n\n"
@@ -148,17 +153,17 @@ MASK_GUIDED_RESTORE = Workflow(
         "1": Node("VividFaceVideoLoad", (0, 0), (320, 620), VIDEO),
         "2": Node("VividFaceLoadModel", (0, 680), (320, 240), MODEL),
         "3": Node("GetVideoComponents", (380, 0), (320, 120), {"video": ("1", 0)}),
-        "4": Node("VividFaceFaceMask", (380, 180), (320, 340), {**MASK, "source": ("3", 0)}),
-        "5": Node("LoadImage", (380, 1200), (320, 320), {"image": PAINTED}, "Painted mask", through=""),
+        "4": Node("VividFaceFaceMask", (380, 180), (320, 700), {**MASK, "source": ("3", 0)}),
+        "5": Node("LoadImage", (380, 1400), (320, 320), {"image": PAINTED}, "Painted mask", through=""),
         "6": Node(
             "MaskComposite",
-            (760, 1200),
+            (760, 1400),
             (320, 160),
             {"x": 0, "y": 0, "operation": "subtract", "destination": ("4", 0), "source": ("5", 1)},
             "Face mask less what is painted",
             through="destination",
         ),
-        "7": Node("MaskPreview", (380, 580), (320, 340), {"mask": ("6", 0)}, "Where faces may change"),
+        "7": Node("MaskPreview", (380, 940), (320, 340), {"mask": ("6", 0)}, "Where faces may change"),
         "8": Node(
             "VividFaceOneStepRestoreImages",
             (760, 0),
@@ -171,7 +176,7 @@ MASK_GUIDED_RESTORE = Workflow(
         ),
         "11": Node("SaveVideo", (1840, 0), (320, 560), saved("VividFace/mask_guided", ("9", 0))),
         "12": Node("PreviewAny", (1840, 620), (320, 300), {"source": ("8", 1)}, "What was done"),
-        "13": Node("PreviewImage", (0, 1200), (320, 320), {"images": ("1", 1)}, "First frame"),
+        "13": Node("PreviewImage", (0, 1400), (320, 320), {"images": ("1", 1)}, "First frame"),
     },
     {
         "14": Note(
@@ -184,7 +189,7 @@ MASK_GUIDED_RESTORE = Workflow(
             "How to use it",
         ),
         "15": Note(
-            (1140, 1200),
+            (1140, 1400),
             (640, 320),
             "To keep a part of a face as it was (glasses, a scar, make-up):\n"
             "1. Run once. Right-click First frame and choose Copy (Clipspace).\n"
@@ -218,7 +223,7 @@ DEGRADE_RESTORE_METRICS = Workflow(
             "VividFaceOneStepRestore",
             (760, 0),
             (320, 920),
-            {**COMMON, "encoding": "h264", "scale": 1.0, "video": ("3", 0), "restorer": ("2", 0)},
+            {**COMMON, **FILM, "video": ("3", 0), "restorer": ("2", 0)},
         ),
         "6": Node("VividFaceCompareVideo", (1140, 0), (640, 700), {"fps": 24.0, "before": ("3", 0), "after": ("5", 0)}),
         "7": Node(

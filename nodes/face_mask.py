@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import comfy.model_management as management
-import numpy as np
 import torch
 import torch.nn.functional as F
 from comfy_api.latest import io, ui
@@ -33,6 +32,7 @@ from .bridge.face_types import (
     find_tracks,
     people_input,
 )
+from .bridge.images import image_of
 from .bridge.paths import face_folders
 from .bridge.progress import NodeCallbacks
 from .bridge.restore_inputs import FaceTracks
@@ -188,7 +188,7 @@ class FaceMask(io.ComfyNode):
                 whole[number] = grown(mask, grow)
                 callbacks.progress("restore", number + 1, total)
         sheet = draw_people(portraits, found.people, found.shots, same_person)
-        shown = torch.from_numpy(np.asarray(sheet, np.float32) / 255)[None]
+        shown = image_of(sheet)
         told_tracks = FaceTracks(tuple(tracks), size)
         return io.NodeOutput(
             whole,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from vividface_core.errors import InvalidOption
@@ -34,3 +36,8 @@ def with_alpha_of(images: Tensor, source: Tensor) -> Tensor:
     if source.shape[-1] != 4:
         return images
     return torch.cat((images, source[..., 3:].to(images)), -1)
+
+
+def image_of(picture: Image.Image) -> Tensor:
+    """An RGB picture as IMAGE, ``[1, H, W, 3]``, 0…1."""
+    return torch.from_numpy(np.asarray(picture, np.float32) / 255)[None]

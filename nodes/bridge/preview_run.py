@@ -7,8 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from comfy_api.latest import InputImpl, io, ui
 
 from vividface_core.errors import InvalidOption
@@ -19,6 +17,7 @@ from vividface_core.restorers.base import Restorer
 from vividface_core.video.proxy import write_proxy
 from vividface_core.video.source import VideoFrames
 
+from .images import image_of
 from .progress import NodeCallbacks
 from .restore_run import SUFFIXES
 from .temp_files import TempFile
@@ -68,7 +67,7 @@ def run_preview(
             keep=keep,
         )
     sheet = draw_preview(preview, "preview")
-    shown = torch.from_numpy(np.asarray(sheet, np.float32) / 255)[None]
+    shown = image_of(sheet)
     report = "\n".join(["A preview; switch it off for the whole video.", *preview.estimate.lines()])
     videos = (InputImpl.VideoFromFile(after), InputImpl.VideoFromFile(before))
     return io.NodeOutput(videos[0], report, videos[1], ui=ui.PreviewImage(shown, cls=cls))

@@ -21,7 +21,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -153,32 +153,59 @@ def text_of(table: Table, found: dict[str, Entries]) -> str:
     return "\n".join(lines)
 
 
-def plot(table: Table, found: dict[str, Entries], path: Path) -> None:
-    """Both errors over the steps."""
+def plot_curves(
+    found: dict[str, Entries],
+    panels: Sequence[tuple[dict[str, str], Callable[[dict[str, Any]], float]]],
+    path: Path,
+    *,
+    legend: str = "",
+    size: tuple[float, float] = (9, 3.6),
+    dpi: int = 100,
+) -> None:
+    """Figures of each variant over the steps.
+
+    Args:
+        panels: a row of them; of each what the axes say (``title``, ``ylabel``), and the figure of an entry.
+        legend: what the variants are.
+        size, dpi: of the picture, in inches.
+    """
     import matplotlib
 
     matplotlib.use("agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.6), constrained_layout=True)
-    for axis, key, title in zip(axes, ("error", "face_error"), ("whole frame", "face")):
+    figure, axes = pyplot.subplots(1, len(panels), figsize=size, constrained_layout=True)
+    for axis, (texts, value) in zip(axes, panels):
         for label, entries in found.items():
-            steps, errors = [e["step"] for e in entries], [1000 * e[key] for e in entries]
-            axis.plot(steps, errors, marker="o", label=f"{table.title} = {label}" if table is P else label)
-        axis.set(title=title, xlabel="step", ylabel="mean squared error × 10³")
+            axis.plot(
+                [entry["step"] for entry in entries], [value(entry) for entry in entries], marker="o", label=label
+            )
+        axis.set(**texts, xlabel="step")
         axis.grid(alpha=0.3)
-    axes[0].legend()
-    figure.savefig(path, dpi=110)
+    axes[0].legend(title=legend or None)
+    figure.savefig(path, dpi=dpi)
     pyplot.close(figure)
 
 
-def report(
-    table: Table,
-    found: dict[str, Entries],
-    text: str,
-    draw: Callable[[Table, dict[str, Entries], Path], None],
-    out: Path,
-) -> None:
+def plot(table: Table, found: dict[str, Entries], path: Path) -> None:
+    """Both errors over the steps."""
+    unit = "mean squared error × 10³"
+    named = {f"{table.title} = {label}" if table is P else label: entries for label, entries in found.items()}
+    panels = (
+        ({"title": "whole frame", "ylabel": unit}, lambda entry: 1000 * entry["error"]),
+        ({"title": "face", "ylabel": unit}, lambda entry: 1000 * entry["face_error"]),
+    )
+    plot_curves(named, panels, path, dpi=110)
+
+
+def config_and_changes(words: Sequence[str], default: Path) -> tuple[Path, tuple[str, ...]]:
+    """The configuration that the words of a command line name first, or ``default``, and what they change in it."""
+    if words and "=" not in words[0]:
+        return Path(words[0]), tuple(words[1:])
+    return default, tuple(words)
+
+
+def report(table: Table, found: dict[str, Entries], text: str, draw: Plot, out: Path) -> None:
     """Print the table; write it, all validation entries and the plot into ``out``, named after the table."""
     out.mkdir(parents=True, exist_ok=True)
     (out / f"{table.file}.md").write_text(text + "\n")
@@ -199,11 +226,11 @@ def main(argv: list[str] | None = None) -> int:
     def work() -> None:
         words = list(args.words)
         name = words.pop(0) if words[0] in ("p", "stages", "curated") else "p"
-        config = Path(words.pop(0)) if words and "=" not in words[0] else DEFAULT
+        config, changes = config_and_changes(words, DEFAULT)
         if name != "curated" and (args.manifest or args.curated):
             raise InvalidOption("--manifest and --curated are for the table 'curated'.")
         table = {"p": P, "stages": STAGES}.get(name) or curated_table(args.manifest, args.curated)
-        found = run(table, config, tuple(words))
+        found = run(table, config, changes)
         report(table, found, text_of(table, found), plot, args.out)
 
     return exit_status(work)

@@ -17,10 +17,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from operator import itemgetter
 from pathlib import Path
 
 from training.command import exit_status
-from training.evaluation.ablation import Entries, Table, Variant, report, run
+from training.evaluation.ablation import Entries, Table, Variant, config_and_changes, plot_curves, report, run
 from training.stages.codebook_usage import BRANCHES
 from vividface_core.bfvr_stc.quantizer import FUSIONS
 from vividface_core.errors import InvalidOption
@@ -76,22 +77,9 @@ def text_of(table: Table, found: dict[str, Entries]) -> str:
 
 def plot(table: Table, found: dict[str, Entries], path: Path) -> None:
     """PSNR and the usage of both codebooks over the steps."""
-    import matplotlib
-
-    matplotlib.use("agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(1, 3, figsize=(12, 3.4), constrained_layout=True)
-    for axis, key, title in zip(
-        axes, ("psnr", "usage_s", "usage_t"), ("PSNR (dB)", "used of the spatial codes", "used of the temporal codes")
-    ):
-        for label, entries in found.items():
-            axis.plot([e["step"] for e in entries], [e[key] for e in entries], marker="o", label=label)
-        axis.set(title=title, xlabel="step")
-        axis.grid(alpha=0.3)
-    axes[0].legend(title=table.title)
-    figure.savefig(path, dpi=100)
-    pyplot.close(figure)
+    titles = {"psnr": "PSNR (dB)", "usage_s": "used of the spatial codes", "usage_t": "used of the temporal codes"}
+    panels = [({"title": title}, itemgetter(key)) for key, title in titles.items()]
+    plot_curves(found, panels, path, legend=table.title, size=(12, 3.4))
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -104,10 +92,9 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_intermixed_args(argv)
 
     def work() -> None:
-        words = list(args.words)
-        config = Path(words.pop(0)) if words and "=" not in words[0] else DEFAULT
+        config, changes = config_and_changes(args.words, DEFAULT)
         table = TABLES.get(args.table) or backbones_table(args.backbones)
-        found = run(table, config, tuple(words))
+        found = run(table, config, changes)
         report(table, found, text_of(table, found), plot, args.out)
 
     return exit_status(work)

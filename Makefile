@@ -4,6 +4,7 @@
 # make test-fast   the core of every room, in under three minutes
 # make test-comfyui COMFY_HOME=FOLDER   the tests of nodes and page on another ComfyUI: a checkout with its environment in
 #                                       FOLDER/.venv, where requirements.txt of this folder is installed too
+# make docs   the documentation as a site, in site/
 # Both need Python 3.10 or newer and make. The tests also need Chromium, which is installed where apt can do it, and
 # fetch a pinned ComfyUI, which they run as a program.
 
@@ -23,7 +24,7 @@ FAST := $(addprefix tests/, \
 	training/data/test_batches.py training/losses/test_face_focused.py training/stages/test_pca_init.py \
 	training/test_config.py)
 
-.PHONY: demo test test-all test-fast test-comfyui lint clean
+.PHONY: demo docs test test-all test-fast test-comfyui lint clean
 
 demo: .venv/.installed
 	$(BIN)/python -m training.demo demo
@@ -40,6 +41,9 @@ test-fast: .venv/.installed-dev
 test-comfyui: .venv/.installed-dev
 	COMFY_HOME=$(COMFY_HOME) $(BIN)/python -m pytest tests/comfyui tests/browser
 
+docs: .venv/.installed-dev
+	$(BIN)/python -m mkdocs build --strict
+
 lint: .venv/.installed-dev
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
@@ -54,9 +58,9 @@ lint: .venv/.installed-dev
 	touch $@
 
 .venv/.installed-dev: .venv/.installed
-	$(PIP) --editable '.[dev,train,comfyui,curate]'
+	$(PIP) --editable '.[dev,docs,train,comfyui,curate]'
 	$(BIN)/python tests/environment/browser.py
 	touch $@
 
 clean:
-	rm -rf .venv demo build *.egg-info
+	rm -rf .venv demo site build *.egg-info

@@ -17,6 +17,11 @@ The same clips at five fixed degradations, from none to strong (:mod:`training.e
 the mean and on the worst clip, LPIPS, the flow-warped error inside the face, the chroma error, and whether grey stays
 grey (:mod:`training.evaluation.harm`).
 
+``python -m training.evaluate --model bfvr-stc-nano --beside vividface-nano --size 64 --table docs/bfvr_stc.md``
+
+Several restorers in one table, on crops of one size; ``flow`` is the mean length of the optical flow (OpenCV's dense
+inverse search) from each frame to the next, which noise and flicker make longer than the truth's own.
+
 Decisions are taken on other people: ``--clips validation --data data/nano`` measures either table on the clips that
 the prepared material keeps from training.
 """
@@ -47,10 +52,12 @@ from vividface_core.degrade import Degradation, DegradationRanges
 from vividface_core.faces.detect import FaceDetector, load_detector
 from vividface_core.faces.embed import load_embedder
 from vividface_core.io.output_guard import Source, Target, check_file, check_paths
+from vividface_core.metrics.networks.flow import DisFlow
+from vividface_core.metrics.temporal import flow_score
 from vividface_core.weights import load_restorer
 
 FIRST_SEED = 1000
-FIGURES = ("psnr", "ssim", "lpips", "temporal", "identity")
+FIGURES = ("psnr", "ssim", "lpips", "temporal", "identity", "flow")
 
 
 class Measures:
@@ -58,6 +65,7 @@ class Measures:
 
     def __init__(self, detector: FaceDetector) -> None:
         self._detector, self._embedder = detector, load_embedder()
+        self._flow = DisFlow()
         self._lpips = perceptual_weights.load("lpips-alex")
 
     @torch.inference_mode()
@@ -77,6 +85,7 @@ class Measures:
             "lpips": float(self._lpips(clip, truth).mean()),
             "temporal": float((clip.diff(dim=0) - truth.diff(dim=0)).abs().mean() * 255),
             "identity": self._identity(clip, truth),
+            "flow": float(flow_score(clip, self._flow).mean()),
         }
 
     def _identity(self, clip: Tensor, truth: Tensor) -> float:
@@ -115,15 +124,31 @@ def material(
 
 
 def evaluate(
-    name: str, frames: int, measured: int, with_peers: bool, clips: Sequence[FaceClip], control: Path | None = None
+    name: str,
+    frames: int,
+    measured: int,
+    with_peers: bool,
+    clips: Sequence[FaceClip],
+    control: Path | None = None,
+    *,
+    beside: Sequence[str] = (),
+    size: int = 0,
 ) -> tuple[list[dict], dict]:
     """One entry a clip, and settings of the peers. ``measured`` frames in the middle count; ``control``: see
-    :func:`training.evaluation.peers.networks`."""
+    :func:`training.evaluation.peers.networks`.
+
+    Args:
+        beside: other restorers, which get the same clips.
+        size: side of the crops; 0: what the first restorer is made for.
+    """
     torch.manual_seed(0)
     restorer, detector = load_restorer(name), load_detector("mtcnn")
-    rows = material(clips, frames, restorer.native_size, detector)
+    rows = material(clips, frames, size or restorer.native_size, detector)
     measure, window = Measures(detector), _middle(frames, measured)
-    methods: dict[str, peers.Method] = {"input": lambda clip: clip, name: restorer.restore}
+    restorers = {label(name): restorer, **{label(other): load_restorer(other) for other in beside}}
+    name = label(name)
+    methods: dict[str, peers.Method] = {"input": lambda clip: clip}
+    methods |= {each: one.restore for each, one in restorers.items()}
     settings: dict[str, str] = {}
     if with_peers:
         pairs = [(low[window], truth[window]) for _, _, low, truth in rows]
@@ -134,12 +159,14 @@ def evaluate(
     for clip, degradation, low, truth in rows:
         scores, outputs = {}, {}
         for method, run in methods.items():
-            given = low if method in ("input", name) else low[window]
+            given = low if method == "input" or method in restorers else low[window]
             began = time.perf_counter()
             out = run(given)
             seconds = (time.perf_counter() - began) / len(given)
             outputs[method] = out[window] if len(out) == frames else out
             scores[method] = {**measure(outputs[method], truth[window]), "seconds": seconds}
+        if beside:
+            scores["truth"] = {**measure(truth[window], truth[window]), "seconds": 0.0}
         clean = restorer.restore(truth)
         entries.append(
             {
@@ -148,7 +175,7 @@ def evaluate(
                 "degradation": degradation.as_dict(),
                 "scores": scores,
                 "clean": psnr(clean[window], truth[window]),
-                "views": (low[window], outputs[name], truth[window]),
+                "views": (low[window], *(outputs[each] for each in restorers), truth[window]),
             }
         )
         before, after = scores["input"], scores[name]
@@ -158,6 +185,11 @@ def evaluate(
             flush=True,
         )
     return entries, settings
+
+
+def label(model: str) -> str:
+    """How a table calls a model: its name, without the folders of a path."""
+    return Path(model).name
 
 
 def _middle(frames: int, measured: int) -> slice:
@@ -184,6 +216,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--measured", type=int, default=0, help="frames in the middle that count; 0: all")
     parser.add_argument("--peers", action="store_true", help="also ffmpeg, OpenCV and Real-ESRGAN")
     parser.add_argument("--control", type=Path, help="with --peers: also the image restorer of a run of stage control")
+    parser.add_argument("--beside", nargs="+", default=[], metavar="MODEL", help="other restorers, on the same clips")
+    parser.add_argument("--size", type=int, default=0, help="side of the crops; 0: what the model is made for")
     parser.add_argument("--levels", action="store_true", help="at five fixed degradations instead of drawn ones")
     parser.add_argument("--measured-before", type=Path, help="with --levels: the --json of an earlier run, drawn anew")
     parser.add_argument("--clips", choices=("held-out", "validation"), default="held-out")
@@ -208,7 +242,11 @@ def _check(args: argparse.Namespace) -> None:
     if args.json:
         check_file(args.json, "--json")
     if args.table:
-        check_markers(args.table, "levels" if args.levels else "peers" if args.peers else "table")
+        check_markers(args.table, _markers(args))
+
+
+def _markers(args: argparse.Namespace) -> str:
+    return "levels" if args.levels else "peers" if args.peers else "beside" if args.beside else "table"
 
 
 def _run(args: argparse.Namespace) -> None:
@@ -218,13 +256,22 @@ def _run(args: argparse.Namespace) -> None:
         before = args.measured_before and json.loads(args.measured_before.read_text())["entries"]
         _report_levels(args, before or evaluate_levels(args.model, args.frames, clips))
         return
-    entries, settings = evaluate(args.model, args.frames, args.measured or args.frames, args.peers, clips, args.control)
+    entries, settings = evaluate(
+        args.model,
+        args.frames,
+        args.measured or args.frames,
+        args.peers,
+        clips,
+        args.control,
+        beside=args.beside,
+        size=args.size,
+    )
     if args.pictures:
         save_pictures(entries, args.pictures)
-    text = table(entries, args.model, settings)
+    text = table(entries, label(args.model), settings)
     print(text)
     if args.table:
-        write_between(args.table, "peers" if args.peers else "table", text)
+        write_between(args.table, _markers(args), text)
     if args.json:
         plain = [{key: value for key, value in entry.items() if key != "views"} for entry in entries]
         args.json.write_text(json.dumps({"model": args.model, "settings": settings, "clips": plain}, indent=1) + "\n")

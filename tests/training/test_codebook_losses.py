@@ -14,6 +14,7 @@ from training.losses.codebook import (
     lookup_loss,
     marginal_prior,
     released_prior,
+    residual_share,
     soft_assignment,
 )
 from training.losses.frozen_backbone_discriminator import (
@@ -79,6 +80,15 @@ def test_the_codebook_loss_is_on_the_sum_and_weighs_the_codebook():
     gradients = torch.autograd.grad(loss, (z, z_q))
     assert torch.allclose(gradients[0].float(), -2 * error / error.numel())
     assert torch.allclose(gradients[1].float(), 0.25 * 2 * error / error.numel())
+
+
+def test_the_residual_is_the_share_of_a_latent_that_changes():
+    z = latent(2, 3, 4, 2, 2)
+    steps = [(z[:, :, frame] - z[:, :, frame - 1]).square().mean() for frame in (1, 2, 3)]
+    assert float(residual_share(z)) == pytest.approx(float(sum(steps) / 3 / z.var()), rel=1e-5)
+    assert float(residual_share(5 * z)) == pytest.approx(float(residual_share(z)), rel=1e-5), "no matter its scale"
+    assert float(residual_share(z[:, :, :1].expand(-1, -1, 4, -1, -1))) == 0
+    assert 1.8 < float(residual_share(latent(1, 64, 8, 8, 8))) < 2.2
 
 
 def test_stage_two_is_feature_and_code_loss():

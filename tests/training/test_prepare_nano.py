@@ -101,7 +101,11 @@ def test_a_face_becomes_a_clip_of_its_own_with_its_crop_its_mask_and_its_person(
         assert clip.shape == (3, 60, 60, 3)
         place = clip[0].float().mean((0, 1))
         assert torch.allclose(place[:2], torch.tensor([left, top]) + (wide - 1) / 2, atol=1)
-        for seen, whole in ((inside_x * wide / 60 + left, x), (inside_y * wide / 60 + top, y), (inside * wide / 60, side)):
+        for seen, whole in (
+            (inside_x * wide / 60 + left, x),
+            (inside_y * wide / 60 + top, y),
+            (inside * wide / 60, side),
+        ):
             assert abs(seen - whole) < 0.2
     seen = made.mask("a.0")
     assert seen.shape == (3, 15, 15) and seen[0, 7, 7] and not made.mask("a.1").any()

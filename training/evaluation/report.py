@@ -53,12 +53,12 @@ def _pair(before: float, after: float, digits: int) -> str:
 
 
 def _by_method(entries: Entries, methods: list[str], settings: dict[str, str]) -> str:
-    lines = ["| | PSNR ↑ | SSIM ↑ | LPIPS ↓ | temporal ↓ | identity ↑ | s a frame |", "|" + "---|" * 7]
+    lines = ["| | PSNR ↑ | SSIM ↑ | LPIPS ↓ | temporal ↓ | identity ↑ | flow | s a frame |", "|" + "---|" * 8]
     for method in methods:
         means = mean_scores(entries, method)
         lines.append(
             f"| {method} | "
-            + " | ".join(f"{means[key]:.{digits}f}" for key, digits in COLUMNS)
+            + " | ".join(f"{means[key]:.{digits}f}" for key, digits in (*COLUMNS, ("flow", 2)))
             + f" | {means['seconds']:.3f} |"
         )
     lines += [f"\n{name}: the best of its settings on these clips, `{chosen}`." for name, chosen in settings.items()]

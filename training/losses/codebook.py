@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vividface_core.bfvr_stc.layers import frame_residual
 from vividface_core.bfvr_stc.quantizer import rows_of
 
 LEAST_DISTANCE = 1e-6
@@ -61,6 +62,16 @@ def released_prior(z: Tensor, codebook: Tensor) -> Tensor:
     p = soft_assignment(rows_of(z), codebook)
     uniform = torch.full_like(p, 1 / len(p))
     return F.kl_div(F.log_softmax(p, 0), F.softmax(uniform, 0), reduction="sum") / len(p)
+
+
+def residual_share(z: Tensor) -> Tensor:
+    """mean‖R(z)‖² / var(z) of a latent of two frames or more: about 2 where its frames have nothing in common.
+
+    Not of the paper. An encoder that nothing is asked of spreads one still picture over all latent frames; then R(z),
+    which the temporal codebook stands for, is as large as z, and the sum of two entries can't come near z.
+    """
+    z = z.float()
+    return frame_residual(z)[:, :, 1:].square().mean() / z.var()
 
 
 def lookup_loss(

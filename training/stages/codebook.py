@@ -14,14 +14,17 @@ from torch import Tensor, nn
 from training.config import Config, Loss, published
 from training.data.batches import Source
 from training.data.degraded_pixels import make_clips
-from training.losses.codebook import codebook_loss, marginal_prior, released_prior
+from training.losses.codebook import codebook_loss, marginal_prior, released_prior, residual_share
 from training.losses.frozen_backbone_discriminator import FrozenBackboneDiscriminator, load_backbone
 from training.losses.perceptual import Perceptual, sample_frames
 from training.stages.base import MAIN, Batch, Groups, Stage
 from training.stages.codebook_config import AutoencoderLoss, AutoencoderModel
+from training.stages.codebook_restart import UnusedCodes
 from training.stages.codebook_start import start_codebooks
 from training.stages.codebook_usage import BothUsages, batch_figures, usage_figures
 from vividface_core.bfvr_stc import CodeFormer3D, VQAutoEncoder3D, checkpoint
+from vividface_core.bfvr_stc.autoencoder import Reconstruction
+from vividface_core.bfvr_stc.quantizer import rows_of
 from vividface_core.errors import InvalidOption
 
 CRITIC = "critic"
@@ -33,12 +36,14 @@ class Reproduced(NamedTuple):
     """Attributes:
     out: ``[B, 3, T, H, W]``, 0…1.
     codebook, prior: losses; 0 where nothing is quantized.
+    residual: see :func:`training.losses.codebook.residual_share`; 0 without its weight.
     indices_s, indices_t: codes ``[B·t, h·w]``.
     """
 
     out: Tensor
     codebook: Tensor
     prior: Tensor
+    residual: Tensor
     indices_s: Tensor
     indices_t: Tensor
 
@@ -46,9 +51,10 @@ class Reproduced(NamedTuple):
 class Quantizing(nn.Module):
     """The network with the losses of its codebooks: gradients are shared between processes when it is called."""
 
-    def __init__(self, net: VQAutoEncoder3D, loss: AutoencoderLoss, quantized: bool) -> None:
+    def __init__(self, net: VQAutoEncoder3D, loss: AutoencoderLoss, quantized: bool, restart_after: int = 0) -> None:
         super().__init__()
         self.net, self._loss, self._quantized = net, loss, quantized
+        self.unused = UnusedCodes(net.quantize, restart_after) if restart_after else None
         net.requires_grad_(True)
         # Without these terms nothing of them has a gradient.
         net.quantize.requires_grad_(quantized)
@@ -64,10 +70,26 @@ class Quantizing(nn.Module):
             with torch.no_grad():
                 quantized = net.quantize(z)
             zero = z.new_zeros(())
-            return Reproduced(net.generator(z), zero, zero, quantized.indices_s, quantized.indices_t)
+            residual = self._residual(z)
+            return Reproduced(net.generator(z), zero, zero, residual, quantized.indices_s, quantized.indices_t)
+        learning = self.unused is not None and torch.is_grad_enabled()
+        if learning:
+            self.unused.restart(net.quantize)
         made = net(x)
-        codes = codebook_loss(made.z, made.z_q, self._loss.codebook_weight)
-        return Reproduced(made.out, codes, self._prior(made.z, made.z_t), made.indices_s, made.indices_t)
+        if learning:
+            self.unused.note(net.quantize.spatial_input(made.z), made.z_t, made.indices_s, made.indices_t)
+        codes = codebook_loss(made.z, made.z_q, self._loss.codebook_weight) + self._temporal(made)
+        prior = self._prior(made.z, made.z_t)
+        return Reproduced(made.out, codes, prior, self._residual(made.z), made.indices_s, made.indices_t)
+
+    def _temporal(self, made: Reconstruction) -> Tensor | float:
+        if not self._loss.temporal_codebook:
+            return 0.0
+        given = self.net.quantize.embedding_t(made.indices_t).flatten(0, 1)
+        return self._loss.temporal_codebook * codebook_loss(rows_of(made.z_t), given, self._loss.codebook_weight)
+
+    def _residual(self, z: Tensor) -> Tensor:
+        return residual_share(z) if self._loss.residual else z.new_zeros(())
 
     def _prior(self, z: Tensor, z_t: Tensor) -> Tensor:
         if not self._loss.prior:
@@ -115,7 +137,7 @@ class CodebookStage(Stage):
         super().__init__(config)
         loss, model = config.loss, config.model
         net = _network(model, config.run.seed)
-        self.net = Quantizing(net.train(), loss, model.quantized)
+        self.net = Quantizing(net.train(), loss, model.quantized, model.restart_codes)
         if model.codebooks == "latents":
             start_codebooks(net, self._clean_clips(), config.run.seed)
         self._perceptual = Perceptual(Loss(dists=0, lpips=loss.lpips, perceptual_frames=loss.perceptual_frames))
@@ -127,6 +149,14 @@ class CodebookStage(Stage):
     @property
     def nets(self) -> dict[str, nn.Module]:
         return {MAIN: self.net} if self._critic is None else {MAIN: self.net, CRITIC: self._critic}
+
+    def groups(self) -> Groups:
+        """The codebooks learn at a rate of their own."""
+        codebooks = [self.net.net.quantize.embedding_s.weight, self.net.net.quantize.embedding_t.weight]
+        apart = {id(weight) for weight in codebooks}
+        rest = [p for p in self.net.parameters() if p.requires_grad and id(p) not in apart]
+        learning = [weight for weight in codebooks if weight.requires_grad]
+        return [(rest, 1.0), *([(learning, self.config.model.codebook_lr_scale)] if learning else [])]
 
     def optimizers(self) -> dict[str, Groups]:
         critic = {} if self._critic is None else {CRITIC: [(list(self._critic.parameters()), 1.0)]}
@@ -158,6 +188,7 @@ class CodebookStage(Stage):
             **self._perceptual(2 * made.out - 1, clean, uniform[:, 1]),
             "codebook": made.codebook,
             "prior": made.prior,
+            "residual": made.residual,
         }
         if self._criticised:
             frames = [sample_frames(2 * x - 1, weights.perceptual_frames, uniform[:, 2]) for x in (truth, made.out)]

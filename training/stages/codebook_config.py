@@ -21,6 +21,10 @@ class AutoencoderModel(Section):
             learns to see first and to quantize then needs a fraction of the steps.
         codebooks: how they start: ``uniform``, U(±1/codes), as released; ``latents``: at the centres of clusters of
             the latents that ``base`` makes of the training clips; ``base``: as ``base`` has them.
+        codebook_lr_scale: the codebooks' learning rate over ``optimizer.lr``. A network that was trained without them
+            has latents of several units, across which a rate for weights takes thousands of steps.
+        restart_codes: after so many batches, codes that none of them used are moved onto latents of the last one
+            (:class:`training.stages.codebook_restart.UnusedCodes`); 0: never, as published.
         native_size, native_frames: written into the checkpoint: what it is to be used at.
     """
 
@@ -28,6 +32,8 @@ class AutoencoderModel(Section):
     base: Path | None = None
     quantized: bool = True
     codebooks: Literal["uniform", "latents", "base"] = "uniform"
+    codebook_lr_scale: float = Field(1.0, gt=0)
+    restart_codes: int = Field(0, ge=0)
     native_size: int = Field(256, ge=8)
     native_frames: int = Field(24, ge=2)
 
@@ -60,10 +66,15 @@ class AutoencoderLoss(Section):
         lpips: of LPIPS with VGG16. perceptual_frames: frames of a clip, drawn at random, that LPIPS and the
             discriminator see; 0: all.
         codebook: of the codebook loss on the sum of both entries; ``codebook_weight`` is β, at the codebooks' side.
+        temporal_codebook: of the same loss between TA(z) + R(z) and the temporal entry alone, as a part of the codebook
+            loss. 0, as published, leaves the temporal attention to the prior, which is satisfied where it grows without
+            bounds: far from all codes their shares are equal.
         prior: of the marginal prior of both codebooks, KL(P ‖ uniform). 0: none, and then the temporal attention,
             which has no other gradient, stays as it starts. prior_form: ``paper``, or ``released``: as the released
             code computes it, next to no gradient (there with the weight 0.1).
         prior_sharpness: power of 1/d in P; 1 as published. See :func:`training.losses.codebook.soft_assignment`.
+        residual: of what changes from one latent frame to the next (ours; see
+            :func:`training.losses.codebook.residual_share`).
         adversarial: of −D(output); 0: no discriminator. adversarial_from: the step from which the discriminator
             learns and counts; published: 2,002 of 250,000, with the weight 0.4.
         backbone: of the discriminator, frozen: see
@@ -78,9 +89,11 @@ class AutoencoderLoss(Section):
     perceptual_frames: int = Field(0, ge=0)
     codebook: float = Field(1.0, ge=0)
     codebook_weight: float = Field(0.25, ge=0)
+    temporal_codebook: float = Field(0.0, ge=0)
     prior: float = Field(1.0, ge=0)
     prior_form: Literal["paper", "released"] = "paper"
     prior_sharpness: float = Field(1.0, gt=0)
+    residual: float = Field(0.0, ge=0)
     adversarial: float = Field(0.4, ge=0)
     adversarial_from: int = Field(2002, ge=1)
     backbone: str = "dinov2_vits14"

@@ -115,7 +115,7 @@ def test_an_ablation_that_would_compare_nothing_is_refused(arguments, words, tmp
 
 
 def scores(psnr, lpips):
-    return {"psnr": psnr, "ssim": 0.9, "lpips": lpips, "temporal": 1.0, "identity": 0.8, "seconds": 0.1}
+    return {"psnr": psnr, "ssim": 0.9, "lpips": lpips, "temporal": 1.0, "identity": 0.8, "flow": 0.3, "seconds": 0.1}
 
 
 def test_tables_hold_means_and_are_put_between_their_marks(tmp_path):

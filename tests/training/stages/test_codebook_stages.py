@@ -242,6 +242,20 @@ def test_codebooks_start_at_the_latents(autoencoder, data, tmp_path):
     assert len(nearest_codes(z, books[0]).unique()) > 4
 
 
+def test_codebooks_learn_at_a_rate_of_their_own(data, tmp_path):
+    config = load_config(
+        write(tmp_path, data, AUTOENCODER, PLAIN), ("model.codebook_lr_scale=3.0", "loss.residual=0.1")
+    )
+    trainer = Trainer(config, make_stage(config))
+    groups = trainer.optimizers["main"].param_groups
+    assert [group["lr"] for group in groups] == [1e-3, 3e-3]
+    assert sorted(tuple(p.shape) for p in groups[1]["params"]) == [(16, 8), (16, 8)]
+    trainer.run()
+    first = read_curve(tmp_path / "run" / "log.jsonl")[0]
+    parts = sum(getattr(config.loss, name) * first[name] for name in ("absolute", "codebook", "prior", "residual"))
+    assert first["residual"] > 0 and first["loss"] == pytest.approx(parts, rel=1e-4)
+
+
 def test_ablations_are_runs_that_differ_in_one_thing(autoencoder, data, tmp_path, capsys):
     base = f'[model]\nbase = "{autoencoder / "model"}"\ncodebooks = "latents"\n' + NETWORK
     config = str(write(tmp_path, data, base, PLAIN))

@@ -58,9 +58,9 @@ class Quantizing(nn.Module):
         net.requires_grad_(True)
         # Without these terms nothing of them has a gradient.
         net.quantize.requires_grad_(quantized)
-        for branch in ("SA", "local"):
-            if hasattr(net.quantize, branch):
-                getattr(net.quantize, branch).requires_grad_(quantized and loss.prior > 0)
+        net.quantize.SA.requires_grad_(quantized and (loss.prior > 0 or loss.temporal_codebook > 0))
+        if hasattr(net.quantize, "local"):
+            net.quantize.local.requires_grad_(quantized and loss.prior > 0)
 
     def forward(self, x: Tensor) -> Reproduced:
         """``[B, 3, T, H, W]``, 0…1."""
@@ -72,12 +72,12 @@ class Quantizing(nn.Module):
             zero = z.new_zeros(())
             residual = self._residual(z)
             return Reproduced(net.generator(z), zero, zero, residual, quantized.indices_s, quantized.indices_t)
-        learning = self.unused is not None and torch.is_grad_enabled()
-        if learning:
-            self.unused.restart(net.quantize)
+        unused = self.unused if torch.is_grad_enabled() else None
+        if unused is not None:
+            unused.restart(net.quantize)
         made = net(x)
-        if learning:
-            self.unused.note(net.quantize.spatial_input(made.z), made.z_t, made.indices_s, made.indices_t)
+        if unused is not None:
+            unused.note(net.quantize.spatial_input(made.z), made.z_t, made.indices_s, made.indices_t)
         codes = codebook_loss(made.z, made.z_q, self._loss.codebook_weight) + self._temporal(made)
         prior = self._prior(made.z, made.z_t)
         return Reproduced(made.out, codes, prior, self._residual(made.z), made.indices_s, made.indices_t)
@@ -137,6 +137,7 @@ class CodebookStage(Stage):
         super().__init__(config)
         loss, model = config.loss, config.model
         net = _network(model, config.run.seed)
+        self._net = net
         self.net = Quantizing(net.train(), loss, model.quantized, model.restart_codes)
         if model.codebooks == "latents":
             start_codebooks(net, self._clean_clips(), config.run.seed)
@@ -152,7 +153,10 @@ class CodebookStage(Stage):
 
     def groups(self) -> Groups:
         """The codebooks learn at a rate of their own."""
-        codebooks = [self.net.net.quantize.embedding_s.weight, self.net.net.quantize.embedding_t.weight]
+        quantize = self._net.quantize
+        codebooks = [
+            parameter for table in (quantize.embedding_s, quantize.embedding_t) for parameter in table.parameters()
+        ]
         apart = {id(weight) for weight in codebooks}
         rest = [p for p in self.net.parameters() if p.requires_grad and id(p) not in apart]
         learning = [weight for weight in codebooks if weight.requires_grad]

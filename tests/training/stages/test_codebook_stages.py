@@ -200,10 +200,51 @@ def test_discriminator_and_generator_learn_in_turns_from_the_same_outputs(data, 
     assert any(not torch.equal(value, before[name]) for name, value in stage.nets["critic"].state_dict().items())
 
 
+def test_unused_codes_start_again_on_latents(data, tmp_path):
+    config = load_config(write(tmp_path, data, AUTOENCODER, PLAIN), ("model.restart_codes=2", "loss.prior=0"))
+    stage: CodebookStage = make_stage(config)
+    weight = stage.net.net.quantize.embedding_s.weight
+    with torch.no_grad():
+        weight.fill_(1e3)
+        weight[4] = 0
+    batch = batch_of(stage, [0, 1])
+    for _ in range(2):
+        stage.loss(stage.net, batch)
+        assert int((weight == 1e3).all(1).sum()) == 15, "nothing moves before it is time"
+    with torch.no_grad():
+        stage.net((batch["clean"] + 1) / 2)
+        assert int((weight == 1e3).all(1).sum()) == 15, "nor while a batch is only shown"
+    stage.loss(stage.net, batch)
+    assert not (weight == 1e3).any() and not weight[4].any()
+    z = rows_of(stage.net.net.encode((batch["clean"] + 1) / 2).detach())
+    others = torch.cat([weight.detach()[:4], weight.detach()[5:]])
+    assert torch.allclose(others, z[nearest_codes(others, z)], atol=1e-6), "each lies on a latent of the batch"
+
+
+def test_the_temporal_codebook_binds_its_attention(data, tmp_path):
+    """Left to the prior alone, TA(z) + R(z) may grow without bounds: far from all codes their shares are equal."""
+    config = load_config(write(tmp_path, data, AUTOENCODER, PLAIN), ("loss.temporal_codebook=1", "loss.prior=0"))
+    stage: CodebookStage = make_stage(config)
+    truth = (batch_of(stage, [0])["clean"] + 1) / 2
+    bound, free = stage.net(truth), make_stage(load_config(config_of(tmp_path), ("loss.prior=0",))).net(truth)
+    net = stage.net.net
+    given = net.quantize.embedding_t(bound.indices_t).flatten(0, 1)
+    z = net.encode(truth)
+    asked = rows_of(net.quantize.SA(z) + torch.cat([torch.zeros_like(z[:, :, :1]), z.diff(dim=2)], 2))
+    wanted = 1.25 * float((asked - given).detach().square().mean())
+    assert float((bound.codebook - free.codebook).detach()) == pytest.approx(wanted, rel=1e-4)
+
+
+def config_of(folder: Path) -> Path:
+    (path,) = folder.glob("*.toml")
+    return path
+
+
 def test_a_resumed_run_is_the_undisturbed_one(data, tmp_path):
-    whole = write(tmp_path / "whole", data, AUTOENCODER, CRITICAL)
+    restarting = AUTOENCODER.replace("[model]", "[model]\nrestart_codes = 1")
+    whole = write(tmp_path / "whole", data, restarting, CRITICAL)
     assert train([str(whole)]) == 0
-    halves = write(tmp_path / "halves", data, AUTOENCODER, CRITICAL)
+    halves = write(tmp_path / "halves", data, restarting, CRITICAL)
     interrupted_after(halves, 2)
     assert train([str(halves)]) == 0
     same_logs(tmp_path / "whole" / "run", tmp_path / "halves" / "run")
@@ -216,6 +257,7 @@ def test_a_resumed_run_is_the_undisturbed_one(data, tmp_path):
     [
         ("autoencoder", "loss.prior=1", ()),
         ("autoencoder", "loss.prior=0", ("quantize.SA",)),
+        ("autoencoder", "loss.temporal_codebook=1", ()),
         ("autoencoder", "model.quantized=false", ("quantize",)),
         ("lookup", "loss.codes=0.5", ("quantize", "generator")),
     ],

@@ -1,4 +1,4 @@
-"""Clips for the gallery of the documentation: ``python -m training.evaluation.gallery --page docs/gallery.md``.
+"""Clips for the gallery of the documentation: ``python -m training.gallery --page docs/gallery.md``.
 
 Held-out faces, degraded with the VividFace paper's ranges and restored as :mod:`training.evaluate` does it: input on
 the left half, output on the right one, at half speed. The page's script draws both over each other with a divider

@@ -75,7 +75,7 @@ RESTORE_VIDEO = Workflow(
             (320, 920),
             {**COMMON, **FILM, "video": ("1", 0), "restorer": ("2", 0)},
         ),
-        "4": Node("VividFaceCompareVideo", (760, 0), (640, 700), {"fps": 24.0, "before": ("1", 0), "after": ("3", 0)}),
+        "4": Node("VividFaceCompareVideo", (760, 0), (640, 700), {"fps": 24.0, "before": ("3", 2), "after": ("3", 0)}),
         "5": Node("SaveVideo", (1460, 0), (320, 560), saved("VividFace/restored", ("3", 0))),
         "6": Node("PreviewAny", (1460, 620), (320, 300), {"source": ("3", 1)}, "What was done"),
     },

@@ -57,6 +57,7 @@ def test_the_sentence_is_seen_without_a_click(page, tmp_path, workflow, mistake)
     said = page.page.get_by_text(sentence)
     try:
         said.first.wait_for(timeout=30_000)
+        page.page.wait_for_timeout(1500)  # it slides in
     finally:
         folder = Path(os.environ.get("VIVIDFACE_ARTEFACTS") or tmp_path)
         page.screenshot(folder / f"error_{page.kind}_{workflow.name}_{name}.png")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import folder_paths
-from comfy_api.latest import InputImpl, io, ui
+from comfy_api.latest import InputImpl, io
 
 from vividface_core.errors import UnreadableVideo, VividFaceError
 from vividface_core.io.folders import is_file, walk
@@ -145,7 +145,8 @@ class VideoLoad(io.ComfyNode):
             video = VideoPart(source.path, source.first, source.end, source.step)
         image = to_images(first.rgb()[None])
         count, text = _describe(source, video)
-        return io.NodeOutput(video, image, count, float(source.fps), text, ui=ui.PreviewImage(image, cls=cls))
+        # No picture for the page: it plays the file in this node already, and would take a picture for a video.
+        return io.NodeOutput(video, image, count, float(source.fps), text)
 
 
 def _source(file: str, start: int, count: int, stride: int) -> VideoFrames:

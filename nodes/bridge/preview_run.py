@@ -49,7 +49,16 @@ def refuse_with_preview(**connected: Any) -> None:
 def run_preview(
     video: Any, engine: Restorer, options: RestoreOptions, callbacks: NodeCallbacks, resources: Resources, cls: Any
 ) -> io.NodeOutput:
-    """The restored second, what the whole takes, and that second of the source; the sheet is shown in the node."""
+    """The restored second, what the whole takes, and that second of the source; the sheet is shown in the node.
+
+    Raises:
+        InvalidOption: people are chosen by number.
+    """
+    if options.named_people:
+        raise InvalidOption(
+            "People are numbered over the whole video, of which preview sees a part: empty people and "
+            "person_strengths, or switch preview off."
+        )
     before, after, both = TempFile(".mp4"), TempFile(SUFFIXES[options.preset]), TempFile(".mp4")
 
     def keep(passage: VideoFrames, restored: Path) -> None:

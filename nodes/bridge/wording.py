@@ -81,7 +81,7 @@ def told_locally(node: Any) -> Any:
     def checked(cls: type, *arguments: Any, **values: Any) -> Any:
         try:
             return execute(cls, *arguments, **values)
-        except VividFaceError as error:
+        except (VividFaceError, OSError) as error:
             if (text := local(str(error))) == str(error):
                 raise
             raise type(error)(text) from error

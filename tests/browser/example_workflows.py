@@ -75,7 +75,7 @@ RESTORE_VIDEO = Workflow(
             (320, 920),
             {**COMMON, **FILM, "video": ("1", 0), "restorer": ("2", 0)},
         ),
-        "4": Node("VividFaceCompareVideo", (760, 0), (640, 700), {"fps": 24.0, "before": ("1", 0), "after": ("3", 0)}),
+        "4": Node("VividFaceCompareVideo", (760, 0), (640, 700), {"fps": 24.0, "before": ("3", 2), "after": ("3", 0)}),
         "5": Node("SaveVideo", (1460, 0), (320, 560), saved("VividFace/restored", ("3", 0))),
         "6": Node("PreviewAny", (1460, 620), (320, 300), {"source": ("3", 1)}, "What was done"),
     },
@@ -86,6 +86,7 @@ RESTORE_VIDEO = Workflow(
             "Press **Run**: the pack's example clip is restored. Then choose a video of your own in Video Load, or "
             "upload one. Drag the divider in Compare Video to "
             "see what changed. Save Video puts the file into ComfyUI's output folder, under VividFace.\n\n"
+            "Before a long video, **Preview a second** in One-Step Restore shows what to expect; it saves nothing.\n\n"
             "vividface-nano is part of the pack and runs on every machine, but it is small. For better faces "
             "choose a larger model; the node Download VividFace Model fetches one that you don't have yet.\n\n"
             "Only faces change: the rest of the picture, the sound and the timing stay.",

@@ -1,15 +1,15 @@
 """The pictures of ``docs/comfyui/``, taken from ComfyUI's real page.
 
-``python -m tests.browser.make_pictures [NAME ...]`` takes those of these workflows, or all; ``COMFY_HOME`` names whose
-page (see ``tests/comfyui/server.py``). The edition for App mode has none: it is the same graph.
+``python -m tests.browser.make_pictures [NAME ...]`` takes those of these workflows, or all, one after the other: a run
+which is cut short goes on with the names that are left. ``--vue`` takes them with the page's Vue nodes,
+``--into FOLDER`` puts them elsewhere. ``COMFY_HOME`` names whose page (see ``tests/comfyui/server.py``).
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -21,6 +21,7 @@ from tests.browser.example_workflows import (
     FILE,
     FOLDER,
     MASK_GUIDED_RESTORE,
+    RESTORE_APP,
     RESTORE_ONE_FACE,
     RESTORE_VIDEO,
     SCORE_FOLDER,
@@ -39,6 +40,7 @@ SHOW = {"LiteGraph.Canvas.MinFontSizeForLOD": 0, "Comfy.Minimap.Visible": False,
 WIDE = Person("wolfgang", 370, 0.1)
 SHOWN = {
     RESTORE_VIDEO.name: (WIDE,),
+    RESTORE_APP.name: (WIDE,),
     RESTORE_ONE_FACE.name: (MAN, WOMAN),
     MASK_GUIDED_RESTORE.name: (WIDE,),
     DEGRADE_RESTORE_METRICS.name: (WIDE,),
@@ -106,28 +108,48 @@ def drag_divider(page: ComfyPage, share: float) -> None:
     page.page.wait_for_timeout(800)
 
 
-def main(names: Sequence[str]) -> None:
+def take(server: ComfyServer, workflow: Workflow, target: Path) -> None:
+    """Run a workflow in the page and take its picture."""
+    frames = people(SHOWN[workflow.name], HEIGHT, 17)
+    sharp, flickers = workflow is DEGRADE_RESTORE_METRICS, workflow is DEFLICKER_VIDEO
+    shown = darkened(frames) if flickers else frames if sharp else HARD(frames)
+    write_clip(server.folder / "input" / (SHARP if sharp else FILE), shown)
+    if workflow is SCORE_FOLDER:
+        write_spoilt(server.folder / "input", frames)
+    with ComfyPage(server) as page:
+        open_shipped(page, workflow)
+        if workflow.app:
+            leave_welcome(page)
+        last_saved(server, page.run())
+        page.page.wait_for_timeout(4000)
+        if not workflow.app:
+            view(page)
+            if workflow not in (RESTORE_ONE_FACE, SCORE_FOLDER):
+                drag_divider(page, 0.71)
+        compress(page.screenshot(server.folder / "page.png"), target)
+
+
+def leave_welcome(page: ComfyPage) -> None:
+    """Close what App mode shows a newcomer."""
+    skip = page.page.get_by_role("button", name="Skip")
+    if skip.count():
+        skip.first.click()
+
+
+def main() -> None:
     """Take the pictures."""
-    workflows = [workflow for workflow in chosen(names) if not workflow.app]
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help="workflows; default: all")
+    parser.add_argument("--vue", action="store_true", help="with Vue nodes instead of the classic ones")
+    parser.add_argument("--into", type=Path, default=PICTURES, metavar="FOLDER", help="default: docs/comfyui")
+    args = parser.parse_args()
+    workflows = chosen(args.names)
     with tempfile.TemporaryDirectory() as scratch, ComfyServer(Path(scratch)) as server:
-        server.post("/settings", SHOW)
+        server.post("/settings", {**SHOW, "Comfy.VueNodes.Enabled": args.vue})
         for workflow in workflows:
-            frames = people(SHOWN[workflow.name], HEIGHT, 17)
-            sharp, flickers = workflow is DEGRADE_RESTORE_METRICS, workflow is DEFLICKER_VIDEO
-            shown = darkened(frames) if flickers else frames if sharp else HARD(frames)
-            write_clip(server.folder / "input" / (SHARP if sharp else FILE), shown)
-            if workflow is SCORE_FOLDER:
-                write_spoilt(server.folder / "input", frames)
-            with ComfyPage(server) as page:
-                open_shipped(page, workflow)
-                last_saved(server, page.run())
-                page.page.wait_for_timeout(4000)
-                view(page)
-                if workflow not in (RESTORE_ONE_FACE, SCORE_FOLDER):
-                    drag_divider(page, 0.71)
-                compress(page.screenshot(Path(scratch) / "page.png"), PICTURES / f"{workflow.name}.png")
-            print(workflow.name)
+            take(server, workflow, args.into / f"{workflow.name}.png")
+            print(workflow.name, flush=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

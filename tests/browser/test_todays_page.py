@@ -10,6 +10,7 @@ import pytest
 
 from tests.browser.example_workflows import FILE, FOLDER, RESTORE_APP, RESTORE_ONE_FACE, RESTORE_VIDEO, SCORE_FOLDER
 from tests.browser.graphs import Workflow, wired
+from tests.browser.make_pictures import leave_welcome
 from tests.browser.page import ComfyPage
 from tests.comfyui.server import REPOSITORY, ComfyServer
 
@@ -99,9 +100,7 @@ def test_a_graph_that_is_older_than_force_rate_opens_with_its_values(page):
 def test_the_app_shows_file_model_strength_and_faces(page):
     show(page, RESTORE_APP)
     page.page.wait_for_timeout(1500)
-    skip = page.page.get_by_role("button", name="Skip")
-    if skip.count():
-        skip.first.click()
+    leave_welcome(page)
     for name in ("file", "model", "strength", "faces"):
         assert page.page.get_by_text(name, exact=True).first.is_visible()
     shown = page.page.evaluate("() => app.graph.extra.linearData")

@@ -338,6 +338,7 @@ def test_scoring_a_folder_runs_by_the_button_and_shows_its_tables(page, server, 
             .evaluate_all("rows => rows.map(row => [...row.cells].map(cell => cell.textContent))")
         )
         assert cells == table["rows"]
+        assert shown.nth(number).evaluate("one => one.scrollWidth <= one.clientWidth"), "no column is cut"
     assert wired(page.to_api()) == wired(shipped(name)[1]), "the tables are no part of the prompt"
     saved = {node["id"]: node for node in page.graph()["nodes"]}
     for node in shipped(name)[0]["nodes"]:

@@ -242,6 +242,24 @@ def test_errors_while_running_name_folders_as_the_page_does(comfy):
     assert "rotten.safetensors" in error_of(entry) and str(comfy.folder) not in error_of(entry)
 
 
+def test_errors_of_the_file_system_name_folders_as_the_page_does_too(comfy):
+    """Where the pack wants its folder for results lies a file."""
+    comfy.free()
+    folder = comfy.folder / "temp" / "vividface"
+    moved = folder.with_name("moved")
+    if folder.exists():
+        folder.rename(moved)
+    folder.write_text("in the way")
+    try:
+        entry = comfy.wait(comfy.queue(restore_video(prefix="blocked", strength=0.7)))
+    finally:
+        folder.unlink()
+        if moved.exists():
+            moved.rename(folder)
+    assert "FileExistsError" in error_of(entry) and "temp/vividface" in error_of(entry)
+    assert str(comfy.folder) not in error_of(entry)
+
+
 def test_a_stopped_run_ends_and_leaves_nothing(comfy):
     prompt = restore_video(prefix="stopped", window=17, strength=0.9, load={"stride": 1})
     prompt_id = comfy.queue(prompt)

@@ -34,9 +34,13 @@ def page(node: str, language: str) -> Path:
     return PAGES / f"{node}.md" if language == "en" else PAGES / node / f"{language}.md"
 
 
-def widget_texts() -> dict[str, str]:
-    """The compare widget's own English, which the locales replace."""
-    source = (ROOT / "web" / "compare_player.js").read_text(encoding="utf-8")
+WIDGETS = {"vividface": "compare_player.js", "vividfacePreview": "preview_button.js"}
+"""Sections of the page's texts, and the files that have them in English."""
+
+
+def widget_texts(file: str) -> dict[str, str]:
+    """A widget's own English, which the locales replace."""
+    source = (ROOT / "web" / file).read_text(encoding="utf-8")
     block = re.search(r"^const ENGLISH = \{\n(.*?)^\}", source, re.MULTILINE | re.DOTALL)[1]
     return {key: text for key, _, text in re.findall(r"""^  (\w+): (['"])(.*)\2,?$""", block, re.MULTILINE)}
 
@@ -99,16 +103,16 @@ def test_english_outputs_have_the_names_of_the_snapshot():
 
 
 @every_language
-def test_main_has_the_category_the_widget_and_what_graphs_show(language):
+def test_main_has_the_category_the_widgets_and_what_graphs_show(language):
     texts, english = locale(language, "main.json"), locale("en", "main.json")
-    assert list(texts) == ["nodeCategories", "vividface", "vividfaceChoices", "vividfaceTemplates"]
+    assert list(texts) == ["nodeCategories", *WIDGETS, "vividfaceChoices", "vividfaceTemplates"]
     assert texts["nodeCategories"] == {"VividFace": "VividFace"}
-    assert list(texts["vividface"]) == list(widget_texts())
     assert all(list(texts[section]) == list(english[section]) for section in texts)
 
 
-def test_english_is_the_widgets_own():
-    assert locale("en", "main.json")["vividface"] == widget_texts()
+@pytest.mark.parametrize("section", WIDGETS)
+def test_english_is_the_widgets_own(section):
+    assert locale("en", "main.json")[section] == widget_texts(WIDGETS[section])
 
 
 def test_choices_are_values_that_the_nodes_have():

@@ -98,7 +98,7 @@ def make_preview(
     """Restore a passage of a video and some of its faces.
 
     Args:
-        source: a file or a folder.
+        source: a file or a folder, or a part of one, which the preview keeps to.
         comparison: H.264 file to write: the passage before and after, next to each other, at half the speed.
         at: second of the video at which the passage begins, from its beginning; ``None``: where a face of middle size
             is, and beside it the smallest, the largest and the most turned face that was seen are restored.
@@ -113,13 +113,16 @@ def make_preview(
     detector = resources.detector or load_detector(options.detector, device=restorer.device)
     resources = replace(resources, detector=detector, timing=False)
     frames = expected_frames(source)
-    looks = list(look_around(source, detector, options, callbacks))
+    bounds = _bounds(source)
+    looks = list(look_around(source, bounds[0], detector, options, callbacks))
     samples: list[Sample] = []
     if at is None and not options.whole_frame:
-        made = (_sample(source, restorer, options, resources, title, *one) for title, one in pick(looks).items())
+        made = (
+            _sample(source, bounds[1], restorer, options, resources, title, *one) for title, one in pick(looks).items()
+        )
         samples = [sample for sample in made if sample is not None]
     begin = _middle(looks) if at is None else _origin(source) + Fraction(at)
-    passage = source.passage(begin, max(AROUND, round(SECONDS * source.fps)))
+    passage = _passage(source, begin, max(AROUND, round(SECONDS * source.fps)), bounds[1])
     clock = StageClock(callbacks)
     with tempfile.TemporaryDirectory(prefix="vividface-preview-") as folder:
         suffixes = load_preset(options.preset).suffixes
@@ -159,20 +162,23 @@ def check_preview(source: VideoFrames, options: RestoreOptions, at: float | None
 
 
 def look_around(
-    source: VideoFrames, detector: FaceDetector, options: RestoreOptions, callbacks: Callbacks
+    source: VideoFrames, begin: Fraction, detector: FaceDetector, options: RestoreOptions, callbacks: Callbacks
 ) -> Iterator[Look]:
-    """Look at frames that are spread over a video: of each place the first keyframe before it.
+    """Look at frames that are spread over a video: of each place the first keyframe before it, or the first frame.
 
     Places whose keyframe is one are looked at once.
+
+    Args:
+        begin: second of the first frame, of the file's own clock.
     """
     embedder = load_embedder() if options.faces.startswith("ref:") else None
     seen: set[Fraction] = set()
-    seconds = _seconds(source)
+    seconds = _seconds(source, begin)
     for number, second in enumerate(seconds):
         callbacks.progress("looks", number + 1, len(seconds))
         found = source.keyframe(second)
-        if found is None:
-            found = _origin(source)
+        if found is None or found < begin:  # the frame before which a part begins may be far from its keyframe
+            found = begin
         if found in seen:
             continue
         seen.add(found)
@@ -188,13 +194,33 @@ def look_around(
         yield Look(found, select(tracks, options.faces, min_size=options.min_face, detector=detector))
 
 
-def _seconds(source: VideoFrames) -> list[Fraction]:
+def _seconds(source: VideoFrames, begin: Fraction) -> list[Fraction]:
     frames, fps = expected_frames(source), source.file.fps
     if not frames:
-        return [_origin(source)]
+        return [begin]
     count = min(LOOKS, frames)
-    places = [source.first + frames * source.step * (2 * at + 1) // (2 * count) for at in range(count)]
-    return [_origin(source) + place / fps for place in places]
+    places = [frames * source.step * (2 * at + 1) // (2 * count) for at in range(count)]
+    return [begin + place / fps for place in places]
+
+
+def _bounds(source: VideoFrames) -> tuple[Fraction, Fraction | None]:
+    """Seconds of the file's own clock at which a part's first frame is shown, and at which the part ends by its count
+    and rate; ``None``: with the file."""
+    begin = _origin(source)
+    if source.first and source.file.kind != "video":
+        begin = source.first / source.file.fps
+    elif source.first and (frame := next(iter(source.read(0, 1)), None)) is not None:
+        begin = frame.pts * source.file.time_base
+    frames = expected_frames(source)
+    ends = source.end is not None and frames is not None
+    return begin, begin + frames * source.step / source.file.fps if ends and frames else None
+
+
+def _passage(source: VideoFrames, begin: Fraction, frames: int, end: Fraction | None) -> VideoFrames:
+    """Up to so many frames from a second on, none of them after the part's end."""
+    if end is not None:
+        frames = max(1, min(frames, round((end - begin) * source.fps)))
+    return source.passage(begin, frames)
 
 
 def _origin(source: VideoFrames) -> Fraction:
@@ -234,6 +260,7 @@ def _middle(looks: list[Look]) -> Fraction:
 
 def _sample(
     source: VideoFrames,
+    end: Fraction | None,
     restorer: Restorer,
     options: RestoreOptions,
     resources: Resources,
@@ -243,7 +270,7 @@ def _sample(
 ) -> Sample | None:
     """The face restored with some frames after it; ``None`` where it isn't followed through them."""
     length = restorer.valid_lengths.at_least(AROUND)
-    clip = stack_rgb(source.passage(look.second, length).read())
+    clip = stack_rgb(_passage(source, look.second, length, end).read())
     frames, shot = ClipFrames(clip), Shot(0, len(clip))
     assert resources.detector is not None
     tracks = [one for one in find_faces(frames, shot, resources.detector, lambda *_: None) if one.first == 0]

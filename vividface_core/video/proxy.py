@@ -10,6 +10,7 @@ from pathlib import Path
 from vividface_core.io.file_names import scratch_prefix
 from vividface_core.video.info import VideoInfo
 from vividface_core.video.mux import mux
+from vividface_core.video.pixel_formats import layout
 from vividface_core.video.presets import part_suffix
 from vividface_core.video.source import VideoFrames
 from vividface_core.video.writer import VideoWriter
@@ -36,7 +37,9 @@ def write_proxy(source: VideoFrames, output: Path, report: Callable[[int, int | 
     """
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=scratch_prefix(output)) as folder:
         part = Path(folder) / f"part{part_suffix(_PRESET)}"
-        plain = replace(source.info, pix_fmt="yuv420p", bit_depth=8)
+        # The writer itself makes 4:2:0 of RGB, whose matrix no YUV has.
+        kind = "gbrp" if layout(source.file.pix_fmt).family == "rgb" else "yuv420p"
+        plain = replace(source.info, pix_fmt=kind, bit_depth=8, has_alpha=False)
         with VideoWriter(part, plain, _PRESET) as writer:
             for frame in source.read():
                 writer.write(frame)

@@ -129,15 +129,15 @@ class VideoFrames:
 
     def passage(self, second: Fraction, frames: int) -> VideoFrames:
         """Some frames from the first one at or after a second of the file's own clock, found without reading what lies
-        before: for a look at a place of a long video. Its frames count from there; near the end there may be fewer, or
-        none."""
+        before: for a look at a place of a long video. Its frames count from there, every ``step``-th of the file's;
+        near the end there may be fewer, or none."""
         part = copy(self)
         part.warnings, part._times = list(self.warnings), None
         if self._info.kind == "video":
             part.start_time, part.first = int(second / self._info.time_base), 0
         else:
             part.first = int(second * self._info.fps)
-        part.end, part.count, part.step = part.first + frames, frames, 1
+        part.end, part.count = part.first + (frames - 1) * self.step + 1, frames
         part._reading = {**self._reading, "start_time": part.start_time}
         return part
 

@@ -37,6 +37,8 @@ def test_frames_and_times_are_those_of_the_file(film):
     assert [frame.pts for frame in part.read(4, 7)] == [frame.pts for frame in whole[76:79]]
     assert part.info.span == (Fraction(3), Fraction(3) + Fraction(10, 24)) and not part.is_whole
     assert source.is_whole and source.count == 120
+    every_third = VideoFrames(film, step=3).passage(Fraction(3), 5)
+    assert [frame.pts for frame in every_third.read()] == [frame.pts for frame in whole[72:87:3]]
 
 
 def test_what_is_read_in_a_passage_teaches_the_table_of_the_file_nothing(film, tmp_path):

@@ -1,19 +1,20 @@
 """Faces restored behind an upscaler: ``python -m benchmarks.background WORK [--write docs/background.md]``.
 
 Two held-out people side by side before a third clip, as a film of 1280×720; that is the truth. A fourth of its size
-(320×180, faces about 45 and 55 pixels wide, H.264) is what there is. It is enlarged by Lanczos' filter (``--scale 4``)
-and by Real-ESRGAN x4plus; behind either, the faces are restored from the small film and put into the large one
-(``--background``). Figures of each face: LPIPS (AlexNet) and PSNR of the head's square, and the cosine of the face
-embeddings, against the truth; means over the frames. And: how many samples outside the faces' squares differ from the
-background's. ``WORK`` keeps the films; what lies there isn't made again. ``--write PAGE`` puts the table between the
-page's ``background`` markers and a picture beside it, ``background/strip.jpg``.
+(320×180, faces about 45 and 55 pixels wide, H.264) is what there is: once clear, and once blurred and noisy as the
+VividFace paper degrades (:data:`FILMS`). It is enlarged by Lanczos' filter (``--scale 4``) and by Real-ESRGAN x4plus;
+behind either, the faces are restored from the small film and put into the large one (``--background``). Figures of
+each face: LPIPS (AlexNet) and PSNR of the head's square, and the cosine of the face embeddings, against the truth;
+means over the frames. And: how many samples outside the faces' squares differ from the background's. ``WORK`` keeps
+the films; what lies there isn't made again. ``--write PAGE`` puts the table between the page's ``background`` markers
+and a picture beside it, ``background/strip.jpg``.
 """
 
 from __future__ import annotations
 
 import argparse
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from tests.assets import clip, ffmpeg, run_ffmpeg
 from training.assets import perceptual_weights
 from training.evaluation.peers import RealEsrgan
 from training.evaluation.report import write_between
+from vividface_core.degrade import downscale, gaussian_blur
 from vividface_core.faces.crop import crop_clip
 from vividface_core.faces.detect import load_detector
 from vividface_core.faces.embed import FaceEmbedder, load_embedder
@@ -42,6 +44,8 @@ from vividface_core.weights import load_restorer
 FACTOR, WIDTH, HEIGHT = 4, 1280, 720
 SQUARE = 256
 """Side at which heads are compared."""
+FILMS = {"clear": (0.0, 0.0, 18), "poor": (6.0, 8.0, 23)}
+"""Small films: σ of the blur in pixels of the truth, of the noise in 1/255, and libx264's constant rate factor."""
 LOSSLESS = ["-c:v", "ffv1", "-pix_fmt", "yuv420p"]
 
 
@@ -58,21 +62,36 @@ def make_truth(path: Path, frames: int) -> None:
     run_ffmpeg(*inputs, "-filter_complex", people, "-map", "[v]", *LOSSLESS, "-frames:v", frames, path)
 
 
-def make_small(truth: Path, path: Path) -> None:
-    scale = f"scale={WIDTH // FACTOR}:{HEIGHT // FACTOR}:flags=bicubic"
-    run_ffmpeg("-i", truth, "-vf", scale, "-c:v", "libx264", "-crf", "18", "-pix_fmt", "yuv420p", path)
+def make_small(truth: Path, path: Path, sigma: float, noise: float, crf: int) -> None:
+    """Blurred, a fourth of the size, noisy, compressed."""
+    random = torch.Generator().manual_seed(0)
+    frames = []
+    for frame in VideoFrames(truth).read():
+        picture = gaussian_blur(frame.rgb()[None], sigma) if sigma else frame.rgb()[None]
+        small = downscale(picture, FACTOR)
+        frames.append((small + noise / 255 * torch.randn(small.shape, generator=random))[0])
+    write(frames, path, ["-c:v", "libx264", "-crf", str(crf), "-pix_fmt", "yuv420p"])
+
+
+def write(frames: Iterable[Tensor], path: Path, coding: list[str]) -> None:
+    """Frames ``[3, H, W]``, 0…1, as a film."""
+    coder = None
+    for frame in frames:
+        if coder is None:
+            size = f"{frame.shape[2]}x{frame.shape[1]}"
+            raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size, "-r", "24", "-i", "-"]
+            coder = subprocess.Popen([ffmpeg(), "-v", "error", "-y", *raw, *coding, str(path)], stdin=subprocess.PIPE)
+        pixels = (frame.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).contiguous()
+        coder.stdin.write(pixels.numpy().tobytes())
+    coder.stdin.close()
+    if coder.wait():
+        raise RuntimeError(f"{path} couldn't be written")
 
 
 def make_gan(small: Path, path: Path) -> None:
     """By Real-ESRGAN x4plus, frame by frame."""
     network = RealEsrgan("realesrgan-x4plus", 1.0)
-    raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{WIDTH}x{HEIGHT}", "-r", "24", "-i", "-"]
-    with subprocess.Popen([ffmpeg(), "-v", "error", "-y", *raw, *LOSSLESS, str(path)], stdin=subprocess.PIPE) as coder:
-        assert coder.stdin is not None
-        for number, frame in enumerate(VideoFrames(small).read()):
-            large = network.large(frame.rgb())
-            coder.stdin.write((large * 255).round().byte().permute(1, 2, 0).contiguous().numpy().tobytes())
-            print(f"Real-ESRGAN: frame {number} done", flush=True)
+    write((network.large(frame.rgb()) for frame in VideoFrames(small).read()), path, LOSSLESS)
 
 
 @dataclass
@@ -142,39 +161,48 @@ def _planes(frame: Frame) -> Iterator[np.ndarray]:
 
 @dataclass
 class Film:
-    """An enlarged film, and the one with restored faces in it."""
+    """A small film enlarged, and the one with restored faces in it."""
 
     name: str
+    small: Path
     background: Path
     restored: Path
 
 
-def make_films(work: Path, small: Path, restorer: Restorer, gan: bool) -> list[Film]:
-    """All films, where they aren't there yet."""
-    lanczos, by_gan = work / "lanczos.mkv", work / "gan.mkv"
+def make_films(work: Path, kind: str, restorer: Restorer, gan: bool) -> list[Film]:
+    """All films of one of :data:`FILMS`, where they aren't there yet."""
+    small, lanczos, by_gan = (work / f"{kind}{end}" for end in (".mp4", "-lanczos.mkv", "-gan.mkv"))
+    if not small.exists():
+        make_small(work / "truth.mkv", small, *FILMS[kind])
     if not lanczos.exists():
         restore_video(small, lanczos, restorer, RestoreOptions(preset="ffv1", scale=FACTOR, strength=0.0))
-    scaled = work / "lanczos-restored.mkv"
+    scaled, behind = (work / f"{kind}-{name}-restored.mkv" for name in ("lanczos", "gan"))
     if not scaled.exists():
         restore_video(small, scaled, restorer, RestoreOptions(preset="ffv1", scale=FACTOR))
-    films = [Film("Lanczos", lanczos, scaled)]
+    films = [Film(f"{kind}, Lanczos", small, lanczos, scaled)]
     if gan:
         if not by_gan.exists():
-            make_gan(small, work / "gan-unfinished.mkv")
-            (work / "gan-unfinished.mkv").rename(by_gan)
-        behind = work / "gan-restored.mkv"
+            unfinished = work / "unfinished.mkv"
+            make_gan(small, unfinished)
+            unfinished.rename(by_gan)
         if not behind.exists():
             restore_video(small, behind, restorer, RestoreOptions(preset="ffv1"), background=by_gan)
-        films.append(Film("Real-ESRGAN x4plus", by_gan, behind))
+        films.append(Film(f"{kind}, Real-ESRGAN x4plus", small, by_gan, behind))
     return films
 
 
-def table(films: list[Film], measure: Measure, tracks: list[FaceTrack], model: str) -> str:
+def small_faces(small: Path) -> list[FaceTrack]:
+    """The faces as the pipeline finds them."""
+    count = sum(1 for _ in VideoFrames(small).read())
+    return find_faces(VideoFrames(small), Shot(0, count), load_detector("auto"), lambda *_: None)
+
+
+def table(films: list[Film], measure: Measure, model: str) -> str:
     people = [f"person {number + 1}" for number in range(len(measure.tracks))]
     heads = "".join(f" {who}: LPIPS ↓ | identity ↑ | PSNR ↑ |" for who in people)
     lines = [f"| film |{heads} samples outside that differ |", "|" + "---|" * (2 + 3 * len(people))]
     for film in films:
-        differing, total = changed_outside(film.restored, film.background, tracks)
+        differing, total = changed_outside(film.restored, film.background, small_faces(film.small))
         for name, path, told in (
             (film.name, film.background, "–"),
             (f"{film.name}, faces by {model}", film.restored, f"{differing} of {total:,}"),
@@ -185,11 +213,12 @@ def table(films: list[Film], measure: Measure, tracks: list[FaceTrack], model: s
 
 
 def picture(films: list[Film], measure: Measure, path: Path) -> None:
-    """A row a person, in the middle of the film: each film without and with restored faces, and the truth."""
+    """A row a person and small film, in the middle: each enlarged without and with restored faces, and the truth."""
     rows = []
-    for track in measure.tracks:
+    for kind, track in ((kind, track) for kind in FILMS for track in measure.tracks):
         at = len(track.boxes) // 2
-        shown = [one for film in films for one in (film.background, film.restored)] + [measure.truth.path]
+        here = [film for film in films if film.name.startswith(kind)]
+        shown = [one for film in here for one in (film.background, film.restored)] + [measure.truth.path]
         views = [next(iter(VideoFrames(one).read(at, at + 1))).rgb() for one in shown]
         rows.append(torch.cat([crop_clip(view, track.crops[at], SQUARE) for view in views], 2))
     pixels = (torch.cat(rows, 1).clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
@@ -202,22 +231,20 @@ def main() -> None:
     add = parser.add_argument
     add("work", type=Path, help="folder of the films")
     add("--model", default="vividface-nano")
-    add("--frames", type=int, default=9)
+    add("--frames", type=int, default=5)
     add("--no-gan", action="store_true", help="Lanczos alone: Real-ESRGAN takes up to a minute a frame on a CPU")
     add("--write", type=Path, metavar="PAGE", help="write the table into this page, and the picture")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
-    truth, small = args.work / "truth.mkv", args.work / "small.mp4"
-    if not small.exists():
+    truth = args.work / "truth.mkv"
+    if not truth.exists():
         make_truth(truth, args.frames)
-        make_small(truth, small)
     measure, restorer = Measure(truth), load_restorer(args.model)
-    films = make_films(args.work, small, restorer, not args.no_gan)
-    count = sum(1 for _ in VideoFrames(small).read())
-    tracks = find_faces(VideoFrames(small), Shot(0, count), load_detector("auto"), lambda *_: None)
-    widths = ", ".join(f"{np.median(t.boxes[:, 2] - t.boxes[:, 0]):.0f}" for t in tracks)
-    print(f"faces in the small film: {len(tracks)}, {widths} pixels wide; in the truth: {len(measure.tracks)}")
-    text = table(films, measure, tracks, args.model)
+    films = [film for kind in FILMS for film in make_films(args.work, kind, restorer, not args.no_gan)]
+    for kind in FILMS:
+        widths = sorted(float(np.median(t.boxes[:, 2] - t.boxes[:, 0])) for t in small_faces(args.work / f"{kind}.mp4"))
+        print(f"{kind}: faces of {', '.join(f'{width:.0f}' for width in widths)} pixels")
+    text = table(films, measure, args.model)
     print(text)
     if args.write:
         write_between(args.write, "background", text)

@@ -3,9 +3,9 @@
 Over each held-out clip, sharp as it is, six kinds of things are drawn (:mod:`benchmarks.occluder_drawings`; the network
 was trained on others). The clip is then degraded with the ranges of the VividFace paper, and its face restored twice
 by the pipeline itself: with ``occluders="restore"``, and with ``"keep"``. Where the thing is (all of it but its edge),
-an error is the difference to what went in, as it shall stay as it is; elsewhere in the face, to the sharp clip. One row
-has no thing: nothing should be lost there. ``--write PAGE`` puts the table between the page's ``occlusion`` markers and
-a picture beside it, ``occlusion/strip.jpg``.
+an error is the difference to what went in, as it shall stay as it is; elsewhere in the face (but for a rim of four
+pixels around the thing), to the sharp clip. One row has no thing: nothing should be lost there. ``--write PAGE`` puts
+the table between the page's ``occlusion`` markers and pictures beside it, into ``occlusion/``.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ from vividface_core.video.source import ClipFrames
 from vividface_core.weights import load_restorer
 
 NOTHING = "nothing"
+RIM = 4
+"""Pixels around a thing, of 256, that count as neither it nor the face: the degradation mixes them."""
 HAND = "WolfgangLanger_Pexels@220"
 """The clip in which a real hand is before the face already: nothing is drawn over it."""
 REAL = (84, 124, 164, 222)
@@ -148,7 +150,8 @@ class Bench:
         canvas = torch.zeros(len(track.boxes), 3, *alpha.shape[-2:])
         face = LandmarkHull().parse(canvas, track.landmarks) > 0.5
         there = alpha[track.first : track.last]
-        return face & (there > 0.95), face & (there < 0.02)
+        around = F.max_pool2d(there, 2 * RIM + 1, 1, RIM)
+        return face & (there > 0.95), face & (around < 0.02)
 
     def _cover(self, sums: Case, track: FaceTrack, given: Tensor, alpha: Tensor) -> None:
         """What is found beside what is there, in the crops that the network sees."""
@@ -239,7 +242,7 @@ def _cells(total: Case) -> list[str]:
 
 
 def _psnr(total: float, count: int) -> float:
-    return float(-10 * np.log10(total / max(1, count)))
+    return float(-10 * np.log10(total / count)) if count else float("nan")
 
 
 def picture(rows: dict[str, list[Tensor]], path: Path) -> None:

@@ -109,7 +109,9 @@ def sample(faces: Faces, number: int, rng: np.random.Generator) -> tuple[Tensor,
     """A face as it may come, where it is covered, and how much each pixel counts: ``[3, S, S]``, ``[1, S, S]`` twice,
     with the side of :class:`~vividface_core.faces.occluders.OccluderNet`."""
     picture, points = _moved(faces.pictures[number].float() / 255, faces.landmarks[number], rng)
-    place = Place.at(points, SIDE, faces.textures, faces.skins)
+    # Half of the hands are the person's own.
+    skins = faces.skins[number : number + 1] if rng.random() < 0.5 else faces.skins
+    place = Place.at(points, SIDE, faces.textures, skins)
     covered = torch.zeros(1, SIDE, SIDE)
     if rng.random() < 0.75:
         for _ in range(1 + (rng.random() < 0.25)):

@@ -132,6 +132,8 @@ def hand(place: Place, rng: np.random.Generator) -> Drawn:
     skin = torch.nn.functional.interpolate(
         place.random(place.skins, rng)[None], (place.side, place.side), mode="bilinear", align_corners=False
     )[0]
+    if rng.random() < 0.5:
+        skin = skin.mean((1, 2), keepdim=True).expand_as(skin)
     color = skin * float(rng.uniform(0.75, 1.3)) * light
     alpha = place.inside(distance)
     return color.clamp(0, 1), alpha, alpha

@@ -32,7 +32,7 @@ def main() -> None:
     add = parser.add_argument
     add("data", type=Path)
     add("run", type=Path)
-    add("--steps", type=int, default=1000, help="batches of 16 samples")
+    add("--steps", type=int, default=900, help="batches of 16 samples")
     add("--minutes", type=float, default=float("inf"), help="end this session after so long; the next one goes on")
     add("--threads", type=int, default=torch.get_num_threads())
     add("--export", action="store_true", help="write the weights as they are now, and train no further")

@@ -83,7 +83,7 @@ def test_a_clear_face_is_clear_and_things_before_it_are_found(film, finder):
         assert found[torch.stack(cut) > 0.99].mean() < (0.05 if kind is None else 0.15), kind
         if there is not None and kind in ("card", "microphone", "sunglasses"):
             cut = [crop_clip(there[at].float(), crop, SIDE) for at, crop in enumerate(track.crops)]
-            assert (found[torch.stack(cut) > 0.99] >= SURE).float().mean() > 0.75, kind
+            assert (found[torch.stack(cut) > 0.99] >= SURE).float().mean() > 0.5, kind
 
 
 def test_crops_of_any_size_show_the_same(film, finder):

@@ -15,6 +15,7 @@ from vividface_core.errors import InvalidOption, NoFaceFound
 from vividface_core.faces.detect import load_detector
 from vividface_core.faces.face_mesh import load_mesher
 from vividface_core.faces.masks import face_masks, latent_mask
+from vividface_core.faces.occluders import load_occluder_finder
 from vividface_core.faces.parse import CLASSES, FILES, LEFT_OUT, FaceParser, load_parser
 from vividface_core.faces.people import SAME_OVER_CUTS
 from vividface_core.faces.people_sheet import Portraits, draw_people
@@ -36,7 +37,7 @@ from .bridge.images import image_of
 from .bridge.paths import face_folders
 from .bridge.progress import NodeCallbacks
 from .bridge.restore_inputs import FaceTracks
-from .bridge.restore_widgets import DETECTORS, face_spec
+from .bridge.restore_widgets import DETECTORS, face_spec, occluders_input
 from .bridge.schema import Tracks, advanced, schema
 from .bridge.video import frames_of
 
@@ -127,6 +128,11 @@ class FaceMask(io.ComfyNode):
                         "face embeddings. More: more people; less: fewer.",
                     )
                 ),
+                occluders_input(
+                    "restore",
+                    "keep: what stands before a face (a hand, a microphone, hair, glasses) is left out of the mask. "
+                    "restore: the mask has the whole face.",
+                ),
             ],
             outputs=[
                 io.Mask.Output("mask", display_name="mask", tooltip="One a frame, 1 = face."),
@@ -170,6 +176,7 @@ class FaceMask(io.ComfyNode):
         person: Any = None,
         people: str = "",
         same_person: float = SAME_OVER_CUTS,
+        occluders: str = "restore",
     ) -> io.NodeOutput:
         callbacks, device = NodeCallbacks(cls.hidden.unique_id), management.get_torch_device()
         spec = face_spec(faces, face_numbers, people)
@@ -184,7 +191,9 @@ class FaceMask(io.ComfyNode):
                 raise NoFaceFound(f"{frames.name}: no face was found. Lower min_face, or take other frames.")
             size, portraits = frames.size, Portraits(found.people)
             whole, meshes = torch.empty(total, size[1], size[0]), LandmarksMaker(load_mesher(device), tracks, size)
-            for number, mask in enumerate(face_masks(_seen(frames, meshes, portraits), tracks, network)):
+            seen = _seen(frames, meshes, portraits)
+            covers = load_occluder_finder(device) if occluders == "keep" else None
+            for number, mask in enumerate(face_masks(seen, tracks, network, finder=covers)):
                 whole[number] = grown(mask, grow)
                 callbacks.progress("restore", number + 1, total)
         sheet = draw_people(portraits, found.people, found.shots, same_person)

@@ -19,6 +19,7 @@ from .bridge.restore_widgets import (
     optional_inputs,
     people_inputs,
     restore_options,
+    restored_occluders_input,
 )
 from .bridge.schema import advanced, schema
 
@@ -64,6 +65,7 @@ class OneStepRestore(io.ComfyNode):
                 ),
                 *people_inputs(),
                 preview_input(),
+                restored_occluders_input(),
             ],
             outputs=[
                 io.Video.Output("restored", display_name="video", tooltip="The video with its faces restored."),

@@ -19,6 +19,7 @@ from .bridge.restore_widgets import (
     optional_inputs,
     people_inputs,
     restore_options,
+    restored_occluders_input,
 )
 from .bridge.schema import schema
 
@@ -40,6 +41,7 @@ class OneStepRestoreImages(io.ComfyNode):
                 *optional_inputs(),
                 *appended_inputs(),
                 *people_inputs(),
+                restored_occluders_input(),
             ],
             outputs=[
                 io.Image.Output("restored", display_name="images", tooltip="The frames with their faces restored."),

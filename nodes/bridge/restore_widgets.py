@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vividface_core.errors import InvalidOption
 from vividface_core.faces.identity_guard import MODES
-from vividface_core.pipeline.options import COLORS, RestoreOptions, check_shape, parse_strengths
+from vividface_core.pipeline.options import COLORS, OCCLUDERS, RestoreOptions, check_shape, parse_strengths
 from vividface_core.restorers.registry import systems
 
 from .face_types import face_inputs, people_input
@@ -210,6 +210,22 @@ def people_inputs() -> list[io.Input]:
     ]
 
 
+def occluders_input(default: str, tooltip: str) -> io.Input:
+    """What becomes of that which stands before a face."""
+    return advanced(
+        io.Combo.Input("occluders", options=list(OCCLUDERS), default=default, optional=True, tooltip=tooltip)
+    )
+
+
+def restored_occluders_input() -> io.Input:
+    """Of both restore nodes."""
+    return occluders_input(
+        RestoreOptions.occluders,
+        "keep: what stands before a face (a hand, a microphone, hair, glasses) stays as it is. restore: it is restored "
+        "like the face.",
+    )
+
+
 def face_spec(faces: str, face_numbers: str, people: str = "") -> str:
     """The engine's spelling of a choice without a picture.
 
@@ -271,6 +287,7 @@ def restore_options(
             identity_threshold=values.get("identity_threshold", RestoreOptions.identity_threshold),
             keep_size=values.get("keep_size", False),
             scale=values.get("scale", 1.0),
+            occluders=values.get("occluders", RestoreOptions.occluders),
             person_strengths=parse_strengths(strengths)[1] if strengths else (),
         )
     finally:

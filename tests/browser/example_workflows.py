@@ -30,6 +30,7 @@ COMMON = {
     "keep_size": RestoreOptions.keep_size,
     "people": "",
     "person_strengths": "",
+    "occluders": RestoreOptions.occluders,
 }
 FILM = {"encoding": "h264", "scale": 1.0, "preview": False}
 MODEL = {
@@ -52,6 +53,7 @@ MASK = {
     "require_face": False,
     "people": "",
     "same_person": RestoreOptions.same_person,
+    "occluders": "restore",
 }
 MEASURED = "psnr, ids-mobile, akd, temporal"
 """A metric each of the picture, the person, the face's movements and time, none of which needs a download."""

@@ -119,16 +119,16 @@ class RealEsrgan:
     def __call__(self, clip: Tensor) -> Tensor:
         size = clip.shape[-2:]
         small = F.interpolate(clip, scale_factor=self._share, mode="area") if self._share != 1 else clip
-        return torch.stack([self._one(frame, size) for frame in small])
+        return torch.stack([F.interpolate(self.large(frame)[None], size, mode="area")[0] for frame in small])
 
-    def _one(self, frame: Tensor, size: torch.Size) -> Tensor:
+    def large(self, frame: Tensor) -> Tensor:
+        """One frame ``[3, h, w]`` as large as the network makes it, 0…1."""
         run = self._net.create_extractor()
         # ncnn reads the memory as it lies, whatever the strides say, and doesn't keep it: a temporary array would be
         # gone, and its first pixels overwritten, before they are copied.
         picture = np.ascontiguousarray(frame.numpy())
         run.input("data", self._ncnn.Mat(picture).clone())
-        out = torch.from_numpy(np.array(run.extract("output")[1])).clamp(0, 1)
-        return F.interpolate(out[None], size, mode="area")[0]
+        return torch.from_numpy(np.array(run.extract("output")[1])).clamp(0, 1)
 
 
 def tuned(

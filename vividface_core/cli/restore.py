@@ -88,6 +88,13 @@ def add_choices(parser: argparse.ArgumentParser) -> None:
         help="0 = source … 1 = fully restored (default); people by their numbers: 1=1.0,2=0.5, or 0.8,2=0.5 (0.8 for "
         "all others)",
     )
+    add(
+        "--occluders",
+        default="keep",
+        metavar="MODE",
+        help="what stands before a face (a hand, a microphone, hair, glasses): keep (default) leaves it as it is, "
+        "restore restores it like the face",
+    )
     add("--color", default="auto", help="colour match: auto (default: the model's own), wavelet, lab, adain or none")
     lengths = "; ".join(f"{system.id}: {system.valid_lengths}" for system in systems())
     add("--window", type=int, metavar="FRAMES", help=f"frames restored together ({lengths}); default: as memory allows")
@@ -226,6 +233,7 @@ def options_of(args: argparse.Namespace, **more: Any) -> RestoreOptions:
         min_face=default.min_face if args.min_face is None else args.min_face,
         strength=strength,
         color=args.color,
+        occluders=args.occluders,
         window=args.window,
         overlap=args.overlap,
         detector=args.detector or default.detector,

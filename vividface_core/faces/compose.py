@@ -28,6 +28,7 @@ def compose(
     color: str = "wavelet",
     strength: float = 1.0,
     replace: bool = False,
+    covered: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Blend a restored crop into the frame that it was cut from.
 
@@ -45,6 +46,8 @@ def compose(
         replace: the frame isn't the one that the crop was cut from but an enlarged one, whose finer detail is another
             guess at the same face: the restored crop takes its place, ``out = frame + weight · strength · (P(restored)
             − frame)``.
+        covered: ``[1, R, R]`` in 0…1 over the same crop, where something before the face stays as it is; its edge is as
+            soft as it shall be. ``None``: nowhere.
 
     Returns:
         The new frame ``[3, H, W]`` in 0…1 and ``changed`` ``[H, W]`` bool. Where it's ``False`` the frame's values
@@ -60,6 +63,8 @@ def compose(
     change, (top, left) = paste(matched if replace else matched - cut, crop, height, width)
     weight, _ = paste(feather(mask), crop, height, width)
     weight = weight.clamp(0, 1) * strength
+    if covered is not None:
+        weight = weight * (1 - paste(covered.to(rgb), crop, height, width)[0].clamp(0, 1))
     box = (slice(top, top + change.shape[-2]), slice(left, left + change.shape[-1]))
     source = rgb[:, box[0], box[1]]
     change = change - source if replace else change
@@ -74,14 +79,19 @@ def feather(mask: Tensor) -> Tensor:
     """Soften the edge of a mask ``[1, S, S]`` and let it fade to 0 at the crop's border, so that no seam shows."""
     size = mask.shape[-1]
     sigma = FEATHER * size
-    radius = max(1, round(3 * sigma))
-    offsets = torch.arange(-radius, radius + 1, dtype=mask.dtype, device=mask.device)
-    kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
-    kernel = kernel / kernel.sum()
-    soft = F.pad(mask[None], (radius,) * 4, mode="replicate")
-    soft = F.conv2d(F.conv2d(soft, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))[0]
+    soft = gaussian(mask, sigma)
     place = torch.arange(size, dtype=mask.dtype, device=mask.device)
     # The outermost pixel is 0 itself: a bicubic reading at the border must find nothing there.
     rim = (torch.minimum(place, size - 1 - place) / max(1.0, 2 * sigma)).clamp(0, 1)
     rim = rim * rim * (3 - 2 * rim)
     return soft * rim[:, None] * rim
+
+
+def gaussian(mask: Tensor, sigma: float) -> Tensor:
+    """A mask ``[1, S, S]`` blurred; ``sigma`` in pixels."""
+    radius = max(1, round(3 * sigma))
+    offsets = torch.arange(-radius, radius + 1, dtype=mask.dtype, device=mask.device)
+    kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
+    kernel = kernel / kernel.sum()
+    padded = F.pad(mask[None], (radius,) * 4, mode="replicate")
+    return F.conv2d(F.conv2d(padded, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))[0]

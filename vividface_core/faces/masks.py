@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from vividface_core.errors import InvalidOption
 from vividface_core.faces.crop import crop_clip, crop_points, paste, turn_points
+from vividface_core.faces.occluders import OccluderFinder, SteadyCover
 from vividface_core.faces.parse import FaceParser
 from vividface_core.faces.track import FaceTrack
 from vividface_core.video.frame import Frame
@@ -59,28 +61,53 @@ class BlendMask:
 
 
 def face_masks(
-    frames: Iterator[Frame], tracks: Sequence[FaceTrack], parser: FaceParser, size: int = 512
+    frames: Iterator[Frame],
+    tracks: Sequence[FaceTrack],
+    parser: FaceParser,
+    size: int = 512,
+    finder: OccluderFinder | None = None,
 ) -> Iterator[Tensor]:
     """For each frame ``[H, W]``, 0…1: the parser's mask of every tracked face, the larger value where they meet.
 
     Args:
         size: side of the crops that the parser sees; smaller faces are not enlarged beyond it.
+        finder: leaves out what stands before a face; masks then come some frames later than their frames go in.
     """
+    covers = (
+        {id(track): SteadyCover(finder, track.last - track.first, track.turn) for track in tracks} if finder else {}
+    )
+    waiting: deque[tuple[int, tuple[int, int], list[tuple[FaceTrack, Tensor]]]] = deque()
     for frame in frames:
         rgb = frame.rgb()
-        height, width = rgb.shape[-2:]
-        whole = torch.zeros(height, width)
-        for track in tracks:
+        here = [track for track in tracks if track.first <= frame.index < track.last]
+        parts = []
+        for track in here:
             at = frame.index - track.first
-            if not 0 <= at < track.last - track.first:
-                continue
-            crop = track.crops[at]
+            cut = crop_clip(rgb, track.crops[at], size)
             points = crop_points(track.landmarks[at : at + 1], track.crops[at : at + 1], size)
-            mask = parse_turned(parser, crop_clip(rgb, crop, size)[None], points, track.turn)[0]
-            part, (top, left) = paste(mask, crop, height, width)
-            box = (slice(top, top + part.shape[-2]), slice(left, left + part.shape[-1]))
-            whole[box] = torch.maximum(whole[box], part[0].clamp(0, 1))
-        yield whole
+            parts.append((track, parse_turned(parser, cut[None], points, track.turn)[0]))
+            if covers:
+                covers[id(track)].look(cut)
+        waiting.append((frame.index, (rgb.shape[-2], rgb.shape[-1]), parts))
+        while waiting and all(covers[id(t)].knows(waiting[0][0] - t.first) for t, _ in waiting[0][2] if covers):
+            yield _whole_mask(*waiting.popleft(), covers)
+    while waiting:  # frames that end before their tracks do
+        yield _whole_mask(*waiting.popleft(), covers)
+
+
+def _whole_mask(
+    index: int, size: tuple[int, int], parts: list[tuple[FaceTrack, Tensor]], covers: dict[int, SteadyCover]
+) -> Tensor:
+    whole = torch.zeros(size)
+    for track, mask in parts:
+        at = index - track.first
+        part, (top, left) = paste(mask, track.crops[at], *size)
+        part = part[0].clamp(0, 1)
+        if covers:
+            part = part * (1 - paste(covers[id(track)].take(at), track.crops[at], *size)[0][0].clamp(0, 1))
+        box = (slice(top, top + part.shape[-2]), slice(left, left + part.shape[-1]))
+        whole[box] = torch.maximum(whole[box], part)
+    return whole
 
 
 def parse_turned(parser: FaceParser, clip: Tensor, landmarks: np.ndarray, turn: int) -> Tensor:

@@ -85,7 +85,13 @@ class SteadyFrame(WholeFrame):
         return correction(clip, restored.to(clip))
 
     def put(
-        self, index: int, rgb: Tensor, restored: Tensor, mask: Tensor | None, share: float
+        self,
+        index: int,
+        rgb: Tensor,
+        restored: Tensor,
+        mask: Tensor | None,
+        share: float,
+        covered: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         if not self.keep_detail:
             result, changed = super().put(index, rgb, restored, mask, share)

@@ -11,6 +11,7 @@ from vividface_core.errors import InvalidOption
 from vividface_core.faces.detect import DETECTORS, FaceDetector
 from vividface_core.faces.identity_guard import MODES, THRESHOLD, TrackIdentity
 from vividface_core.faces.masks import BlendMask
+from vividface_core.faces.occluders import MODES as OCCLUDERS
 from vividface_core.faces.parse import FaceParser
 from vividface_core.faces.people import SAME_OVER_CUTS
 from vividface_core.faces.select import people_of
@@ -66,6 +67,8 @@ class RestoreOptions:
             one window however long, and they reach the model in fp32.
         model_size: whole frames of a file are written as the model makes them, in its square, and not brought back to
             the size of the source.
+        occluders: ``keep``: what stands before a face (a hand, a microphone, hair, glasses) stays as it is;
+            ``restore``: it is restored like the face. Whole frames are restored as wholes.
     """
 
     preset: str = "h264"
@@ -89,6 +92,7 @@ class RestoreOptions:
     same_person: float = SAME_OVER_CUTS
     as_released: bool = False
     model_size: bool = False
+    occluders: str = "keep"
 
     def __post_init__(self) -> None:
         if not 0 <= self.strength <= 1:
@@ -118,6 +122,8 @@ class RestoreOptions:
             raise InvalidOption(f"identity_guard is {self.identity_guard!r}; choose one of {', '.join(MODES)}.")
         if not 0 <= self.identity_threshold <= 1:
             raise InvalidOption(f"identity_threshold is {self.identity_threshold}; it is a cosine from 0 to 1.")
+        if self.occluders not in OCCLUDERS:
+            raise InvalidOption(f"occluders is {self.occluders!r}; choose one of {', '.join(OCCLUDERS)}.")
         if self.keep_size and not self.whole_frame:
             raise InvalidOption("keep_size is for whole frames; a face crop has the size that the model knows.")
         if self.keep_size and self.size is not None:

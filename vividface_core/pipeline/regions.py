@@ -8,22 +8,25 @@ one overlap are held, however long the shot is.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vividface_core.faces.compose import compose
+from vividface_core.faces.compose import VISIBLE, compose
 from vividface_core.faces.crop import crop_clip, crop_points
 from vividface_core.faces.identity_guard import IdentityGuard
-from vividface_core.faces.masks import parse_turned
+from vividface_core.faces.masks import BlendMask, parse_turned
+from vividface_core.faces.occluders import SteadyCover
 from vividface_core.faces.parse import FaceParser
 from vividface_core.faces.track import FaceTrack
 from vividface_core.pipeline.progress import Unchanged
 from vividface_core.restorers.base import Restorer
 from vividface_core.restorers.windows import CrossFade, Window
+from vividface_core.video.colorspace import without_color
+from vividface_core.video.frame import Frame
 
 
 class Region(Protocol):
@@ -45,10 +48,16 @@ class Region(Protocol):
         """Blending mask ``[T, 1, S, S]`` for the frames from ``start``; ``None``: everywhere."""
 
     def put(
-        self, index: int, rgb: Tensor, restored: Tensor, mask: Tensor | None, share: float
+        self,
+        index: int,
+        rgb: Tensor,
+        restored: Tensor,
+        mask: Tensor | None,
+        share: float,
+        covered: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """Blend ``share`` (0…1) of the restored crop into the frame; returns it and a mask of changed pixels (``None``:
-        all)."""
+        """Blend ``share`` (0…1) of the restored crop into the frame, but for what is ``covered`` (of a face, as
+        :meth:`SteadyCover.take` tells); returns it and a mask of changed pixels (``None``: all)."""
 
 
 class FaceRegion:
@@ -85,11 +94,18 @@ class FaceRegion:
         return parse_turned(self.parser, restored, landmarks, self.turn)
 
     def put(
-        self, index: int, rgb: Tensor, restored: Tensor, mask: Tensor | None, share: float
+        self,
+        index: int,
+        rgb: Tensor,
+        restored: Tensor,
+        mask: Tensor | None,
+        share: float,
+        covered: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         assert mask is not None  # its own, of mask()
         crop, strength = self._places[index - self.start], self.strength * share
-        return compose(rgb, restored, mask, crop, color=self.color, strength=strength, replace=self._replaces)
+        color, replace = self.color, self._replaces
+        return compose(rgb, restored, mask, crop, color=color, strength=strength, replace=replace, covered=covered)
 
 
 class WholeFrame:
@@ -108,7 +124,13 @@ class WholeFrame:
         return None
 
     def put(
-        self, index: int, rgb: Tensor, restored: Tensor, mask: Tensor | None, share: float
+        self,
+        index: int,
+        rgb: Tensor,
+        restored: Tensor,
+        mask: Tensor | None,
+        share: float,
+        covered: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         height, width = rgb.shape[-2:]
         result = _bicubic(restored, (height, width)).clamp(0, 1)
@@ -131,6 +153,7 @@ class RegionStream:
         begin: called with a window's length when it goes to the restorer; what it returns is called with the share
             done, and may raise to stop.
         guard: sees every finished crop before it is put back. One that blends holds a few frames more.
+        cover: sees every crop before it was restored; what covers the face stays as it is. It holds a few frames more.
         exact: crops wait in fp32.
     """
 
@@ -141,11 +164,12 @@ class RegionStream:
         restorer: Restorer | Unchanged,
         begin: Callable[[int], Callable[[float], None]] | None = None,
         guard: IdentityGuard | None = None,
+        cover: SteadyCover | None = None,
         *,
         exact: bool = False,
     ) -> None:
         self.region, self._windows, self._restorer, self._begin = region, windows, restorer, begin
-        self.guard, self._exact = guard, exact
+        self.guard, self._cover, self._exact = guard, cover, exact
         self._fade = CrossFade(windows)
         self._waiting: dict[int, Tensor] = {}
         self._ready: dict[int, tuple[Tensor, Tensor | None]] = {}
@@ -160,7 +184,8 @@ class RegionStream:
         """Whether this region's part of frame ``index`` is restored."""
         if not self.covers(index):
             return True
-        return index in self._ready and (self.guard is None or self.guard.knows(index - self.region.start))
+        at = index - self.region.start
+        return index in self._ready and all(one is None or one.knows(at) for one in (self.guard, self._cover))
 
     def feed(self, index: int, rgb: Tensor) -> None:
         """Add the next frame; a full window is restored."""
@@ -198,6 +223,8 @@ class RegionStream:
             cut = self._waiting.pop(at)  # no later window needs what is finished
             if self.guard is not None:
                 self.guard.look(cut.float(), crop)
+            if self._cover is not None:
+                self._cover.look(cut.float())
         first += self.region.start
         masks = self.region.mask(first, finished)
         for offset, crop in enumerate(finished):
@@ -206,5 +233,43 @@ class RegionStream:
     def apply(self, index: int, rgb: Tensor) -> tuple[Tensor, Tensor | None]:
         """Compose the restored crop of frame ``index`` into ``rgb`` and drop it."""
         restored, mask = self._ready.pop(index)
-        share = 1.0 if self.guard is None else self.guard.take(index - self.region.start)
-        return self.region.put(index, rgb, restored, mask, share)
+        at = index - self.region.start
+        share = 1.0 if self.guard is None else self.guard.take(at)
+        covered = None if self._cover is None else self._cover.take(at)
+        return self.region.put(index, rgb, restored, mask, share, covered)
+
+
+def composed(
+    pairs: Iterable[tuple[Frame, Frame]], streams: list[RegionStream], mask: BlendMask | None = None
+) -> Iterator[Frame]:
+    """Yield the second frame of every pair with all regions of the first one restored, in order; frames wait until
+    their windows are done."""
+    waiting: deque[Frame] = deque()
+    for frame, canvas in pairs:
+        waiting.append(canvas)
+        covering = [stream for stream in streams if stream.covers(frame.index)]
+        if covering:
+            rgb = frame.rgb()
+            for stream in covering:
+                stream.feed(frame.index, rgb)
+        while waiting and all(stream.is_ready(waiting[0].index) for stream in streams):
+            yield _compose(waiting.popleft(), streams, mask)
+
+
+def _compose(frame: Frame, streams: list[RegionStream], mask: BlendMask | None) -> Frame:
+    covering = [stream for stream in streams if stream.covers(frame.index)]
+    if not covering:
+        return frame
+    source: Tensor = frame.rgb()
+    rgb = source
+    changed: Tensor | None = torch.zeros(source.shape[-2:], dtype=torch.bool)
+    for stream in covering:
+        rgb, touched = stream.apply(frame.index, rgb)
+        changed = None if touched is None or changed is None else changed | touched
+    if mask is not None:
+        shown = mask.at(frame.index, *source.shape[-2:])
+        rgb = source.lerp(rgb, shown)
+        changed = (shown > VISIBLE) if changed is None else changed & (shown > VISIBLE)
+    if frame.is_neutral():
+        rgb = without_color(rgb, frame.color.matrix)  # models tint what has no colour
+    return frame.with_rgb(rgb, changed)

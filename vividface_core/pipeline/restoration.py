@@ -7,21 +7,18 @@ the first two are small and may be stored by the caller (``cached``), so that a 
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor
 
 from vividface_core.errors import InvalidOption, UnreadableVideo
-from vividface_core.faces.compose import VISIBLE
 from vividface_core.faces.detect import FaceDetector, load_detector
 from vividface_core.faces.embed import FaceEmbedder, load_embedder
 from vividface_core.faces.identity_guard import IdentityGuard, TrackIdentity, warnings
-from vividface_core.faces.masks import BlendMask
+from vividface_core.faces.occluders import OccluderFinder, SteadyCover, load_occluder_finder
 from vividface_core.faces.parse import load_parser
 from vividface_core.faces.select import check_spec
 from vividface_core.faces.track import FaceTrack
@@ -31,14 +28,13 @@ from vividface_core.pipeline.deflicker import Flicker, SteadyFrame, task_notice
 from vividface_core.pipeline.options import Given, Plan, Resources, RestoreOptions, check_shape
 from vividface_core.pipeline.planning import best_window, choose_window, reduce_memory, whole_window
 from vividface_core.pipeline.progress import FRAME, Unchanged, WorkMeter, sample_length, window_seconds
-from vividface_core.pipeline.regions import FaceRegion, Region, RegionStream, WholeFrame
+from vividface_core.pipeline.regions import FaceRegion, Region, RegionStream, WholeFrame, composed
 from vividface_core.restorers.base import Restorer
 from vividface_core.restorers.oom_fallback import OomFallbackRestorer
 from vividface_core.restorers.windows import plan_windows
 from vividface_core.runtime.callbacks import Callbacks
 from vividface_core.runtime.memory import trim_memory
 from vividface_core.runtime.prefetch import prefetch
-from vividface_core.video.colorspace import without_color
 from vividface_core.video.flicker import FlickerSums
 from vividface_core.video.frame import Frame
 from vividface_core.video.shots import Shot
@@ -93,6 +89,7 @@ class Restoration:
         self._given, self._mask, self._limit = given.tracks, given.mask, self._resources.memory_limit
         self._cached = cached
         self._embedder: FaceEmbedder | None = None
+        self._occluder_finder: OccluderFinder | None = None
         self._own_detector: FaceDetector | None = None
         self._meter: WorkMeter | None = None
         self.notices: list[str] = []
@@ -314,6 +311,7 @@ class Restoration:
                 Unchanged(self.restorer.device),
                 None,
                 self._guard(part, plan.shape[0]),
+                self._cover(part),
             )
             began = time.monotonic()
             for _ in composed(((frame, frame) for frame in frames), [stream], self._mask):
@@ -329,6 +327,7 @@ class Restoration:
             self.restorer,
             meter.window,
             self._guard(track, plan.shape[0]),
+            self._cover(track),
             exact=self.options.as_released,
         )
 
@@ -359,46 +358,17 @@ class Restoration:
             strength=options.strength_of(track.person),
         )
 
+    def _cover(self, track: FaceTrack) -> SteadyCover | None:
+        if self.options.occluders == "restore" or self.options.whole_frame:
+            return None
+        if self._occluder_finder is None:
+            self._occluder_finder = load_occluder_finder(self.restorer.device)
+        return SteadyCover(self._occluder_finder, track.last - track.first, track.turn)
+
 
 def _pair_bytes(pair: tuple[Frame, Frame]) -> int:
     frame, canvas = pair
     return frame.nbytes() + (0 if canvas is frame else canvas.nbytes())
-
-
-def composed(
-    pairs: Iterable[tuple[Frame, Frame]], streams: list[RegionStream], mask: BlendMask | None = None
-) -> Iterator[Frame]:
-    """Yield the second frame of every pair with all regions of the first one restored, in order; frames wait until
-    their windows are done."""
-    waiting: deque[Frame] = deque()
-    for frame, canvas in pairs:
-        waiting.append(canvas)
-        covering = [stream for stream in streams if stream.covers(frame.index)]
-        if covering:
-            rgb = frame.rgb()
-            for stream in covering:
-                stream.feed(frame.index, rgb)
-        while waiting and all(stream.is_ready(waiting[0].index) for stream in streams):
-            yield _compose(waiting.popleft(), streams, mask)
-
-
-def _compose(frame: Frame, streams: list[RegionStream], mask: BlendMask | None) -> Frame:
-    covering = [stream for stream in streams if stream.covers(frame.index)]
-    if not covering:
-        return frame
-    source: Tensor = frame.rgb()
-    rgb = source
-    changed: Tensor | None = torch.zeros(source.shape[-2:], dtype=torch.bool)
-    for stream in covering:
-        rgb, touched = stream.apply(frame.index, rgb)
-        changed = None if touched is None or changed is None else changed | touched
-    if mask is not None:
-        shown = mask.at(frame.index, *source.shape[-2:])
-        rgb = source.lerp(rgb, shown)
-        changed = (shown > VISIBLE) if changed is None else changed & (shown > VISIBLE)
-    if frame.is_neutral():
-        rgb = without_color(rgb, frame.color.matrix)  # models tint what has no colour
-    return frame.with_rgb(rgb, changed)
 
 
 def check_request(options: RestoreOptions, given: Given, restorer: Restorer) -> None:

@@ -1,0 +1,1 @@
+"""What stands before faces: drawn, pasted over training faces, and learned to be found."""

@@ -3,67 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
+from tests.browser.chained_workflows import DEFLICKER_RESTORE, DEFLICKER_VIDEO, RESTORE_BEHIND_UPSCALER
 from tests.browser.graphs import Group, Node, Note, Workflow
-from tests.comfyui.server import REPOSITORY
-from vividface_core.pipeline.options import RestoreOptions
-
-FOLDER, API_FOLDER = REPOSITORY / "example_workflows", REPOSITORY / "workflows" / "api"
-"""Where they lie, for the page and for the API."""
-FILE, SHARP, PAINTED = "vividface_example.mp4", "vividface_example_sharp.mp4", "example.png"
-"""What they load from the server's input folder: the pack's own clips, and a picture that comes with ComfyUI."""
-
-COMMON = {
-    "faces": "all",
-    "face_numbers": "0",
-    "strength": 1.0,
-    "color": "auto",
-    "whole_frame": False,
-    "min_face": 24,
-    "window": 0,
-    "overlap": -1,
-    "size": 0,
-    "detector": "auto",
-    "identity_guard": RestoreOptions.identity_guard,
-    "identity_threshold": RestoreOptions.identity_threshold,
-    "keep_size": RestoreOptions.keep_size,
-    "people": "",
-    "person_strengths": "",
-    "occluders": RestoreOptions.occluders,
-}
-FILM = {"encoding": "h264", "scale": 1.0, "preview": False}
-MODEL = {
-    "model": "vividface-nano",
-    "precision": "auto",
-    "device": "auto",
-    "weights": "auto",
-    "offload": False,
-    "tile": 0,
-}
-VIDEO = {"file": FILE, "start_frame": 0, "frame_count": 0, "stride": 1, "force_rate": 0.0}
-MASK = {
-    "region": "face and hair",
-    "faces": "all",
-    "face_numbers": "0",
-    "min_face": 24,
-    "grow": 0,
-    "parser": "auto",
-    "detector": "auto",
-    "require_face": False,
-    "people": "",
-    "same_person": RestoreOptions.same_person,
-    "occluders": "restore",
-}
-MEASURED = "psnr, ids-mobile, akd, temporal"
-"""A metric each of the picture, the person, the face's movements and time, none of which needs a download."""
-DEGRADE = {"preset": "vividface", "seed": 8, "sigma": -1.0, "scale": -1.0, "noise": -1.0, "crf": -1, "overrides": ""}
-
-
-def saved(prefix: str, video: tuple[str, int]) -> dict[str, Any]:
-    """Inputs of the core's Save Video."""
-    return {"filename_prefix": prefix, "format": "auto", "codec": "auto", "video": video}
-
+from tests.browser.workflow_inputs import COMMON, DEGRADE, FILM, MASK, MEASURED, MODEL, PAINTED, SHARP, VIDEO, saved
 
 RESTORE_VIDEO = Workflow(
     "restore_video",
@@ -113,8 +56,8 @@ RESTORE_ONE_FACE = Workflow(
             "VividFaceFaceMask",
             (380, 0),
             (320, 700),
-            {**MASK, "faces": "by number", "source": ("1", 0)},
-            "Face Mask: which face",
+            {**MASK, "people": "1", "source": ("1", 0)},
+            "Face Mask: which person",
         ),
         "4": Node(
             "VividFaceOneStepRestore",
@@ -125,25 +68,25 @@ RESTORE_ONE_FACE = Workflow(
         "5": Node("VividFaceCompareVideo", (1140, 0), (640, 920), {"fps": 24.0, "before": ("1", 0), "after": ("4", 0)}),
         "6": Node("SaveVideo", (1840, 0), (320, 560), saved("VividFace/one_face", ("4", 0))),
         "7": Node("PreviewAny", (1840, 620), (320, 300), {"source": ("4", 1)}, "What was done"),
+        "8": Node("PreviewImage", (760, 980), (320, 260), {"images": ("3", 5)}, "People found"),
     },
     {
-        "8": Note(
+        "9": Note(
             (380, 760),
             (320, 480),
-            "With faces = by number, face numbers counts from the left in each shot, beginning at 0: 0 is the "
-            "leftmost face; 0,2 are the first and the third. largest takes the largest face of each shot, all "
-            "takes everyone.\n\n"
-            "Face Mask follows the chosen face through the video and hands it on as tracks. The restore node "
-            "then looks for no faces itself, so its own faces setting does nothing here.\n\n"
-            "To choose by a picture of the person, leave Face Mask out: in the restore node set faces to like "
+            "Run once: **People found** shows everyone with a number, the same person over all cuts. Write the number "
+            "into people of Face Mask: 1 is who is seen longest; 1,3 are two of them; empty takes everyone.\n\n"
+            "Face Mask follows the person through the video and hands the faces on as tracks. The restore node then "
+            "looks for no faces itself. Its person strengths give people different strengths: 1=1.0,2=0.5.\n\n"
+            "To choose by a picture of the person instead, leave Face Mask out: in the restore node set faces to like "
             "the reference, and connect a Load Image to reference.",
-            "How to choose a face",
+            "How to choose a person",
         ),
     },
     (
         Group("1 · Video and model", "input", ("1", "2")),
-        Group("2 · Choose the face", "mask", ("3", "8")),
-        Group("3 · Restore", "restore", ("4",)),
+        Group("2 · Choose the person", "mask", ("3", "9")),
+        Group("3 · Restore", "restore", ("4", "8")),
         Group("4 · Compare", "result", ("5",)),
         Group("5 · Save", "result", ("6", "7")),
     ),
@@ -329,49 +272,6 @@ RESTORE_APP = replace(
 )
 """The same graph, opened in App mode."""
 
-DEFLICKER_VIDEO = Workflow(
-    "deflicker_video",
-    "Take the flicker out of a video",
-    {
-        "1": Node("VividFaceVideoLoad", (0, 0), (320, 620), VIDEO),
-        "2": Node(
-            "VividFaceDeflicker",
-            (380, 0),
-            (320, 400),
-            {
-                "kind": "brightness",
-                "keep_detail": True,
-                "strength": 1.0,
-                "window": 0,
-                "overlap": -1,
-                "size": 0,
-                "encoding": "h264",
-                "video": ("1", 0),
-            },
-        ),
-        "3": Node("PreviewAny", (380, 460), (320, 200), {"source": ("2", 1)}, "Flicker before and after"),
-        "4": Node("VividFaceCompareVideo", (760, 0), (640, 620), {"fps": 24.0, "before": ("1", 0), "after": ("2", 0)}),
-        "5": Node("SaveVideo", (1460, 0), (320, 560), saved("VividFace/steady", ("2", 0))),
-    },
-    {
-        "6": Note(
-            (760, 680),
-            (640, 140),
-            "Choose a flickering video in Video Load and press Run: old film, a projector, lamps, a time lapse. Whole "
-            "frames become steady, not only faces; lamps that are switched on, fades and cuts stay.\n\n"
-            "For generated videos whose frames differ in colour and structure set kind to pixel. To restore the faces "
-            "as well, put One-Step Restore behind this node.",
-            "How to use it",
-        ),
-    },
-    (
-        Group("1 · Video", "input", ("1",)),
-        Group("2 · Deflicker", "restore", ("2", "3")),
-        Group("3 · Compare", "result", ("4", "6")),
-        Group("4 · Save", "result", ("5",)),
-    ),
-)
-
 WORKFLOWS = (
     RESTORE_VIDEO,
     RESTORE_APP,
@@ -380,4 +280,6 @@ WORKFLOWS = (
     DEGRADE_RESTORE_METRICS,
     SCORE_FOLDER,
     DEFLICKER_VIDEO,
+    RESTORE_BEHIND_UPSCALER,
+    DEFLICKER_RESTORE,
 )

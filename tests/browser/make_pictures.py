@@ -14,23 +14,21 @@ from pathlib import Path
 
 from PIL import Image
 
+from tests.browser.chained_workflows import DEFLICKER_RESTORE, DEFLICKER_VIDEO, RESTORE_BEHIND_UPSCALER
 from tests.browser.clips import HARD, HEIGHT, MAN, WOMAN, Person, people, write_clip, write_spoilt
 from tests.browser.example_workflows import (
-    DEFLICKER_VIDEO,
     DEGRADE_RESTORE_METRICS,
-    FILE,
-    FOLDER,
     MASK_GUIDED_RESTORE,
     RESTORE_APP,
     RESTORE_ONE_FACE,
     RESTORE_VIDEO,
     SCORE_FOLDER,
-    SHARP,
 )
 from tests.browser.graphs import Workflow
 from tests.browser.make_workflows import chosen
 from tests.browser.page import ComfyPage
 from tests.browser.thumbnails import darkened, last_saved
+from tests.browser.workflow_inputs import FILE, FOLDER, SHARP
 from tests.comfyui.server import REPOSITORY, ComfyServer
 
 PICTURES = REPOSITORY / "docs" / "comfyui"
@@ -46,6 +44,8 @@ SHOWN = {
     DEGRADE_RESTORE_METRICS.name: (WIDE,),
     SCORE_FOLDER.name: (WIDE,),
     DEFLICKER_VIDEO.name: (WIDE,),
+    DEFLICKER_RESTORE.name: (WIDE,),
+    RESTORE_BEHIND_UPSCALER.name: (WIDE,),
 }
 
 
@@ -111,7 +111,7 @@ def drag_divider(page: ComfyPage, share: float) -> None:
 def take(server: ComfyServer, workflow: Workflow, target: Path) -> None:
     """Run a workflow in the page and take its picture."""
     frames = people(SHOWN[workflow.name], HEIGHT, 17)
-    sharp, flickers = workflow is DEGRADE_RESTORE_METRICS, workflow is DEFLICKER_VIDEO
+    sharp, flickers = workflow is DEGRADE_RESTORE_METRICS, workflow in (DEFLICKER_VIDEO, DEFLICKER_RESTORE)
     shown = darkened(frames) if flickers else frames if sharp else HARD(frames)
     write_clip(server.folder / "input" / (SHARP if sharp else FILE), shown)
     if workflow is SCORE_FOLDER:

@@ -19,10 +19,11 @@ from PIL import Image
 
 from tests.browser.blueprint import FILE as blueprint_file
 from tests.browser.blueprint import blueprint
-from tests.browser.example_workflows import API_FOLDER, FOLDER, PAINTED, RESTORE_VIDEO, WORKFLOWS
+from tests.browser.example_workflows import RESTORE_VIDEO, WORKFLOWS
 from tests.browser.graphs import Workflow, lay_out, marked, overlaps, plain, wired
 from tests.browser.page import ComfyPage
 from tests.browser.thumbnails import write_thumbnail
+from tests.browser.workflow_inputs import API_FOLDER, FOLDER, PAINTED
 from tests.comfyui.server import ComfyServer
 
 

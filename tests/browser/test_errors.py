@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser.example_workflows import FOLDER, RESTORE_APP, RESTORE_VIDEO
+from tests.browser.example_workflows import RESTORE_APP, RESTORE_VIDEO
 from tests.browser.make_pictures import SHOW, leave_welcome, view
 from tests.browser.page import ComfyPage
+from tests.browser.workflow_inputs import FOLDER
 from tests.comfyui.server import ComfyServer
 
 pytestmark = pytest.mark.slow

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.browser.example_workflows import FILE, FOLDER, RESTORE_VIDEO, VIDEO
+from tests.browser.example_workflows import RESTORE_VIDEO
 from tests.browser.make_pictures import SHOW, view
 from tests.browser.page import ComfyPage
 from tests.browser.thumbnails import compared
+from tests.browser.workflow_inputs import FILE, FOLDER, VIDEO
 from tests.comfyui.server import ComfyServer
 from vividface_core.video.source import VideoFrames
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from tests.browser.example_workflows import FILE, FOLDER, RESTORE_APP, RESTORE_ONE_FACE, RESTORE_VIDEO, SCORE_FOLDER
+from tests.browser.example_workflows import RESTORE_APP, RESTORE_ONE_FACE, RESTORE_VIDEO, SCORE_FOLDER
 from tests.browser.graphs import Workflow, wired
 from tests.browser.make_pictures import leave_welcome
 from tests.browser.page import ComfyPage
+from tests.browser.workflow_inputs import FILE, FOLDER
 from tests.comfyui.server import REPOSITORY, ComfyServer
 
 pytestmark = pytest.mark.slow

@@ -18,22 +18,19 @@ from PIL import Image
 
 from tests.browser.clips import FRINGE, SHORT_HAIR, SPOILT, people, read_clip, write_clip, write_spoilt
 from tests.browser.example_workflows import (
-    API_FOLDER,
     DEGRADE_RESTORE_METRICS,
-    FILE,
-    FOLDER,
     MASK_GUIDED_RESTORE,
     RESTORE_APP,
     RESTORE_ONE_FACE,
     RESTORE_VIDEO,
     SCORE_FOLDER,
-    SHARP,
     WORKFLOWS,
 )
 from tests.browser.graphs import Workflow, lay_out, marked, overlaps, plain, wired
 from tests.browser.make_pictures import SHOW, view
 from tests.browser.page import ComfyPage
 from tests.browser.thumbnails import compared, last_saved
+from tests.browser.workflow_inputs import API_FOLDER, FILE, FOLDER, SHARP
 from tests.comfyui.server import PACK, ComfyServer, comfy_version
 from vividface_core.degrade import Degradation
 from vividface_core.mllm.judges.technical import TechnicalJudge

@@ -9,16 +9,11 @@ from typing import Any
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
+from tests.browser.chained_workflows import DEFLICKER_RESTORE, DEFLICKER_VIDEO
 from tests.browser.clips import HARD, HEIGHT, MAN, SPOILT, WOMAN, people, read_clip, write_clip, write_spoilt
-from tests.browser.example_workflows import (
-    DEFLICKER_VIDEO,
-    DEGRADE_RESTORE_METRICS,
-    FILE,
-    RESTORE_ONE_FACE,
-    SCORE_FOLDER,
-    SHARP,
-)
+from tests.browser.example_workflows import DEGRADE_RESTORE_METRICS, RESTORE_ONE_FACE, SCORE_FOLDER
 from tests.browser.graphs import Workflow
+from tests.browser.workflow_inputs import FILE, SHARP
 from tests.comfyui.server import ComfyServer, error_of
 
 SHOWN = 4
@@ -132,7 +127,7 @@ def write_thumbnail(server: ComfyServer, workflow: Workflow, folder: Path) -> No
     """Run a workflow on degraded real people and keep what it did as the template's picture."""
     shown = (MAN, WOMAN) if workflow is RESTORE_ONE_FACE else (WOMAN,)
     frames = people(shown, HEIGHT, 9)
-    if workflow is DEFLICKER_VIDEO:
+    if workflow in (DEFLICKER_VIDEO, DEFLICKER_RESTORE):
         frames = darkened(frames)
     path = write_clip(
         server.folder / "input" / (SHARP if workflow is DEGRADE_RESTORE_METRICS else FILE),
@@ -152,6 +147,7 @@ def write_thumbnail(server: ComfyServer, workflow: Workflow, folder: Path) -> No
     else:
         restored = last_saved(server, entry)[0]
         frames = [Image.fromarray(read_clip(file)[SHOWN]) for file in (path, restored)]
+        frames[0] = frames[0].resize(frames[1].size, Image.Resampling.BICUBIC)
         previews = [number for number, node in workflow.nodes.items() if node.kind == "MaskPreview"]
         mask = Image.open(last_saved(server, entry, "temp", previews)[4]) if previews else None
         picture = thumbnail(workflow.name, *frames, mask)

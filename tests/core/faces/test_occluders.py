@@ -18,7 +18,7 @@ from vividface_core.faces.compose import compose
 from vividface_core.faces.crop import crop_clip
 from vividface_core.faces.detect import load_detector
 from vividface_core.faces.masks import face_masks
-from vividface_core.faces.occluders import REACH, SIDE, SURE, SteadyCover, load_occluder_finder, soft_cover
+from vividface_core.faces.occluders import REACH, SIDE, SURE, UNSURE, SteadyCover, load_occluder_finder, soft_cover
 from vividface_core.faces.parse import LandmarkHull
 from vividface_core.pipeline.analysis import find_faces
 from vividface_core.pipeline.options import Given, RestoreOptions
@@ -114,7 +114,7 @@ def test_the_cover_holds_what_was_found_and_fades():
 
 
 def test_what_is_unsure_covers_nothing():
-    assert soft_cover(torch.full((1, SIDE, SIDE), 0.25)).max() == 0
+    assert soft_cover(torch.full((1, SIDE, SIDE), UNSURE)).max() == 0
     assert torch.allclose(soft_cover(torch.full((1, SIDE, SIDE), SURE)), torch.ones(1))
 
 

@@ -215,12 +215,16 @@ def table(films: list[Film], measure: Measure, model: str) -> str:
 def picture(films: list[Film], measure: Measure, path: Path) -> None:
     """A row a person and small film, in the middle: each enlarged without and with restored faces, and the truth."""
     rows = []
+    widest = 1 + max(2 * sum(film.name.startswith(kind) for film in films) for kind in FILMS)
     for kind, track in ((kind, track) for kind in FILMS for track in measure.tracks):
         at = len(track.boxes) // 2
         here = [film for film in films if film.name.startswith(kind)]
         shown = [one for film in here for one in (film.background, film.restored)] + [measure.truth.path]
         views = [next(iter(VideoFrames(one).read(at, at + 1))).rgb() for one in shown]
-        rows.append(torch.cat([crop_clip(view, track.crops[at], SQUARE) for view in views], 2))
+        heads = [crop_clip(view, track.crops[at], SQUARE) for view in views]
+        # A film that only one upscaler has enlarged leaves its places white; the truth stands last.
+        white = [torch.ones(3, SQUARE, SQUARE)] * (widest - len(heads))
+        rows.append(torch.cat([*heads[:-1], *white, heads[-1]], 2))
     pixels = (torch.cat(rows, 1).clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path, quality=90)
@@ -232,7 +236,13 @@ def main() -> None:
     add("work", type=Path, help="folder of the films")
     add("--model", default="vividface-nano")
     add("--frames", type=int, default=5)
-    add("--no-gan", action="store_true", help="Lanczos alone: Real-ESRGAN takes up to a minute a frame on a CPU")
+    add(
+        "--gan",
+        nargs="*",
+        choices=list(FILMS),
+        default=list(FILMS),
+        help="the small films that Real-ESRGAN enlarges too; it takes up to a minute a frame on a CPU",
+    )
     add("--write", type=Path, metavar="PAGE", help="write the table into this page, and the picture")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
@@ -240,7 +250,7 @@ def main() -> None:
     if not truth.exists():
         make_truth(truth, args.frames)
     measure, restorer = Measure(truth), load_restorer(args.model)
-    films = [film for kind in FILMS for film in make_films(args.work, kind, restorer, not args.no_gan)]
+    films = [film for kind in FILMS for film in make_films(args.work, kind, restorer, kind in args.gan)]
     for kind in FILMS:
         widths = sorted(float(np.median(t.boxes[:, 2] - t.boxes[:, 0])) for t in small_faces(args.work / f"{kind}.mp4"))
         print(f"{kind}: faces of {', '.join(f'{width:.0f}' for width in widths)} pixels")

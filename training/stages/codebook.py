@@ -58,9 +58,9 @@ class Quantizing(nn.Module):
         net.requires_grad_(True)
         # Without these terms nothing of them has a gradient.
         net.quantize.requires_grad_(quantized)
-        net.quantize.SA.requires_grad_(quantized and (loss.prior > 0 or loss.temporal_codebook > 0))
+        net.quantize.SA.requires_grad_(quantized and (loss.prior > 0 or loss.branch_codebook > 0))
         if hasattr(net.quantize, "local"):
-            net.quantize.local.requires_grad_(quantized and loss.prior > 0)
+            net.quantize.local.requires_grad_(quantized and (loss.prior > 0 or loss.branch_codebook > 0))
 
     def forward(self, x: Tensor) -> Reproduced:
         """``[B, 3, T, H, W]``, 0…1."""
@@ -78,15 +78,20 @@ class Quantizing(nn.Module):
         made = net(x)
         if unused is not None:
             unused.note(net.quantize.spatial_input(made.z), made.z_t, made.indices_s, made.indices_t)
-        codes = codebook_loss(made.z, made.z_q, self._loss.codebook_weight) + self._temporal(made)
+        codes = codebook_loss(made.z, made.z_q, self._loss.codebook_weight) + self._branches(made)
         prior = self._prior(made.z, made.z_t)
         return Reproduced(made.out, codes, prior, self._residual(made.z), made.indices_s, made.indices_t)
 
-    def _temporal(self, made: Reconstruction) -> Tensor | float:
-        if not self._loss.temporal_codebook:
+    def _branches(self, made: Reconstruction) -> Tensor | float:
+        """The codebook loss of what each branch makes of the latent and its own entry."""
+        if not self._loss.branch_codebook:
             return 0.0
-        given = self.net.quantize.embedding_t(made.indices_t).flatten(0, 1)
-        return self._loss.temporal_codebook * codebook_loss(rows_of(made.z_t), given, self._loss.codebook_weight)
+        quantize, weight = self.net.quantize, self._loss.codebook_weight
+        pairs = [(made.z_t, quantize.embedding_t(made.indices_t))]
+        if hasattr(quantize, "local"):
+            pairs.append((quantize.spatial_input(made.z), quantize.embedding_s(made.indices_s)))
+        losses = [codebook_loss(rows_of(asked), given.flatten(0, 1), weight) for asked, given in pairs]
+        return self._loss.branch_codebook * torch.stack(losses).sum()
 
     def _residual(self, z: Tensor) -> Tensor:
         return residual_share(z) if self._loss.residual else z.new_zeros(())

@@ -66,9 +66,9 @@ class AutoencoderLoss(Section):
         lpips: of LPIPS with VGG16. perceptual_frames: frames of a clip, drawn at random, that LPIPS and the
             discriminator see; 0: all.
         codebook: of the codebook loss on the sum of both entries; ``codebook_weight`` is β, at the codebooks' side.
-        temporal_codebook: of the same loss between TA(z) + R(z) and the temporal entry alone, as a part of the codebook
-            loss. 0, as published, leaves the temporal attention to the prior, which is satisfied where it grows without
-            bounds: far from all codes their shares are equal.
+        branch_codebook: of the same loss between what a branch makes of the latent (TA(z) + R(z); DVFace's convolution of
+            z) and its own entry alone, as a part of the codebook loss. 0, as published, leaves these layers to the prior,
+            which is satisfied where they grow without bounds: far from all codes their shares are equal.
         prior: of the marginal prior of both codebooks, KL(P ‖ uniform). 0: none, and then the temporal attention,
             which has no other gradient, stays as it starts. prior_form: ``paper``, or ``released``: as the released
             code computes it, next to no gradient (there with the weight 0.1).
@@ -89,7 +89,7 @@ class AutoencoderLoss(Section):
     perceptual_frames: int = Field(0, ge=0)
     codebook: float = Field(1.0, ge=0)
     codebook_weight: float = Field(0.25, ge=0)
-    temporal_codebook: float = Field(0.0, ge=0)
+    branch_codebook: float = Field(0.0, ge=0)
     prior: float = Field(1.0, ge=0)
     prior_form: Literal["paper", "released"] = "paper"
     prior_sharpness: float = Field(1.0, gt=0)

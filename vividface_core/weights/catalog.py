@@ -84,6 +84,12 @@ TABLE: dict[str, Entry] = {
         MEASURED_BRIGHTNESS.id,
         tasks=(DEFLICKER_BRIGHTNESS,),
     ),
+    "bfvr-stc-nano": Entry(
+        "a small embedded member of BFVR-STC for faces of 64 pixels: to see the system at work; see docs/bfvr_stc.md",
+        "Apache-2.0",
+        BFVR_STC.id,
+        tasks=(RESTORE,),
+    ),
     "bfvr-stc-nano-deflicker": Entry(
         "the small embedded network for flicker of the brightness: needs no download; see docs/bfvr_stc.md",
         "Apache-2.0",

@@ -221,9 +221,9 @@ def test_unused_codes_start_again_on_latents(data, tmp_path):
     assert torch.allclose(others, z[nearest_codes(others, z)], atol=1e-6), "each lies on a latent of the batch"
 
 
-def test_the_temporal_codebook_binds_its_attention(data, tmp_path):
+def test_the_branch_codebook_binds_its_attention(data, tmp_path):
     """Left to the prior alone, TA(z) + R(z) may grow without bounds: far from all codes their shares are equal."""
-    config = load_config(write(tmp_path, data, AUTOENCODER, PLAIN), ("loss.temporal_codebook=1", "loss.prior=0"))
+    config = load_config(write(tmp_path, data, AUTOENCODER, PLAIN), ("loss.branch_codebook=1", "loss.prior=0"))
     stage: CodebookStage = make_stage(config)
     truth = (batch_of(stage, [0])["clean"] + 1) / 2
     bound, free = stage.net(truth), make_stage(load_config(config_of(tmp_path), ("loss.prior=0",))).net(truth)
@@ -257,7 +257,7 @@ def test_a_resumed_run_is_the_undisturbed_one(data, tmp_path):
     [
         ("autoencoder", "loss.prior=1", ()),
         ("autoencoder", "loss.prior=0", ("quantize.SA",)),
-        ("autoencoder", "loss.temporal_codebook=1", ()),
+        ("autoencoder", "loss.branch_codebook=1", ()),
         ("autoencoder", "model.quantized=false", ("quantize",)),
         ("lookup", "loss.codes=0.5", ("quantize", "generator")),
     ],

@@ -57,7 +57,7 @@ RESTORE_BEHIND_UPSCALER = Workflow(
         "6": Node(
             "VividFaceOneStepRestore",
             (760, 0),
-            (320, 960),
+            (320, 980),
             {**COMMON, **FILM, "video": ("1", 0), "restorer": ("2", 0), "background": ("5", 0)},
         ),
         "7": Node("VividFaceCompareVideo", (1140, 0), (640, 960), {"fps": 24.0, "before": ("5", 0), "after": ("6", 0)}),
@@ -66,8 +66,8 @@ RESTORE_BEHIND_UPSCALER = Workflow(
     },
     {
         "10": Note(
-            (380, 600),
-            (320, 360),
+            (380, 680),
+            (320, 300),
             "Upscalers enlarge the whole frame; small faces are what they do worst. Put yours in the place of the "
             "marked node: Upscale Image (using Model), SeedVR2, FlashVSR. It gets all frames, and its frames go into "
             "Create Video.\n\n"
@@ -97,7 +97,7 @@ DEFLICKER_RESTORE = Workflow(
         "5": Node(
             "VividFaceOneStepRestore",
             (760, 0),
-            (320, 920),
+            (320, 980),
             {**COMMON, **FILM, "video": ("3", 0), "restorer": ("2", 0)},
         ),
         "6": Node("VividFaceCompareVideo", (1140, 0), (640, 920), {"fps": 24.0, "before": ("1", 0), "after": ("5", 0)}),

@@ -17,7 +17,7 @@ RESTORE_VIDEO = Workflow(
         "3": Node(
             "VividFaceOneStepRestore",
             (380, 0),
-            (320, 920),
+            (320, 980),
             {**COMMON, **FILM, "video": ("1", 0), "restorer": ("2", 0)},
         ),
         "4": Node("VividFaceCompareVideo", (760, 0), (640, 700), {"fps": 24.0, "before": ("3", 2), "after": ("3", 0)}),
@@ -62,13 +62,13 @@ RESTORE_ONE_FACE = Workflow(
         "4": Node(
             "VividFaceOneStepRestore",
             (760, 0),
-            (320, 920),
+            (320, 980),
             {**COMMON, **FILM, "video": ("1", 0), "restorer": ("2", 0), "tracks": ("3", 1)},
         ),
         "5": Node("VividFaceCompareVideo", (1140, 0), (640, 920), {"fps": 24.0, "before": ("1", 0), "after": ("4", 0)}),
         "6": Node("SaveVideo", (1840, 0), (320, 560), saved("VividFace/one_face", ("4", 0))),
         "7": Node("PreviewAny", (1840, 620), (320, 300), {"source": ("4", 1)}, "What was done"),
-        "8": Node("PreviewImage", (760, 980), (320, 260), {"images": ("3", 5)}, "People found"),
+        "8": Node("PreviewImage", (760, 1040), (320, 260), {"images": ("3", 5)}, "People found"),
     },
     {
         "9": Note(
@@ -168,7 +168,7 @@ DEGRADE_RESTORE_METRICS = Workflow(
         "5": Node(
             "VividFaceOneStepRestore",
             (760, 0),
-            (320, 920),
+            (320, 980),
             {**COMMON, **FILM, "video": ("3", 0), "restorer": ("2", 0)},
         ),
         "6": Node("VividFaceCompareVideo", (1140, 0), (640, 700), {"fps": 24.0, "before": ("3", 0), "after": ("5", 0)}),

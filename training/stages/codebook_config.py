@@ -66,9 +66,9 @@ class AutoencoderLoss(Section):
         lpips: of LPIPS with VGG16. perceptual_frames: frames of a clip, drawn at random, that LPIPS and the
             discriminator see; 0: all.
         codebook: of the codebook loss on the sum of both entries; ``codebook_weight`` is β, at the codebooks' side.
-        branch_codebook: of the same loss between what a branch makes of the latent (TA(z) + R(z); DVFace's convolution of
-            z) and its own entry alone, as a part of the codebook loss. 0, as published, leaves these layers to the prior,
-            which is satisfied where they grow without bounds: far from all codes their shares are equal.
+        branch_codebook: of the same loss between what a branch makes of the latent (TA(z) + R(z); DVFace's convolution
+            of z) and its own entry alone, as a part of the codebook loss. 0, as published, leaves these layers to the
+            prior, which is satisfied where they grow without bounds: far from all codes their shares are equal.
         prior: of the marginal prior of both codebooks, KL(P ‖ uniform). 0: none, and then the temporal attention,
             which has no other gradient, stays as it starts. prior_form: ``paper``, or ``released``: as the released
             code computes it, next to no gradient (there with the weight 0.1).

@@ -23,7 +23,7 @@ def faces() -> Faces:
     # Bright points where the landmarks are.
     for x, y in LANDMARKS.round().astype(int):
         pictures[:, :, y - 2 : y + 3, x - 2 : x + 3] = 1.0
-    textures, skins = (torch.rand(2, 3, side, side, generator=generator) for side in (160, 24))
+    textures, skins = (torch.rand(n, 3, side, side, generator=generator) for n, side in ((2, 160), (3, 24)))
     return Faces((pictures * 255).byte(), np.stack([LANDMARKS] * 3), textures, skins)
 
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from training.command import exit_status
 from training.evaluate import FaceClip, label, material
 from training.evaluation.held_out import CLIPS
-from training.evaluation.report import check_markers, write_between
+from training.evaluation.report import check_markers, file_stem, write_between
 from vividface_core.faces.detect import load_detector
 from vividface_core.io.atomic import beside
 from vividface_core.weights import load_restorer
@@ -65,7 +65,7 @@ def make(page: Path, model: str, frames: int, clips: Sequence[FaceClip] = CLIPS)
     folder.mkdir(parents=True, exist_ok=True)
     entries = []
     for clip, degradation, low, _ in material(clips, frames, restorer.native_size, detector):
-        name = clip.name.replace("@", "-").replace("#", "-still-") + ".mp4"
+        name = f"{file_stem(clip.name)}.mp4"
         write_clip(folder / name, torch.cat([low, restorer.restore(low)], 3))
         drawn = degradation.as_dict()
         entries.append(

@@ -4,36 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.browser.example_workflows import RESTORE_APP, RESTORE_VIDEO
-from tests.browser.make_pictures import SHOW, leave_welcome, view
-from tests.browser.page import ComfyPage
+from tests.browser.make_pictures import leave_welcome, view
 from tests.browser.workflow_inputs import FOLDER
-from tests.comfyui.server import ComfyServer
 
 pytestmark = pytest.mark.slow
 MISSING = ("2", "model", "vividface", "run the node Download VividFace Model once")
 """What is known before the run: node, input, value, and a part of the sentence."""
 WRONG = ("3", "size", 504, "size is 504; it must be a multiple of 16")
 """What the node says as it begins."""
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory) -> Iterator[ComfyServer]:
-    with ComfyServer(tmp_path_factory.mktemp("comfy")) as running:
-        yield running
-
-
-@pytest.fixture(params=[False, True], ids=["classic", "vue"], scope="module")
-def page(request, server) -> Iterator[ComfyPage]:
-    server.post("/settings", {**SHOW, "Comfy.VueNodes.Enabled": request.param})
-    with ComfyPage(server) as opened:
-        opened.kind = "vue" if request.param else "classic"
-        yield opened
 
 
 @pytest.mark.parametrize("workflow", [RESTORE_VIDEO, RESTORE_APP], ids=["graph", "app"])
@@ -60,6 +43,6 @@ def test_the_sentence_is_seen_without_a_click(page, tmp_path, workflow, mistake)
         said.first.wait_for(timeout=30_000)
         page.page.wait_for_timeout(1500)  # it slides in
     finally:
-        folder = Path(os.environ.get("VIVIDFACE_ARTEFACTS") or tmp_path)
-        page.screenshot(folder / f"error_{page.kind}_{workflow.name}_{name}.png")
+        folder, kind = Path(os.environ.get("VIVIDFACE_ARTEFACTS") or tmp_path), "vue" if page.vue else "classic"
+        page.screenshot(folder / f"error_{kind}_{workflow.name}_{name}.png")
     assert said.count() == 1, "and once"

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 
 from tests.browser.example_workflows import RESTORE_VIDEO
-from tests.browser.make_pictures import SHOW, view
+from tests.browser.make_pictures import view
 from tests.browser.page import ComfyPage
 from tests.browser.thumbnails import compared
 from tests.browser.workflow_inputs import FILE, FOLDER, VIDEO
-from tests.comfyui.server import ComfyServer
 from vividface_core.video.source import VideoFrames
 
 pytestmark = pytest.mark.slow
@@ -21,20 +19,6 @@ LOADER = {
     "1": {"class_type": "VividFaceVideoLoad", "inputs": VIDEO},
     "2": {"class_type": "PreviewAny", "inputs": {"source": ["1", 4]}},
 }
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory) -> Iterator[ComfyServer]:
-    with ComfyServer(tmp_path_factory.mktemp("comfy")) as running:
-        yield running
-
-
-@pytest.fixture(params=[False, True], ids=["classic", "vue"], scope="module")
-def page(request, server) -> Iterator[ComfyPage]:
-    server.post("/settings", {**SHOW, "Comfy.VueNodes.Enabled": request.param})
-    with ComfyPage(server) as opened:
-        opened.vue = request.param
-        yield opened
 
 
 def test_video_load_goes_on_showing_its_file_after_a_run(page, server):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.comfyui import prompts
 from tests.comfyui.server import REPOSITORY
 from vividface_core.pipeline.options import RestoreOptions
 
@@ -13,16 +14,7 @@ FILE, SHARP, PAINTED = "vividface_example.mp4", "vividface_example_sharp.mp4", "
 """What they load from the server's input folder: the pack's own clips, and a picture that comes with ComfyUI."""
 
 COMMON = {
-    "faces": "all",
-    "face_numbers": "0",
-    "strength": 1.0,
-    "color": "auto",
-    "whole_frame": False,
-    "min_face": 24,
-    "window": 0,
-    "overlap": -1,
-    "size": 0,
-    "detector": "auto",
+    **prompts.RESTORE,
     "identity_guard": RestoreOptions.identity_guard,
     "identity_threshold": RestoreOptions.identity_threshold,
     "keep_size": RestoreOptions.keep_size,
@@ -31,24 +23,10 @@ COMMON = {
     "occluders": RestoreOptions.occluders,
 }
 FILM = {"encoding": "h264", "scale": 1.0, "preview": False}
-MODEL = {
-    "model": "vividface-nano",
-    "precision": "auto",
-    "device": "auto",
-    "weights": "auto",
-    "offload": False,
-    "tile": 0,
-}
+MODEL = {**prompts.MODEL, "weights": "auto", "offload": False, "tile": 0}
 VIDEO = {"file": FILE, "start_frame": 0, "frame_count": 0, "stride": 1, "force_rate": 0.0}
 MASK = {
-    "region": "face and hair",
-    "faces": "all",
-    "face_numbers": "0",
-    "min_face": 24,
-    "grow": 0,
-    "parser": "auto",
-    "detector": "auto",
-    "require_face": False,
+    **prompts.MASK,
     "people": "",
     "same_person": RestoreOptions.same_person,
     "occluders": "restore",

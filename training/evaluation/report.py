@@ -71,14 +71,18 @@ def mean_scores(entries: Entries, method: str) -> dict[str, float]:
     return {key: float(np.nanmean([row[key] for row in rows])) for key in rows[0]}
 
 
+def file_stem(clip: str) -> str:
+    """A clip's name as a file's."""
+    return clip.replace("@", "-").replace("#", "-still-")
+
+
 def save_pictures(entries: Entries, folder: Path) -> None:
     """``input | output | truth`` of each clip's middle frame, and ``strip.jpg`` with one clip of each person."""
     columns: dict[str, np.ndarray] = {}
     for entry in entries:
         views = [_picture(clip[len(clip) // 2]) for clip in entry["views"]]
         columns.setdefault(entry["person"], np.concatenate(views, axis=0))
-        name = entry["clip"].replace("@", "-").replace("#", "-still-")
-        _save(np.concatenate(views, axis=1), folder / f"{name}.jpg")
+        _save(np.concatenate(views, axis=1), folder / f"{file_stem(entry['clip'])}.jpg")
     _save(np.concatenate(list(columns.values()), axis=1), folder / "strip.jpg")
 
 

@@ -76,31 +76,32 @@ class Quantizing(nn.Module):
         if unused is not None:
             unused.restart(net.quantize)
         made = net(x)
+        asked = net.quantize.spatial_input(made.z)
         if unused is not None:
-            unused.note(net.quantize.spatial_input(made.z), made.z_t, made.indices_s, made.indices_t)
-        codes = codebook_loss(made.z, made.z_q, self._loss.codebook_weight) + self._branches(made)
-        prior = self._prior(made.z, made.z_t)
+            unused.note(asked, made.z_t, made.indices_s, made.indices_t)
+        codes = codebook_loss(made.z, made.z_q, self._loss.codebook_weight) + self._branches(made, asked)
+        prior = self._prior(asked, made.z_t)
         return Reproduced(made.out, codes, prior, self._residual(made.z), made.indices_s, made.indices_t)
 
-    def _branches(self, made: Reconstruction) -> Tensor | float:
+    def _branches(self, made: Reconstruction, asked_s: Tensor) -> Tensor | float:
         """The codebook loss of what each branch makes of the latent and its own entry."""
         if not self._loss.branch_codebook:
             return 0.0
         quantize, weight = self.net.quantize, self._loss.codebook_weight
         pairs = [(made.z_t, quantize.embedding_t(made.indices_t))]
         if hasattr(quantize, "local"):
-            pairs.append((quantize.spatial_input(made.z), quantize.embedding_s(made.indices_s)))
+            pairs.append((asked_s, quantize.embedding_s(made.indices_s)))
         losses = [codebook_loss(rows_of(asked), given.flatten(0, 1), weight) for asked, given in pairs]
         return self._loss.branch_codebook * torch.stack(losses).sum()
 
     def _residual(self, z: Tensor) -> Tensor:
         return residual_share(z) if self._loss.residual else z.new_zeros(())
 
-    def _prior(self, z: Tensor, z_t: Tensor) -> Tensor:
+    def _prior(self, asked_s: Tensor, z_t: Tensor) -> Tensor:
         if not self._loss.prior:
-            return z.new_zeros(())
+            return z_t.new_zeros(())
         quantize, pairs = self.net.quantize, []
-        for source, embedding in ((quantize.spatial_input(z), quantize.embedding_s), (z_t, quantize.embedding_t)):
+        for source, embedding in ((asked_s, quantize.embedding_s), (z_t, quantize.embedding_t)):
             if self._loss.prior_form == "released":
                 pairs.append(released_prior(source, embedding.weight))
             else:

@@ -7,9 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from training.stages.codebook_usage import BRANCHES
 from vividface_core.bfvr_stc.quantizer import SpatialTemporalQuantizer, rows_of
-
-BRANCHES = "st"
 
 
 class UnusedCodes(nn.Module):

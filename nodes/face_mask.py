@@ -18,7 +18,7 @@ from vividface_core.faces.masks import face_masks, latent_mask
 from vividface_core.faces.occluders import load_occluder_finder
 from vividface_core.faces.parse import CLASSES, FILES, LEFT_OUT, FaceParser, load_parser
 from vividface_core.faces.people import SAME_OVER_CUTS
-from vividface_core.faces.people_sheet import Portraits, draw_people
+from vividface_core.faces.people_sheet import Portraits, cards, draw_people
 from vividface_core.faces.weights import facexlib_folders, first_file
 from vividface_core.pipeline.options import RestoreOptions
 from vividface_core.video.source import FrameSource
@@ -206,7 +206,10 @@ class FaceMask(io.ComfyNode):
             meshes.result(),
             boxes_of(tracks, total),
             shown,
-            ui=ui.PreviewImage(shown, cls=cls),
+            ui={
+                **ui.PreviewImage(shown, cls=cls).as_dict(),
+                "vividface_people": cards(portraits.people, found.shots, sheet.size),
+            },
         )
 
 

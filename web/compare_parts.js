@@ -2,15 +2,6 @@
 
 export const clamp = (value, low, high) => Math.min(Math.max(value, low), high)
 
-/** Element `tag` with classes, attributes and children. */
-export function make(tag, classes = '', attributes = {}, ...children) {
-  const element = document.createElement(tag)
-  if (classes) element.className = classes
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value)
-  element.append(...children)
-  return element
-}
-
 const ICONS = {
   play: '<path d="M4.5 2.8v10.4a.6.6 0 0 0 .9.5l8.2-5.2a.6.6 0 0 0 0-1L5.4 2.3a.6.6 0 0 0-.9.5z" fill="currentColor"/>',
   pause: '<path d="M4 2.5h2.8v11H4zM9.2 2.5H12v11H9.2z" fill="currentColor"/>',
@@ -26,12 +17,4 @@ export function setIcon(button, name) {
   if (button.dataset.icon === name) return
   button.dataset.icon = name
   button.innerHTML = `<svg viewBox="0 0 16 16" aria-hidden="true">${ICONS[name]}</svg>`
-}
-
-let styled = false
-
-export function loadStyle() {
-  if (styled) return
-  styled = true
-  document.head.append(make('link', '', { rel: 'stylesheet', href: new URL('./compare.css', import.meta.url).href }))
 }

@@ -6,8 +6,9 @@
  * divider never show different frames, however unevenly the browser decodes.
  */
 
-import { clamp, loadStyle, make, setIcon } from './compare_parts.js'
+import { clamp, setIcon } from './compare_parts.js'
 import { Side } from './compare_side.js'
+import { loadStyle, make } from './elements.js'
 
 /** @typedef {import('./compare_side.js').Source} Source */
 
@@ -68,7 +69,7 @@ export class ComparePlayer {
   #detail = ''
 
   constructor() {
-    loadStyle()
+    loadStyle('./compare.css')
     this.#build()
     this.#listen()
     this.#observer = new ResizeObserver(() => this.#layout())

@@ -1,6 +1,6 @@
 /** One video of a comparison. Knows nothing of ComfyUI. */
 
-import { make } from './compare_parts.js'
+import { make } from './elements.js'
 
 /**
  * @typedef {object} Source

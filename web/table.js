@@ -1,7 +1,7 @@
 /** Shows the scores of MLLM Score and Score Folder as a table in their nodes. */
 
 import { app } from '../../scripts/app.js'
-import { make } from './compare_parts.js'
+import { loadStyle, make } from './elements.js'
 import { findNode, followNodeWidth, passMiddleButton } from './graph.js'
 
 const NODES = ['VividFaceMLLMScore', 'VividFaceScoreFolder']
@@ -10,13 +10,6 @@ const OUTPUT = 'vividface_table'
 /** Pixels of the graph at 100 %. */
 const SIZE = [460, 520]
 const MIN_HEIGHT = 120
-
-function loadStyle() {
-  const href = new URL('./table.css', import.meta.url).href
-  if (!document.querySelector(`link[href="${href}"]`)) {
-    document.head.append(make('link', '', { rel: 'stylesheet', href }))
-  }
-}
 
 /** Text only: names of files and a model's words are nobody's markup. */
 const row = (tag, cells) => make('tr', '', {}, ...cells.map((text) => make(tag, '', {}, String(text))))
@@ -35,7 +28,7 @@ function show(node, output) {
 }
 
 function addTable(node) {
-  loadStyle()
+  loadStyle('./table.css')
   const element = make('div', 'vf-table')
   node.vividfaceTable = element
   passMiddleButton(element)

@@ -34,7 +34,17 @@ def test_the_sheet_is_shown_in_the_node_and_handed_on(comfy):
     own = next(VideoFrames(comfy.folder / "temp" / shown["subfolder"] / shown["filename"]).read()).rgb()
     assert sheet.shape == own.shape and (sheet - own).abs().max() <= 1 / 255
     # The face's blue wall is on it; paper and ink are grey.
-    assert ((sheet[2] - sheet[0]) > 0.3).float().mean() > 0.01
+    blue = ((sheet[2] - sheet[0]) > 0.3).float()
+    assert blue.mean() > 0.01
+    # Where the page cuts the card's picture out, there are the faces and nothing else.
+    (told,) = outputs["faces"]["vividface_people"]
+    (left, top, wide, high), (rows, columns) = told["box"], blue.shape
+    faces = (
+        slice(round(top * rows), round((top + high) * rows)),
+        slice(round(left * columns), round((left + wide) * columns)),
+    )
+    assert blue[faces].sum() == blue.sum() and round(told["ratio"], 2) == 1 and told["number"] == 1
+    assert told["text"].startswith("5 frames in 1 of 1 shot")
 
 
 def test_people_by_number(comfy):

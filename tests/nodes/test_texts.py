@@ -34,7 +34,11 @@ def page(node: str, language: str) -> Path:
     return PAGES / f"{node}.md" if language == "en" else PAGES / node / f"{language}.md"
 
 
-WIDGETS = {"vividface": "compare_player.js", "vividfacePreview": "preview_button.js"}
+WIDGETS = {
+    "vividface": "compare_player.js",
+    "vividfacePreview": "preview_button.js",
+    "vividfacePeople": "people.js",
+}
 """Sections of the page's texts, and the files that have them in English."""
 
 

@@ -75,8 +75,8 @@ Drawn = tuple[Tensor, Tensor, Tensor]
 
 
 def draw_occluder(place: Place, rng: np.random.Generator) -> Drawn:
-    """One of all kinds."""
-    kinds = (hand, hand, microphone, strands, glasses, rod, other_thing, other_thing)
+    """One of all kinds, thin ones as often as wide ones."""
+    kinds = (hand, hand, microphone, strands, strands, glasses, glasses, rod, other_thing, other_thing)
     return kinds[int(rng.integers(len(kinds)))](place, rng)
 
 

@@ -3,7 +3,8 @@
 Faces come out of the material of :mod:`training.nano.prepare` and :mod:`training.nano.find_faces`; what stands before
 them is drawn (:mod:`training.occluders.shapes`). ``RUN`` keeps the faces and, every hundred steps, the state: the same
 command goes on there. ``--minutes`` ends a session early; once all steps are done, or with ``--export``, the weights
-are written. Every so many-th group of people isn't trained on and tells how it goes.
+are written. ``--start FILE`` goes on from other weights. Every so many-th group of people isn't trained on and tells
+how it goes.
 """
 
 from __future__ import annotations
@@ -21,10 +22,14 @@ from torch import Tensor
 
 from training.data.random_clips import Material
 from training.occluders.samples import Faces, gather, sample
-from vividface_core.faces.occluders import WEIGHTS, OccluderNet, Recogniser
+from vividface_core.faces.occluders import WEIGHTS, OccluderNet, Recogniser, load_weights
 from vividface_core.io.tensors import write_tensors
 
 BATCH, RATE, KEEP_EVERY, TESTS = 16, 2e-3, 100, 192
+OVERLAP = 0.3
+"""What the overlap counts beside the cross-entropy."""
+SOME = 8
+"""From so many covered pixels on, a sample's overlap counts."""
 
 
 def main() -> None:
@@ -35,12 +40,13 @@ def main() -> None:
     add("--steps", type=int, default=900, help="batches of 16 samples")
     add("--minutes", type=float, default=float("inf"), help="end this session after so long; the next one goes on")
     add("--threads", type=int, default=torch.get_num_threads())
+    add("--start", type=Path, help="weights that a new run goes on from, as --output's")
     add("--export", action="store_true", help="write the weights as they are now, and train no further")
     add("--output", type=Path, default=WEIGHTS)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     args.run.mkdir(parents=True, exist_ok=True)
-    trainer = Trainer(args.run, *_faces(args.data, args.run), args.steps)
+    trainer = Trainer(args.run, *_faces(args.data, args.run), args.steps, args.start)
     if not args.export:
         trainer.go_on(time.monotonic() + 60 * args.minutes)
     if args.export or trainer.step == args.steps:
@@ -65,15 +71,17 @@ def _faces(data: Path, run: Path) -> tuple[Faces, Faces]:
 
 
 class Trainer:
-    """AdamW; cross-entropy over the pixels, those of the head above all."""
+    """AdamW; cross-entropy over the pixels, those of the head above all, and the overlap with each thing."""
 
-    def __init__(self, run: Path, train: Faces, test: Faces, steps: int) -> None:
+    def __init__(self, run: Path, train: Faces, test: Faces, steps: int, start: Path | None = None) -> None:
         torch.manual_seed(0)
         self._run, self._train, self._test, self._steps = run, train, test, steps
         self.net, self._recogniser, self.step = OccluderNet(), Recogniser(), 0
         self._optimizer = torch.optim.AdamW(self.net.parameters(), lr=RATE, weight_decay=0.01)
         if (run / "state.pt").is_file():
             self._load(torch.load(run / "state.pt"))
+        elif start:
+            load_weights(self.net, start)
 
     def _load(self, state: dict[str, Any]) -> None:
         self.net.load_state_dict(state["net"])
@@ -105,7 +113,7 @@ class Trainer:
         crops, covered, weight = batch(self._train, numbers, rng)
         self.net.train()
         logits = self.net(crops, self._recogniser(crops))
-        loss = (F.binary_cross_entropy_with_logits(logits, covered, reduction="none") * weight).sum() / weight.sum()
+        loss = cover_loss(logits, covered, weight)
         for group in self._optimizer.param_groups:
             group["lr"] = RATE * self._pace()
         self._optimizer.zero_grad()
@@ -133,6 +141,22 @@ class Trainer:
             found, covered_all = found + float(guess[inside].sum()), covered_all + float(inside.sum())
             false, clear_all = false + float(guess[clear].sum()), clear_all + float(clear.sum())
         return f"covered: {found / covered_all:.3f} found; clear: {false / clear_all:.4f} taken for covered"
+
+
+def cover_loss(logits: Tensor, covered: Tensor, weight: Tensor) -> Tensor:
+    """Weighted cross-entropy, and one minus the Dice overlap of each sample that anything covers: thin things are few
+    pixels, but count there as much as wide ones.
+
+    Args:
+        logits, covered, weight: ``[N, 1, S, S]``; ``covered`` and ``weight`` are 0…1.
+    """
+    pixels = F.binary_cross_entropy_with_logits(logits, covered, reduction="none")
+    guess = logits.sigmoid() * weight
+    there = covered * weight
+    both, either = (guess * covered).sum((1, 2, 3)), (guess + there).sum((1, 2, 3))
+    some = (there.sum((1, 2, 3)) > SOME).float()
+    dice = 1 - (2 * both + 1) / (either + 1)
+    return (pixels * weight).sum() / weight.sum() + OVERLAP * (dice * some).sum() / some.sum().clamp(min=1)
 
 
 def batch(faces: Faces, numbers: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:

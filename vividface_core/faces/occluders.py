@@ -166,6 +166,16 @@ def soft_cover(found: Tensor) -> Tensor:
     return gaussian(cover, EDGE)
 
 
+def load_weights(net: OccluderNet, path: Path) -> None:
+    """Read a file of weights into the network.
+
+    Raises:
+        MissingWeights: the file isn't there.
+    """
+    # How many batches a normalisation has seen is of no use here, and not stored.
+    net.load_state_dict(net.state_dict() | read_weights(path))
+
+
 def load_occluder_finder(device: str | torch.device = "cpu", path: Path = WEIGHTS) -> OccluderFinder:
     """The finder with the weights that come with the package.
 
@@ -173,6 +183,5 @@ def load_occluder_finder(device: str | torch.device = "cpu", path: Path = WEIGHT
         MissingWeights: the files aren't there, so the installation is incomplete.
     """
     net = OccluderNet()
-    # How many batches a normalisation has seen is of no use here, and not stored.
-    net.load_state_dict(net.state_dict() | read_weights(path))
+    load_weights(net, path)
     return OccluderFinder(net.eval().requires_grad_(False).to(device), Recogniser(device), device)

@@ -97,12 +97,37 @@ def draw_people(portraits: Portraits, people: Sequence[Person], shots: Sequence[
     told = f"One person from a mean likeness of {threshold:.2f} on, or seen without a break.{more}"
     draw.text((EDGE, 70), told, SOFT, font(17))
     for place, person in enumerate(shown):
-        row, column = divmod(place, COLUMNS)
-        corner = (EDGE + column * (CARD + GAP), HEAD + row * (SIDE + CAPTION))
-        _card(picture, draw, person, portraits.of(person), corner, shots)
+        _card(picture, draw, person, portraits.of(person), _corner(place), shots)
     if table:
         _likeness(draw, list(people)[:table], HEAD + rows * (SIDE + CAPTION), threshold)
     return picture
+
+
+def cards(people: Sequence[Person], shots: Sequence[Shot], size: tuple[int, int]) -> list[dict[str, Any]]:
+    """Where the people are on the sheet.
+
+    Args:
+        people: those that are drawn, :attr:`Portraits.people`.
+        shots: of the film.
+        size: width, height of the sheet.
+
+    Returns:
+        For each ``number``, ``text`` (frames, shots, size), ``box`` (left, top, width, height of the faces, as shares
+        of the sheet) and ``ratio`` (width of the faces over their height).
+    """
+    told = []
+    for place, person in enumerate(people):
+        left, top = _corner(place)
+        wide = min(len(person.tracks), PICTURES) * (SIDE + SLIT) - SLIT
+        box = [left / size[0], top / size[1], wide / size[0], SIDE / size[1]]
+        told.append({"number": person.number, "text": describe(person, shots), "box": box, "ratio": wide / SIDE})
+    return told
+
+
+def _corner(place: int) -> tuple[int, int]:
+    """Left and top of a card."""
+    row, column = divmod(place, COLUMNS)
+    return EDGE + column * (CARD + GAP), HEAD + row * (SIDE + CAPTION)
 
 
 def _length(shots: Sequence[Shot]) -> str:

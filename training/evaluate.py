@@ -49,6 +49,7 @@ from training.evaluation.held_out import CLIPS
 from training.evaluation.report import check_markers, save_pictures, table, write_between
 from training.evaluation.validation_clips import validation_clips
 from vividface_core.degrade import Degradation, DegradationRanges
+from vividface_core.errors import InvalidOption
 from vividface_core.faces.detect import FaceDetector, load_detector
 from vividface_core.faces.embed import load_embedder
 from vividface_core.io.output_guard import Source, Target, check_file, check_paths
@@ -146,6 +147,8 @@ def evaluate(
     rows = material(clips, frames, size or restorer.native_size, detector)
     measure, window = Measures(detector), _middle(frames, measured)
     restorers = {label(name): restorer, **{label(other): load_restorer(other) for other in beside}}
+    if len(restorers) <= len(beside):
+        raise InvalidOption(f"Two of the models have one name in the table: {', '.join((name, *beside))}.")
     name = label(name)
     methods: dict[str, peers.Method] = {"input": lambda clip: clip}
     methods |= {each: one.restore for each, one in restorers.items()}
@@ -188,8 +191,9 @@ def evaluate(
 
 
 def label(model: str) -> str:
-    """How a table calls a model: its name, without the folders of a path."""
-    return Path(model).name
+    """How a table calls a model: its name, without the folders of a path; a run's own name for its ``model``."""
+    path = Path(model)
+    return path.parent.name if path.name == "model" and path.parent.name else path.name
 
 
 def _middle(frames: int, measured: int) -> slice:

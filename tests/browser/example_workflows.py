@@ -55,7 +55,7 @@ RESTORE_ONE_FACE = Workflow(
         "3": Node(
             "VividFaceFaceMask",
             (380, 0),
-            (320, 700),
+            (320, 820),
             {**MASK, "people": "1", "source": ("1", 0)},
             "Face Mask: which person",
         ),
@@ -72,10 +72,11 @@ RESTORE_ONE_FACE = Workflow(
     },
     {
         "9": Note(
-            (380, 760),
+            (380, 880),
             (320, 480),
-            "Run once: **People found** shows everyone with a number, the same person over all cuts. Write the number "
-            "into people of Face Mask: 1 is who is seen longest; 1,3 are two of them; empty takes everyone.\n\n"
+            "Run once: Face Mask shows everyone it found, the same person over all cuts. Click those who alone shall be "
+            "restored; their numbers go into people, and nobody chosen means everyone. **People found** shows how alike "
+            "they are.\n\n"
             "Face Mask follows the person through the video and hands the faces on as tracks. The restore node then "
             "looks for no faces itself. Its person strengths give people different strengths: 1=1.0,2=0.5.\n\n"
             "To choose by a picture of the person instead, leave Face Mask out: in the restore node set faces to like "

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from training.evaluate import evaluate, label
 from training.evaluation import ablation
 from training.evaluation.curves import plot
 from training.evaluation.report import table, write_between
@@ -140,3 +141,13 @@ def test_tables_hold_means_and_are_put_between_their_marks(tmp_path):
     write_between(page, "table", text)
     content = page.read_text()
     assert content.startswith("before") and content.endswith("after\n") and "old" not in content
+
+
+def test_no_two_models_share_a_row():
+    assert [label(name) for name in ("vividface-nano", "runs/both/model", "a/folder")] == [
+        "vividface-nano",
+        "both",
+        "folder",
+    ]
+    with pytest.raises(InvalidOption, match="one name in the table"):
+        evaluate("vividface-nano", 5, 5, False, [], beside=["vividface-nano"])

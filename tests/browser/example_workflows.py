@@ -74,9 +74,9 @@ RESTORE_ONE_FACE = Workflow(
         "9": Note(
             (380, 880),
             (320, 480),
-            "Run once: Face Mask shows everyone it found, the same person over all cuts. Click those who alone shall be "
-            "restored; their numbers go into people, and nobody chosen means everyone. **People found** shows how alike "
-            "they are.\n\n"
+            "Run once: Face Mask shows everyone it found, the same person over all cuts. Click those who alone shall "
+            "be restored; their numbers go into people, and nobody chosen means everyone. **People found** shows how "
+            "alike they are.\n\n"
             "Face Mask follows the person through the video and hands the faces on as tracks. The restore node then "
             "looks for no faces itself. Its person strengths give people different strengths: 1=1.0,2=0.5.\n\n"
             "To choose by a picture of the person instead, leave Face Mask out: in the restore node set faces to like "

@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from training.config import Optimizer
 from training.stages.base import Groups
+from training.trainer.muon import muon_class
 
 
 def make_optimizer(groups: Groups, config: Optimizer, net: nn.Module) -> TorchOptimizer:
@@ -79,7 +80,7 @@ class MuonWithAdam(TorchOptimizer):
             return torch.optim.AdamW(group["params"], lr=group["lr"], betas=config.betas, weight_decay=0.0)
         views = [(p, nn.Parameter(p.data.view(p.shape[0], -1))) for p in group["params"]]
         self._views += views
-        return torch.optim.Muon([view for _, view in views], lr=group["lr"], weight_decay=0.0)
+        return muon_class()([view for _, view in views], lr=group["lr"], weight_decay=0.0)
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]  # torch's own returns the closure's loss

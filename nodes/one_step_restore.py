@@ -22,6 +22,7 @@ from .bridge.restore_widgets import (
     restored_occluders_input,
 )
 from .bridge.schema import advanced, schema
+from .bridge.upscaling import upscale_input, upscaler_of
 
 BACKGROUND_TIP = (
     "The same video enlarged by an upscaler (SeedVR2, FlashVSR, a model upscaler …), frame for frame: faces are "
@@ -66,6 +67,7 @@ class OneStepRestore(io.ComfyNode):
                 *people_inputs(),
                 preview_input(),
                 restored_occluders_input(),
+                upscale_input(),
             ],
             outputs=[
                 io.Video.Output("restored", display_name="video", tooltip="The video with its faces restored."),
@@ -97,23 +99,25 @@ class OneStepRestore(io.ComfyNode):
         conditioning: Any = None,
         background: Any = None,
         preview: bool = False,
+        upscale_model: Any = None,
         **values: Any,
     ) -> io.NodeOutput:
         callbacks = NodeCallbacks(cls.hidden.unique_id)
+        upscale, values["scale"] = upscaler_of(upscale_model, values.get("scale", 1.0))
         if preview:
             told = {name: values.get(name) for name in ("landmarks", "boxes", "person")}
             refuse_with_preview(mask=mask, tracks=tracks, background=background, **told)
         with restore_options(values, reference, tracks, encoding) as options:
             engine = restorer_of(restorer, vae, model, conditioning, options)
             if preview:
-                models = face_models(engine, restorer, options, None)
+                models = face_models(engine, restorer, options, None, upscale)
                 return run_preview(video, engine, options, callbacks, models, cls)
             made, result = run_on_video(
                 video,
                 engine,
                 options,
                 callbacks,
-                face_models(engine, restorer, options, tracks),
+                face_models(engine, restorer, options, tracks, upscale),
                 lambda source: Given(
                     tracks_of(tracks, source, values, options, callbacks), blend_mask(mask, source.count)
                 ),

@@ -13,6 +13,7 @@ from vividface_core.faces.detect import load_detector
 from vividface_core.faces.masks import BlendMask
 from vividface_core.faces.parse import load_parser
 from vividface_core.faces.track import FaceTrack
+from vividface_core.pipeline.canvas import Upscaler
 from vividface_core.pipeline.options import Resources, RestoreOptions, Result
 from vividface_core.pipeline.planning import MEMORY_FRACTION
 from vividface_core.restorers.base import Restorer
@@ -63,14 +64,22 @@ def restorer_of(
     return ComfyRestorer(vae, model, conditioning)
 
 
-def face_models(engine: Restorer, managed: ManagedRestorer | None, options: RestoreOptions, tracks: Any) -> Resources:
-    """What works beside the restorer: face detector and parser out of ComfyUI's folders, and the memory there is."""
+def face_models(
+    engine: Restorer,
+    managed: ManagedRestorer | None,
+    options: RestoreOptions,
+    tracks: Any,
+    upscale: Upscaler | None = None,
+) -> Resources:
+    """What works beside the restorer: face detector and parser out of ComfyUI's folders, the memory there is, and what
+    enlarges frames."""
     device = engine.device if managed is not None else management.get_torch_device()
     looks = tracks is None and not options.whole_frame and options.strongest > 0
     return Resources(
         detector=load_detector(options.detector, device=device, folders=face_folders()) if looks else None,
         parser=load_parser("auto", device=device, folders=face_folders()),
         memory_limit=int(MEMORY_FRACTION * _room(engine, managed, options)),
+        upscale=upscale,
     )
 
 

@@ -197,3 +197,34 @@ def test_faces_are_put_into_an_upscalers_video(comfy):
     assert size == (2 * source[0][0].shape[1], 2 * source[0][0].shape[0])
     with restored(comfy, first, scale=2.0) as made:
         assert (made.streams.video[0].width, made.streams.video[0].height) == size
+
+
+def write_upscaler(path) -> None:
+    """A model of the kind of realesr-animevideov3 that repeats each pixel: with weights of zero what is left is its
+    shortcut, the nearest neighbour four times as large."""
+    from safetensors.torch import save_file
+    from spandrel.architectures.Compact.__arch.SRVGG import SRVGGNetCompact
+
+    state = SRVGGNetCompact(num_in_ch=3, num_out_ch=3, num_feat=8, num_conv=2, upscale=4).state_dict()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({key: value * 0 for key, value in state.items()}, str(path))
+
+
+def test_an_upscale_model_enlarges_all_but_the_faces(comfy):
+    write_upscaler(comfy.folder / "models" / "upscale_models" / "nearest.safetensors")
+    first = {
+        "video": node("VividFaceVideoLoad", **{**LOAD, "frame_count": 5}),
+        "upscaler": node("UpscaleModelLoader", model_name="nearest.safetensors"),
+    }
+    source = [picture for picture, _ in frames(comfy.folder / "input" / "face.mp4", 0, 5)]
+    for told, factor in (({}, 4), ({"scale": 2.0}, 2)):
+        with restored(comfy, first, upscale_model=["upscaler", 0], **told) as made:
+            large = [picture for picture, _ in luma(made)]
+        height, width = (factor * side for side in source[0].shape)
+        assert [picture.shape for picture in large] == [(height, width)] * 5
+        # Beside the face, in its corner: each sample of the source, so many times.
+        corner = np.abs(
+            large[2][: factor * 24, : factor * 24].astype(int)
+            - np.kron(source[2][:24, :24], np.ones((factor, factor), int))
+        )
+        assert corner.mean() < 2 and (corner > 12).mean() < 0.02

@@ -88,6 +88,43 @@ class Enlarged(Resized):
         super().__init__(source, width, height)
 
 
+class Upscaler(Protocol):
+    """Enlarges pictures.
+
+    Attributes:
+        name: tells it from others: a run that was interrupted goes on with the same one.
+        factor: by which it enlarges by itself.
+    """
+
+    name: str
+    factor: float
+
+    def __call__(self, picture: Tensor) -> Tensor:
+        """``[3, H, W]``, RGB, 0…1, to ``[3, factor · H, factor · W]``."""
+
+
+class Upscaled(Enlarged):
+    """The source's own frames, enlarged by a model; alpha by Lanczos' filter.
+
+    Args:
+        upscale: enlarges each frame. What it makes is brought to the size that is asked for.
+    """
+
+    def __init__(self, source: VideoFrames, factor: float, upscale: Upscaler) -> None:
+        super().__init__(source, factor)
+        self._upscale = upscale
+
+    def under(self, frames: Iterator[Frame], start: int, end: int) -> Iterator[tuple[Frame, Frame]]:
+        for frame, canvas in super().under(frames, start, end):
+            picture = self._upscale(frame.rgb()).float().cpu()
+            size = (canvas.native.height, canvas.native.width)
+            if canvas.rotation % 180:
+                size = size[::-1]
+            if tuple(picture.shape[1:]) != size:
+                picture = F.interpolate(picture[None], size, mode="bicubic", antialias=True, align_corners=False)[0]
+            yield frame, canvas.with_rgb(picture.clamp(0, 1), None)
+
+
 class ModelSquare(Resized):
     """Frames of the model's own size, whose pixels are square whatever the source's are.
 
@@ -138,11 +175,13 @@ def make_canvas(
     background: str | Path | VideoFrames | Background | None,
     options: RestoreOptions,
     native_size: int = 512,
+    upscale: Upscaler | None = None,
 ) -> Resized | Background | None:
     """What the faces are put into, if that isn't the source. A :class:`Background` is taken as it is.
 
     Args:
         native_size: the model's own, in pixels.
+        upscale: enlarges the frames by ``options.scale`` instead of Lanczos' filter.
 
     Raises:
         InvalidOption: it doesn't go with the source or the options.
@@ -151,6 +190,10 @@ def make_canvas(
         if background is not None or options.scale != 1:
             raise InvalidOption("model_size leaves the model's own square; leave out background and scale.")
         return ModelSquare(source, options.size or native_size)
+    if upscale is not None and (background is not None or options.scale == 1):
+        raise InvalidOption("An upscale model enlarges the frames by scale: set scale above 1, without a background.")
+    if upscale is not None:
+        return Upscaled(source, options.scale, upscale)
     if background is None:
         return None if options.scale == 1 else Enlarged(source, options.scale)
     if options.scale != 1:

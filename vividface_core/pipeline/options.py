@@ -22,6 +22,7 @@ from vividface_core.video.info import VideoInfo
 from vividface_core.video.shots import Shot
 
 if TYPE_CHECKING:
+    from vividface_core.pipeline.canvas import Upscaler
     from vividface_core.pipeline.deflicker import Flicker
 
 COLORS = ("auto", "wavelet", "lab", "adain", "none")
@@ -250,12 +251,14 @@ class Resources:
         parser: ``None``: the best whose weights are here.
         memory_limit: bytes that the model may use on its device; ``None``: what is free now.
         timing: long runs begin with a measurement of the model, to tell their time.
+        upscale: enlarges frames of a file by ``scale`` of the options; ``None``: Lanczos' filter does.
     """
 
     detector: FaceDetector | None = None
     parser: FaceParser | None = None
     memory_limit: int | None = None
     timing: bool = True
+    upscale: Upscaler | None = None
 
 
 @dataclass(frozen=True)

@@ -182,7 +182,10 @@ def _opened(
         "model": resuming.model_id or restorer.name,
         "options": asdict(options),
     }
-    canvas = make_canvas(source, background, options, restorer.native_size)
+    upscale = None if resources is None else resources.upscale
+    canvas = make_canvas(source, background, options, restorer.native_size, upscale)
+    if upscale is not None:
+        request["upscaler"] = upscale.name
     if below is not None:
         request["background"] = _identity(below)
     if given.tracks is not None:

@@ -14,7 +14,7 @@ from tests.command import vividface
 from tests.core.pipeline.test_restore import FAST, packets, planes
 from vividface_core.errors import InvalidOption
 from vividface_core.faces.compose import compose
-from vividface_core.pipeline.restore import RestoreOptions, restore_video
+from vividface_core.pipeline.restore import Resources, RestoreOptions, restore_video
 from vividface_core.video.source import VideoFrames
 from vividface_core.weights import load_restorer
 
@@ -94,6 +94,48 @@ def test_enlarged_frames_are_those_of_a_lanczos_filter(films, restorer, tmp_path
     differing = np.abs(out[3][1].astype(int) - ffmpeg[3][1]) > 1
     assert differing.mean() < 0.5, "all but the face"
     assert (np.abs(out[3][1].astype(int) - ffmpeg[3][1])[:20, :20] <= 1).all()
+
+
+class Twice:
+    """Each pixel four times, as an upscale model might."""
+
+    name, factor = "twice", 2.0
+
+    def __call__(self, picture):
+        return picture.repeat_interleave(2, 1).repeat_interleave(2, 2)
+
+
+@pytest.mark.parametrize("turn", [0, 90])
+def test_frames_enlarged_by_a_model_are_what_it_makes_of_them(films, restorer, tmp_path, turn):
+    source = films["source"]
+    if turn:
+        source = tmp_path / "turned.mp4"
+        coding = ["-c:v", "libx264", "-crf", "1", "-pix_fmt", "yuv444p", "-c:a", "aac"]
+        plain = tmp_path / "plain.mp4"
+        run_ffmpeg("-i", films["source"], *coding, plain)
+        run_ffmpeg("-display_rotation", turn, "-i", plain, "-c", "copy", source)
+    options = RestoreOptions(**{**FAST, "preset": "ffv1", "scale": 2.0, "min_face": 1000.0})
+    upscaling = Resources(upscale=Twice())
+    restore_video(source, tmp_path / "out.mkv", restorer, options, resources=upscaling)
+    made, given = (list(VideoFrames(path).read()) for path in (tmp_path / "out.mkv", source))
+    assert len(made) == len(given) == 12
+    wanted = Twice()(given[4].rgb())
+    # What a quarter of the colour samples can hold.
+    assert made[4].rgb().shape == wanted.shape and (made[4].rgb() - wanted).abs().mean() < 0.01
+
+
+def test_a_model_needs_something_to_enlarge(films, restorer, tmp_path):
+    for scale, background in ((1.0, None), (2.0, films["large"])):
+        options = RestoreOptions(**{**FAST, "scale": scale})
+        with pytest.raises(InvalidOption, match="set scale above 1"):
+            restore_video(
+                films["source"],
+                tmp_path / "out.mkv",
+                restorer,
+                options,
+                background=background,
+                resources=Resources(upscale=Twice()),
+            )
 
 
 def test_without_a_face_the_background_is_the_result(films, restorer, tmp_path):

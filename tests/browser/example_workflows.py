@@ -100,17 +100,17 @@ MASK_GUIDED_RESTORE = Workflow(
         "1": Node("VividFaceVideoLoad", (0, 0), (320, 620), VIDEO),
         "2": Node("VividFaceLoadModel", (0, 680), (320, 240), MODEL),
         "3": Node("GetVideoComponents", (380, 0), (320, 120), {"video": ("1", 0)}),
-        "4": Node("VividFaceFaceMask", (380, 180), (320, 700), {**MASK, "source": ("3", 0)}),
-        "5": Node("LoadImage", (380, 1400), (320, 320), {"image": PAINTED}, "Painted mask", through=""),
+        "4": Node("VividFaceFaceMask", (380, 180), (320, 860), {**MASK, "source": ("3", 0)}),
+        "5": Node("LoadImage", (380, 1560), (320, 320), {"image": PAINTED}, "Painted mask", through=""),
         "6": Node(
             "MaskComposite",
-            (760, 1400),
+            (760, 1560),
             (320, 160),
             {"x": 0, "y": 0, "operation": "subtract", "destination": ("4", 0), "source": ("5", 1)},
             "Face mask less what is painted",
             through="destination",
         ),
-        "7": Node("MaskPreview", (380, 940), (320, 340), {"mask": ("6", 0)}, "Where faces may change"),
+        "7": Node("MaskPreview", (380, 1100), (320, 340), {"mask": ("6", 0)}, "Where faces may change"),
         "8": Node(
             "VividFaceOneStepRestoreImages",
             (760, 0),
@@ -123,7 +123,7 @@ MASK_GUIDED_RESTORE = Workflow(
         ),
         "11": Node("SaveVideo", (1840, 0), (320, 560), saved("VividFace/mask_guided", ("9", 0))),
         "12": Node("PreviewAny", (1840, 620), (320, 300), {"source": ("8", 1)}, "What was done"),
-        "13": Node("PreviewImage", (0, 1400), (320, 320), {"images": ("1", 1)}, "First frame"),
+        "13": Node("PreviewImage", (0, 1560), (320, 320), {"images": ("1", 1)}, "First frame"),
     },
     {
         "14": Note(
@@ -136,7 +136,7 @@ MASK_GUIDED_RESTORE = Workflow(
             "How to use it",
         ),
         "15": Note(
-            (1140, 1400),
+            (1140, 1560),
             (640, 320),
             "To keep a part of a face as it was (glasses, a scar, make-up):\n"
             "1. Run once. Right-click First frame and choose Copy (Clipspace).\n"

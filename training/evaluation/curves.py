@@ -36,9 +36,10 @@ def plot(runs: list[Path], out: Path) -> None:
     figure, rows = pyplot.subplots(len(read), columns, figsize=size, squeeze=False, constrained_layout=True)
     for row, (name, entries) in zip(rows, read):
         _losses(row[0], [e for e in entries if "loss" in e], name)
-        _validation(row[1], [e for e in entries if "psnr" in e], name)
+        _validation(row[1], [e for e in entries if "psnr_input" in e], name)
         if columns == 3:
-            _usage(row[2], [e for e in entries if "psnr" in e and "usage_s" in e], name)
+            used = [e for e in entries if "psnr_input" in e and "usage_s" in e]
+            _usage(row[2], used, name) if used else row[2].axis("off")
     figure.savefig(out, dpi=100)
     pyplot.close(figure)
 

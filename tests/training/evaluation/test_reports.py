@@ -37,6 +37,7 @@ def test_curves_are_drawn(tmp_path):
     for entry in entries(range(1, 60), 1, 0.1):
         log.write(entry)
     log.write({"step": 60, "psnr": 27.0, "psnr_input": 25.0})
+    log.write({"step": 61, "loss": 0.1, "seconds": 1.0, "psnr": 9.0})  # a stage that tells a step's own PSNR
     plot([tmp_path / "run"], tmp_path / "curve.png")
     picture = np.asarray(Image.open(tmp_path / "curve.png").convert("L"))
     assert picture.shape == (300, 1000) and picture.std() > 10

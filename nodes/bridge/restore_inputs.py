@@ -13,9 +13,9 @@ from vividface_core.faces.detect import load_detector
 from vividface_core.faces.masks import BlendMask
 from vividface_core.faces.parse import load_parser
 from vividface_core.faces.track import FaceTrack
-from vividface_core.pipeline.canvas import Upscaler
 from vividface_core.pipeline.options import Resources, RestoreOptions, Result
 from vividface_core.pipeline.planning import MEMORY_FRACTION
+from vividface_core.pipeline.upscaler import Upscaler
 from vividface_core.restorers.base import Restorer
 from vividface_core.runtime.wording import counted
 from vividface_core.video.source import FrameSource

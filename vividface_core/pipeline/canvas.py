@@ -20,6 +20,7 @@ from torch import Tensor
 
 from vividface_core.errors import InvalidOption
 from vividface_core.pipeline.options import RestoreOptions
+from vividface_core.pipeline.upscaler import Upscaler
 from vividface_core.video.frame import Frame
 from vividface_core.video.info import VideoInfo
 from vividface_core.video.source import VideoFrames
@@ -86,21 +87,6 @@ class Enlarged(Resized):
             raise InvalidOption(f"scale is {factor:g}; it goes from {SCALES[0]:g} to {SCALES[1]:g}.")
         width, height = (2 * round(side * factor / 2) for side in (source.info.width, source.info.height))
         super().__init__(source, width, height)
-
-
-class Upscaler(Protocol):
-    """Enlarges pictures.
-
-    Attributes:
-        name: tells it from others: a run that was interrupted goes on with the same one.
-        factor: by which it enlarges by itself.
-    """
-
-    name: str
-    factor: float
-
-    def __call__(self, picture: Tensor) -> Tensor:
-        """``[3, H, W]``, RGB, 0…1, to ``[3, factor · H, factor · W]``."""
 
 
 class Upscaled(Enlarged):

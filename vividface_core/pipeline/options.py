@@ -16,13 +16,13 @@ from vividface_core.faces.parse import FaceParser
 from vividface_core.faces.people import SAME_OVER_CUTS
 from vividface_core.faces.select import people_of
 from vividface_core.faces.track import FaceTrack
+from vividface_core.pipeline.upscaler import Upscaler
 from vividface_core.restorers.lengths import ClipLengths
 from vividface_core.restorers.windows import Window, plan_windows
 from vividface_core.video.info import VideoInfo
 from vividface_core.video.shots import Shot
 
 if TYPE_CHECKING:
-    from vividface_core.pipeline.canvas import Upscaler
     from vividface_core.pipeline.deflicker import Flicker
 
 COLORS = ("auto", "wavelet", "lab", "adain", "none")

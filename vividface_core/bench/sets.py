@@ -42,7 +42,7 @@ SETS = {
             "vfhq-test",
             50,
             False,
-            ("1", "3", "7", "bfvr"),
+            ("1", "3", "7", "bfvr", "dvface"),
             "VFHQ-test (liangbinxie.github.io/projects/vfhq): a folder with one folder of 512×512 pictures, or one "
             "video, for each of the 50 clips.",
         ),
@@ -58,7 +58,7 @@ SETS = {
             "folder",
             None,
             False,
-            ("1", "3", "7", "bfvr"),
+            ("1", "3", "7", "bfvr", "dvface"),
             "Any folder of sharp face clips: videos, or folders of pictures.",
         ),
     )

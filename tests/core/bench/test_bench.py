@@ -66,7 +66,8 @@ def test_the_papers_figures_stand_as_printed():
     assert tables["3"].rows["VividFace"] == (1, 7.43, 0.113, 0.912)
     assert tables["bfvr"].rows["BFVR-STC"] == (0.8641, 105.1, 1.150, 2.995)
     assert tables["7"].rows["CodeFormer"][:2] == (27.27, 0.8023) and tables["7"].rows["CodeFormer"][-1] is None
-    assert [len(table.rows) for table in tables.values()] == [12, 12, 6, 3, 6]
+    assert tables["dvface"].rows["DVFace"] == (31.81, 0.9007, 0.0776, 0.0805, 15.13)
+    assert [len(table.rows) for table in tables.values()] == [12, 12, 6, 3, 6, 1]
 
 
 def test_own_rows_are_scaled_as_the_paper_prints_them():

@@ -1,8 +1,8 @@
 """The papers' tables, as printed, with rows of one's own put under them.
 
 ``papers.json`` holds the figures of VividFace's Tables 1, 2, 3 and 7, of BFVR-STC's table of restorers, and what
-DVFace's page tells. Protocols differ in parts that no paper tells, so figures of different papers, and ours, stand beside one
-another and not in one ranking.
+DVFace's page tells. Protocols differ in parts that no paper tells, so figures of different papers, and ours, stand
+beside one another and not in one ranking.
 """
 
 from __future__ import annotations

@@ -82,6 +82,7 @@ class ComfyServer:
     Attributes:
         address: ``http://127.0.0.1:PORT``.
         process: the server's process.
+        start_seconds: how long it took until it answered.
         log: what it printed.
     """
 
@@ -99,6 +100,7 @@ class ComfyServer:
         self.address = f"http://127.0.0.1:{self.port}"
         self.log_file = self.folder / "server.log"
         self.process: subprocess.Popen | None = None
+        self.start_seconds = 0.0
 
     def __enter__(self) -> ComfyServer:
         self.start()
@@ -144,6 +146,7 @@ class ComfyServer:
                 raise RuntimeError(f"ComfyUI ended with {self.process.returncode}:\n{self.log[-3000:]}")
             try:
                 self.get("/system_stats")
+                self.start_seconds = time.monotonic() - began
                 return
             except (urllib.error.URLError, ConnectionError, TimeoutError):
                 time.sleep(0.3)

@@ -129,7 +129,7 @@ def sample(faces: Faces, number: int, rng: np.random.Generator) -> tuple[Tensor,
             covered = torch.maximum(covered, hides)
     head = LandmarkHull().parse(picture[None], points[None])[0]
     filmed = as_filmed(picture, rng) if rng.random() < 0.2 else picture
-    return _degraded(filmed, rng), covered, OUTSIDE + (1 - OUTSIDE) * head
+    return _degraded(filmed, rng).clamp(0, 1), covered, OUTSIDE + (1 - OUTSIDE) * head
 
 
 def _moved(picture: Tensor, points: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, np.ndarray]:

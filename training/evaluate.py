@@ -142,13 +142,13 @@ def evaluate(
         beside: other restorers, which get the same clips.
         size: side of the crops; 0: what the first restorer is made for.
     """
+    if len({label(each) for each in (name, *beside)}) <= len(beside):
+        raise InvalidOption(f"Two of the models have one name in the table: {', '.join((name, *beside))}.")
     torch.manual_seed(0)
     restorer, detector = load_restorer(name), load_detector("mtcnn")
     rows = material(clips, frames, size or restorer.native_size, detector)
     measure, window = Measures(detector), _middle(frames, measured)
     restorers = {label(name): restorer, **{label(other): load_restorer(other) for other in beside}}
-    if len(restorers) <= len(beside):
-        raise InvalidOption(f"Two of the models have one name in the table: {', '.join((name, *beside))}.")
     name = label(name)
     methods: dict[str, peers.Method] = {"input": lambda clip: clip}
     methods |= {each: one.restore for each, one in restorers.items()}

@@ -1,9 +1,8 @@
 /** Registers the picture of the node Compare Video with ComfyUI's page. */
 
-import { app } from '../../scripts/app.js'
 import { api } from '../../scripts/api.js'
 import { ComparePlayer } from './compare_player.js'
-import { findNode, followNodeWidth, passMiddleButton } from './graph.js'
+import { addElement, registerOutput } from './graph.js'
 import { textsOf } from './texts.js'
 
 const NODE = 'VividFaceCompareVideo'
@@ -33,43 +32,20 @@ function addPlayer(node) {
   const player = new ComparePlayer()
   node.vividfaceCompare = player
   textsOf('vividface').then(({ local }) => player.setTexts(local))
-  passMiddleButton(player.element)
 
-  const widget = node.addDOMWidget(WIDGET, 'vividface_compare', player.element, {
-    serialize: false,
-    hideOnZoom: false,
+  addElement(node, WIDGET, 'vividface_compare', player.element, {
     getMinHeight: () => MIN_HEIGHT,
     onHide: () => player.pause()
   })
-  // The option keeps it out of the prompt, this out of the saved workflow.
-  widget.serialize = false
-  followNodeWidth(widget)
 
   const [width, height] = node.size
   node.setSize([Math.max(width, SIZE[0]), Math.max(height, SIZE[1])])
 
-  const { onExecuted, onRemoved } = node
-  node.onExecuted = function (output) {
-    onExecuted?.call(this, output)
-    show(this, output)
-  }
+  const { onRemoved } = node
   node.onRemoved = function (...given) {
     player.dispose()
     return onRemoved?.apply(this, given)
   }
 }
 
-app.registerExtension({
-  name: 'VividFace.CompareVideo',
-
-  nodeCreated(node) {
-    if ((node.comfyClass ?? node.constructor?.comfyClass) === NODE) addPlayer(node)
-  },
-
-  // Outputs come back without a run: another tab of the page was open, or a job is opened out of the history.
-  onNodeOutputsUpdated(outputs) {
-    for (const [key, output] of Object.entries(outputs ?? {})) {
-      if (output?.[OUTPUT]) show(findNode(key), output)
-    }
-  }
-})
+registerOutput('VividFace.CompareVideo', [NODE], OUTPUT, addPlayer, show)

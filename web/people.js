@@ -3,7 +3,7 @@
 import { app } from '../../scripts/app.js'
 import { api } from '../../scripts/api.js'
 import { loadStyle, make } from './elements.js'
-import { findNode, followNodeWidth, passMiddleButton } from './graph.js'
+import { addElement, registerOutput } from './graph.js'
 import { textsOf } from './texts.js'
 
 const NODE = 'VividFaceFaceMask'
@@ -49,8 +49,9 @@ function mark(node) {
   const chosen = numbersIn(widgetOf(node, INPUT)?.value)
   element.firstChild.textContent = !told.length ? texts.empty : chosen.length ? texts.some : texts.everyone
   for (const card of element.querySelectorAll('.vf-person')) {
-    card.setAttribute('aria-pressed', String(chosen.includes(Number(card.dataset.number))))
-    card.classList.toggle('vf-left-out', chosen.length > 0 && card.getAttribute('aria-pressed') !== 'true')
+    const taken = chosen.includes(Number(card.dataset.number))
+    card.setAttribute('aria-pressed', String(taken))
+    card.classList.toggle('vf-left-out', chosen.length > 0 && !taken)
   }
 }
 
@@ -95,15 +96,7 @@ function addPeople(node) {
   const state = { element, told: [], texts: { ...ENGLISH } }
   state.height = () => LINE_HEIGHT + CARD_HEIGHT * Math.min(state.told.length, VISIBLE_CARDS)
   node.vividfacePeople = state
-  passMiddleButton(element)
-  const widget = node.addDOMWidget('people_found', 'vividface_people', element, {
-    serialize: false,
-    hideOnZoom: false,
-    getMinHeight: state.height
-  })
-  // The option keeps it out of the prompt, this out of the saved workflow.
-  widget.serialize = false
-  followNodeWidth(widget)
+  addElement(node, 'people_found', 'vividface_people', element, { getMinHeight: state.height })
 
   const input = widgetOf(node, INPUT)
   const { callback } = input
@@ -111,11 +104,7 @@ function addPeople(node) {
     callback?.apply(this, args)
     mark(node)
   }
-  const { onExecuted, onConfigure } = node
-  node.onExecuted = function (output) {
-    onExecuted?.call(this, output)
-    show(this, output)
-  }
+  const { onConfigure } = node
   node.onConfigure = function (...args) {
     onConfigure?.apply(this, args)
     mark(this)
@@ -127,17 +116,4 @@ function addPeople(node) {
   })
 }
 
-app.registerExtension({
-  name: 'VividFace.People',
-
-  nodeCreated(node) {
-    if ((node.comfyClass ?? node.constructor?.comfyClass) === NODE) addPeople(node)
-  },
-
-  // Outputs come back without a run: another tab of the page was open, or a job is opened out of the history.
-  onNodeOutputsUpdated(outputs) {
-    for (const [key, output] of Object.entries(outputs ?? {})) {
-      if (output?.[OUTPUT]) show(findNode(key), output)
-    }
-  }
-})
+registerOutput('VividFace.People', [NODE], OUTPUT, addPeople, show)

@@ -2,7 +2,7 @@
 
 import { app } from '../../scripts/app.js'
 import { loadStyle, make } from './elements.js'
-import { findNode, followNodeWidth, passMiddleButton } from './graph.js'
+import { addElement, registerOutput } from './graph.js'
 
 const NODES = ['VividFaceMLLMScore', 'VividFaceScoreFolder']
 const WIDGET = 'scores'
@@ -31,43 +31,16 @@ function addTable(node) {
   loadStyle('./table.css')
   const element = make('div', 'vf-table')
   node.vividfaceTable = element
-  passMiddleButton(element)
   // Where there is something to scroll, the wheel scrolls; else it zooms the graph as elsewhere.
   element.addEventListener('wheel', (event) => {
     if (element.scrollHeight > element.clientHeight && !event.ctrlKey) event.stopPropagation()
     else app.canvas.processMouseWheel(event)
   }, { passive: true })
 
-  const widget = node.addDOMWidget(WIDGET, 'vividface_table', element, {
-    serialize: false,
-    hideOnZoom: false,
-    getMinHeight: () => MIN_HEIGHT
-  })
-  // The option keeps it out of the prompt, this out of the saved workflow.
-  widget.serialize = false
-  followNodeWidth(widget)
+  addElement(node, WIDGET, 'vividface_table', element, { getMinHeight: () => MIN_HEIGHT })
 
   const [width, height] = node.size
   node.setSize([Math.max(width, SIZE[0]), Math.max(height, SIZE[1])])
-
-  const { onExecuted } = node
-  node.onExecuted = function (output) {
-    onExecuted?.call(this, output)
-    show(this, output)
-  }
 }
 
-app.registerExtension({
-  name: 'VividFace.Table',
-
-  nodeCreated(node) {
-    if (NODES.includes(node.comfyClass ?? node.constructor?.comfyClass)) addTable(node)
-  },
-
-  // Outputs come back without a run: another tab of the page was open, or a job is opened out of the history.
-  onNodeOutputsUpdated(outputs) {
-    for (const [key, output] of Object.entries(outputs ?? {})) {
-      if (output?.[OUTPUT]) show(findNode(key), output)
-    }
-  }
-})
+registerOutput('VividFace.Table', NODES, OUTPUT, addTable, show)

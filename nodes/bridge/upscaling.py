@@ -34,6 +34,9 @@ class ModelUpscaler:
 
     Args:
         model: a descriptor of spandrel.
+
+    Attributes:
+        factor: by which it enlarges.
     """
 
     def __init__(self, model: Any) -> None:
@@ -52,7 +55,7 @@ class ModelUpscaler:
                     raise
 
     def _placed(self) -> torch.device:
-        """The model on its device. ComfyUI hosts it from 0.4 on; before, its node moved it there itself."""
+        """The model on its device. Newer ComfyUIs host it; in older ones its node moves it there itself."""
         work = int(WORK * max(self.factor, 1.0) * 4)
         if patcher := getattr(self._model, "patcher", None):
             management.load_models_gpu([patcher], memory_required=work, force_full_load=True)

@@ -96,7 +96,7 @@ def test_nothing_that_lies_in_shared_folders_takes_the_nodes_away(guest):
 def test_the_pack_imports_in_under_a_second(guest):
     (seconds,) = re.findall(r"([\d.]+) seconds(?: \(.*\))?: .*ComfyUI-VividFace", guest.log)
     # Where the machine is busy or slow, all of the start takes longer: the pack's share of it stays.
-    assert float(seconds) < max(1.0, 0.2 * guest.start_seconds)
+    assert float(seconds) < max(1.0, 0.15 * guest.start_seconds)
 
 
 def test_nothing_is_asked_of_the_network(guest):

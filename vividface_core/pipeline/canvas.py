@@ -101,11 +101,10 @@ class Upscaled(Enlarged):
         self._upscale = upscale
 
     def under(self, frames: Iterator[Frame], start: int, end: int) -> Iterator[tuple[Frame, Frame]]:
+        width, height = self.info.upright_size
+        size = (height, width)
         for frame, canvas in super().under(frames, start, end):
             picture = self._upscale(frame.rgb()).float().cpu()
-            size = (canvas.native.height, canvas.native.width)
-            if canvas.rotation % 180:
-                size = size[::-1]
             if tuple(picture.shape[1:]) != size:
                 picture = F.interpolate(picture[None], size, mode="bicubic", antialias=True, align_corners=False)[0]
             yield frame, canvas.with_rgb(picture.clamp(0, 1), None)
@@ -176,9 +175,9 @@ def make_canvas(
         if background is not None or options.scale != 1:
             raise InvalidOption("model_size leaves the model's own square; leave out background and scale.")
         return ModelSquare(source, options.size or native_size)
-    if upscale is not None and (background is not None or options.scale == 1):
-        raise InvalidOption("An upscale model enlarges the frames by scale: set scale above 1, without a background.")
     if upscale is not None:
+        if background is not None or options.scale == 1:
+            raise InvalidOption("An upscale model enlarges by scale: set scale above 1, without a background.")
         return Upscaled(source, options.scale, upscale)
     if background is None:
         return None if options.scale == 1 else Enlarged(source, options.scale)

@@ -12,11 +12,9 @@ class Upscaler(Protocol):
 
     Attributes:
         name: tells it from others: a run that was interrupted goes on with the same one.
-        factor: by which it enlarges by itself.
     """
 
     name: str
-    factor: float
 
     def __call__(self, picture: Tensor) -> Tensor:
-        """``[3, H, W]``, RGB, 0…1, to ``[3, factor · H, factor · W]``."""
+        """``[3, H, W]``, RGB, 0…1, to ``[3, n · H, n · W]``, whatever its factor n is."""

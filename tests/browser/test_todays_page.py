@@ -65,18 +65,29 @@ def test_elements_keep_their_nodes_width_when_the_side_panel_was_open(page, work
     panel.or_(page.page.get_by_role("button", name="Close properties panel")).first.click()
 
 
-@pytest.mark.parametrize("node", ["VividFaceOneStepRestore", "VividFaceVideoLoad"])
+NODES = sorted(json.loads((REPOSITORY / "tests" / "comfyui" / "schema.json").read_text(encoding="utf-8")))
+ALONE = """type => {
+    app.graph.clear();
+    Object.assign(app.canvas.ds, { scale: 1, offset: [0, 0] });
+    const node = LiteGraph.createNode(type);
+    node.pos = [500, 250];
+    app.graph.add(node);
+}"""
+TOO_WIDE = """element => [element, ...element.querySelectorAll('table, ul')]
+    .filter(one => one.scrollWidth > one.clientWidth + 1).map(one => one.textContent.slice(0, 60))"""
+
+
+@pytest.mark.parametrize("node", NODES)
 def test_help_fits_into_the_side_panel(page, node):
-    show(page, RESTORE_VIDEO, node)
+    page.page.evaluate(ALONE, node)
+    page.page.wait_for_timeout(300)
+    page.page.evaluate(SELECT, node)
     page.page.get_by_role("button", name="Node Info").click()
-    content = page.page.locator(".markdown-content")
-    content.first.wait_for(timeout=20_000)
+    title = (REPOSITORY / "web" / "docs" / f"{node}.md").read_text(encoding="utf-8").partition("\n")[0]
+    content = page.page.locator(".markdown-content").filter(has_text=title.removeprefix("# ")).first
+    content.wait_for(timeout=20_000)
     page.page.wait_for_timeout(500)
-    wide = content.first.evaluate(
-        "element => [element, ...element.querySelectorAll('table, ul')]"
-        ".filter(one => one.scrollWidth > one.clientWidth + 1).map(one => one.textContent.slice(0, 60))"
-    )
-    assert content.first.inner_text() and wide == []
+    assert content.evaluate(TOO_WIDE) == []
 
 
 def test_the_example_clips_are_offered_and_are_the_packs_own(server):

@@ -60,13 +60,3 @@ def write_json_report(path: Path, content: dict[str, Any]) -> None:
         UnwritableVideo: it can't be written.
     """
     write_report(path, json.dumps(content, indent=2) + "\n")
-
-
-def check_target(path: Path) -> None:
-    """Say before the work that a report can't be written.
-
-    Raises:
-        UnwritableVideo: its folder is missing, or it is a folder itself.
-    """
-    if not path.parent.is_dir() or path.is_dir():
-        raise UnwritableVideo(f"The report can't be written to {path}. Name a file in a folder that exists.")

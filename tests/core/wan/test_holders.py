@@ -10,7 +10,7 @@ import sys
 import pytest
 import torch
 
-from tests.assets import clip
+from tests.assets import clip, run_ffmpeg
 from tests.tiny import tiny_modules
 from vividface_core.restorers.one_step import OneStepRestorer
 from vividface_core.wan import transformer_weights, vae_weights
@@ -175,10 +175,11 @@ def test_a_restoration_imports_nothing_heavy(tmp_path):
     """Also beside a broken diffusers: nothing of it is asked for."""
     for name in ("diffusers", "transformers", "peft"):
         (tmp_path / f"{name}.py").write_text(f"raise RuntimeError('{name} is broken')")
+    run_ffmpeg("-i", clip("single_face"), "-frames:v", 12, "-c", "copy", tmp_path / "x.mp4")
     code = (
         "import sys\n"
         "from vividface_core.cli.main import main\n"
-        f"code = main(['restore', {str(clip('single_face'))!r}, '-o', {str(tmp_path / 'y.mp4')!r}, '--window', '9'])\n"
+        f"code = main(['restore', {str(tmp_path / 'x.mp4')!r}, '-o', {str(tmp_path / 'y.mp4')!r}, '--window', '9'])\n"
         f"print([name for name in {HEAVY!r} if name in sys.modules])\n"
         "sys.exit(code)"
     )

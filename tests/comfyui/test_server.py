@@ -194,7 +194,9 @@ def test_memory_does_not_grow_with_the_video(tmp_path, tiny_checkpoint):
         for frames in (80, 320):
             film = server.folder / "input" / f"{frames}.mp4"
             run_ffmpeg("-stream_loop", -1, "-i", loop, "-map", "0:v", "-frames:v", frames, "-c", "copy", film)
-            prompt = restore_video(model={"model": "tiny"}, load={"file": film.name}, size=64, window=33, overlap=8, min_face=64)
+            prompt = restore_video(
+                model={"model": "tiny"}, load={"file": film.name}, size=64, window=33, overlap=8, min_face=64
+            )
             (text,) = server.run(prompt, timeout=1000)["report"]["text"]
             assert text.startswith(f"{frames} frames, ")
             peaks[frames] = server.peak_memory

@@ -23,7 +23,7 @@ SHORT = 16
 """Up to so many characters a text may be the same in two languages, as "video" is."""
 ENGLISH_LINES = range(40, 220)
 LONGEST_CODE = 27
-"""Characters in one piece that code may have in a list: the page shows help in a side panel, which cuts what is wider."""
+"""Characters in one piece that code may have in a list: the page shows help in a narrow panel beside the graph."""
 
 
 def locale(language: str, file: str) -> dict[str, Any]:

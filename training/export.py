@@ -2,18 +2,21 @@
 
 Writes the averaged weights of a run as a checkpoint folder with a model card (data, licences, configuration,
 measurements), where the system's own code has another layout also in that one, and sends the folder to the Hub.
+``--average MODEL`` writes the mean of its weights and of those it was trained from (:mod:`training.weight_average`).
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 from pathlib import Path
 
 import torch
 
 from training.command import exit_status
 from training.model_card import ModelCard
+from training.weight_average import average
 from vividface_core.cli.overwrite import add_overwrite, ask_to_replace
 from vividface_core.errors import InvalidOption, MissingWeights
 from vividface_core.io.atomic import read_json
@@ -86,6 +89,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("output", type=Path)
     parser.add_argument("--card", type=Path, help="JSON: name, licence, training_data, metrics … (see model_card)")
     parser.add_argument("--dtype", choices=DTYPES, default="fp16")
+    parser.add_argument("--average", metavar="MODEL", help="write the mean with this model, which the run began from")
+    parser.add_argument("--share", type=float, default=0.5, help="with --average: the run's share of it (0.5)")
     parser.add_argument(
         "--original", type=Path, help="also write files in the layout of the system's own code into this folder"
     )
@@ -99,7 +104,11 @@ def main(argv: list[str] | None = None) -> int:
 def _run(args: argparse.Namespace) -> None:
     card = ModelCard.read(args.card) if args.card else ModelCard()
     _check(args)
-    export(args.model, args.output, card, DTYPES[args.dtype])
+    with tempfile.TemporaryDirectory() as scratch:
+        model = args.model
+        if args.average:
+            model = average(model, where(args.average), args.share, Path(scratch) / "model")
+        export(model, args.output, card, DTYPES[args.dtype])
     size = sum(file.stat().st_size for file in args.output.rglob("*") if file.is_file())
     print(f"{args.output}: {size / 1e6:.1f} MB")
     if args.original:
@@ -119,6 +128,7 @@ def _check(args: argparse.Namespace) -> None:
     targets = [Target(args.output, "the output", whole=True)]
     targets += [Target(args.original, "--original")] if args.original else []
     sources = [Source(args.model, "the model")] + ([Source(args.card, "--card")] if args.card else [])
+    sources += [Source(where(args.average), "--average")] if args.average else []
     check_paths(targets, sources)
     ask_to_replace(unrelated([args.output]), overwrite=args.overwrite)
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from tests.hub_server import UploadServer
-from tests.tiny import wan_layout
+from tests.tiny import save_tiny_checkpoint, wan_layout
 from training.assets.packages import fetch
 from training.export import export, main, push
 from training.model_card import ModelCard
@@ -63,6 +65,35 @@ def test_a_foreign_folder_is_not_written_over(tiny_checkpoint, tmp_path):
     with pytest.raises(InvalidOption, match="no checkpoint folder"):
         export(tiny_checkpoint, tmp_path / "mine", CARD)
     assert (tmp_path / "mine" / "thesis.txt").exists()
+
+
+def test_the_mean_with_another_model(tiny_checkpoint, tmp_path):
+    other = save_tiny_checkpoint(tmp_path / "other")
+    file = Path("transformer") / "diffusion_pytorch_model.safetensors"
+    ours = load_file(tiny_checkpoint / file)
+    save_file({name: value + 1 for name, value in ours.items()}, other / file)
+    command = [
+        str(tiny_checkpoint),
+        str(tmp_path / "out"),
+        "--average",
+        str(other),
+        "--share",
+        "0.75",
+        "--dtype",
+        "fp32",
+    ]
+    assert main(command) == 0
+    found = load_file(tmp_path / "out" / file)
+    assert all((found[name] - value - 0.25).abs().max() < 1e-6 for name, value in ours.items())
+    assert json.loads((tmp_path / "out" / "vividface.json").read_text())["averaged"]["share"] == 0.75
+
+
+def test_only_one_design_has_a_mean(tiny_checkpoint, tmp_path, capsys):
+    other = save_tiny_checkpoint(tmp_path / "other")
+    file = other / "transformer" / "diffusion_pytorch_model.safetensors"
+    save_file({name: value[..., None] for name, value in load_file(file).items()}, file)
+    assert main([str(tiny_checkpoint), str(tmp_path / "out"), "--average", str(other)]) == 1
+    assert "only one design has a mean" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 def test_cards_with_unknown_entries_are_refused(tmp_path):

@@ -1,0 +1,50 @@
+"""The mean of two checkpoints' weights, the later of which was trained from the earlier one.
+
+Between the two ends of a fine-tuning the loss is hardly higher than at either (Wortsman et al., "Robust fine-tuning of
+zero-shot models", 2022); errors that differ between them become smaller.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from safetensors.torch import load_file
+from torch import Tensor
+
+from vividface_core.errors import InvalidOption
+from vividface_core.io.atomic import read_json, write_json
+from vividface_core.io.tensors import write_tensors
+from vividface_core.restorers.registry import CARD
+
+
+def average(model: Path, other: Path, share: float, output: Path) -> Path:
+    """Write the checkpoint folder ``output``: ``share`` of ``model``'s weights, and 1 − ``share`` of ``other``'s.
+
+    The rest is ``model``'s; its card tells what was averaged.
+
+    Raises:
+        InvalidOption: the share isn't in 0…1, or the two folders don't hold the same weights.
+    """
+    if not 0 <= share <= 1:
+        raise InvalidOption(f"--share is {share:g}; it goes from 0 to 1.")
+    files = sorted(path.relative_to(model) for path in model.rglob("*.safetensors"))
+    if files != sorted(path.relative_to(other) for path in other.rglob("*.safetensors")):
+        raise InvalidOption(f"{model} and {other} don't consist of the same files.")
+    shutil.copytree(model, output)
+    for file in files:
+        ours, theirs = load_file(model / file), load_file(other / file)
+        shapes, others = ({name: tuple(x.shape) for name, x in state.items()} for state in (ours, theirs))
+        if shapes != others:
+            raise InvalidOption(f"{model / file} and {other / file} hold other weights; only one design has a mean.")
+        write_tensors(output / file, {name: _mean(value, theirs[name], share) for name, value in ours.items()})
+    card = read_json(output / CARD)
+    name = read_json(other / CARD).get("name", other.name)
+    write_json(output / CARD, {**card, "averaged": {"with": name, "share": share}}, indent=2)
+    return output
+
+
+def _mean(ours: Tensor, theirs: Tensor, share: float) -> Tensor:
+    if not ours.is_floating_point():
+        return ours
+    return share * ours.float() + (1 - share) * theirs.float()

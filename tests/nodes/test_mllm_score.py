@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from vividface_core.mllm import rubric_schema
+from vividface_core.mllm import rubric
 from vividface_core.mllm.folder import CSV, FOLDER, INDEX, JSON, RECORDS, SORTS
 from vividface_core.mllm.judges.allowed_servers import SERVERS
 from vividface_core.mllm.judges.http import LOOPBACK
@@ -51,11 +51,11 @@ def test_pages_name_what_the_engine_reads(language):
     for word in (SERVERS, KEY, FILE, "/".join(settings_file().parts[-2:]), *LOOPBACK):
         assert word in text, word
     known = {field.name for field in fields(ServerSettings)} | {"key_env"}
-    (line,) = (line for line in text.splitlines() if "api.example.com" in line)
+    (line,) = (line for line in text.splitlines() if "https://example.com" in line)
     assert set(re.findall(r"`([a-z_]+)(?: = .*?)?`", line)) <= known
     assert re.findall(r"(?<![\w.])\d\d(?=[、,])", text)[:4] == [str(d.points) for d in RUBRIC.dimensions[:4]]
     assert all(model in text for model in ("Qwen2.5-VL", "Qwen3-VL")) and len(MODELS) == 2
-    assert "vividface_core.mllm.rubric_schema.write_rubric" in text and rubric_schema.write_rubric
+    assert "`write_rubric` (`vividface_core.mllm.rubric`)" in text and rubric.write_rubric
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -9,12 +9,11 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from safetensors.torch import load_file
 from torch import Tensor
 
 from vividface_core.errors import InvalidOption
 from vividface_core.io.atomic import read_json, write_json
-from vividface_core.io.tensors import write_tensors
+from vividface_core.io.tensors import misfits, read_tensors, write_tensors
 from vividface_core.restorers.registry import CARD
 
 
@@ -25,18 +24,18 @@ def average(model: Path, other: Path, share: float, output: Path) -> Path:
 
     Raises:
         InvalidOption: the share isn't in 0…1, or the two folders don't hold the same weights.
+        UnsupportedCheckpoint: a file is damaged.
     """
     if not 0 <= share <= 1:
         raise InvalidOption(f"--share is {share:g}; it goes from 0 to 1.")
     files = sorted(path.relative_to(model) for path in model.rglob("*.safetensors"))
     if files != sorted(path.relative_to(other) for path in other.rglob("*.safetensors")):
         raise InvalidOption(f"{model} and {other} don't consist of the same files.")
-    shutil.copytree(model, output)
+    shutil.copytree(model, output, ignore=shutil.ignore_patterns("*.safetensors"))
     for file in files:
-        ours, theirs = load_file(model / file), load_file(other / file)
-        shapes, others = ({name: tuple(x.shape) for name, x in state.items()} for state in (ours, theirs))
-        if shapes != others:
-            raise InvalidOption(f"{model / file} and {other / file} hold other weights; only one design has a mean.")
+        ours, theirs = read_tensors(model / file), read_tensors(other / file)
+        if faults := misfits(ours, theirs):
+            raise InvalidOption(f"{other / file} holds other weights: {faults}; only one design has a mean.")
         write_tensors(output / file, {name: _mean(value, theirs[name], share) for name, value in ours.items()})
     card = read_json(output / CARD)
     name = read_json(other / CARD).get("name", other.name)

@@ -17,6 +17,16 @@ from tests.comfyui.server import REPOSITORY, ComfyServer
 
 pytestmark = pytest.mark.slow
 SELECT = "type => app.canvas.selectNode(app.graph._nodes.find(node => node.type === type))"
+NODES = sorted(json.loads((REPOSITORY / "tests" / "comfyui" / "schema.json").read_text(encoding="utf-8")))
+ALONE = """type => {
+    app.graph.clear();
+    Object.assign(app.canvas.ds, { scale: 1, offset: [0, 0] });
+    const node = LiteGraph.createNode(type);
+    node.pos = [500, 250];
+    app.graph.add(node);
+}"""
+TOO_WIDE = """element => [element, ...element.querySelectorAll('table, ul')]
+    .filter(one => one.scrollWidth > one.clientWidth + 1).map(one => one.textContent.slice(0, 60))"""
 
 
 @pytest.fixture(scope="module")
@@ -63,18 +73,6 @@ def test_elements_keep_their_nodes_width_when_the_side_panel_was_open(page, work
     page.page.wait_for_timeout(300)
     assert page.page.locator(element).first.evaluate("element => element.offsetWidth") == width > 400
     panel.or_(page.page.get_by_role("button", name="Close properties panel")).first.click()
-
-
-NODES = sorted(json.loads((REPOSITORY / "tests" / "comfyui" / "schema.json").read_text(encoding="utf-8")))
-ALONE = """type => {
-    app.graph.clear();
-    Object.assign(app.canvas.ds, { scale: 1, offset: [0, 0] });
-    const node = LiteGraph.createNode(type);
-    node.pos = [500, 250];
-    app.graph.add(node);
-}"""
-TOO_WIDE = """element => [element, ...element.querySelectorAll('table, ul')]
-    .filter(one => one.scrollWidth > one.clientWidth + 1).map(one => one.textContent.slice(0, 60))"""
 
 
 @pytest.mark.parametrize("node", NODES)

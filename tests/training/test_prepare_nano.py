@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
+import subprocess
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from skimage import data as pictures
 
-from training.assets.packages import PACKAGES, fetch
+from training.assets import packages
+from training.assets.packages import PACKAGES, Package, digest_of, fetch
 from training.data.random_clips import CLIPS, FACES, MASKS, ORIGINS, PEOPLE, Material
 from training.nano.prepare import LONG_SIDE, SHORT_SIDE, Seen, clips_of
 from training.nano.shrink import MARGIN, shrink_faces
-from vividface_core.errors import InvalidOption
+from vividface_core.errors import InvalidOption, MissingDependency, MissingWeights
 from vividface_core.io.atomic import write_json
 from vividface_core.io.tensors import write_tensors
 
@@ -74,6 +80,59 @@ def test_held_out_packages_are_none_that_are_trained_on():
 def test_packages_of_people_carry_the_licence_they_are_noted_with(name):
     text = (fetch(name) / "package" / "LICENSE.md").read_text()
     assert "Permission is hereby granted, free of charge" in text and PACKAGES[name].licence == "MIT"
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    """A repository that git takes for one of GitHub's, and its commit."""
+    source = tmp_path / "origin"
+
+    def git(*words):
+        return subprocess.run(["git", "-C", str(source), *words], check=True, capture_output=True, text=True).stdout
+
+    for name in ("pictures/b.jpg", "pictures/a.jpg", "pictures/a.txt", "code/c.jpg"):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_bytes(name.encode() * 9)
+    settings = tmp_path / "gitconfig"
+    settings.write_text(
+        f'[user]\nname = a\nemail = a@b\n[url "{source.as_uri()}"]\ninsteadOf = https://github.com/some/faces\n'
+        '[url "file:///nowhere"]\ninsteadOf = https://github.com/no/faces\n'
+        "[uploadpack]\nallowFilter = true\nallowAnySHA1InWant = true\n"
+    )
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(settings))
+    monkeypatch.setenv("VIVIDFACE_CACHE", str(tmp_path / "cache"))
+    git("init", "--quiet")
+    git("add", ".")
+    git("commit", "--quiet", "-m", "faces")
+    return git("rev-parse", "HEAD").strip()
+
+
+def test_a_repository_gives_the_wanted_files_of_one_commit_only(repository, tmp_path, monkeypatch):
+    (tmp_path / "wanted" / "pictures").mkdir(parents=True)
+    for name in ("pictures/a.jpg", "pictures/b.jpg"):
+        (tmp_path / "wanted" / name).write_bytes(name.encode() * 9)
+    # By sha256sum, over what sha256sum says of each file.
+    names = [f"{hashlib.sha256(n.encode() * 9).hexdigest()}  {n}\n" for n in ("pictures/a.jpg", "pictures/b.jpg")]
+    digest = hashlib.sha256("".join(names).encode()).hexdigest()
+    assert digest_of(tmp_path / "wanted") == digest
+    made = Package("some/faces", repository, "git", digest, "none", "train", part="/pictures/*.jpg")
+    missing = replace(made, name="no/faces")
+    monkeypatch.setattr(packages, "PACKAGES", {"good": made, "bad": replace(made, sha256="0" * 64), "no": missing})
+    with pytest.raises(MissingWeights, match=f"its SHA-256 is {digest} instead of 0000"):
+        fetch("bad")
+    with pytest.raises(MissingWeights, match="no/faces .* could not be fetched: .*nowhere"):
+        fetch("no")
+    assert not any((tmp_path / "cache").iterdir()), "nothing stays of what isn't used"
+    folder = fetch("good")
+    assert sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()) == [
+        "pictures/a.jpg",
+        "pictures/b.jpg",
+    ]
+    assert digest_of(folder) == digest and fetch("good") == folder
+    monkeypatch.setattr(packages.shutil, "which", lambda name: None)
+    shutil.rmtree(folder)
+    with pytest.raises(MissingDependency, match="git is needed"):
+        fetch("good")
 
 
 def test_a_face_becomes_a_clip_of_its_own_with_its_crop_its_mask_and_its_person(tmp_path):

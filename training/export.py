@@ -90,7 +90,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--card", type=Path, help="JSON: name, licence, training_data, metrics … (see model_card)")
     parser.add_argument("--dtype", choices=DTYPES, default="fp16")
     parser.add_argument("--average", metavar="MODEL", help="write the mean with this model, which the run began from")
-    parser.add_argument("--share", type=float, default=0.5, help="with --average: the run's share of it (0.5)")
+    parser.add_argument("--share", type=float, help="with --average: the run's share of it (0.5)")
     parser.add_argument(
         "--original", type=Path, help="also write files in the layout of the system's own code into this folder"
     )
@@ -107,7 +107,8 @@ def _run(args: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         model = args.model
         if args.average:
-            model = average(model, where(args.average), args.share, Path(scratch) / "model")
+            share = 0.5 if args.share is None else args.share
+            model = average(model, where(args.average), share, Path(scratch) / "model")
         export(model, args.output, card, DTYPES[args.dtype])
     size = sum(file.stat().st_size for file in args.output.rglob("*") if file.is_file())
     print(f"{args.output}: {size / 1e6:.1f} MB")
@@ -123,8 +124,10 @@ def _check(args: argparse.Namespace) -> None:
     """Before the work: nothing is written over what is read, nor over another checkpoint unless it is wished.
 
     Raises:
-        InvalidOption: says what would be lost.
+        InvalidOption: says what would be lost, or which option would be passed over.
     """
+    if args.share is not None and not args.average:
+        raise InvalidOption("--share is the run's share of a mean; name the other model by --average MODEL.")
     targets = [Target(args.output, "the output", whole=True)]
     targets += [Target(args.original, "--original")] if args.original else []
     sources = [Source(args.model, "the model")] + ([Source(args.card, "--card")] if args.card else [])

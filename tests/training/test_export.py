@@ -96,6 +96,11 @@ def test_only_one_design_has_a_mean(tiny_checkpoint, tmp_path, capsys):
     assert "only one design has a mean" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
+def test_a_share_without_a_model_is_not_passed_over(tiny_checkpoint, tmp_path, capsys):
+    assert main([str(tiny_checkpoint), str(tmp_path / "out"), "--share", "0.3"]) == 1
+    assert "--average" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
 def test_cards_with_unknown_entries_are_refused(tmp_path):
     (tmp_path / "card.json").write_text('{"nmae": "typo"}')
     with pytest.raises(InvalidOption, match="nmae"):

@@ -1,4 +1,4 @@
-"""Does it help, and does it harm? One restorer at five fixed degradations, from none to strong."""
+"""Does it help, and does it harm? One restorer at six fixed degradations, from none to strong."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ LEVELS: dict[str, Level] = {
     "none": None,
     "light": (0.6, 1.3, 2.0, 20),
     "web": (0.3, 1.5, 0.0, 33),
+    "noise": (0.0, 1.0, 9.0, 18),
     "medium": (2.0, 2.5, 5.0, 22),
     "strong": (5.0, 3.5, 8.0, 24),
 }

@@ -72,6 +72,8 @@ class Model(Section):
         decoder: a conditional decoder (:mod:`vividface_core.wan.conditional_decoder`): the arguments of its
             ``DecoderConfig``, without those that the autoencoder decides, for random first weights; empty: that of
             ``base``, if it has one. Stages ``decoder`` and ``pixel``.
+        grow_decoder: the decoder of ``base`` with ``decoder``'s changes to its arguments: its weights stay, and blocks
+            that are new begin without an effect.
         encoder: the same for a tiny encoder (:mod:`vividface_core.wan.tiny_encoder`), stage ``encoder``.
         control: arguments of the image restorer of stage ``control`` (:class:`training.stages.nafnet.NafNet`).
         frozen: type of the weights that aren't trained. Released weights are bf16 anyway, and take half the memory
@@ -84,6 +86,7 @@ class Model(Section):
 
     base: str = ""
     decoder: dict[str, Any] | None = None
+    grow_decoder: bool = False
     encoder: dict[str, Any] | None = None
     control: dict[str, Any] | None = None
     frozen: Literal["fp32", "bf16"] = "fp32"

@@ -26,6 +26,8 @@ WAN = DecoderConfig(16, 4, (96, 192, 384), (2, 2, 3), (3, 4, 3), 24)
 DEEP = DecoderConfig(4, 1, (8, 8), (2, 3), (1, 2), 8)
 REFINING = DecoderConfig(4, 2, (8, 12, 16), (1, 1, 1), (1, 0, 1), 8, refines=True)
 SMALL = DecoderConfig(4, 2, (8, 12, 16), (1, 1, 1), (1, 1, 1), 8)
+FINE = DecoderConfig(4, 2, (8, 12, 16), (1, 0, 1), (1, 0, 1), 8, head_blocks=2)
+"""With blocks at the full size."""
 
 
 def random_decoder(config: DecoderConfig, seed: int = 0) -> ConditionalDecoder:
@@ -62,7 +64,7 @@ def test_it_starts_by_returning_its_input():
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("config", [NANO, SMALL, WAN], ids=["nano", "two frames a latent", "1.3B"])
+@pytest.mark.parametrize("config", [NANO, SMALL, FINE, WAN], ids=["nano", "two frames a latent", "fine", "1.3B"])
 def test_streams_and_tiles_give_the_whole_clip(config):
     decoder = random_decoder(config)
     z, x = clip(config, 4, 32, 48)
@@ -80,7 +82,7 @@ def test_tiles_equal_the_whole_where_they_are_smaller_than_what_they_see():
     assert (put_together(decoder, z, x, 2, 64) - decoder(z, x)).abs().max() < 1e-4
 
 
-@pytest.mark.parametrize("config", [SMALL, DEEP], ids=["three levels", "two deep ones"])
+@pytest.mark.parametrize("config", [SMALL, FINE, DEEP], ids=["three levels", "fine", "two deep ones"])
 def test_a_pixel_depends_on_nothing_beyond_the_radius_and_on_no_later_frame(config):
     decoder = random_decoder(config).double()
     side = 2 * config.radius + 64
@@ -104,7 +106,7 @@ def test_without_an_input_the_latent_alone_decides():
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("config", [NANO, WAN, REFINING], ids=["nano", "1.3B", "refining"])
+@pytest.mark.parametrize("config", [NANO, WAN, REFINING, FINE], ids=["nano", "1.3B", "refining", "fine"])
 def test_operations_are_those_that_torch_counts(config):
     decoder = ConditionalDecoder(config)
     z, x = clip(config, 2, 64, 64)

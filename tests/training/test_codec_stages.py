@@ -145,6 +145,27 @@ def test_the_teacher_is_the_autoencoders_own_decoder(data, tiny_checkpoint, tmp_
     assert all(parameter.grad is None for parameter in [*stage.vae.parameters(), *stage._one_step.parameters()])
 
 
+def test_a_grown_decoder_begins_as_the_one_that_it_grew_from(decoder_run, data, tmp_path):
+    base = decoder_run / "run" / "model"
+    table = "[model.decoder]\nhead_blocks = 2\nup_blocks = [1, 2, 1]\n"
+    path = write(tmp_path / "grown", data, "decoder", base, table, "[loss]\ndists = 0.0\n")
+    stage = make_stage(load_config(path, ("model.grow_decoder=true",)))
+    ours, theirs = stage.net.decoder, load_restorer(base).decoder
+    z, x = torch.randn(1, ours.config.latent_channels, 3, 8, 8), torch.rand(1, 3, 9, 64, 64) * 2 - 1
+    with torch.inference_mode():
+        assert torch.allclose(ours(z, x), theirs(z, x), atol=1e-6) and (theirs(z, x) - x).abs().max() > 1e-4
+    assert train([str(path), "model.grow_decoder=true", "optimizer.steps=2"]) == 0
+    grown = load_restorer(tmp_path / "grown" / "run" / "model").decoder
+    assert grown.config.head_blocks == 2 and all(block.conv2.weight.any() for block in grown.full)
+    for changes, words in (
+        (("model.decoder.head=12",), "these don't fit: to_full.weight"),
+        (("model.decoder.widths=[8, 12, 16, 20]",), "as many blocks as widths"),
+        (("model.base=" + json.dumps(str(decoder_run / "nothing")),), "nothing"),
+    ):
+        with pytest.raises((InvalidOption, MissingWeights, UnsupportedCheckpoint), match=words):
+            make_stage(load_config(path, ("model.grow_decoder=true", *changes)))
+
+
 def test_the_joint_stage_goes_on_with_adapters_in_mixed_precision(decoder_run, data, tmp_path):
     base = decoder_run / "run" / "model"
     lora, loss = "[model.lora]\nrank = 2\nalpha = 2\n", "[loss]\ndists = 0.0\nlatent = 0.1\n"

@@ -12,7 +12,7 @@ from training.data.masks import enlarged
 from training.losses.face_focused import switch_of, switched_error
 from training.losses.perceptual import Perceptual
 from training.stages.base import Batch
-from training.stages.modules import Parts, narrow_frozen, new_decoder
+from training.stages.modules import Parts, grown_decoder, narrow_frozen, new_decoder
 from training.stages.one_step import LatentStage, OneStep, Saved, pixel_parts, weighted
 from vividface_core.errors import InvalidOption
 from vividface_core.restorers.one_step_files import DECODER
@@ -73,7 +73,11 @@ class _ConditionalStage(LatentStage):
 
     def __init__(self, config: Config, parts: Parts | None = None) -> None:
         super().__init__(config, parts)
-        decoder = self._base_decoder if config.model.decoder is None else new_decoder(config.model.decoder, self.vae)
+        decoder, arguments = self._base_decoder, config.model.decoder
+        if config.model.grow_decoder:
+            decoder = grown_decoder(decoder, arguments or {})
+        elif arguments is not None:
+            decoder = new_decoder(arguments, self.vae)
         if decoder is None:
             raise InvalidOption("This stage trains a conditional decoder: give model.decoder, or a base that has one.")
         # A loaded one lies channels last, which Muon's views of the kernels can't follow.

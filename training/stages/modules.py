@@ -107,6 +107,28 @@ def new_decoder(arguments: dict[str, Any], vae: WanModule) -> ConditionalDecoder
     return _fitting(ConditionalDecoder, DecoderConfig, arguments, vae, "model.decoder")
 
 
+def grown_decoder(base: ConditionalDecoder | None, arguments: dict[str, Any]) -> ConditionalDecoder:
+    """``base`` with some arguments changed; it gives what ``base`` gives, as its new blocks have no effect yet.
+
+    Raises:
+        InvalidOption: there is none to grow, or weights of it would have no place.
+    """
+    if base is None:
+        raise InvalidOption("model.grow_decoder needs a base that has a conditional decoder.")
+    net = ConditionalDecoder(DecoderConfig.from_dict({**base.config.to_dict(), **arguments}, "model.decoder"))
+    ours, theirs = net.state_dict(), base.state_dict()
+    lost = [name for name, value in theirs.items() if name not in ours or ours[name].shape != value.shape]
+    # All that is new lies in blocks, whose last convolution begins with zeros.
+    effective = [name for name in ours if name not in theirs and not any(f"conv{n}." in name for n in (1, 2))]
+    if lost or effective:
+        raise InvalidOption(
+            f"model.grow_decoder adds blocks to the decoder of model.base; with {arguments} these don't fit: "
+            f"{', '.join((lost + effective)[:4])}."
+        )
+    net.load_state_dict({**ours, **theirs})
+    return net
+
+
 def new_encoder(arguments: dict[str, Any], vae: WanModule) -> TinyEncoder:
     """A tiny encoder into this autoencoder's latents."""
     return _fitting(TinyEncoder, EncoderConfig, arguments, vae, "model.encoder")

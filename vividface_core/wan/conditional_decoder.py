@@ -8,9 +8,9 @@ latent enters at its coarsest level, and the result is
 with a residual r and a per-pixel share 1 + δ of the input, both from one head that starts at zero. A decoder that has
 learned nothing returns its input, and one that is given no input (zeros) decodes the latent alone.
 
-Everything is causal: blocks below half the size see the frame before theirs, by a quarter of their channels that is one
-frame old, and that is all a stream remembers. There is no norm and no attention over the frame, so what a pixel depends
-on has a known radius, and tiles are exact.
+Everything is causal: all blocks but those at half the size see the frame before theirs, by a quarter of their channels
+that is one frame old, and that is all a stream remembers. There is no norm and no attention over the frame, so what a
+pixel depends on has a known radius, and tiles are exact.
 
 Frames are ``[B, 3, T, H, W]``, −1…1; latents ``[B, C, T', H/s, W/s]``, normalised.
 """
@@ -47,6 +47,8 @@ class DecoderConfig:
         widths: channels of the levels at 1/2, 1/4 … of the frame's side; the last one is the latent's grid.
         down_blocks, up_blocks: residual blocks of each level on the way down and up, the last level's are joined.
         head: channels at the full size.
+        head_blocks: residual blocks at the full size. What the levels below say of a pixel is interpolated; without
+            such blocks noise in a sharp picture can't be told from its detail.
         refines: whether it also sees what the autoencoder's own decoder makes of the latent, and mixes that in by a
             second share: x̂ = r + (1 + δ) ⊙ x_l + γ ⊙ (D(ẑ) − x_l).
     """
@@ -58,6 +60,7 @@ class DecoderConfig:
     up_blocks: tuple[int, ...]
     head: int = 16
     refines: bool = False
+    head_blocks: int = 0
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], source: Any = "The decoder") -> DecoderConfig:
@@ -66,12 +69,13 @@ class DecoderConfig:
             entries: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
             config = cls(**entries)
             counts = [config.latent_channels, config.temporal_ratio, config.head, *config.widths]
-            blocks = [*config.down_blocks, *config.up_blocks]
+            blocks = [*config.down_blocks, *config.up_blocks, config.head_blocks]
             levels = {len(config.widths), len(config.down_blocks), len(config.up_blocks)}
             fits = all(type(n) is int and n > 0 for n in counts) and all(type(n) is int and n >= 0 for n in blocks)
         except TypeError as error:
             raise UnsupportedCheckpoint(f"{source}: this is no conditional decoder's config ({error}).") from error
-        if not fits or len(levels) != 1 or any(width % SHIFTED for width in config.widths):
+        shifted = [*config.widths, *([config.head] if fits and config.head_blocks else [])]
+        if not fits or len(levels) != 1 or any(width % SHIFTED for width in shifted):
             raise UnsupportedCheckpoint(
                 f"{source}: a conditional decoder needs positive numbers, as many blocks as widths, and widths that "
                 f"are multiples of {SHIFTED}; this is {values}."
@@ -90,7 +94,7 @@ class DecoderConfig:
     @property
     def radius(self) -> int:
         """Pixels around one of the output that it depends on, rounded up to whole latent cells."""
-        reach = 2  # the head
+        reach = 2 + 2 * self.head_blocks  # the head
         for level in range(len(self.widths)):
             cell = 2 ** (level + 1)
             # Two convolutions a block; one that halves the map, or the first; and the bilinear way back.
@@ -162,6 +166,7 @@ class ConditionalDecoder(nn.Module):
         self.larger = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in zip(widths, widths[1:]))
         self.to_full = nn.Conv2d(widths[0], config.head, 1)
         self.head_in = nn.Conv2d(3 * pictures, config.head, 3, padding=1)
+        self.full = nn.ModuleList(Block(config.head, shifted=True) for _ in range(config.head_blocks))
         self.head_out = nn.Conv2d(config.head, 3 + pictures, 3, padding=1)
         for tensor in self.head_out.parameters():
             nn.init.zeros_(tensor)
@@ -188,7 +193,7 @@ class ConditionalDecoder(nn.Module):
         x = given if own is None else torch.cat([given, own], 1)
         x = x.to(self.head_out.weight.dtype).contiguous(memory_format=torch.channels_last)
         features = self._features(x, self._latent(latents, count, memory), batch, memory)
-        out = self._head(features, x).float()
+        out = self._head(features, x, batch, memory).float()
         result = given * (1 + out[:, 3:4]) + out[:, :3]
         if own is not None:
             result = result + out[:, 4:] * (own - given)
@@ -224,8 +229,9 @@ class ConditionalDecoder(nn.Module):
             x = run_blocks(self.up[level], x, batch, memory)
         return x
 
-    def _head(self, features: Tensor, x: Tensor) -> Tensor:
-        return self.head_out(F.relu_(self.head_in(x).add_(_twice(self.to_full(features)))))
+    def _head(self, features: Tensor, x: Tensor, batch: int, memory: Memory) -> Tensor:
+        x = F.relu_(self.head_in(x).add_(_twice(self.to_full(features))))
+        return self.head_out(run_blocks(self.full, x, batch, memory))
 
 
 def levels(widths: tuple[int, ...], counts: tuple[int, ...]) -> nn.ModuleList:
@@ -330,7 +336,7 @@ def operations(config: DecoderConfig, frames: int, height: int, width: int) -> i
             total += area // 4 * 2 * narrow * wider * (9 + 1)
     pictures = 2 if config.refines else 1
     total += height * width // 4 * 2 * config.widths[0] * (12 * pictures * 9 + config.head)
-    total += height * width * 2 * 9 * config.head * (4 * pictures + 3)
+    total += height * width * 2 * 9 * config.head * (4 * pictures + 3 + 2 * config.head * config.head_blocks)
     return frames * total + frames * (height * width // 4 ** len(config.widths)) * 2 * (
         config.latent_channels * config.widths[-1]
     )

@@ -79,7 +79,8 @@ def conditional_decoder_bytes(
     if tile is not None:
         height, width = (min(side, tile + 2 * config.radius) for side in (height, width))
     area, frames = height * width, frames + 1
-    full = area * frames * (2 * item * config.head + 3 * 4 * 4)
+    heads = CONDITIONAL_MAPS if config.head_blocks else 2
+    full = area * frames * (heads * item * config.head + 3 * 4 * 4)
     # What is skipped around lower levels stays alive on the way down and up.
     skips = maps = 0
     for level, wide in enumerate(config.widths):

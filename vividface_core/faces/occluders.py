@@ -21,7 +21,7 @@ from vividface_core.faces.weights import FOLDER, read_weights
 WEIGHTS = FOLDER / "occluders.safetensors"
 SIDE = 176
 """Side of the crops that the network sees: the faces in them are about as large as the recogniser knows them."""
-UNSURE, SURE = 0.25, 0.5
+UNSURE, SURE = 0.2, 0.4
 """Probabilities up to which nothing counts as covered, and from which all does."""
 GROWN, EDGE = 1, 1.0
 """By how much what was found is made larger, and the deviation of its soft edge; pixels of 176."""

@@ -10,7 +10,7 @@ from tests.assets import clip, run_ffmpeg
 from tests.comfyui.server import ComfyServer
 
 
-def degraded_face(path: Path, frames: int = 24, width: int = 320) -> Path:
+def degraded_face(path: Path, frames: int = 24, width: int = 320, blur: float = 1) -> Path:
     """A person who speaks: blurred, small, compressed, with a tone as sound; 24 frames a second."""
     run_ffmpeg(
         "-i",
@@ -20,7 +20,7 @@ def degraded_face(path: Path, frames: int = 24, width: int = 320) -> Path:
         "-i",
         f"sine=frequency=440:duration={frames / 24}",
         "-vf",
-        f"fps=24,scale={width // 2}:-2,gblur=1,scale={width}:-2",
+        f"fps=24,scale={width // 2}:-2,gblur={blur},scale={width}:-2",
         "-t",
         frames / 24,
         "-map",

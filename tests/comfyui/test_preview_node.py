@@ -24,7 +24,7 @@ OPTIONS = {"size": 64, "window": 9}
 @pytest.fixture(scope="module")
 def film(comfy) -> Path:
     """Three seconds of a person who speaks."""
-    return degraded_face(comfy.folder / "input" / "film.mp4", 3 * SECOND)
+    return degraded_face(comfy.folder / "input" / "film.mp4", 3 * SECOND, blur=4)
 
 
 def look(**changes: Any) -> dict[str, Any]:
@@ -51,8 +51,7 @@ def test_a_second_is_restored_as_the_engine_does_it(comfy, film, tmp_path):
         keep=lambda _, restored: kept.append(rgb(restored)),
     )
     assert (after - kept[0]).abs().mean() < 1e-3, "the engine's passage"
-    changed = float((after - before).abs().mean())
-    assert changed > 3e-4, f"something was restored: {changed}"
+    assert (after - before).abs().mean() > 2e-3, "something was restored"
     whole = rgb(film)
     first = nearest(before[0], whole)
     assert [nearest(picture, whole) for picture in before[:3]] == [first, first + 1, first + 2], "the film's own frames"

@@ -2,7 +2,7 @@
 
 The faces, and what is pasted over them, come out of the material of :mod:`training.nano.prepare`. Left out are clips
 of the half that the pre-filter is reported on (``training.curation.reference_clips``), faces that look like one of
-theirs, and files whose faces are covered, drawn or stone (:data:`LEFT_OUT`, :data:`GLASSES`).
+theirs, and files whose faces are covered, drawn or stone (:data:`LEFT_OUT`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from vividface_core.faces.detect import FaceDetection, load_detector
 from vividface_core.faces.embed import SIDE, align, load_embedder, similarity
 from vividface_core.io.tensors import write_tensors
 
-LEFT_OUT = frozenset(
+_COVERED = frozenset(
     """
     Image_capybara_v0_1_text_to_image-1 api_bfl_flux_1_kontext_pro_image-2 api_bfl_flux_pro_t2i-1
     api_bria_guided_remove_background-2 api_bria_video_green_screen-2 api_elevenlabs_v4_text_to_speech-1
@@ -52,7 +52,7 @@ LEFT_OUT = frozenset(
     """.split()
 )
 """Stems of files whose faces a person found covered, drawn, stone or hardly visible."""
-GLASSES = frozenset(
+_PORTRAITS = frozenset(
     """
     A000055 A000369 A000370 A000372 B000490 B000574 B000825 B000944 B001223 B001236 B001248 B001257 B001261 B001278
     B001281 B001310 C000141 C000537 C001054 C001061 C001068 C001078 C001088 C001096 C001101 C001112 C001120 C001125
@@ -68,6 +68,8 @@ GLASSES = frozenset(
 )
 """Stems of portraits with glasses, hats or an eye patch, and of some in which the network of
 :mod:`vividface_core.faces.occluders` took something for such: nobody has said which of their pixels are covered."""
+LEFT_OUT = _COVERED | _PORTRAITS
+"""Stems of files whose faces aren't learnt from."""
 ALIKE, SAME_PICTURE = 0.35, 12 / 255
 """Cosine from which a face may be that of a person of the reported half; mean difference below which two aligned
 faces are one picture."""
@@ -112,7 +114,7 @@ def gather(material: Material) -> tuple[Tensor, Tensor]:
             look = embedder.embed(frame, face.landmarks[None])[0]
             if file in reported:
                 strangers.append(look)
-            elif Path(file).stem not in LEFT_OUT | GLASSES:
+            elif Path(file).stem not in LEFT_OUT:
                 faces.append(align(frame, _wider(face.landmarks)[None], MARGIN)[0])
                 looks.append(look)
     kept: list[int] = []

@@ -15,7 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from training.curation.occlusion import load_occlusion_detector
-from training.curation.train_occlusion import GLASSES, LEFT_OUT
+from training.curation.train_occlusion import LEFT_OUT
 from training.data.occluders import as_filmed
 from training.data.random_clips import Material
 from training.occluders.shapes import Place, draw_occluder
@@ -62,7 +62,7 @@ def gather(material: Material) -> tuple[Faces, Faces]:
             if len(textures) < 400 and int(key) % 2 == 0:
                 textures.append(_middle(material.clip(key)))
             continue
-        if Path(material.origin[key]["file"]).stem in LEFT_OUT | GLASSES:
+        if Path(material.origin[key]["file"]).stem in LEFT_OUT:
             continue
         group = hashlib.sha256(material.groups[key].encode()).digest()[0]
         apart = key in material.held_back or group % TEST_SHARE == 0

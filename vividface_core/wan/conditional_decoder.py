@@ -74,8 +74,8 @@ class DecoderConfig:
             fits = all(type(n) is int and n > 0 for n in counts) and all(type(n) is int and n >= 0 for n in blocks)
         except TypeError as error:
             raise UnsupportedCheckpoint(f"{source}: this is no conditional decoder's config ({error}).") from error
-        shifted = [*config.widths, *([config.head] if fits and config.head_blocks else [])]
-        if not fits or len(levels) != 1 or any(width % SHIFTED for width in shifted):
+        head = (config.head,) if config.head_blocks else ()
+        if not fits or len(levels) != 1 or any(width % SHIFTED for width in (*config.widths, *head)):
             raise UnsupportedCheckpoint(
                 f"{source}: a conditional decoder needs positive numbers, as many blocks as widths, and widths that "
                 f"are multiples of {SHIFTED}; this is {values}."

@@ -74,6 +74,8 @@ class Model(Section):
             ``base``, if it has one. Stages ``decoder`` and ``pixel``.
         grow_decoder: the decoder of ``base`` with ``decoder``'s changes to its arguments: its weights stay, and blocks
             that are new begin without an effect.
+        train_new: whether only what is new learns, at the rate that beginners need and the others would suffer from.
+        restart_blocks: with it, beginnings of the names of blocks that begin anew, without an effect: "down.2.".
         encoder: the same for a tiny encoder (:mod:`vividface_core.wan.tiny_encoder`), stage ``encoder``.
         control: arguments of the image restorer of stage ``control`` (:class:`training.stages.nafnet.NafNet`).
         frozen: type of the weights that aren't trained. Released weights are bf16 anyway, and take half the memory
@@ -87,6 +89,8 @@ class Model(Section):
     base: str = ""
     decoder: dict[str, Any] | None = None
     grow_decoder: bool = False
+    train_new: bool = False
+    restart_blocks: tuple[str, ...] = ()
     encoder: dict[str, Any] | None = None
     control: dict[str, Any] | None = None
     frozen: Literal["fp32", "bf16"] = "fp32"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -21,13 +22,16 @@ from vividface_core.wan.conditional_decoder import (
 from vividface_core.weights import load_restorer
 
 NANO = DecoderConfig(48, 1, (48, 96, 160), (1, 2, 2), (2, 2, 2), 16)
-WAN = DecoderConfig(16, 4, (96, 192, 384), (2, 2, 3), (3, 4, 3), 24)
+WAN = DecoderConfig(16, 4, (96, 192, 384), (2, 2, 3), (3, 4, 3), 24, normed=True)
 """The shapes of training/configs/vividface-1.3b-decoder.toml."""
 DEEP = DecoderConfig(4, 1, (8, 8), (2, 3), (1, 2), 8)
 REFINING = DecoderConfig(4, 2, (8, 12, 16), (1, 1, 1), (1, 0, 1), 8, refines=True)
 SMALL = DecoderConfig(4, 2, (8, 12, 16), (1, 1, 1), (1, 1, 1), 8)
 FINE = DecoderConfig(4, 2, (8, 12, 16), (1, 0, 1), (1, 0, 1), 8, head_blocks=2)
 """With blocks at the full size."""
+MEASURED = DecoderConfig(4, 2, (8, 12, 16), (1, 0, 1), (1, 0, 1), 8, measures=4, fine=8, fine_blocks=2, limit=4.0)
+"""With all that the frames' noise and sharpness scale."""
+NORMED = DecoderConfig(4, 2, (8, 12, 16), (1, 1, 1), (1, 1, 1), 8, normed=True)
 
 
 def random_decoder(config: DecoderConfig, seed: int = 0) -> ConditionalDecoder:
@@ -64,7 +68,11 @@ def test_it_starts_by_returning_its_input():
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("config", [NANO, SMALL, FINE, WAN], ids=["nano", "two frames a latent", "fine", "1.3B"])
+@pytest.mark.parametrize(
+    "config",
+    [NANO, SMALL, FINE, MEASURED, NORMED, WAN],
+    ids=["nano", "two frames a latent", "fine", "measured", "normed", "1.3B"],
+)
 def test_streams_and_tiles_give_the_whole_clip(config):
     decoder = random_decoder(config)
     z, x = clip(config, 4, 32, 48)
@@ -75,14 +83,17 @@ def test_streams_and_tiles_give_the_whole_clip(config):
 
 
 @torch.inference_mode()
-def test_tiles_equal_the_whole_where_they_are_smaller_than_what_they_see():
-    decoder = random_decoder(SMALL)
-    z, x = clip(SMALL, 3, 256, 320)
-    assert 2 * SMALL.radius + 64 < 256
+@pytest.mark.parametrize("config", [SMALL, MEASURED], ids=["small", "measured"])
+def test_tiles_equal_the_whole_where_they_are_smaller_than_what_they_see(config):
+    decoder = random_decoder(config)
+    z, x = clip(config, 3, 256, 320)
+    assert 2 * config.radius + 64 < 320
     assert (put_together(decoder, z, x, 2, 64) - decoder(z, x)).abs().max() < 1e-4
 
 
-@pytest.mark.parametrize("config", [SMALL, FINE, DEEP], ids=["three levels", "fine", "two deep ones"])
+@pytest.mark.parametrize(
+    "config", [SMALL, FINE, DEEP, MEASURED, NORMED], ids=["three levels", "fine", "two deep ones", "measured", "normed"]
+)
 def test_a_pixel_depends_on_nothing_beyond_the_radius_and_on_no_later_frame(config):
     decoder = random_decoder(config).double()
     side = 2 * config.radius + 64
@@ -98,6 +109,44 @@ def test_a_pixel_depends_on_nothing_beyond_the_radius_and_on_no_later_frame(conf
 
 
 @torch.inference_mode()
+@pytest.mark.parametrize("changes", [{"limit": 8.0}, {"normed": True}], ids=["limited", "normed"])
+def test_features_that_would_grow_from_block_to_block_do_not(changes):
+    """Blocks that each multiply what they are given, as training may make them: the embedded model's fifth edition
+    came to features of 1e8, which no half precision holds, and to a ReLU that let nothing through."""
+    largest = {}
+    for name, config in (("free", SMALL), ("held", replace(SMALL, **changes))):
+        decoder = random_decoder(config)
+        for parameter in [p for level in (*decoder.down, *decoder.up) for p in level.parameters()]:
+            parameter.mul_(8)
+        outputs = []
+        for block in [b for level in (*decoder.down, *decoder.up) for b in level]:
+            block.register_forward_hook(lambda _, __, out, kept=outputs: kept.append(float(out.abs().max())))
+        z, x = clip(config, 3, 64, 64)
+        assert decoder(z, x).isfinite().all()
+        largest[name] = max(outputs)
+    assert largest["free"] > 30 * largest["held"]
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("noise", [0.0, 0.04], ids=["clean", "noisy"])
+def test_the_embedded_model_stays_within_half_precision(noise):
+    """The clips on which its fifth edition did not."""
+    restorer = load_restorer("vividface-nano")
+    outputs = []
+    for module in restorer.decoder.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.register_forward_hook(lambda _, __, out: outputs.append(float(out.abs().max())))
+    torch.manual_seed(0)
+    rows, columns = torch.meshgrid(torch.arange(128.0), torch.arange(128.0), indexing="ij")
+    picture = (
+        0.5 + 0.3 * torch.sign(torch.sin(rows / 5) * torch.cos(columns / 7)) + 0.1 * torch.sin(rows * columns / 90)
+    )
+    clip = (picture + noise * torch.randn(5, 3, 128, 128)).clamp(0, 1)
+    assert restorer.restore(clip).isfinite().all()
+    assert len(outputs) > 20 and max(outputs) < 1e4
+
+
+@torch.inference_mode()
 def test_without_an_input_the_latent_alone_decides():
     decoder = random_decoder(NANO)
     z, x = clip(NANO, 3, 32, 32)
@@ -106,7 +155,9 @@ def test_without_an_input_the_latent_alone_decides():
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("config", [NANO, WAN, REFINING, FINE], ids=["nano", "1.3B", "refining", "fine"])
+@pytest.mark.parametrize(
+    "config", [NANO, WAN, REFINING, FINE, MEASURED], ids=["nano", "1.3B", "refining", "fine", "measured"]
+)
 def test_operations_are_those_that_torch_counts(config):
     decoder = ConditionalDecoder(config)
     z, x = clip(config, 2, 64, 64)

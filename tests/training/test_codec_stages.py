@@ -166,6 +166,26 @@ def test_a_grown_decoder_begins_as_the_one_that_it_grew_from(decoder_run, data, 
             make_stage(load_config(path, ("model.grow_decoder=true", *changes)))
 
 
+def test_what_is_new_can_learn_alone_and_blocks_can_begin_anew(decoder_run, data, tmp_path):
+    base = decoder_run / "run" / "model"
+    table = "[model.decoder]\nmeasures = 4\nfine = 8\nfine_blocks = 1\nlimit = 100.0\n"
+    path = write(tmp_path / "new", data, "decoder", base, table, "[loss]\ndists = 0.0\n")
+    grow = "model.grow_decoder=true"
+    assert train([str(path), grow, "model.train_new=true", "optimizer.steps=3"]) == 0
+    theirs = load_restorer(base).decoder.state_dict()
+    trained = load_restorer(tmp_path / "new" / "run" / "model").decoder
+    ours = trained.state_dict()
+    assert all(torch.equal(value, ours[name]) for name, value in theirs.items())
+    assert trained.fine_out.weight.any() and trained.fine[0].conv2.weight.any() and trained.measures is not None
+
+    anew = make_stage(load_config(path, (grow, 'model.restart_blocks=["down.2."]'))).net.decoder.state_dict()
+    assert theirs["down.2.0.conv2.weight"].any() and not anew["down.2.0.conv2.weight"].any()
+    assert torch.equal(anew["down.1.0.conv2.weight"], theirs["down.1.0.conv2.weight"])
+    for blocks, words in (('["down.7."]', "has no down.7."), ('["head_out"]', "these don't fit: head_out")):
+        with pytest.raises(InvalidOption, match=words):
+            make_stage(load_config(path, (grow, f"model.restart_blocks={blocks}")))
+
+
 def test_the_joint_stage_goes_on_with_adapters_in_mixed_precision(decoder_run, data, tmp_path):
     base = decoder_run / "run" / "model"
     lora, loss = "[model.lora]\nrank = 2\nalpha = 2\n", "[loss]\ndists = 0.0\nlatent = 0.1\n"

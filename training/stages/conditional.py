@@ -40,7 +40,7 @@ class Conditional(nn.Module):
         if train_own:
             self.own = nn.ModuleList([vae.decoder, vae.post_quant_conv])
             self.own.train().requires_grad_(True)
-        decoder.train().requires_grad_(True)
+        decoder.train()
         if not train_step:
             one_step.requires_grad_(False)
 
@@ -75,11 +75,14 @@ class _ConditionalStage(LatentStage):
         super().__init__(config, parts)
         decoder, arguments = self._base_decoder, config.model.decoder
         if config.model.grow_decoder:
-            decoder = grown_decoder(decoder, arguments or {})
+            model = config.model
+            decoder = grown_decoder(decoder, arguments or {}, model.restart_blocks, model.train_new)
         elif arguments is not None:
             decoder = new_decoder(arguments, self.vae)
         if decoder is None:
             raise InvalidOption("This stage trains a conditional decoder: give model.decoder, or a base that has one.")
+        if not config.model.train_new:
+            decoder.requires_grad_(True)
         # A loaded one lies channels last, which Muon's views of the kernels can't follow.
         decoder.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # missing in torch's stubs
         self._perceptual = Perceptual(config.loss, self._load_perceptual)
@@ -92,7 +95,7 @@ class _ConditionalStage(LatentStage):
     def groups(self) -> list[tuple[list[nn.Parameter], float]]:
         step = [parameter for parameter in self._one_step.parameters() if parameter.requires_grad]
         net: Any = self.net
-        decoder = list(net.decoder.parameters())
+        decoder = [parameter for parameter in net.decoder.parameters() if parameter.requires_grad]
         rest = [(step, 1.0)] if step else []
         own = [parameter for parameter in self.vae.decoder.parameters() if parameter.requires_grad]
         own += [parameter for parameter in self.vae.post_quant_conv.parameters() if parameter.requires_grad]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,8 +107,14 @@ def new_decoder(arguments: dict[str, Any], vae: WanModule) -> ConditionalDecoder
     return _fitting(ConditionalDecoder, DecoderConfig, arguments, vae, "model.decoder")
 
 
-def grown_decoder(base: ConditionalDecoder | None, arguments: dict[str, Any]) -> ConditionalDecoder:
+def grown_decoder(
+    base: ConditionalDecoder | None, arguments: dict[str, Any], restarted: Sequence[str] = (), new_alone: bool = False
+) -> ConditionalDecoder:
     """``base`` with some arguments changed; it gives what ``base`` gives, as its new blocks have no effect yet.
+
+    Args:
+        restarted: beginnings of the names of ``base``'s blocks that begin anew, without effect: ``down.2.``.
+        new_alone: whether only what is new will learn.
 
     Raises:
         InvalidOption: there is none to grow, or weights of it would have no place.
@@ -117,15 +123,22 @@ def grown_decoder(base: ConditionalDecoder | None, arguments: dict[str, Any]) ->
         raise InvalidOption("model.grow_decoder needs a base that has a conditional decoder.")
     net = ConditionalDecoder(DecoderConfig.from_dict({**base.config.to_dict(), **arguments}, "model.decoder"))
     ours, theirs = net.state_dict(), base.state_dict()
+    unknown = [start for start in restarted if not any(name.startswith(start) for name in theirs)]
+    if unknown:
+        raise InvalidOption(f"model.restart_blocks: the decoder of model.base has no {', '.join(unknown)}.")
+    theirs = {name: value for name, value in theirs.items() if not name.startswith(tuple(restarted))}
     lost = [name for name, value in theirs.items() if name not in ours or ours[name].shape != value.shape]
-    # All that is new lies in blocks, whose last convolution begins with zeros.
-    effective = [name for name in ours if name not in theirs and not any(f"conv{n}." in name for n in (1, 2))]
+    # All that is new lies in blocks, the code that scales them and the fine stage, whose last layers begin with zeros.
+    harmless = ("conv1.", "conv2.", "measured.", "measures.", "fine_in.", "fine_out.")
+    effective = [name for name in ours if name not in theirs and not any(part in name for part in harmless)]
     if lost or effective:
         raise InvalidOption(
             f"model.grow_decoder adds blocks to the decoder of model.base; with {arguments} these don't fit: "
             f"{', '.join((lost + effective)[:4])}."
         )
     net.load_state_dict({**ours, **theirs})
+    for name, parameter in net.named_parameters():
+        parameter.requires_grad_(not new_alone or name not in theirs)
     return net
 
 

@@ -113,7 +113,9 @@ class NafNet(nn.Module):
         """``[N, 3, H, W]``, −1…1, of any size, to the same; not clamped."""
         height, width = pictures.shape[-2:]
         cell = 2 ** len(self.encoder)
-        x, skips = self.intro(F.pad(pictures, (0, -width % cell, 0, -height % cell), mode="replicate")), []
+        padded = F.pad(pictures, (0, -width % cell, 0, -height % cell), mode="replicate")
+        # A fifth faster on a CPU.
+        x, skips = self.intro(padded.contiguous(memory_format=torch.channels_last)), []
         for blocks, smaller in zip(self.encoder, self.smaller):
             skips.append(blocks(x))
             x = smaller(skips[-1])

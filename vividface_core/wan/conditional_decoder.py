@@ -8,16 +8,16 @@ latent enters at its coarsest level, and the result is
 with a residual r and a per-pixel share 1 + δ of the input, both from one head that starts at zero. A decoder that has
 learned nothing returns its input, and one that is given no input (zeros) decodes the latent alone.
 
-Everything is causal: all blocks but those at half the size see the frame before theirs, by a quarter of their channels
-that is one frame old, and that is all a stream remembers. There is no norm and no attention over the frame, so what a
-pixel depends on has a known radius, and tiles are exact.
+Everything is causal: all blocks but the U-Net's at half the size see the frame before theirs, by a quarter of their
+channels that is one frame old, and that is all a stream remembers. Norms are of a pixel's own channels and there is no
+attention over the frame, so what a pixel depends on has a known radius, and tiles are exact.
 
 Frames are ``[B, 3, T, H, W]``, −1…1; latents ``[B, C, T', H/s, W/s]``, normalised.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -26,6 +26,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vividface_core.errors import UnsupportedCheckpoint
+from vividface_core.wan.degradation_measures import REACH as MEASURES_REACH
+from vividface_core.wan.degradation_measures import DegradationMeasures
+from vividface_core.wan.degradation_measures import count as count_measures
 from vividface_core.wan.fast_vae.streams import Piece
 from vividface_core.wan.fast_vae.tiles import Region, tiles
 from vividface_core.wan.vae import StreamingDecoder, spatial_ratio, temporal_ratio
@@ -51,6 +54,14 @@ class DecoderConfig:
             such blocks noise in a sharp picture can't be told from its detail.
         refines: whether it also sees what the autoencoder's own decoder makes of the latent, and mixes that in by a
             second share: x̂ = r + (1 + δ) ⊙ x_l + γ ⊙ (D(ẑ) − x_l).
+        measures: channels of a code of the frames' noise and sharpness
+            (:mod:`vividface_core.wan.degradation_measures`) that scales what normed blocks find; 0: none.
+        fine: channels of blocks at half the size behind the U-Net, whose residual is shuffled to pixels: they see the
+            frames again, a block of 2×2 pixels at once, and say each pixel's own value; 0: none.
+        fine_blocks: how many. They are normed.
+        normed: whether the blocks of the U-Net bring each pixel's channels to mean 0 and variance 1 before they look at
+            them. Without it features may grow from block to block until a ReLU is shut for good, on all clips of a kind.
+        limit: largest magnitude of the U-Net's features, which keeps one that isn't normed from that; 0: none.
     """
 
     latent_channels: int
@@ -61,6 +72,11 @@ class DecoderConfig:
     head: int = 16
     refines: bool = False
     head_blocks: int = 0
+    measures: int = 0
+    fine: int = 0
+    fine_blocks: int = 0
+    normed: bool = False
+    limit: float = 0.0
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], source: Any = "The decoder") -> DecoderConfig:
@@ -69,13 +85,21 @@ class DecoderConfig:
             entries: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
             config = cls(**entries)
             counts = [config.latent_channels, config.temporal_ratio, config.head, *config.widths]
-            blocks = [*config.down_blocks, *config.up_blocks, config.head_blocks]
+            blocks = [*config.down_blocks, *config.up_blocks, config.head_blocks, config.fine_blocks]
+            blocks += [config.fine, config.measures]
             levels = {len(config.widths), len(config.down_blocks), len(config.up_blocks)}
-            fits = all(type(n) is int and n > 0 for n in counts) and all(type(n) is int and n >= 0 for n in blocks)
+            fits = config.limit >= 0 and type(config.normed) is bool
+            fits = (
+                fits
+                and all(type(n) is int and n > 0 for n in counts)
+                and all(type(n) is int and n >= 0 for n in blocks)
+            )
         except TypeError as error:
             raise UnsupportedCheckpoint(f"{source}: this is no conditional decoder's config ({error}).") from error
         head = (config.head,) if config.head_blocks else ()
-        if not fits or len(levels) != 1 or any(width % SHIFTED for width in (*config.widths, *head)):
+        shifted = (*config.widths, *head, config.fine)
+        fits = fits and bool(config.fine) == bool(config.fine_blocks)
+        if not fits or len(levels) != 1 or any(width % SHIFTED for width in shifted):
             raise UnsupportedCheckpoint(
                 f"{source}: a conditional decoder needs positive numbers, as many blocks as widths, and widths that "
                 f"are multiples of {SHIFTED}; this is {values}."
@@ -94,12 +118,13 @@ class DecoderConfig:
     @property
     def radius(self) -> int:
         """Pixels around one of the output that it depends on, rounded up to whole latent cells."""
-        reach = 2 + 2 * self.head_blocks  # the head
+        reach = max(2 + 2 * self.head_blocks, 4 + 4 * self.fine_blocks if self.fine else 0)
         for level in range(len(self.widths)):
             cell = 2 ** (level + 1)
             # Two convolutions a block; one that halves the map, or the first; and the bilinear way back.
             reach += 2 * cell * (self.down_blocks[level] + self.up_blocks[level]) + cell + cell
-        return -(-reach // self.spatial_ratio) * self.spatial_ratio
+        cells = -(-reach // self.spatial_ratio) + (MEASURES_REACH if self.measures else 0)
+        return cells * self.spatial_ratio
 
     def check_fits(self, vae_config: Any) -> None:
         """Raises UnsupportedCheckpoint unless the decoder reads this autoencoder's latents."""
@@ -122,20 +147,28 @@ class Block(nn.Module):
 
     Args:
         shifted: whether a quarter of the channels that the convolutions see is a frame old.
+        measured: channels of a code that scales the channels between the convolutions; 0: none. At first it has no
+            effect.
+        normed: whether the convolutions see channels of mean 0 and variance 1.
     """
 
-    def __init__(self, width: int, shifted: bool) -> None:
+    def __init__(self, width: int, shifted: bool, measured: int = 0, normed: bool = False) -> None:
         super().__init__()
+        self._normed = normed
         self._shift = width // SHIFTED if shifted else 0
         self.conv1 = nn.Conv2d(width, width, 3, padding=1)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1)
-        for tensor in self.conv2.parameters():
+        self.measured = nn.Conv2d(measured, width, 1) if measured else None
+        for tensor in (*self.conv2.parameters(), *(self.measured.parameters() if self.measured else ())):
             nn.init.zeros_(tensor)
 
-    def forward(self, x: Tensor, batch: int, memory: Memory) -> Tensor:
-        """``[B·T, C, h, w]``, B·T frames in the order of the batch."""
-        seen = self._shifted(x, batch, memory) if self._shift else x
-        return self.conv2(F.relu_(self.conv1(seen))).add_(x)
+    def forward(self, x: Tensor, batch: int, memory: Memory, code: Tensor | None = None) -> Tensor:
+        """``[B·T, C, h, w]``, B·T frames in the order of the batch; ``code`` of the same height and width."""
+        seen = normed(x) if self._normed else x
+        found = self.conv1(self._shifted(seen, batch, memory) if self._shift else seen)
+        if self.measured is not None:
+            found = torch.addcmul(found, found, self.measured(code))
+        return self.conv2(F.relu_(found)).add_(x)
 
     def _shifted(self, x: Tensor, batch: int, memory: Memory) -> Tensor:
         own = x[:, : self._shift].unflatten(0, (batch, -1))
@@ -160,15 +193,24 @@ class ConditionalDecoder(nn.Module):
         self.latent_in = nn.Conv2d(config.latent_channels, widths[-1] * config.temporal_ratio, 1)
         pictures = 2 if config.refines else 1
         self.frames_in = nn.Conv2d(12 * pictures, widths[0], 3, padding=1)
-        self.down = levels(widths, config.down_blocks)
+        measured = config.measures if config.normed else 0
+        self.down = levels(widths, config.down_blocks, measured, config.normed)
         self.smaller = nn.ModuleList(nn.Conv2d(a, b, 3, 2, 1) for a, b in zip(widths, widths[1:]))
-        self.up = levels(widths, config.up_blocks)
+        self.up = levels(widths, config.up_blocks, measured, config.normed)
         self.larger = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in zip(widths, widths[1:]))
         self.to_full = nn.Conv2d(widths[0], config.head, 1)
         self.head_in = nn.Conv2d(3 * pictures, config.head, 3, padding=1)
         self.full = nn.ModuleList(Block(config.head, shifted=True) for _ in range(config.head_blocks))
         self.head_out = nn.Conv2d(config.head, 3 + pictures, 3, padding=1)
-        for tensor in self.head_out.parameters():
+        self.measures = DegradationMeasures(len(widths), config.measures) if config.measures else None
+        zero = [*self.head_out.parameters()]
+        if config.fine:
+            self.fine_in = nn.Conv2d(12 * pictures + widths[0], config.fine, 3, padding=1)
+            blocks = (Block(config.fine, True, config.measures, True) for _ in range(config.fine_blocks))
+            self.fine = nn.ModuleList(blocks)
+            self.fine_out = nn.Conv2d(config.fine, 12, 3, padding=1)
+            zero += self.fine_out.parameters()
+        for tensor in zero:
             nn.init.zeros_(tensor)
 
     def forward(
@@ -192,8 +234,13 @@ class ConditionalDecoder(nn.Module):
         own = None if decoded is None else decoded.transpose(1, 2).flatten(0, 1).float().clamp(-1, 1)
         x = given if own is None else torch.cat([given, own], 1)
         x = x.to(self.head_out.weight.dtype).contiguous(memory_format=torch.channels_last)
-        features = self._features(x, self._latent(latents, count, memory), batch, memory)
+        halves, codes = F.pixel_unshuffle(x, 2), self._codes(given, batch, memory)
+        features = self._features(halves, self._latent(latents, count, memory), batch, memory, codes)
         out = self._head(features, x, batch, memory).float()
+        if self.config.fine:
+            y = self.fine_in(torch.cat([halves, normed(features)], 1))
+            y = self.fine_out(normed(run_blocks(self.fine, y, batch, memory, codes[0])))
+            out[:, :3] += F.pixel_shuffle(y.float(), 2)
         result = given * (1 + out[:, 3:4]) + out[:, :3]
         if own is not None:
             result = result + out[:, 4:] * (own - given)
@@ -212,45 +259,64 @@ class ConditionalDecoder(nn.Module):
             raise ValueError(f"{count} frames beside latents for {x.shape[1] - first}")
         return x[:, first:].flatten(0, 1)
 
-    def _features(self, x: Tensor, latent: Tensor, batch: int, memory: Memory) -> Tensor:
-        """The U-Net: ``[B·m, 3, H, W]`` to ``[B·m, width, H/2, W/2]``."""
-        x, skips = self.frames_in(F.pixel_unshuffle(x, 2)), []
+    def _codes(self, given: Tensor, batch: int, memory: Memory) -> list[Tensor | None]:
+        """The code of the measures for each level, ``[B·m, measures, h, w]``."""
+        if self.measures is None:
+            return [None] * len(self.down)
+        code, memory[self.measures] = self.measures(given, batch, memory.get(self.measures))
+        cell = self.config.spatial_ratio
+        scales = [cell // 2 ** (level + 1) for level in range(len(self.down))]
+        return [code if scale == 1 else _larger(code, scale) for scale in scales]
+
+    def _features(
+        self, x: Tensor, latent: Tensor, batch: int, memory: Memory, codes: Sequence[Tensor | None]
+    ) -> Tensor:
+        """The U-Net: blocks of 2×2 pixels ``[B·m, 12, H/2, W/2]`` to ``[B·m, width, H/2, W/2]``."""
+        x, skips = self.frames_in(x), []
         for level, blocks in enumerate(self.down):
             if level == len(self.smaller):
                 x = x + latent
-            x = run_blocks(blocks, x, batch, memory)
+            x = self._limited(run_blocks(blocks, x, batch, memory, codes[level]))
             if level < len(self.smaller):
                 skips.append(x)
                 x = self.smaller[level](x)
-        x = run_blocks(self.up[-1], x, batch, memory)
+        x = self._limited(run_blocks(self.up[-1], x, batch, memory, codes[-1]))
         for level in reversed(range(len(self.larger))):
             # Interpolated, not shuffled: a shuffle leaves a pattern of its phases in flat areas.
-            x = skips[level] + _twice(self.larger[level](x))
-            x = run_blocks(self.up[level], x, batch, memory)
+            x = skips[level] + _larger(self.larger[level](x))
+            x = self._limited(run_blocks(self.up[level], x, batch, memory, codes[level]))
         return x
 
+    def _limited(self, x: Tensor) -> Tensor:
+        return x.clamp(-self.config.limit, self.config.limit) if self.config.limit else x
+
     def _head(self, features: Tensor, x: Tensor, batch: int, memory: Memory) -> Tensor:
-        x = F.relu_(self.head_in(x).add_(_twice(self.to_full(features))))
+        x = F.relu_(self.head_in(x).add_(_larger(self.to_full(features))))
         return self.head_out(run_blocks(self.full, x, batch, memory))
 
 
-def levels(widths: tuple[int, ...], counts: tuple[int, ...]) -> nn.ModuleList:
+def normed(x: Tensor) -> Tensor:
+    """``[N, C, H, W]`` with channels of mean 0 and variance 1 at each pixel."""
+    return F.layer_norm(x.permute(0, 2, 3, 1), x.shape[1:2], eps=1e-4).permute(0, 3, 1, 2)
+
+
+def levels(widths: tuple[int, ...], counts: tuple[int, ...], measured: int = 0, normed: bool = False) -> nn.ModuleList:
     """Blocks of each level. Those at half the size see their own frame: a shift there costs a pass over much memory."""
     return nn.ModuleList(
-        nn.ModuleList(Block(width, shifted=level > 0) for _ in range(count))
+        nn.ModuleList(Block(width, level > 0, measured, normed) for _ in range(count))
         for level, (width, count) in enumerate(zip(widths, counts))
     )
 
 
-def run_blocks(blocks: nn.Module, x: Tensor, batch: int, memory: Memory) -> Tensor:
+def run_blocks(blocks: nn.Module, x: Tensor, batch: int, memory: Memory, code: Tensor | None = None) -> Tensor:
     """``[B·T, C, h, w]`` through the blocks of a level."""
     for block in blocks.children():
-        x = block(x, batch, memory)
+        x = block(x, batch, memory, code)
     return x
 
 
-def _twice(x: Tensor) -> Tensor:
-    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+def _larger(x: Tensor, scale: int = 2) -> Tensor:
+    return F.interpolate(x, scale_factor=scale, mode="bilinear", align_corners=False)
 
 
 Read = Callable[[int, int, Region], Tensor]
@@ -334,9 +400,16 @@ def operations(config: DecoderConfig, frames: int, height: int, width: int) -> i
         if level + 1 < len(config.widths):
             narrow, wider = wide, config.widths[level + 1]
             total += area // 4 * 2 * narrow * wider * (9 + 1)
+        if config.normed:
+            total += area * 2 * config.measures * wide * (config.down_blocks[level] + config.up_blocks[level])
     pictures = 2 if config.refines else 1
     total += height * width // 4 * 2 * config.widths[0] * (12 * pictures * 9 + config.head)
     total += height * width * 2 * 9 * config.head * (4 * pictures + 3 + 2 * config.head * config.head_blocks)
+    half = height * width // 4 * 2 * config.fine
+    total += half * 9 * (12 * pictures + config.widths[0] + 12)
+    total += half * config.fine_blocks * (18 * config.fine + config.measures)
+    cells = height * width // 4 ** len(config.widths)
+    total += cells * 4 * config.measures * (count_measures(len(config.widths)) + config.measures)
     return frames * total + frames * (height * width // 4 ** len(config.widths)) * 2 * (
         config.latent_channels * config.widths[-1]
     )

@@ -87,7 +87,11 @@ def conditional_decoder_bytes(
         one = area // 4 ** (level + 1) * frames * wide * item
         maps = max(maps, CONDITIONAL_MAPS * one + skips)
         skips += one
-    return max(maps, full + skips)
+    pictures = 12 * (2 if config.refines else 1)
+    # The fine stage sees the pixels and the features once more; the norm is one map more than another block's.
+    seen = pictures + config.widths[0] + (CONDITIONAL_MAPS + 1) * config.fine
+    fine = area // 4 * frames * item * seen if config.fine else 0
+    return max(maps, full + skips, full + fine)
 
 
 def tiny_encoder_bytes(config: EncoderConfig, frames: int, height: int, width: int, item: int) -> int:

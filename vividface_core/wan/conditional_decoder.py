@@ -59,8 +59,9 @@ class DecoderConfig:
         fine: channels of blocks at half the size behind the U-Net, whose residual is shuffled to pixels: they see the
             frames again, a block of 2×2 pixels at once, and say each pixel's own value; 0: none.
         fine_blocks: how many. They are normed.
-        normed: whether the blocks of the U-Net bring each pixel's channels to mean 0 and variance 1 before they look at
-            them. Without it features may grow from block to block until a ReLU is shut for good, on all clips of a kind.
+        normed: whether the blocks of the U-Net bring each pixel's channels to mean 0 and variance 1 before they look
+            at them. Without it features may grow from block to block until a ReLU is shut for good on all clips of a
+            kind.
         limit: largest magnitude of the U-Net's features, which keeps one that isn't normed from that; 0: none.
     """
 

@@ -1,8 +1,8 @@
 """How noisy, how sharp and how steady the frames are, around each latent cell.
 
-A restorer of all kinds of degradation has to know which one it sees before it can do anything: what is noise in one clip
-is detail in another, and on the mean of both the best answer is to change nothing. A network learns to tell them apart
-late; these measures say it at once. For bands of the luma of 1, 2, 4 … pixels they are, each as a logarithm,
+A restorer of all kinds of degradation has to know which one it sees before it can do anything: what is noise in one
+clip is detail in another, and on the mean of both the best answer is to change nothing. A network learns to tell them
+apart late; these measures say it at once. For bands of the luma of 1, 2, 4 … pixels they are, each as a logarithm,
 
 - the mean contrast of the band around the cell: what blur and down-scaling take away, and noise adds;
 - the same of its change since the frame before: noise is new in each frame, detail isn't;

@@ -78,7 +78,9 @@ def cut(pictures: Tensor, grid: Tensor, side: float, mode: str = "bicubic") -> T
     first, so that fine structure is averaged, not skipped.
     """
     size = grid.shape[1]
-    if side > 1.5 * size and mode == "bicubic":
+    # A strip at the edge may be all that the square shows of its picture, and nothing of it would be left.
+    thin = min(pictures.shape[-2:]) * size < side
+    if side > 1.5 * size and mode == "bicubic" and not thin:
         pictures = F.interpolate(pictures, scale_factor=size / side, mode="bilinear", antialias=True)
     pictures = pictures.expand(len(grid), -1, -1, -1)
     return F.grid_sample(pictures, grid, mode=mode, padding_mode="reflection", align_corners=False)

@@ -97,6 +97,12 @@ def test_a_move_without_strength_is_a_plain_crop():
     assert torch.allclose(got, picture[:, :, 8:72, 28:92].expand(3, -1, -1, -1), atol=2e-4)
 
 
+def test_a_strip_that_shrinking_would_leave_nothing_of_is_cut_as_it_is():
+    move = Move.sample(2, np.array([60.0, 40.0]), 300.0, 0.0, np.random.default_rng(0))
+    strip = torch.full((2, 3, 3, 120), 0.25)
+    assert torch.allclose(cut(strip, move.grid(64, 3, 120), 300.0), torch.full((2, 3, 64, 64), 0.25), atol=1e-6)
+
+
 def test_paths_are_smooth():
     path = smooth_path(81, np.random.default_rng(3))
     assert path.shape == (81,) and np.abs(np.diff(path)).max() < 0.35

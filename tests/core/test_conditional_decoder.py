@@ -31,7 +31,7 @@ FINE = DecoderConfig(4, 2, (8, 12, 16), (1, 0, 1), (1, 0, 1), 8, head_blocks=2)
 """With blocks at the full size."""
 MEASURED = DecoderConfig(4, 2, (8, 12, 16), (1, 0, 1), (1, 0, 1), 8, measures=4, fine=8, fine_blocks=2, limit=4.0)
 """With all that the frames' noise and sharpness scale."""
-NORMED = DecoderConfig(4, 2, (8, 12, 16), (1, 1, 1), (1, 1, 1), 8, normed=True)
+NORMED = DecoderConfig(4, 2, (8, 12, 16), (1, 0, 1), (1, 1, 0), 8, normed=True, measures=4)
 
 
 def random_decoder(config: DecoderConfig, seed: int = 0) -> ConditionalDecoder:
@@ -156,7 +156,9 @@ def test_without_an_input_the_latent_alone_decides():
 
 @torch.inference_mode()
 @pytest.mark.parametrize(
-    "config", [NANO, WAN, REFINING, FINE, MEASURED], ids=["nano", "1.3B", "refining", "fine", "measured"]
+    "config",
+    [NANO, WAN, REFINING, FINE, MEASURED, NORMED],
+    ids=["nano", "1.3B", "refining", "fine", "measured", "normed"],
 )
 def test_operations_are_those_that_torch_counts(config):
     decoder = ConditionalDecoder(config)

@@ -26,18 +26,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vividface_core.errors import UnsupportedCheckpoint
+from vividface_core.wan.decoder_blocks import SHIFTED, Block, Memory, larger, levels, normed, run_blocks
 from vividface_core.wan.degradation_measures import REACH as MEASURES_REACH
 from vividface_core.wan.degradation_measures import DegradationMeasures
 from vividface_core.wan.degradation_measures import count as count_measures
 from vividface_core.wan.fast_vae.streams import Piece
 from vividface_core.wan.fast_vae.tiles import Region, tiles
 from vividface_core.wan.vae import StreamingDecoder, spatial_ratio, temporal_ratio
-
-Memory = dict[Any, Tensor]
-"""What a stream remembers: the shifted channels of the last frame before each block."""
-
-SHIFTED = 4
-"""One in so many channels of a block's input comes from the frame before."""
 
 
 @dataclass(frozen=True)
@@ -100,10 +95,11 @@ class DecoderConfig:
         head = (config.head,) if config.head_blocks else ()
         shifted = (*config.widths, *head, config.fine)
         fits = fits and bool(config.fine) == bool(config.fine_blocks)
+        fits = fits and not (config.measures and not config.fine and not config.normed)
         if not fits or len(levels) != 1 or any(width % SHIFTED for width in shifted):
             raise UnsupportedCheckpoint(
-                f"{source}: a conditional decoder needs positive numbers, as many blocks as widths, and widths that "
-                f"are multiples of {SHIFTED}; this is {values}."
+                f"{source}: a conditional decoder needs positive numbers, as many blocks as widths, widths that are "
+                f"multiples of {SHIFTED}, and normed blocks where there are measures; this is {values}."
             )
         return config
 
@@ -119,13 +115,17 @@ class DecoderConfig:
     @property
     def radius(self) -> int:
         """Pixels around one of the output that it depends on, rounded up to whole latent cells."""
-        reach = max(2 + 2 * self.head_blocks, 4 + 4 * self.fine_blocks if self.fine else 0)
+        fine = 4 + 4 * self.fine_blocks if self.fine else 0
+        reach = max(2 + 2 * self.head_blocks, fine)
         for level in range(len(self.widths)):
             cell = 2 ** (level + 1)
             # Two convolutions a block; one that halves the map, or the first; and the bilinear way back.
             reach += 2 * cell * (self.down_blocks[level] + self.up_blocks[level]) + cell + cell
-        cells = -(-reach // self.spatial_ratio) + (MEASURES_REACH if self.measures else 0)
-        return cells * self.spatial_ratio
+        cells, measures = -(-reach // self.spatial_ratio), MEASURES_REACH if self.measures else 0
+        if not self.normed:
+            # Then the fine stage alone is scaled by the measures.
+            return max(cells, -(-fine // self.spatial_ratio) + measures) * self.spatial_ratio
+        return (cells + measures) * self.spatial_ratio
 
     def check_fits(self, vae_config: Any) -> None:
         """Raises UnsupportedCheckpoint unless the decoder reads this autoencoder's latents."""
@@ -141,46 +141,6 @@ def check_fits(config: Any, vae_config: Any, what: str) -> None:
             f"The {what} doesn't fit the autoencoder: channels, pixels and frames a latent cell are {ours} here and "
             f"{theirs} there."
         )
-
-
-class Block(nn.Module):
-    """Two 3×3 convolutions around an activation, added to the input.
-
-    Args:
-        shifted: whether a quarter of the channels that the convolutions see is a frame old.
-        measured: channels of a code that scales the channels between the convolutions; 0: none. At first it has no
-            effect.
-        normed: whether the convolutions see channels of mean 0 and variance 1.
-    """
-
-    def __init__(self, width: int, shifted: bool, measured: int = 0, normed: bool = False) -> None:
-        super().__init__()
-        self._normed = normed
-        self._shift = width // SHIFTED if shifted else 0
-        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
-        self.measured = nn.Conv2d(measured, width, 1) if measured else None
-        for tensor in (*self.conv2.parameters(), *(self.measured.parameters() if self.measured else ())):
-            nn.init.zeros_(tensor)
-
-    def forward(self, x: Tensor, batch: int, memory: Memory, code: Tensor | None = None) -> Tensor:
-        """``[B·T, C, h, w]``, B·T frames in the order of the batch; ``code`` of the same height and width."""
-        seen = normed(x) if self._normed else x
-        found = self.conv1(self._shifted(seen, batch, memory) if self._shift else seen)
-        if self.measured is not None:
-            found = torch.addcmul(found, found, self.measured(code))
-        return self.conv2(F.relu_(found)).add_(x)
-
-    def _shifted(self, x: Tensor, batch: int, memory: Memory) -> Tensor:
-        own = x[:, : self._shift].unflatten(0, (batch, -1))
-        out = x.clone()
-        target = out[:, : self._shift].unflatten(0, (batch, -1))
-        target[:, 1:] = own[:, :-1]
-        # Before the first frame there is nothing to remember: it stands for its own past.
-        if self in memory:
-            target[:, :1] = memory[self]
-        memory[self] = own[:, -1:].clone()
-        return out
 
 
 class ConditionalDecoder(nn.Module):
@@ -267,7 +227,7 @@ class ConditionalDecoder(nn.Module):
         code, memory[self.measures] = self.measures(given, batch, memory.get(self.measures))
         cell = self.config.spatial_ratio
         scales = [cell // 2 ** (level + 1) for level in range(len(self.down))]
-        return [code if scale == 1 else _larger(code, scale) for scale in scales]
+        return [code if scale == 1 else larger(code, scale) for scale in scales]
 
     def _features(
         self, x: Tensor, latent: Tensor, batch: int, memory: Memory, codes: Sequence[Tensor | None]
@@ -284,7 +244,7 @@ class ConditionalDecoder(nn.Module):
         x = self._limited(run_blocks(self.up[-1], x, batch, memory, codes[-1]))
         for level in reversed(range(len(self.larger))):
             # Interpolated, not shuffled: a shuffle leaves a pattern of its phases in flat areas.
-            x = skips[level] + _larger(self.larger[level](x))
+            x = skips[level] + larger(self.larger[level](x))
             x = self._limited(run_blocks(self.up[level], x, batch, memory, codes[level]))
         return x
 
@@ -292,32 +252,8 @@ class ConditionalDecoder(nn.Module):
         return x.clamp(-self.config.limit, self.config.limit) if self.config.limit else x
 
     def _head(self, features: Tensor, x: Tensor, batch: int, memory: Memory) -> Tensor:
-        x = F.relu_(self.head_in(x).add_(_larger(self.to_full(features))))
+        x = F.relu_(self.head_in(x).add_(larger(self.to_full(features))))
         return self.head_out(run_blocks(self.full, x, batch, memory))
-
-
-def normed(x: Tensor) -> Tensor:
-    """``[N, C, H, W]`` with channels of mean 0 and variance 1 at each pixel."""
-    return F.layer_norm(x.permute(0, 2, 3, 1), x.shape[1:2], eps=1e-4).permute(0, 3, 1, 2)
-
-
-def levels(widths: tuple[int, ...], counts: tuple[int, ...], measured: int = 0, normed: bool = False) -> nn.ModuleList:
-    """Blocks of each level. Those at half the size see their own frame: a shift there costs a pass over much memory."""
-    return nn.ModuleList(
-        nn.ModuleList(Block(width, level > 0, measured, normed) for _ in range(count))
-        for level, (width, count) in enumerate(zip(widths, counts))
-    )
-
-
-def run_blocks(blocks: nn.Module, x: Tensor, batch: int, memory: Memory, code: Tensor | None = None) -> Tensor:
-    """``[B·T, C, h, w]`` through the blocks of a level."""
-    for block in blocks.children():
-        x = block(x, batch, memory, code)
-    return x
-
-
-def _larger(x: Tensor, scale: int = 2) -> Tensor:
-    return F.interpolate(x, scale_factor=scale, mode="bilinear", align_corners=False)
 
 
 Read = Callable[[int, int, Region], Tensor]

@@ -22,7 +22,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vividface_core.errors import UnsupportedCheckpoint
-from vividface_core.wan.conditional_decoder import SHIFTED, Block, Memory, check_fits, levels, run_blocks
+from vividface_core.wan.conditional_decoder import check_fits
+from vividface_core.wan.decoder_blocks import SHIFTED, Block, Memory, levels, run_blocks
 
 
 @dataclass(frozen=True)

@@ -221,13 +221,14 @@ class ConditionalDecoder(nn.Module):
         return x[:, first:].flatten(0, 1)
 
     def _codes(self, given: Tensor, batch: int, memory: Memory) -> list[Tensor | None]:
-        """The code of the measures for each level, ``[B·m, measures, h, w]``."""
+        """The code of the measures for each level, ``[B·m, measures, h, w]``, where blocks are scaled by it."""
         if self.measures is None:
             return [None] * len(self.down)
         code, memory[self.measures] = self.measures(given, batch, memory.get(self.measures))
         cell = self.config.spatial_ratio
-        scales = [cell // 2 ** (level + 1) for level in range(len(self.down))]
-        return [code if scale == 1 else larger(code, scale) for scale in scales]
+        scales = [cell // 2 ** (level + 1) for level in range(len(self.down) if self.config.normed else 1)]
+        codes = [code if scale == 1 else larger(code, scale) for scale in scales]
+        return codes + [None] * (len(self.down) - len(codes))
 
     def _features(
         self, x: Tensor, latent: Tensor, batch: int, memory: Memory, codes: Sequence[Tensor | None]
@@ -347,6 +348,5 @@ def operations(config: DecoderConfig, frames: int, height: int, width: int) -> i
     total += half * config.fine_blocks * (18 * config.fine + config.measures)
     cells = height * width // 4 ** len(config.widths)
     total += cells * 4 * config.measures * (count_measures(len(config.widths)) + config.measures)
-    return frames * total + frames * (height * width // 4 ** len(config.widths)) * 2 * (
-        config.latent_channels * config.widths[-1]
-    )
+    total += cells * 2 * config.latent_channels * config.widths[-1]
+    return frames * total

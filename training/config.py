@@ -108,6 +108,18 @@ class Model(Section):
     native_frames: int = VIVIDFACE.native_frames
 
 
+class Echo(Section):
+    """How often a drawn clip is used, and how large it is (:mod:`training.data.echo`).
+
+    Attributes:
+        times: crops that are trained on. frames, size: of the drawn clip, at least those of a sample.
+    """
+
+    times: int = Field(ge=1)
+    frames: int = Field(ge=1)
+    size: int = Field(ge=8)
+
+
 class Data(Section):
     """Where samples come from.
 
@@ -130,6 +142,8 @@ class Data(Section):
             preset says: ``{web = 20}``; not in percent any more, where they don't sum up to 100.
         manifest: ``clips``: a manifest of ``vividface curate`` over the material's videos
             (``training.material_videos``); clips that it rejects aren't trained on. Validation keeps all of its own.
+        echo: ``clips``: larger clips that each give several samples, which spares most of the time that it takes to
+            degrade them; ``None``: each sample is drawn anew.
         workers: processes that prepare samples, for each training process.
     """
 
@@ -148,7 +162,20 @@ class Data(Section):
     lighting: float = Field(0.0, ge=0, le=1)
     shares: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
     manifest: Path | None = None
+    echo: Echo | None = None
     workers: int = Field(4, ge=0)
+
+    @model_validator(mode="after")
+    def _echoes(self) -> Data:
+        if self.echo is not None:
+            if self.kind != "clips":
+                raise ValueError("echo is for kind clips: prepared shards are degraded already.")
+            if self.echo.frames < (self.frames or 0) or self.echo.size < self.size:
+                raise ValueError(
+                    f"echo: {self.echo.frames} frames of {self.echo.size} pixels hold no sample of {self.frames} "
+                    f"frames of {self.size}."
+                )
+        return self
 
     @model_validator(mode="after")
     def _degrades(self) -> Data:

@@ -4,7 +4,8 @@
 
 Each clip's face is cropped as the pipeline crops it, at the restorer's native size; that crop is the truth. It is
 degraded with the VividFace paper's ranges (fixed seeds), which includes the bicubic return to the input's size, and
-restored. Figures are means over the clip's middle frames, rounded to 8 bits:
+restored, in windows of the model's own length as in the pipeline. Figures are means over the clip's middle frames,
+rounded to 8 bits:
 
 - PSNR and SSIM (Gaussian window, σ 1.5) by scikit-image on RGB; LPIPS 0.1 with AlexNet;
 - temporal: mean absolute difference between the frame differences of output and truth, in 1/255;
@@ -14,8 +15,8 @@ restored. Figures are means over the clip's middle frames, rounded to 8 bits:
 ``python -m training.evaluate --levels --table docs/nano.md --json docs/nano/levels.json``
 
 The same clips at six fixed degradations, from none to strong (:mod:`training.evaluation.levels`): the gain in PSNR on
-the mean and on the worst clip, LPIPS, the flow-warped error inside the face, the chroma error, and whether grey stays
-grey (:mod:`training.evaluation.harm`).
+the mean and on the worst clip, how much less it is in the clip's last quarter than in its first, LPIPS, the flow-warped
+error inside the face, the chroma error, and whether grey stays grey (:mod:`training.evaluation.harm`).
 
 ``python -m training.evaluate --model bfvr-stc-nano --beside vividface-nano --size 64 --table docs/bfvr_stc.md``
 
@@ -47,6 +48,7 @@ from training.evaluation import levels, peers
 from training.evaluation.harm import psnr, to_bytes
 from training.evaluation.held_out import CLIPS
 from training.evaluation.report import check_markers, save_pictures, table, write_between
+from training.evaluation.restoring import as_used
 from training.evaluation.validation_clips import validation_clips
 from vividface_core.degrade import Degradation, DegradationRanges
 from vividface_core.errors import InvalidOption
@@ -151,7 +153,7 @@ def evaluate(
     restorers = {label(name): restorer, **{label(other): load_restorer(other) for other in beside}}
     name = label(name)
     methods: dict[str, peers.Method] = {"input": lambda clip: clip}
-    methods |= {each: one.restore for each, one in restorers.items()}
+    methods |= {each: as_used(one) for each, one in restorers.items()}
     settings: dict[str, str] = {}
     if with_peers:
         pairs = [(low[window], truth[window]) for _, _, low, truth in rows]
@@ -170,7 +172,7 @@ def evaluate(
             scores[method] = {**measure(outputs[method], truth[window]), "seconds": seconds}
         if beside:
             scores["truth"] = {**measure(truth[window], truth[window]), "seconds": 0.0}
-        clean = restorer.restore(truth)
+        clean = methods[name](truth)
         entries.append(
             {
                 "clip": clip.name,
@@ -209,7 +211,7 @@ def evaluate_levels(name: str, frames: int, clips: Sequence[FaceClip]) -> list[d
         (clip.name, seed, clip.cut(frames, restorer.native_size, detector))
         for seed, clip in enumerate(clips, start=FIRST_SEED)
     ]
-    return levels.measure(restorer.restore, faces, detector)
+    return levels.measure(as_used(restorer), faces, detector)
 
 
 def main(argv: list[str] | None = None) -> int:

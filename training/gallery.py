@@ -23,6 +23,7 @@ from training.command import exit_status
 from training.evaluate import FaceClip, label, material
 from training.evaluation.held_out import CLIPS
 from training.evaluation.report import check_markers, file_stem, write_between
+from training.evaluation.restoring import as_used
 from vividface_core.faces.detect import load_detector
 from vividface_core.io.atomic import beside
 from vividface_core.weights import load_restorer
@@ -61,12 +62,13 @@ def make(page: Path, model: str, frames: int, clips: Sequence[FaceClip] = CLIPS)
     """Write the clips of a page; returns its entries."""
     torch.manual_seed(0)
     restorer, detector = load_restorer(model), load_detector("mtcnn")
+    restore = as_used(restorer)
     folder = page.with_suffix("")
     folder.mkdir(parents=True, exist_ok=True)
     entries = []
     for clip, degradation, low, _ in material(clips, frames, restorer.native_size, detector):
         name = f"{file_stem(clip.name)}.mp4"
-        write_clip(folder / name, torch.cat([low, restorer.restore(low)], 3))
+        write_clip(folder / name, torch.cat([low, restore(low)], 3))
         drawn = degradation.as_dict()
         entries.append(
             entry(

@@ -184,6 +184,18 @@ def test_what_is_new_can_learn_alone_and_blocks_can_begin_anew(decoder_run, data
     for blocks, words in (('["down.7."]', "has no down.7."), ('["head_out"]', "these don't fit: head_out")):
         with pytest.raises(InvalidOption, match=words):
             make_stage(load_config(path, (grow, f"model.restart_blocks={blocks}")))
+    for change in ("model.train_new=true", 'model.restart_blocks=["down.2."]'):
+        with pytest.raises(InvalidOption, match="are for model.grow_decoder"):
+            load_config(path, (change,))
+
+
+def test_a_model_that_is_used_on_longer_clips_than_it_learns_from_says_so(decoder_run, data, tmp_path, capfd):
+    path = write(tmp_path / "short", data, "decoder", decoder_run / "run" / "model", "", "[loss]\ndists = 0.0\n")
+    short = ("data.frames=5", "optimizer.steps=1")
+    assert train([str(path), *short]) == 0
+    assert "Clips have 5 frames and model.native_frames is 9" in capfd.readouterr().out
+    assert train([str(path), *short, "model.native_frames=5", f'run.output="{tmp_path / "fits"}"']) == 0
+    assert "native_frames" not in capfd.readouterr().out
 
 
 def test_the_joint_stage_goes_on_with_adapters_in_mixed_precision(decoder_run, data, tmp_path):

@@ -100,6 +100,14 @@ def test_levels_tell_who_helps_and_who_harms(truth, detector):
     assert means["none"]["worst"] == means["none"]["output"]["psnr"] < 35
     tinted = levels.measure(lambda x: x * torch.tensor([1.0, 1.0, 0.9])[:, None, None], clips[:1], detector)
     assert levels.summary(tinted)["none"]["neutral"] > 5
+    assert abs(means["medium"]["late"]) < 1
+
+    def tires(clip):
+        share = torch.linspace(0, 0.5, len(clip))[:, None, None, None]
+        return clip + share * (torch.nn.functional.avg_pool2d(clip, 7, 1, 3) - clip)
+
+    tired = levels.summary(levels.measure(tires, clips, detector))
+    assert tired["light"]["late"] < -2 and tired["none"]["late"] < -5, "it gets worse from frame to frame"
     lines = levels.table(blurred).splitlines()
     assert len(lines) == 8 and lines[2].startswith("| none | ∞ → ") and "web: 0.3 / 1.5 / 0 / 33" in lines[4]
 

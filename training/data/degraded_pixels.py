@@ -11,8 +11,9 @@ from torch import Tensor
 
 from training.config import Data
 from training.data.batches import Shuffled, Source
+from training.data.echo import random_clips
 from training.data.people import VALIDATION_SHARE
-from training.data.random_clips import RandomClips, relit
+from training.data.random_clips import relit
 from training.data.shards import ShardReader
 from vividface_core.degrade import load_preset
 from vividface_core.errors import UnsupportedCheckpoint
@@ -78,5 +79,5 @@ class DegradedPixels:
 def make_clips(config: Data, *, validation: bool, seed: int, degrade: bool = True) -> Source:
     """Clips without latents, from where ``config.kind`` says."""
     if config.kind == "clips":
-        return RandomClips(config, validation=validation, degrade=degrade)
+        return random_clips(config, validation=validation, seed=seed, degrade=degrade)
     return DegradedPixels(config, validation=validation, seed=seed, degrade=degrade)

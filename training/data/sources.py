@@ -10,8 +10,8 @@ from torch import Tensor
 
 from training.config import Data
 from training.data.batches import Shuffled, Source
+from training.data.echo import random_clips
 from training.data.people import VALIDATION_SHARE
-from training.data.random_clips import RandomClips
 from training.data.shards import ShardReader
 from vividface_core.errors import UnsupportedCheckpoint
 
@@ -91,7 +91,7 @@ def make_source(
 ) -> Source:
     """The source that ``config.kind`` names."""
     if config.kind == "clips":
-        return RandomClips(config, validation=validation)
+        return random_clips(config, validation=validation, seed=seed)
     return PreparedClips(
         config, validation=validation, pixels=pixels, seed=seed, temporal_ratio=temporal_ratio, inputs=inputs
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from training.assets import perceptual_weights
 from training.evaluation.harm import FaceMotion, chroma_error, eight_bits, false_colour, psnr
+from training.evaluation.restoring import Method
 from vividface_core.degrade import Degradation
 from vividface_core.degrade.footage import grey_of
 from vividface_core.faces.detect import FaceDetector
@@ -27,7 +28,6 @@ LEVELS: dict[str, Level] = {
     "strong": (5.0, 3.5, 8.0, 24),
 }
 """σ, scale, noise and crf of each."""
-Method = Callable[[Tensor], Tensor]
 Clip = tuple[str, int, Tensor]
 """A clip's name, its seed and its frames."""
 
@@ -44,7 +44,8 @@ def degraded(level: Level, truth: Tensor, seed: int) -> Tensor:
 def measure(restore: Method, clips: Sequence[Clip], detector: FaceDetector) -> list[dict[str, Any]]:
     """One entry a level and clip, with each figure of the input and of what ``restore`` makes of it.
 
-    ``psnr`` (dB; of an input without degradation ``None``), ``lpips``, ``warped`` (flow-warped error inside the face,
+    ``psnr`` (dB; of an input without degradation ``None``), ``psnr_first`` and ``psnr_last`` (of the first and the last
+    quarter of the frames), ``lpips``, ``warped`` (flow-warped error inside the face,
     1/255), ``chroma`` (mean absolute error of Cb and Cr, of 255); ``warped_truth``; ``neutral``: the largest distance
     from neutral of the output's chroma where the same input is grey.
     """
@@ -58,9 +59,13 @@ def measure(restore: Method, clips: Sequence[Clip], detector: FaceDetector) -> l
             out = restore(low)
             seconds = (time.perf_counter() - began) / len(low)
             entry: dict[str, Any] = {"level": level, "clip": name, "seconds": seconds}
+            quarter = max(1, len(truth) // 4)
             for side, clip in (("input", low), ("output", out)):
+                exact = level == "none" and side == "input"
                 entry[side] = {
-                    "psnr": None if level == "none" and side == "input" else psnr(clip, truth),
+                    "psnr": None if exact else psnr(clip, truth),
+                    "psnr_first": None if exact else psnr(clip[:quarter], truth[:quarter]),
+                    "psnr_last": None if exact else psnr(clip[-quarter:], truth[-quarter:]),
                     "lpips": float(lpips(eight_bits(clip), eight_bits(truth)).mean()),
                     "warped": motion.error(clip),
                     "chroma": chroma_error(clip, truth),
@@ -77,10 +82,17 @@ def _gain(entry: dict[str, Any]) -> str:
     return f"{entry['level']} " + (f"{after:.2f} dB" if before is None else f"{after - before:+.2f} dB")
 
 
+def _last(entry: dict[str, Any], side: str) -> float:
+    """How much better the last frames are than the first."""
+    last, first = (entry[side][name] or 0.0 for name in ("psnr_last", "psnr_first"))
+    return 0.0 if last == first else last - first
+
+
 def summary(entries: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """By level: means of all figures of both sides, the gain's mean, its worst clip, and how often it is a loss; for
-    ``none`` the output's PSNR in the gain's place. ``warped_ratio`` is output over input, of the means and at worst;
-    ``truth_ratio`` the same of the truth, which is what a perfect restorer would have."""
+    ``none`` the output's PSNR in the gain's place. ``late``: the gain in the last quarter of the frames less that of
+    the first, which tells whether a model holds through a clip. ``warped_ratio`` is output over input, of the means and
+    at worst; ``truth_ratio`` the same of the truth, which is what a perfect restorer would have."""
     result = {}
     for level in LEVELS:
         rows = [entry for entry in entries if entry["level"] == level]
@@ -94,6 +106,7 @@ def summary(entries: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
         }
         gains = [row["output"]["psnr"] - (row["input"]["psnr"] or 0) for row in rows]
         worst = int(np.argmin(gains))
+        late = [_last(row, "output") - _last(row, "input") for row in rows]
         ratios = [row["output"]["warped"] / row["input"]["warped"] for row in rows]
         truths = [row["warped_truth"] / row["input"]["warped"] for row in rows]
         result[level] = {
@@ -101,6 +114,7 @@ def summary(entries: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
             "gain": float(np.mean(gains)),
             "worst": gains[worst],
             "worst_clip": rows[worst]["clip"],
+            "late": float(np.mean(late)),
             "losses": sum(gain < 0 for gain in gains),
             "warped_truth": float(np.mean([row["warped_truth"] for row in rows])),
             "warped_ratio": means["output"]["warped"] / means["input"]["warped"],
@@ -115,9 +129,9 @@ def summary(entries: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 def table(entries: Sequence[dict[str, Any]]) -> str:
     """The summary in Markdown."""
     lines = [
-        "| degradation (σ / r / δ / crf) | PSNR | gain | worst clip | LPIPS | warped error in the face (truth) | "
-        "× | worst × | truth × (worst) | chroma error | grey stays within |",
-        "|" + "---|" * 11,
+        "| degradation (σ / r / δ / crf) | PSNR | gain | worst clip | last frames | LPIPS | "
+        "warped error in the face (truth) | × | worst × | truth × (worst) | chroma error | grey stays within |",
+        "|" + "---|" * 12,
     ]
     for level, row in summary(entries).items():
         values = LEVELS[level]
@@ -127,7 +141,7 @@ def table(entries: Sequence[dict[str, Any]]) -> str:
         lines.append(
             f"| {drawn} | {'∞' if clean else format(before['psnr'], '.2f')} → {after['psnr']:.2f} | "
             f"{'' if clean else format(row['gain'], '+.2f')} | "
-            f"{format(row['worst'], '.2f' if clean else '+.2f')} ({row['worst_clip']}) | "
+            f"{format(row['worst'], '.2f' if clean else '+.2f')} ({row['worst_clip']}) | {row['late']:+.2f} | "
             f"{before['lpips']:.3f} → {after['lpips']:.3f} | "
             f"{before['warped']:.2f} → {after['warped']:.2f} ({row['warped_truth']:.2f}) | {row['warped_ratio']:.2f} | "
             f"{row['warped_worst']:.2f} | {row['truth_ratio']:.2f} ({row['truth_worst']:.2f}) | "

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from training.config import Data
 from training.data.batches import Samples
-from training.data.random_clips import RandomClips
+from training.data.echo import random_clips
 from training.data.shards import ShardWriter
 from vividface_core.errors import VividFaceError
 from vividface_core.faces.masks import latent_mask
@@ -34,7 +34,7 @@ def cache(
     data: Data, vae: WanModule, out: Path, samples: int, *, seed: int, workers: int, validation: bool, recipe: dict
 ) -> int:
     """Add what is missing of ``samples`` samples to ``out``; returns how many were added."""
-    source = Samples(RandomClips(data, validation=validation), seed)
+    source = Samples(random_clips(data, validation=validation, seed=seed), seed)
     with ShardWriter(out, recipe) as writer:
         missing = [number for number in range(samples) if f"{number:07d}" not in writer]
         loader = DataLoader(Subset(source, missing), batch_size=None, num_workers=workers)

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from training.config import Config, Loss, Model
-from training.data.random_clips import RandomClips
+from training.data.batches import Source
+from training.data.echo import random_clips
 from training.losses.discriminator import Discriminator
 from training.losses.face_focused import absolute_error, edge_error, gaussian_divergence
 from training.losses.perceptual import Perceptual, sample_frames
@@ -79,8 +80,8 @@ class AutoencoderStage(Stage):
         self.net = Autoencoder(vae, Discriminator() if config.loss.adversarial else None, config.loss)
         self._perceptual = Perceptual(config.loss)
 
-    def source(self, validation: bool) -> RandomClips:
-        return RandomClips(self.config.data, validation=validation, degrade=False)
+    def source(self, validation: bool) -> Source:
+        return random_clips(self.config.data, validation=validation, seed=self.config.run.seed, degrade=False)
 
     def to(self, device: torch.device) -> None:
         self._perceptual.to(device)

@@ -80,6 +80,8 @@ def check_model(config: Config, *, control: bool = False, trains_vae: bool = Fal
         raise ValueError("model.train_vae is for the pixel stage, with gradient_checkpointing = false")
     if model.frozen == "bf16" and (config.run.precision != "bf16" or model.train_vae != "none"):
         raise ValueError("model.frozen = bf16 needs run.precision = bf16 and model.train_vae = none")
+    if (model.train_new or model.restart_blocks) and not model.grow_decoder:
+        raise ValueError("model.train_new and model.restart_blocks are for model.grow_decoder = true")
     if not has_teacher and (loss.teacher or loss.teacher_lpips):
         raise ValueError("loss.teacher and loss.teacher_lpips are for the decoder stage")
 

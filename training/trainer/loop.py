@@ -70,9 +70,19 @@ class Trainer:
             self.accelerator.register_for_checkpointing(*others)
         if resume and self.states.resume():
             self.accelerator.print(f"Going on after step {self.progress.step} of {run.output}")
+        self._tell_length()
         self.log = CurveLog(run.output / "log.jsonl", self.progress.step) if self._leads else None
         self.validation = Validation(config, stage, self.accelerator)
         self._interrupted = False
+
+    def _tell_length(self) -> None:
+        """Say so where the model will be used on longer clips than it sees here."""
+        trained, used = self.config.data.frames, getattr(self.config.model, "native_frames", 0)
+        if trained and trained < used:
+            self.accelerator.print(
+                f"Clips have {trained} frames and model.native_frames is {used}: how to restore the later ones is left "
+                "to what the model has learned before. 'training.evaluate --levels' shows it under 'last frames'."
+            )
 
     @property
     def _leads(self) -> bool:

@@ -31,7 +31,7 @@ from vividface_core.pipeline.progress import FRAME, Unchanged, WorkMeter, sample
 from vividface_core.pipeline.regions import FaceRegion, Region, RegionStream, WholeFrame, composed
 from vividface_core.restorers.base import Restorer
 from vividface_core.restorers.oom_fallback import OomFallbackRestorer
-from vividface_core.restorers.windows import plan_windows
+from vividface_core.restorers.windows import plan_windows, usual_overlap
 from vividface_core.runtime.callbacks import Callbacks
 from vividface_core.runtime.memory import trim_memory
 from vividface_core.runtime.prefetch import prefetch
@@ -248,7 +248,7 @@ class Restoration:
                 f"A window of {window} frames is longer than the {restorer.native_frames} that this model was trained "
                 "on; its pictures may suffer."
             )
-        overlap = min(8, window // 4) if options.overlap is None else options.overlap
+        overlap = usual_overlap(window) if options.overlap is None else options.overlap
         plan_windows(window + 1, window, overlap)  # refuses an impossible pair before the work starts
         memory = restorer.memory_for(window, height, width)
         info = self.source.info if self.canvas is None else self.canvas.info

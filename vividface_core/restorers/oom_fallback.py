@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -11,11 +12,8 @@ from torch import Tensor, nn
 from vividface_core.errors import OutOfMemory
 from vividface_core.restorers.base import Progress, Restorer, properties_of, stand_for
 from vividface_core.restorers.beside import Beside
-from vividface_core.restorers.windows import CrossFade, plan_windows
+from vividface_core.restorers.windows import Window, in_windows, plan_windows, usual_overlap
 from vividface_core.runtime.memory import trim_memory
-
-OVERLAP = 8
-"""Frames that the shorter windows of a clip share at most."""
 
 
 class OomFallbackRestorer(Restorer):
@@ -80,19 +78,18 @@ class OomFallbackRestorer(Restorer):
         length = self.longest
         if length is None or len(clip) <= length:
             return self._inner.restore(clip, mask=mask, strength=strength, progress=progress)
-        windows = plan_windows(len(clip), length, min(OVERLAP, length // 4))
-        fade, output = CrossFade(windows), torch.empty_like(clip)
-        for number, window in enumerate(windows):
-            here = slice(window.start, window.stop)
-            part = self._inner.restore(
-                clip[here],
-                mask=None if mask is None else mask[here],
+        count = len(plan_windows(len(clip), length, usual_overlap(length)))
+        numbers = itertools.count()
+
+        def restore(window: Window, part: Tensor) -> Tensor:
+            return self._inner.restore(
+                part,
+                mask=None if mask is None else mask[window.start : window.stop],
                 strength=strength,
-                progress=_part_of(progress, number, len(windows)),
+                progress=_part_of(progress, next(numbers), count),
             )
-            first, finished = fade.push(part)
-            output[first : first + len(finished)] = finished
-        return output
+
+        return in_windows(restore, clip, length)
 
     def _step_down(self, frames: int) -> bool:
         """Take the next smaller step; ``False`` if there is none."""

@@ -8,6 +8,7 @@ whoever plans them has already cut at shots and tracks.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -44,6 +45,32 @@ def plan_windows(frames: int, length: int, overlap: int) -> list[Window]:
     count = 1 + math.ceil((frames - length) / step)
     starts = [min(number * step, frames - length) for number in range(count)]
     return [Window(start, start + length) for start in starts]
+
+
+def usual_overlap(length: int) -> int:
+    """Frames that windows of ``length`` share where nothing else is said: a quarter of one, at most 8."""
+    return min(8, length // 4)
+
+
+def in_windows(
+    restore: Callable[[Window, Tensor], Tensor], clip: Tensor, length: int, overlap: int | None = None
+) -> Tensor:
+    """A whole clip, restored in windows of ``length`` frames.
+
+    Args:
+        restore: gives the restored frames of a window, of those it is given; both ``[len(window), C, H, W]``.
+        clip: ``[T, C, H, W]``.
+        overlap: ``None``: :func:`usual_overlap`.
+
+    Raises:
+        InvalidOption: see :func:`plan_windows`.
+    """
+    windows = plan_windows(len(clip), length, usual_overlap(length) if overlap is None else overlap)
+    fade, output = CrossFade(windows), torch.empty_like(clip)
+    for window in windows:
+        first, finished = fade.push(restore(window, clip[window.start : window.stop]))
+        output[first : first + len(finished)] = finished
+    return output
 
 
 def fade_in(frames: int) -> Tensor:

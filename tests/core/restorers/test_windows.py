@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from vividface_core.errors import InvalidOption
-from vividface_core.restorers.windows import CrossFade, Window, fade_in, plan_windows
+from vividface_core.restorers.windows import CrossFade, Window, fade_in, in_windows, plan_windows, usual_overlap
 
 
 @pytest.mark.parametrize("frames", [1, 5, 16, 17, 18, 30, 33, 100, 301])
@@ -66,3 +66,16 @@ def test_identity_windows_give_the_clip_back():
 def test_a_window_of_the_wrong_length_is_a_programming_error():
     with pytest.raises(ValueError, match="needs 5"):
         CrossFade([Window(0, 5)]).push(torch.zeros(4, 1, 1, 1))
+
+
+@pytest.mark.parametrize("frames, length, overlap", [(30, 9, None), (5, 9, None), (9, 9, 3), (23, 8, 0)])
+def test_a_clip_in_windows_is_restored_where_it_is(frames, length, overlap):
+    clip, seen = torch.rand(frames, 3, 4, 4), []
+
+    def restore(window, part):
+        seen.append(window)
+        assert torch.equal(part, clip[window.start : window.stop])
+        return part + 1
+
+    assert torch.allclose(in_windows(restore, clip, length, overlap), clip + 1, atol=1e-6)
+    assert seen == plan_windows(frames, length, usual_overlap(length) if overlap is None else overlap)

@@ -14,7 +14,7 @@ rounded to 8 bits:
 
 ``python -m training.evaluate --levels --table docs/nano.md --json docs/nano/levels.json``
 
-The same clips at six fixed degradations, from none to strong (:mod:`training.evaluation.levels`): the gain in PSNR on
+The same clips at fixed degradations, from none to strong (:mod:`training.evaluation.levels`): the gain in PSNR on
 the mean and on the worst clip, how much less it is in the clip's last quarter than in its first, LPIPS, the flow-warped
 error inside the face, the chroma error, and whether grey stays grey (:mod:`training.evaluation.harm`).
 
@@ -224,7 +224,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--control", type=Path, help="with --peers: also the image restorer of a run of stage control")
     parser.add_argument("--beside", nargs="+", default=[], metavar="MODEL", help="other restorers, on the same clips")
     parser.add_argument("--size", type=int, default=0, help="side of the crops; 0: what the model is made for")
-    parser.add_argument("--levels", action="store_true", help="at six fixed degradations instead of drawn ones")
+    parser.add_argument("--levels", action="store_true", help="at fixed degradations instead of drawn ones")
     parser.add_argument("--measured-before", type=Path, help="with --levels: the --json of an earlier run, drawn anew")
     parser.add_argument("--clips", choices=("held-out", "validation"), default="held-out")
     parser.add_argument("--data", type=Path, default=Path("data/nano"), help="material for --clips validation")

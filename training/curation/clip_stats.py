@@ -19,6 +19,7 @@ from vividface_core.errors import InvalidOption
 from vividface_core.faces.crop import crop_clip
 from vividface_core.faces.face_mesh import PRESENT, FaceMesher, load_mesher
 from vividface_core.faces.pose import nose_symmetry
+from vividface_core.luma import BT709
 from vividface_core.mllm.judges.technical import measure
 
 PAIRS = ((33, 263), (133, 362), (61, 291), (50, 280), (127, 356), (234, 454), (172, 397), (54, 284))
@@ -28,7 +29,6 @@ FOREHEAD, CHIN = 10, 152
 """Points of the midline; in MediaPipe's canonical face one is above the other within a degree."""
 NOSE, LEFT_EYE, RIGHT_EYE = 1, 33, 263
 
-_LUMA = (0.2126, 0.7152, 0.0722)
 _WAYS = ((0, 1), (1, 0), (1, 1), (1, -1))
 """Steps down and across."""
 _STEP, _BLURRED_STEP = ((-1, -0.5), (1, 0.5)), ((-2, -0.125), (-1, -0.25), (1, 0.25), (2, 0.125))
@@ -222,7 +222,7 @@ def _motion(boxes: np.ndarray, side: float) -> float:
 
 def luma(picture: Tensor) -> Tensor:
     """Rec. 709 luma ``[H, W]``, 0…255, of ``[3, H, W]`` uint8."""
-    return sum(share * channel.float() for share, channel in zip(_LUMA, picture))
+    return sum(share * channel.float() for share, channel in zip(BT709, picture))
 
 
 def sharpness_and_noise(picture: Tensor) -> tuple[float, float]:

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vividface_core.errors import InvalidOption
+from vividface_core.luma import BT709
 
 if TYPE_CHECKING:
     from training.curation.thresholds import Thresholds
@@ -29,7 +30,6 @@ STILL = 0.002
 """A coefficient that moves less than this, in units of the picture's deviation, counts as still."""
 SLACK = 0.1
 """Share of all moves that is added to those that two clips have, so that a few moves of a still clip don't decide."""
-_LUMA = (0.2126, 0.7152, 0.0722)
 _EACH = LOW * LOW - 1
 _SIGNS, _MOVES = MOMENTS * _EACH, (MOMENTS - 1) * _EACH
 _BYTES = (_SIGNS + 2 * _MOVES + 7) // 8
@@ -40,7 +40,7 @@ def clip_hash(frames: Tensor) -> str:
     """The hash of a clip ``[T, 3, S, S]`` RGB 0…1, as hexadecimal digits. Clips that are compared have one length."""
     at = torch.linspace(0, len(frames) - 1, MOMENTS).round().long()
     small = F.interpolate(frames[at.to(frames.device)].float(), (SIDE, SIDE), mode="area").cpu().double().numpy()
-    luma = np.tensordot(small, _LUMA, axes=(1, 0)) * 255
+    luma = np.tensordot(small, BT709, axes=(1, 0)) * 255
     luma = luma - luma.mean((1, 2), keepdims=True)
     luma = luma / (luma.std() + 1)
     basis = _cosines()

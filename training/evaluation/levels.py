@@ -1,4 +1,4 @@
-"""Does it help, and does it harm? One restorer at six fixed degradations, from none to strong."""
+"""Does it help, and does it harm? One restorer at fixed degradations, from none to strong."""
 
 from __future__ import annotations
 

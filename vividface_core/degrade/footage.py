@@ -11,18 +11,18 @@ from torch import Tensor
 
 from vividface_core.degrade.codec import through_codec
 from vividface_core.degrade.filters import gaussian_blur, low_pass
+from vividface_core.luma import BT601
 
 Flow = Iterator[Tensor]
 Drawn = Mapping[str, Any]
-LUMA = (0.299, 0.587, 0.114)
-"""Of BT.601, as the codecs here have it: grey stays at chroma 128."""
 DETAIL = 1.0
 """Blur that parts the detail that sharpening adds from the rest, σ in pixels."""
 
 
 def grey_of(clip: Tensor) -> Tensor:
     """``[T, 3, H, W]`` without its colours."""
-    weights = torch.tensor(LUMA, dtype=clip.dtype, device=clip.device)[:, None, None]
+    # As the codecs here have it: grey stays at chroma 128.
+    weights = torch.tensor(BT601, dtype=clip.dtype, device=clip.device)[:, None, None]
     return (clip * weights).sum(1, keepdim=True).expand(-1, 3, -1, -1).contiguous()
 
 

@@ -18,6 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vividface_core.luma import BT601
+
 WINDOW = 2
 """Cells around one of which a mean is taken."""
 FLAT = 1, 2
@@ -26,7 +28,6 @@ REACH = 1 + max(WINDOW, sum(FLAT)) + 1
 """Cells around one that its measures depend on: a band's own reach, the windows, the interpolation to pixels."""
 FLOOR = 1e-3
 """Added to a contrast, of values in −1…1, before its logarithm: below the steps of eight bits."""
-LUMA = (0.299, 0.587, 0.114)
 
 
 def count(bands: int) -> int:
@@ -58,7 +59,7 @@ class DegradationMeasures(nn.Module):
         Returns:
             ``[B·T, width, H/cell, W/cell]`` and ``[B, 1, 1, H, W]``.
         """
-        luma = (frames * frames.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
+        luma = (frames * frames.new_tensor(BT601).view(1, 3, 1, 1)).sum(1, keepdim=True)
         clips = luma.unflatten(0, (batch, -1))
         past = torch.cat([clips[:, :1] if before is None else before, clips[:, :-1]], 1).flatten(0, 1)
         values = self._of_bands(luma, past)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from vividface_core.errors import MissingDependency, OutOfMemory
 from vividface_core.io.tensors import read_tensors
+from vividface_core.luma import BT601
 from vividface_core.metrics.networks.perceptual import fill
 from vividface_core.metrics.weights import WeightFile
 
@@ -68,7 +69,7 @@ class DisFlow:
 
 
 def _luma(frames: Tensor) -> np.ndarray:
-    weights = torch.tensor([0.299, 0.587, 0.114], device=frames.device)
+    weights = torch.tensor(BT601, device=frames.device)
     return (torch.einsum("nchw,c->nhw", frames, weights) * 255).round().byte().cpu().numpy()
 
 

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from vividface_core.errors import InvalidOption
+from vividface_core.luma import BT709
 from vividface_core.mllm.judges.base import Reply, WritingJudge
 from vividface_core.mllm.judges.sampling import SampledFrames, Sampling
 from vividface_core.mllm.rubric import RUBRIC, Rubric
 
-_LUMA = (0.2126, 0.7152, 0.0722)
 _LAPLACE = ((1.0, -2.0, 1.0), (-2.0, 4.0, -2.0), (1.0, -2.0, 1.0))
 """Difference of two Laplacians: blind to edges and ramps; white noise of deviation σ gives 6σ (Immerkær 1996)."""
 FLAT = 0.1
@@ -149,7 +149,7 @@ class Measures:
 
 def measure(pixels: Tensor) -> Measures:
     """Figures of ``[T, 3, H, W]`` uint8, sides of 16 or more."""
-    rows = [_frame(sum(share * channel.float() for share, channel in zip(_LUMA, frame))) for frame in pixels]
+    rows = [_frame(sum(share * channel.float() for share, channel in zip(BT709, frame))) for frame in pixels]
     sharpness, noise, blockiness, brightness, contrast, clipped = torch.tensor(rows).T
     mean = sharpness.mean().item()
     spread = sharpness.std().item() / max(mean, 0.1) if len(rows) > 1 else 0.0

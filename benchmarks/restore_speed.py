@@ -19,16 +19,17 @@ from pathlib import Path
 SIZES = (128, 256, 384, 512)
 
 
-def measure(model: str, size: int, frames: int, runs: int, device: str) -> dict[str, float]:
+def measure(model: str, size: int, frames: int, runs: int, device: str, dtype: str) -> dict[str, float]:
     """Seconds a clip, frames a second and peak memory of this process in MiB."""
     import torch
 
-    from vividface_core.runtime.devices import pick_device
+    from vividface_core.runtime.devices import pick_device, pick_dtype
     from vividface_core.runtime.memory import peak_memory
     from vividface_core.weights import load_restorer
 
     at = pick_device(device)
-    restorer = load_restorer(model, device=at)
+    restorer = load_restorer(model, device=at, dtype=pick_dtype(dtype))
+    frames = frames or restorer.native_frames
     clip = torch.rand(frames, 3, size, size)
     seconds = []
     for _ in range(runs + 1):
@@ -64,15 +65,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="vividface-nano")
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
-    parser.add_argument("--frames", type=int, default=17)
+    parser.add_argument("--frames", type=int, default=0, help="of the clip; 0: a window of the model's own length")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--dtype", default="auto", help="auto, fp32, bf16 or fp16")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--table", type=Path)
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
-        print(json.dumps(measure(args.model, args.one, args.frames, args.runs, args.device)))
+        print(json.dumps(measure(args.model, args.one, args.frames, args.runs, args.device, args.dtype)))
         return
     rows = []
     for size in args.sizes:
@@ -90,6 +92,8 @@ def main() -> None:
             str(args.runs),
             "--device",
             args.device,
+            "--dtype",
+            args.dtype,
         ]
         rows.append(json.loads(subprocess.check_output(command, text=True).splitlines()[-1]))
         print(table(rows[-1:]).splitlines()[-1], flush=True)

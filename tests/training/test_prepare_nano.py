@@ -118,7 +118,7 @@ def test_a_repository_gives_the_wanted_files_of_one_commit_only(repository, tmp_
     made = Package("some/faces", repository, "git", digest, "none", "train", part="/pictures/*.jpg")
     missing = replace(made, name="no/faces")
     monkeypatch.setattr(packages, "PACKAGES", {"good": made, "bad": replace(made, sha256="0" * 64), "no": missing})
-    with pytest.raises(MissingWeights, match=f"its SHA-256 is {digest} instead of 0000"):
+    with pytest.raises(MissingWeights, match=f"its SHA-256 is {digest} instead of 0000.* that git is set up with"):
         fetch("bad")
     with pytest.raises(MissingWeights, match="no/faces .* could not be fetched: .*nowhere"):
         fetch("no")

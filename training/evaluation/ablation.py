@@ -26,6 +26,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from training.command import exit_status
 from training.config import Config, load_config
 from training.train import train
@@ -126,11 +128,19 @@ def run(table: Table, config: Path, changes: tuple[str, ...]) -> dict[str, Entri
 
 def _claim(config: Config) -> None:
     """Note what is run in this folder, so that another configuration's result isn't taken for it."""
-    path, ours = config.run.output / "settings.json", config.model_dump(mode="json")
-    if path.is_file() and json.loads(path.read_text()) != ours:
+    path = config.run.output / "settings.json"
+    if path.is_file() and not _same(json.loads(path.read_text()), config):
         raise InvalidOption(f"{config.run.output} holds a run of another configuration; choose another run.output.")
     config.run.output.mkdir(parents=True, exist_ok=True)
-    write_json(path, ours)
+    write_json(path, config.model_dump(mode="json"))
+
+
+def _same(noted: dict[str, Any], config: Config) -> bool:
+    """Whether a note says the same; what it doesn't know yet stood at its default."""
+    try:
+        return Config.model_validate(noted) == config
+    except ValidationError:
+        return False
 
 
 def _validations(output: Path) -> Entries:

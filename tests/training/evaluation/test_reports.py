@@ -97,6 +97,11 @@ def test_tables_share_the_runs_that_are_the_same(tmp_path, trained, capsys):
         for row in ("| nowhere |", "| latent | 3.000 | 2.000 | 25.00 | 0.1261 | 0.9050 |", "| latent and pixel |")
     )
     assert (tmp_path / "out" / "curated.png").is_file()
+    note = tmp_path / "runs" / "p0" / "settings.json"
+    known = json.loads(note.read_text())
+    del known["data"]["echo"]
+    note.write_text(json.dumps(known))
+    assert ablation.main(["p", *out]) == 0 and len(trained) == 5, "an entry that came later stood at its default"
     assert ablation.main(["p", *out, "run.seed=3"]) == 1
     assert "holds a run of another configuration" in capsys.readouterr().err
 

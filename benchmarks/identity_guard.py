@@ -107,6 +107,7 @@ class HeldOutPeople:
 def measure(model: str, frames: int, draws: int) -> list[dict]:
     """One entry a clip and draw: degradation, the restoration's figures and those of every swap."""
     from training.evaluate import FIRST_SEED
+    from training.evaluation.restoring import as_used
     from vividface_core.degrade import DegradationRanges
     from vividface_core.weights import load_restorer
 
@@ -121,7 +122,7 @@ def measure(model: str, frames: int, draws: int) -> list[dict]:
             if track is None:
                 print(f"{clip.name}, draw {draw}: no face is found in the degraded clip", flush=True)
                 continue
-            right = judge(track, given, restorer.restore(given), embedder)
+            right = judge(track, given, as_used(restorer)(given), embedder)
             swaps = [
                 judge(track, given, people.swapped(given, track, name), embedder).mean
                 for name in people.others(clip.person)

@@ -17,8 +17,10 @@ from training.data.batches import Source
 from training.data.random_clips import RandomClips
 
 SPACING = 8
-"""Drawn clips between two uses of one: samples of one batch are of different clips, and four workers (or two, or eight)
-that take batches in turn each keep to clips of their own."""
+"""Drawn clips between two uses of one: the samples of a batch are of different clips.
+
+Where batches have as many samples as a clip has uses, two, four or eight workers that take batches in turn each keep to
+clips of their own. In other cases some clips are drawn twice, and the samples are the same."""
 
 
 class Echoed:
@@ -56,7 +58,7 @@ class Echoed:
 
     def _drawn(self, number: int) -> dict[str, Tensor]:
         new, use = divmod(number, self._times)
-        # The first ones come after clips that were never new.
+        # Counted from the end, so that the first samples have clips too; the first clips come less often.
         clip = new + (self._times - 1 - use) * SPACING
         if clip not in self._kept:
             self._kept[clip] = self._source.sample(clip, np.random.default_rng((self._seed, 2, clip)))

@@ -143,7 +143,7 @@ def test_the_embedded_model_stays_within_half_precision(noise):
     )
     clip = (picture + noise * torch.randn(5, 3, 128, 128)).clamp(0, 1)
     assert restorer.restore(clip).isfinite().all()
-    assert len(outputs) > 20 and max(outputs) < torch.finfo(torch.float16).max / 2
+    assert len(outputs) > 20 and max(outputs) < 1e4
 
 
 @torch.inference_mode()

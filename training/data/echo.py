@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections import OrderedDict
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from training.config import Data
 from training.data.batches import Source
-from training.data.random_clips import RandomClips
+from training.data.random_clips import RandomClips, seen_or_all
 
 SPACING = 8
 """Drawn clips between two uses of one: the samples of a batch are of different clips.
@@ -26,8 +25,9 @@ clips of their own. In other cases some clips are drawn twice, and the samples a
 class Echoed:
     """Samples of ``config.frames`` × ``config.size`` out of larger ones of a source.
 
-    Sample number n = k·q + r of k uses is cut out of the drawn clip q − r·:data:`SPACING`: one in k samples is of a new
-    clip, and each clip comes k times. Which clip that is and where it is cut depend on the seed and n alone.
+    Sample number n = k·q + r of k uses is cut out of the drawn clip q + (k − 1 − r)·:data:`SPACING`: one in k samples
+    is of a new clip, and each clip comes k times. Which clip that is and where it is cut depend on the seed and n
+    alone.
 
     Args:
         source: makes samples of ``config.echo.frames`` × ``config.echo.size``.
@@ -51,9 +51,8 @@ class Echoed:
         for name, clip in drawn.items():
             part = clip[:, first : first + self._frames, top : top + self._size, left : left + self._size]
             sample[name] = (part.flip(-1) if mirrored else part).contiguous()
-        mask = sample.get("pixel_mask")
-        if mask is not None and not mask.any():
-            sample["pixel_mask"] = torch.ones_like(mask)
+        if "pixel_mask" in sample:
+            sample["pixel_mask"] = seen_or_all(sample["pixel_mask"])
         return sample
 
     def _drawn(self, number: int) -> dict[str, Tensor]:

@@ -132,7 +132,7 @@ class RandomClips:
             return clean, torch.ones(len(clean), 1, config.size, config.size, dtype=torch.uint8)
         masks = (mask if still else mask[chosen])[:, None].float()
         seen = (cut(masks, grid, side / MASK_SCALE, "bilinear") > 0.5).to(torch.uint8)
-        return clean, seen if seen.any() else torch.ones_like(seen)
+        return clean, seen_or_all(seen)
 
     def _frames(self, total: int, rng: np.random.Generator) -> np.ndarray:
         """Which frames: a run of them, at up to double speed where the clip is long enough, half of them backwards."""
@@ -156,6 +156,11 @@ class RandomClips:
         side = whole * self._config.size / max(self._config.canvas, self._config.size)
         centre = np.array([x, y]) + rng.normal(0, 0.04, 2) * whole
         return centre + rng.uniform(-0.5, 0.5, 2) * (whole - side), side
+
+
+def seen_or_all(mask: Tensor) -> Tensor:
+    """A sample's mask of the face; where none is seen, 1 everywhere: there is nothing to focus on."""
+    return mask if mask.any() else torch.ones_like(mask)
 
 
 def _around(clip: Tensor, grid: Tensor, side: float) -> tuple[Tensor, Tensor]:

@@ -87,5 +87,10 @@ def to_bytes(clip: Tensor) -> np.ndarray:
 
 def psnr(clip: Tensor, truth: Tensor) -> float:
     """Mean over frames, dB; infinite where they are equal."""
+    return float(frame_psnr(clip, truth).mean())
+
+
+def frame_psnr(clip: Tensor, truth: Tensor) -> Tensor:
+    """``[T]``: of each frame, dB."""
     error = (eight_bits(clip) - eight_bits(truth)).double().square().mean((1, 2, 3))
-    return float((-10 * error.log10()).mean())
+    return -10 * error.log10()

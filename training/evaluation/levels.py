@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from training.assets import perceptual_weights
-from training.evaluation.harm import FaceMotion, chroma_error, eight_bits, false_colour, psnr
+from training.evaluation.harm import FaceMotion, chroma_error, eight_bits, false_colour, frame_psnr
 from training.evaluation.restoring import Method
 from vividface_core.degrade import Degradation
 from vividface_core.degrade.footage import grey_of
@@ -61,11 +61,11 @@ def measure(restore: Method, clips: Sequence[Clip], detector: FaceDetector) -> l
             entry: dict[str, Any] = {"level": level, "clip": name, "seconds": seconds}
             quarter = max(1, len(truth) // 4)
             for side, clip in (("input", low), ("output", out)):
-                exact = level == "none" and side == "input"
+                exact, each = level == "none" and side == "input", frame_psnr(clip, truth)
                 entry[side] = {
-                    "psnr": None if exact else psnr(clip, truth),
-                    "psnr_first": None if exact else psnr(clip[:quarter], truth[:quarter]),
-                    "psnr_last": None if exact else psnr(clip[-quarter:], truth[-quarter:]),
+                    "psnr": None if exact else float(each.mean()),
+                    "psnr_first": None if exact else float(each[:quarter].mean()),
+                    "psnr_last": None if exact else float(each[-quarter:].mean()),
                     "lpips": float(lpips(eight_bits(clip), eight_bits(truth)).mean()),
                     "warped": motion.error(clip),
                     "chroma": chroma_error(clip, truth),

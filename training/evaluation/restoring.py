@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vividface_core.pipeline.planning import best_window
 from vividface_core.restorers.base import Restorer
-from vividface_core.restorers.windows import in_windows
+from vividface_core.restorers.windows import in_windows, plan_windows, usual_overlap
 
 Method = Callable[[Tensor], Tensor]
 """``[T, 3, H, W]``, 0…1, to the same."""
@@ -18,6 +18,8 @@ def as_used(restorer: Restorer) -> Method:
     """In windows of the model's own length that overlap, as long as memory is no matter."""
 
     def restore(clip: Tensor) -> Tensor:
-        return in_windows(lambda _, part: restorer.restore(part), clip, best_window(restorer, len(clip)))
+        length = best_window(restorer, len(clip))
+        windows = plan_windows(len(clip), length, usual_overlap(length))
+        return in_windows(lambda _, part: restorer.restore(part), clip, windows)
 
     return restore

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -78,18 +77,17 @@ class OomFallbackRestorer(Restorer):
         length = self.longest
         if length is None or len(clip) <= length:
             return self._inner.restore(clip, mask=mask, strength=strength, progress=progress)
-        count = len(plan_windows(len(clip), length, usual_overlap(length)))
-        numbers = itertools.count()
+        windows = plan_windows(len(clip), length, usual_overlap(length))
 
         def restore(window: Window, part: Tensor) -> Tensor:
             return self._inner.restore(
                 part,
                 mask=None if mask is None else mask[window.start : window.stop],
                 strength=strength,
-                progress=_part_of(progress, next(numbers), count),
+                progress=_part_of(progress, windows.index(window), len(windows)),
             )
 
-        return in_windows(restore, clip, length)
+        return in_windows(restore, clip, windows)
 
     def _step_down(self, frames: int) -> bool:
         """Take the next smaller step; ``False`` if there is none."""

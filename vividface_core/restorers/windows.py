@@ -52,20 +52,14 @@ def usual_overlap(length: int) -> int:
     return min(8, length // 4)
 
 
-def in_windows(
-    restore: Callable[[Window, Tensor], Tensor], clip: Tensor, length: int, overlap: int | None = None
-) -> Tensor:
-    """A whole clip, restored in windows of ``length`` frames.
+def in_windows(restore: Callable[[Window, Tensor], Tensor], clip: Tensor, windows: list[Window]) -> Tensor:
+    """A whole clip, restored in windows.
 
     Args:
         restore: gives the restored frames of a window, of those it is given; both ``[len(window), C, H, W]``.
         clip: ``[T, C, H, W]``.
-        overlap: ``None``: :func:`usual_overlap`.
-
-    Raises:
-        InvalidOption: see :func:`plan_windows`.
+        windows: the plan over its frames, as :func:`plan_windows` makes it.
     """
-    windows = plan_windows(len(clip), length, usual_overlap(length) if overlap is None else overlap)
     fade, output = CrossFade(windows), torch.empty_like(clip)
     for window in windows:
         first, finished = fade.push(restore(window, clip[window.start : window.stop]))

@@ -71,11 +71,12 @@ def test_a_window_of_the_wrong_length_is_a_programming_error():
 @pytest.mark.parametrize("frames, length, overlap", [(30, 9, None), (5, 9, None), (9, 9, 3), (23, 8, 0)])
 def test_a_clip_in_windows_is_restored_where_it_is(frames, length, overlap):
     clip, seen = torch.rand(frames, 3, 4, 4), []
+    windows = plan_windows(frames, length, usual_overlap(length) if overlap is None else overlap)
 
     def restore(window, part):
         seen.append(window)
         assert torch.equal(part, clip[window.start : window.stop])
         return part + 1
 
-    assert torch.allclose(in_windows(restore, clip, length, overlap), clip + 1, atol=1e-6)
-    assert seen == plan_windows(frames, length, usual_overlap(length) if overlap is None else overlap)
+    assert torch.allclose(in_windows(restore, clip, windows), clip + 1, atol=1e-6)
+    assert seen == windows

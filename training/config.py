@@ -140,6 +140,8 @@ class Data(Section):
         lighting: share of clips whose light is switched or faded, which is in the truth as well.
         shares: ``clips``: how often parts of a ``degradation`` that is a mixture are drawn, where not as often as the
             preset says: ``{web = 20}``; not in percent any more, where they don't sum up to 100.
+        camera_noise: ``clips``: largest deviation, of 255, of noise in clips that aren't degraded at all. It is in the
+            truth as well: noise that no codec has touched is the picture's own.
         manifest: ``clips``: a manifest of ``vividface curate`` over the material's videos
             (``training.material_videos``); clips that it rejects aren't trained on. Validation keeps all of its own.
         echo: ``clips``: larger clips that each give several samples, which spares most of the time that it takes to
@@ -161,6 +163,7 @@ class Data(Section):
     degradation_values: dict[str, Any] = {}
     lighting: float = Field(0.0, ge=0, le=1)
     shares: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
+    camera_noise: float = Field(0.0, ge=0)
     manifest: Path | None = None
     echo: Echo | None = None
     workers: int = Field(4, ge=0)

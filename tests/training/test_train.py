@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from training.stages.registry import make_stage
 from training.train import main as train
 from training.trainer.log import read_curve
 from training.trainer.loop import Trainer
+from vividface_core.errors import InvalidOption
 from vividface_core.weights import load_restorer
 
 CONFIG = """
@@ -101,7 +103,8 @@ def launch(config: Path, *changes: str, processes: int = 1, **options) -> subpro
         sys.executable,
         "-m",
         "accelerate.commands.launch",
-        "--cpu",
+        # With --cpu the launcher starts one process whatever their number.
+        "--cpu" if processes == 1 else "--multi_gpu",
         "--num_machines",
         "1",
         "--mixed_precision",
@@ -155,12 +158,36 @@ def test_the_latent_stage_learns(two_processes):
     assert figures[1]["psnr"] > figures[1]["psnr_input"] + 0.5
 
 
+def processes_of(run: Path) -> int:
+    """How many took part, by the random states that each of them leaves."""
+    return len(list(sorted((run / "states").iterdir())[-1].glob("random_states_*.pkl")))
+
+
 def test_two_processes_equal_accumulation(two_processes, one_process):
+    assert (processes_of(two_processes), processes_of(one_process)) == (2, 1)
     assert np.allclose(losses(two_processes), losses(one_process), rtol=1e-5)
     ours, theirs = (
         load_file(run / "model/transformer/diffusion_pytorch_model.safetensors") for run in (two_processes, one_process)
     )
     assert all((ours[key] - theirs[key]).abs().max() < 1e-5 for key in ours)
+
+
+def test_the_configuration_for_cpus_starts_all_its_processes(data, tmp_path):
+    config = write_config(tmp_path / "yaml", data, micro=2, steps=2)
+    root = Path(__file__).parents[2]
+    yaml = root / "training/configs/accelerate/cpu.yaml"
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(yaml)]
+    command = [*launcher, "--main_process_port", "0", "-m", "training.train", str(config), "run.validate_every=0"]
+    subprocess.run(command, cwd=root, check=True, capture_output=True, timeout=300)
+    assert processes_of(tmp_path / "yaml" / "run") == 2
+
+
+def test_processes_that_nobody_joins_are_refused(data, tmp_path, monkeypatch):
+    config = load_config(write_config(tmp_path / "apart", data))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr("training.trainer.loop.Accelerator", lambda **options: SimpleNamespace(num_processes=1))
+    with pytest.raises(InvalidOption, match="2 processes were started"):
+        Trainer(config, make_stage(config))
 
 
 def test_a_stopped_run_goes_on_as_if_undisturbed(one_process, data, tmp_path):

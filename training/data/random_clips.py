@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from safetensors import safe_open
 from torch import Tensor
 
@@ -78,7 +79,8 @@ class RandomClips:
     A sample is a square that moves (stills: with the strength ``still_warp``) through a picture, mirrored, reversed,
     sped up and re-coloured at random, and ``lighting`` of them lit anew. A share of ``faces`` is cut around a known
     face: the whole crop at ``canvas`` pixels, or a window of ``size`` out of it, as sharp as the whole and cheaper.
-    Where a sample shows no known face its mask is 1 everywhere: there is nothing to focus on.
+    Where a sample shows no known face its mask is 1 everywhere: there is nothing to focus on. Clips that aren't
+    degraded have up to ``camera_noise`` in input and truth alike.
     """
 
     def __init__(self, config: Data, *, validation: bool = False, degrade: bool = True) -> None:
@@ -112,6 +114,8 @@ class RandomClips:
             return {"clean": clean.transpose(0, 1) * 2 - 1}
         degradation = self._degradations.sample(int(rng.integers(2**31)))
         clean = degradation.truth(clean)
+        if not degradation.steps:
+            clean = as_a_sensor_sees(clean, self._config.camera_noise, rng)
         return {
             "clean": clean.transpose(0, 1) * 2 - 1,
             "degraded": degradation(clean).transpose(0, 1) * 2 - 1,
@@ -203,3 +207,23 @@ def relit(clean: Tensor, share: float, rng: np.random.Generator) -> Tensor:
     done = np.clip((np.arange(total) - first) / length, 0, 1)
     before, after = rng.permutation([1.0, rng.uniform(0.35, 0.95)])
     return clean * torch.from_numpy(before + (after - before) * done).float()[:, None, None, None]
+
+
+def as_a_sensor_sees(clean: Tensor, strongest: float, rng: np.random.Generator) -> Tensor:
+    """Clips ``[T, 3, H, W]``, 0…1, with a camera's noise that no codec has touched: it belongs to the picture.
+
+    Its deviation, of 255, is drawn up to ``strongest``; half of it is as coarse as demosaicing leaves it, and colours
+    have a share of their own.
+    """
+    if not strongest:
+        return clean
+    deviation, coloured = rng.uniform(0, strongest) / 255, rng.uniform(0, 1)
+    grey, colours = (
+        torch.from_numpy(rng.standard_normal((len(clean), channels, *clean.shape[2:]), dtype=np.float32))
+        for channels in (1, 3)
+    )
+    noise = (1 - coloured) ** 0.5 * grey + coloured**0.5 * colours
+    if rng.random() < 0.5:
+        # The mean of four neighbours has half the deviation of one.
+        noise = 2 * F.avg_pool2d(F.pad(noise, (0, 1, 0, 1), mode="replicate"), 2, 1)
+    return (clean + deviation * noise).clamp(0, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Iterable, Iterator
@@ -26,6 +27,7 @@ from training.trainer.sharding import is_sharded, whole_net
 from training.trainer.validation import Validation
 from vividface_core.errors import Interrupted, InvalidOption, InvalidOutput
 from vividface_core.io.tensors import write_tensors
+from vividface_core.runtime.devices import pick_device
 
 
 class Progress:
@@ -335,12 +337,22 @@ class Trainer:
 
 def _accelerator(config: Config) -> Accelerator:
     run: Any = config.run
-    return Accelerator(
+    accelerator = Accelerator(
+        # Accelerate joins processes without an accelerator only where it is told to compute on the CPU.
+        cpu=pick_device().type == "cpu",
         mixed_precision=run.precision,
         log_with=list(run.trackers) or None,
         project_config=ProjectConfiguration(project_dir=str(run.output), logging_dir=str(run.output / "trackers")),
         step_scheduler_with_optimizer=False,
     )
+    started = int(os.environ.get("WORLD_SIZE", 1))
+    if started != accelerator.num_processes:
+        # Each would train alone, and all would write into one folder.
+        raise InvalidOption(
+            f"{started} processes were started and Accelerate joins {accelerator.num_processes}: check its "
+            "configuration (training/configs/accelerate/)."
+        )
+    return accelerator
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

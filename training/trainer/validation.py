@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from PIL import Image
 from torch import Tensor
 
@@ -36,20 +37,23 @@ class Validation:
             self._samples = Samples(self._stage.source(validation=True), SEED)
         self._stage.counts()  # what others have shown isn't counted
         rows: list[Tensor] = []
-        pictures: list[Tensor] = []
+        pictures: list[tuple[int, Tensor]] = []
         count, rank, world = self._config.run.validation_clips, *self._place()
         for number in range(rank, count, world):
             batch = {k: v[None].to(self._accelerator.device) for k, v in self._samples[number].items()}
             with self._accelerator.autocast():
                 shown = self._stage.show(batch)
             rows.append(measure(shown))
-            pictures.append(_side_by_side(shown))
+            if number < MOST_PICTURES:
+                pictures.append((number, _side_by_side(shown)))
         totals = torch.stack([*rows, torch.zeros(len(FIGURES))]).sum(0).to(self._accelerator.device)
         # Where every process has seen every clip the sum counts each of them as often.
         seen = count * self._accelerator.num_processes / world
         totals = self._accelerator.reduce(totals, "sum") / seen
+        if world > 1:
+            pictures = sorted(gather_object(pictures), key=lambda numbered: numbered[0])
         if self._accelerator.is_main_process:
-            self._picture(pictures[:MOST_PICTURES], step)
+            self._picture([picture for _, picture in pictures], step)
         counts = {
             name: self._accelerator.reduce(values.to(self._accelerator.device), "sum")
             for name, values in self._stage.counts().items()

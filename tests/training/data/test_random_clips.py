@@ -176,6 +176,23 @@ def test_parts_of_a_mixture_are_drawn_as_often_as_a_run_wants(material):
         RandomClips(config(material, shares={"web": 3}))
 
 
+def test_only_clips_that_are_not_degraded_have_a_camera_s_noise(material):
+    values = {"degradation": "real_world", "still_warp": 0.0, "size": 32, "frames": 3}
+    plain, noisy = (RandomClips(config(material, camera_noise=noise, **values)) for noise in (0.0, 6.0))
+    strengths = []
+    for number in range(60):
+        without, sample = draw(plain, number), draw(noisy, number)
+        if not torch.equal(without["clean"], without["degraded"]):
+            assert torch.equal(without["clean"], sample["clean"])
+            continue
+        assert torch.equal(sample["clean"], sample["degraded"])
+        # Where nothing is clipped at black or white.
+        grey = (without["clean"].abs() < 0.7).all(1, keepdim=True).expand_as(without["clean"])
+        strengths.append(float((sample["clean"] - without["clean"])[grey].std()) * 127.5)
+    # Drawn between 0 and 6, and measured on few pixels.
+    assert len(strengths) > 2 and 3 < max(strengths) < 7.5
+
+
 def test_small_faces_can_be_left_out(material):
     faces = RandomClips(config(material))._material.faces
     largest = max(box[2] for boxes in faces.values() for box in boxes)

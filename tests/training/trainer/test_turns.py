@@ -187,7 +187,7 @@ def test_two_processes_make_the_same_of_it(tmp_path):
         sys.executable,
         "-m",
         "accelerate.commands.launch",
-        "--cpu",
+        "--multi_gpu",  # with --cpu the launcher starts one process whatever their number
         "--num_machines",
         "1",
         "--mixed_precision",
@@ -208,6 +208,7 @@ def test_two_processes_make_the_same_of_it(tmp_path):
     run = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, env=environment)
     assert run.returncode == 0, run.stderr[-3000:]
     state = tmp_path / "run" / "states" / "00000005"
+    assert len(list(state.glob("random_states_*.pkl"))) == 2
     for name, wanted in zip(("model", "model_1"), by_hand(5)):
         for key, value in load_file(state / f"{name}.safetensors").items():
             torch.testing.assert_close(value, wanted.state_dict()[key], rtol=0, atol=1e-6)

@@ -23,10 +23,12 @@ def measure(model: str, size: int, frames: int, runs: int, device: str, dtype: s
     """Seconds a clip, frames a second and peak memory of this process in MiB."""
     import torch
 
+    from vividface_core.runtime.allocator import reuse_memory
     from vividface_core.runtime.devices import pick_device, pick_dtype
     from vividface_core.runtime.memory import peak_memory
     from vividface_core.weights import load_restorer
 
+    reuse_memory()  # as the command line does
     at = pick_device(device)
     restorer = load_restorer(model, device=at, dtype=pick_dtype(dtype))
     frames = frames or restorer.native_frames

@@ -29,9 +29,9 @@ from vividface_core.errors import (
 )
 from vividface_core.faces.detect import load_detector
 from vividface_core.pipeline.analysis import find_faces, find_shots
+from vividface_core.runtime.allocator import trim_memory
 from vividface_core.runtime.devices import pick_device
 from vividface_core.runtime.engines.base import Item, Result, Worker
-from vividface_core.runtime.memory import trim_memory
 from vividface_core.video.decoding import seek_table
 from vividface_core.video.info import VideoInfo
 from vividface_core.video.reader import VideoReader, probe

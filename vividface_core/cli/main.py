@@ -10,6 +10,7 @@ from pathlib import Path
 
 from vividface_core.cli.streams import patient_streams
 from vividface_core.errors import VividFaceError
+from vividface_core.runtime.allocator import reuse_memory
 from vividface_core.runtime.signals import sigint_flag
 from vividface_core.runtime.threads import wait_asleep
 
@@ -147,6 +148,7 @@ def main(argv: list[str] | None = None) -> int:
     """Entry point. Returns 0, 1 after an error (one line on stderr) or with failed files, or 130 after Ctrl-C."""
     print_what_can_be_printed()
     wait_asleep()
+    reuse_memory()
     with patient_streams():
         return _main(argv)
 

@@ -18,7 +18,7 @@ from vividface_core.faces.detect import load_detector
 from vividface_core.metrics.faces import MeasuredFace
 from vividface_core.metrics.metric import Chunk, ClipFacts, ClipResult, Meter, Metric, MetricContext
 from vividface_core.metrics.pairs import Pair
-from vividface_core.runtime.memory import trim_memory
+from vividface_core.runtime.allocator import trim_memory
 from vividface_core.runtime.wording import counted
 from vividface_core.video.frame import Frame
 from vividface_core.video.source import FrameSource, VideoFrames

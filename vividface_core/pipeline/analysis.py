@@ -19,7 +19,7 @@ from vividface_core.faces.second_look import SecondLook
 from vividface_core.faces.select import select
 from vividface_core.faces.track import FaceTrack, Tracker
 from vividface_core.pipeline.copies import PROBES, Copy, choose_copy, is_sure, turned_back
-from vividface_core.runtime.memory import trim_memory
+from vividface_core.runtime.allocator import trim_memory
 from vividface_core.runtime.prefetch import prefetch
 from vividface_core.video.frame import Frame, iter_chunks, stack_rgb
 from vividface_core.video.shots import Shot, detect_shots

@@ -32,8 +32,8 @@ from vividface_core.pipeline.regions import FaceRegion, Region, RegionStream, Wh
 from vividface_core.restorers.base import Restorer
 from vividface_core.restorers.oom_fallback import OomFallbackRestorer
 from vividface_core.restorers.windows import plan_windows, usual_overlap
+from vividface_core.runtime.allocator import trim_memory
 from vividface_core.runtime.callbacks import Callbacks
-from vividface_core.runtime.memory import trim_memory
 from vividface_core.runtime.prefetch import prefetch
 from vividface_core.video.flicker import FlickerSums
 from vividface_core.video.frame import Frame

@@ -41,8 +41,9 @@ from vividface_core.wan.vae import (
 
 STAGE_SHARES = {"encode": 0.25, "denoise": 0.33, "decode": 0.42}
 """Parts of the work, by arithmetic operations at 81×512×512."""
-FAST_CHUNK = 8
-"""Frames that pass the autoencoder together: small maps are computed best several at a time."""
+FAST_CHUNK, CPU_CHUNK = 8, 4
+"""Frames that pass the autoencoder together: small maps are computed best several at a time. On a CPU maps that don't
+fit its caches cost more than that saves."""
 
 TILES = (256, 128)
 """Sides in pixels of the autoencoder's tiles where memory is short; smaller ones see more around them than in them."""
@@ -408,7 +409,8 @@ def _frames_per_chunk(execution: OneStepExecution, ratio: int) -> int:
     """Frames that pass the autoencoder together."""
     frames = execution.frames_per_chunk
     if frames is None:
-        return math.lcm(FRAME_CHUNK if execution.plain else FAST_CHUNK, ratio)
+        fast = CPU_CHUNK if torch.device(execution.runs_on or execution.device).type == "cpu" else FAST_CHUNK
+        return math.lcm(FRAME_CHUNK if execution.plain else fast, ratio)
     if frames < 1 or frames % ratio:
         raise InvalidOption(f"{frames} frames a chunk; it must be a multiple of {ratio}.")
     return frames

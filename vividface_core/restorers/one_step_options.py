@@ -28,8 +28,9 @@ class OneStepExecution(ExecutionConfig):
             frames: less memory, a little more work, the same pictures; ``None``: whole frames.
         plain: diffusers' own modules and nothing else, to compare with and to train.
         frames_per_chunk: frames that pass the autoencoder together, a multiple of its temporal ratio; ``None``:
-            :data:`~vividface_core.restorers.one_step.FAST_CHUNK`, and
-            :data:`~vividface_core.wan.vae.FRAME_CHUNK` in the plain path.
+            :data:`~vividface_core.restorers.one_step.FAST_CHUNK`, on a CPU
+            :data:`~vividface_core.restorers.one_step.CPU_CHUNK`, and :data:`~vividface_core.wan.vae.FRAME_CHUNK` in
+            the plain path.
     """
 
     weights: str = option(

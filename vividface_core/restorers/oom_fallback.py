@@ -12,7 +12,7 @@ from vividface_core.errors import OutOfMemory
 from vividface_core.restorers.base import Progress, Restorer, properties_of, stand_for
 from vividface_core.restorers.beside import Beside
 from vividface_core.restorers.windows import Window, in_windows, plan_windows, usual_overlap
-from vividface_core.runtime.memory import trim_memory
+from vividface_core.runtime.allocator import trim_memory
 
 
 class OomFallbackRestorer(Restorer):

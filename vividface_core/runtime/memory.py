@@ -1,12 +1,9 @@
-"""How much memory is free, how much was used at most, and returning freed memory to the system."""
+"""How much memory is free, and how much was used at most."""
 
 from __future__ import annotations
 
-import ctypes
 import os
 import sys
-from collections.abc import Callable
-from functools import cache
 
 import torch
 
@@ -20,25 +17,6 @@ def free_memory(device: torch.device) -> int:
     if device.type == "mps":
         return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
     return min(_available(), _container_limit())
-
-
-def trim_memory() -> None:
-    """Return freed memory to the system where the C library keeps it (glibc).
-
-    Its pools keep what was freed between pieces that are still in use, a little more with every window; in a server
-    that lives for days that looks like a leak.
-    """
-    trim = _trim()
-    if trim is not None:
-        trim(0)
-
-
-@cache
-def _trim() -> Callable[[int], int] | None:
-    try:
-        return ctypes.CDLL(None).malloc_trim if sys.platform == "linux" else None
-    except (OSError, AttributeError):
-        return None  # another C library
 
 
 def _available() -> int:

@@ -40,12 +40,15 @@ class Block(nn.Module):
         seen = normed(x) if self._normed else x
         found = self.conv1(self._shifted(seen, batch, memory) if self._shift else seen)
         if self.measured is not None:
-            found = torch.addcmul(found, found, self.measured(code))
+            scale = self.measured(code)
+            # Fetching memory for another map of a large frame takes as long as the sum; a gradient needs both.
+            found = torch.addcmul(found, found, scale) if torch.is_grad_enabled() else found.addcmul_(found, scale)
         return self.conv2(F.relu_(found)).add_(x)
 
     def _shifted(self, x: Tensor, batch: int, memory: Memory) -> Tensor:
-        own = x[:, : self._shift].unflatten(0, (batch, -1))
-        out = x.clone()
+        own = x[:, : self._shift].unflatten(0, (batch, -1)).clone()
+        # What is normed is a copy already; the block's own input is needed as it is.
+        out = x if self._normed else x.clone()
         target = out[:, : self._shift].unflatten(0, (batch, -1))
         target[:, 1:] = own[:, :-1]
         # Before the first frame there is nothing to remember: it stands for its own past.

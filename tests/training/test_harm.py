@@ -10,7 +10,16 @@ from skimage.metrics import peak_signal_noise_ratio
 
 from tests.assets import clip
 from training.evaluation import levels
-from training.evaluation.harm import FaceMotion, chroma, chroma_error, eight_bits, false_colour, psnr, to_bytes
+from training.evaluation.harm import (
+    FaceMotion,
+    chroma,
+    chroma_error,
+    eight_bits,
+    face_psnr,
+    false_colour,
+    psnr,
+    to_bytes,
+)
 from training.evaluation.validation_clips import validation_clips
 from vividface_core.degrade.footage import grey_of
 from vividface_core.errors import InvalidOption, MissingWeights
@@ -44,6 +53,17 @@ def test_psnr_and_chroma_are_those_of_other_libraries(truth):
     # result.
     theirs = cv2.cvtColor(to_bytes(truth)[0], cv2.COLOR_RGB2YCrCb)[..., [2, 1]].astype(float) - 128
     assert np.abs(chroma(truth)[0].permute(1, 2, 0).numpy() - theirs).max() < 0.5 * 1.713 + 0.02
+
+
+def test_psnr_of_the_face_counts_its_pixels_alone(truth, motion):
+    noisy = (truth + 0.05 * torch.randn(truth.shape)).clamp(0, 1)
+    frames = [
+        peak_signal_noise_ratio(a[mask], b[mask], data_range=255)
+        for a, b, mask in zip(to_bytes(truth), to_bytes(noisy), motion.face[:, 0].numpy())
+    ]
+    assert face_psnr(noisy, truth, motion.face) == pytest.approx(np.mean(frames), abs=1e-3)
+    elsewhere = torch.where(motion.face, noisy, 1 - truth)
+    assert face_psnr(elsewhere, truth, motion.face) == face_psnr(noisy, truth, motion.face) > psnr(elsewhere, truth)
 
 
 def test_flicker_inside_the_face_is_seen_and_outside_it_is_not(truth, motion):

@@ -37,7 +37,8 @@ class FaceMotion:
         now, before = truth[1:], truth[:-1]
         self._flow = estimator(now, before)
         seen = visible(self._flow, estimator(before, now)) & inside(self._flow)
-        self.counted = seen & (face_masks(truth, detector, parser)[1:] > 0.5)
+        self.face = face_masks(truth, detector, parser) > 0.5
+        self.counted = seen & self.face[1:]
 
     def error(self, clip: Tensor) -> float:
         """Flow-warped error inside the face: mean |x_t − x_{t−1} warped onto it|, in 1/255. Blur lowers it; of the
@@ -94,3 +95,10 @@ def frame_psnr(clip: Tensor, truth: Tensor) -> Tensor:
     """``[T]``: of each frame, dB."""
     error = (eight_bits(clip) - eight_bits(truth)).double().square().mean((1, 2, 3))
     return -10 * error.log10()
+
+
+def face_psnr(clip: Tensor, truth: Tensor, face: Tensor) -> float:
+    """Of the pixels inside ``face`` ``[T, 1, H, W]`` alone, mean over the frames that show it, dB."""
+    error = ((eight_bits(clip) - eight_bits(truth)).double().square() * face).sum((1, 2, 3))
+    count = 3 * face.sum((1, 2, 3))
+    return float(-10 * (error / count)[count > 0].log10().mean())

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from training.assets import perceptual_weights
-from training.evaluation.harm import FaceMotion, chroma_error, eight_bits, false_colour, frame_psnr
+from training.evaluation.harm import FaceMotion, chroma_error, eight_bits, face_psnr, false_colour, frame_psnr
 from training.evaluation.restoring import Method
 from vividface_core.degrade import Degradation
 from vividface_core.degrade.footage import grey_of
@@ -45,7 +45,7 @@ def measure(restore: Method, clips: Sequence[Clip], detector: FaceDetector) -> l
     """One entry a level and clip, with each figure of the input and of what ``restore`` makes of it.
 
     ``psnr`` (dB; of an input without degradation ``None``), ``psnr_first`` and ``psnr_last`` (of the first and the last
-    quarter of the frames), ``lpips``, ``warped`` (flow-warped error inside the face,
+    quarter of the frames), ``psnr_face`` (inside the face), ``lpips``, ``warped`` (flow-warped error inside the face,
     1/255), ``chroma`` (mean absolute error of Cb and Cr, of 255); ``warped_truth``; ``neutral``: the largest distance
     from neutral of the output's chroma where the same input is grey.
     """
@@ -66,6 +66,7 @@ def measure(restore: Method, clips: Sequence[Clip], detector: FaceDetector) -> l
                     "psnr": None if exact else float(each.mean()),
                     "psnr_first": None if exact else float(each[:quarter].mean()),
                     "psnr_last": None if exact else float(each[-quarter:].mean()),
+                    "psnr_face": None if exact else face_psnr(clip, truth, motion.face),
                     "lpips": float(lpips(eight_bits(clip), eight_bits(truth)).mean()),
                     "warped": motion.error(clip),
                     "chroma": chroma_error(clip, truth),
@@ -90,9 +91,10 @@ def _last(entry: dict[str, Any], side: str) -> float:
 
 def summary(entries: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """By level: means of all figures of both sides, the gain's mean, its worst clip, and how often it is a loss; for
-    ``none`` the output's PSNR in the gain's place. ``late``: the gain in the last quarter of the frames less that of
-    the first, which tells whether a model holds through a clip. ``warped_ratio`` is output over input, of the means and
-    at worst; ``truth_ratio`` the same of the truth, which is what a perfect restorer would have."""
+    ``none`` the output's PSNR in the gain's place. ``gain_face``: that of the pixels inside the face. ``late``: the
+    gain in the last quarter of the frames less that of the first, which tells whether a model holds through a clip.
+    ``warped_ratio`` is output over input, of the means and at worst; ``truth_ratio`` the same of the truth, which is
+    what a perfect restorer would have."""
     result = {}
     for level in LEVELS:
         rows = [entry for entry in entries if entry["level"] == level]
@@ -114,6 +116,9 @@ def summary(entries: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
             "gain": float(np.mean(gains)),
             "worst": gains[worst],
             "worst_clip": rows[worst]["clip"],
+            "gain_face": float(
+                np.mean([row["output"]["psnr_face"] - (row["input"]["psnr_face"] or 0) for row in rows])
+            ),
             "late": float(np.mean(late)),
             "losses": sum(gain < 0 for gain in gains),
             "warped_truth": float(np.mean([row["warped_truth"] for row in rows])),
@@ -129,9 +134,9 @@ def summary(entries: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 def table(entries: Sequence[dict[str, Any]]) -> str:
     """The summary in Markdown."""
     lines = [
-        "| degradation (σ / r / δ / crf) | PSNR | gain | worst clip | last frames | LPIPS | "
+        "| degradation (σ / r / δ / crf) | PSNR | gain | in the face | worst clip | last frames | LPIPS | "
         "warped error in the face (truth) | × | worst × | truth × (worst) | chroma error | grey stays within |",
-        "|" + "---|" * 12,
+        "|" + "---|" * 13,
     ]
     for level, row in summary(entries).items():
         values = LEVELS[level]
@@ -141,6 +146,7 @@ def table(entries: Sequence[dict[str, Any]]) -> str:
         lines.append(
             f"| {drawn} | {'∞' if clean else format(before['psnr'], '.2f')} → {after['psnr']:.2f} | "
             f"{'' if clean else format(row['gain'], '+.2f')} | "
+            f"{format(row['gain_face'], '.2f' if clean else '+.2f')} | "
             f"{format(row['worst'], '.2f' if clean else '+.2f')} ({row['worst_clip']}) | {row['late']:+.2f} | "
             f"{before['lpips']:.3f} → {after['lpips']:.3f} | "
             f"{before['warped']:.2f} → {after['warped']:.2f} ({row['warped_truth']:.2f}) | {row['warped_ratio']:.2f} | "

@@ -13,6 +13,7 @@ from vividface_core.restorers.base import Progress, Restorer, properties_of, sta
 from vividface_core.restorers.beside import Beside
 from vividface_core.restorers.windows import Window, in_windows, plan_windows, usual_overlap
 from vividface_core.runtime.allocator import trim_memory
+from vividface_core.runtime.callbacks import part_of
 
 
 class OomFallbackRestorer(Restorer):
@@ -84,7 +85,7 @@ class OomFallbackRestorer(Restorer):
                 part,
                 mask=None if mask is None else mask[window.start : window.stop],
                 strength=strength,
-                progress=_part_of(progress, windows.index(window), len(windows)),
+                progress=part_of(progress, windows.index(window), len(windows)),
             )
 
         return in_windows(restore, clip, windows)
@@ -159,8 +160,3 @@ def _empty_caches() -> None:
     trim_memory()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-
-
-def _part_of(progress: Progress, number: int, count: int) -> Progress:
-    """Progress within one of ``count`` parts."""
-    return lambda share: progress((number + share) / count)

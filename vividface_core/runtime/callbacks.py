@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 
@@ -23,3 +24,8 @@ class Callbacks:
 
     def notice(self, text: str) -> None:
         """Something the user should know."""
+
+
+def part_of(report: Callable[[float], None], number: int, count: int) -> Callable[[float], None]:
+    """Progress within part ``number`` of ``count``, as shares of the whole for ``report``."""
+    return lambda share: report((number + share) / count)

@@ -15,6 +15,7 @@ from vividface_core.io.hub import HubFile, WebFile, fetch
 from vividface_core.io.places import models_folder
 from vividface_core.io.tensors import SUFFIXES, shard_names
 from vividface_core.restorers.registry import CARD, LOOSE
+from vividface_core.runtime.callbacks import part_of
 from vividface_core.weights.catalog import TABLE, Entry
 from vividface_core.weights.detect import CheckpointInfo, inspect, is_checkpoint_folder, local_checkpoints
 
@@ -94,7 +95,7 @@ def download(name: str, folder: str | Path | None = None, progress: Callable[[fl
     report = progress or (lambda share: None)
     for done, file in enumerate(files):  # grows by the shards that an index names
         total = len(files)
-        path = fetch(file, target, _part_of(report, done, total))
+        path = fetch(file, target, part_of(report, done, total))
         if isinstance(file, HubFile) and file.path.endswith(".index.json"):
             parent = file.path.rpartition("/")[0]
             files += [HubFile(file.repo, f"{parent}/{shard}") for shard in shard_names(path)]
@@ -130,8 +131,3 @@ def _told(name: str, entry: Entry, path: Path) -> CheckpointInfo:
         return replace(inspect(path), **known)
     except VividFaceError:  # what is wrong with it is loading's to say
         return CheckpointInfo(**known, kind=LOOSE, path=path, size=size_of(path), system=entry.system)
-
-
-def _part_of(report: Callable[[float], None], number: int, count: int) -> Callable[[float], None]:
-    """Progress within one of ``count`` parts."""
-    return lambda share: report((number + share) / count)

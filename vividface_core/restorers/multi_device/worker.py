@@ -15,6 +15,7 @@ import torch
 
 from vividface_core.errors import DeviceLost, InvalidOption, VividFaceError
 from vividface_core.restorers.base import PROPERTIES, Restorer
+from vividface_core.runtime.allocator import reuse_memory
 
 RESTORER_PROPERTIES = (*PROPERTIES, "weight_bytes", "dtype")
 """What a process tells of its restorer when it is ready."""
@@ -136,6 +137,7 @@ def _work(load: Load, device: torch.device, threads: int, pipe: Connection, rank
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process handles Ctrl-C
     torch.set_num_threads(threads)
+    reuse_memory()  # the process is this restorer's alone
     try:
         restorer = load(device=device)
         if rank_info is None:

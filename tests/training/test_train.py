@@ -155,7 +155,8 @@ def test_the_latent_stage_learns(two_processes):
     assert len(left) == 12 and np.mean(left[-4:]) < 0.9 * np.mean(left[:4])
     figures = [entry for entry in entries if "psnr" in entry]
     assert [entry["step"] for entry in figures] == [6, 12]
-    assert figures[1]["psnr"] > figures[1]["psnr_input"] + 0.5
+    # Where it starts depends on the embedded model, whose latents alone are no longer what its editions learn by.
+    assert figures[1]["psnr"] > max(figures[0]["psnr"] + 0.4, figures[1]["psnr_input"])
 
 
 def processes_of(run: Path) -> int:

@@ -147,6 +147,8 @@ def evaluate(
     if len({label(each) for each in (name, *beside)}) <= len(beside):
         raise InvalidOption(f"Two of the models have one name in the table: {', '.join((name, *beside))}.")
     torch.manual_seed(0)
+    # First, so that what they lack is told before the work.
+    networks = peers.networks(control) if with_peers else {}
     restorer, detector = load_restorer(name), load_detector("mtcnn")
     rows = material(clips, frames, size or restorer.native_size, detector)
     measure, window = Measures(detector), _middle(frames, measured)
@@ -159,7 +161,7 @@ def evaluate(
         pairs = [(low[window], truth[window]) for _, _, low, truth in rows]
         for peer, candidates in peers.filter_candidates().items():
             settings[peer], methods[peer] = peers.tuned(candidates, pairs, psnr)
-        methods |= peers.networks(control)
+        methods |= networks
     entries = []
     for clip, degradation, low, truth in rows:
         scores, outputs = {}, {}

@@ -24,14 +24,14 @@ HERE = Path(__file__).resolve().parents[1]
 FILES = {"truth.mp4": "start", "input.mp4": "degrade"}
 """What is there when a stage ends."""
 WORDS = {
-    "is the small embedded model": "start, load",
-    "Following faces": "shots",
-    "region(s) in": "faces, plan",
-    "Restoring": "to the first frame",
+    "start, load": ("is the small embedded model",),
+    "shots": ("Following faces",),
+    "faces, plan": ("region(s) in", " face track"),
+    "to the first frame": ("Restoring",),
 }
-"""What is said when a stage ends."""
+"""What is said when a stage ends, in one version or another."""
 LAST = {"restored.mp4": "restore", "side_by_side.mp4": "side by side"}
-STAGES = (*FILES.values(), *WORDS.values(), *LAST.values(), "exit")
+STAGES = (*FILES.values(), *WORDS, *LAST.values(), "exit")
 COLD = ("start, load", "shots", "faces, plan", "to the first frame")
 
 
@@ -102,8 +102,8 @@ def _listen(job: subprocess.Popen) -> tuple[dict[str, float], bytes]:
     heard, log = {}, b""
     while piece := os.read(job.stderr.fileno(), 1 << 16):
         log += piece
-        for words, stage in WORDS.items():
-            if stage not in heard and words.encode() in log:
+        for stage, said in WORDS.items():
+            if stage not in heard and any(words.encode() in log for words in said):
                 heard[stage] = time.time()
     return heard, log
 

@@ -91,14 +91,13 @@ def psnr(clip: Tensor, truth: Tensor) -> float:
     return float(frame_psnr(clip, truth).mean())
 
 
-def frame_psnr(clip: Tensor, truth: Tensor) -> Tensor:
-    """``[T]``: of each frame, dB."""
-    error = (eight_bits(clip) - eight_bits(truth)).double().square().mean((1, 2, 3))
-    return -10 * error.log10()
+def frame_psnr(clip: Tensor, truth: Tensor, within: Tensor | None = None) -> Tensor:
+    """``[T]``: of each frame, dB; of the pixels in ``within`` ``[T, 1, H, W]`` alone, NaN where there are none."""
+    error = (eight_bits(clip) - eight_bits(truth)).double().square().mean(1, keepdim=True)
+    within = torch.ones_like(error) if within is None else within
+    return -10 * ((error * within).sum((1, 2, 3)) / within.sum((1, 2, 3))).log10()
 
 
 def face_psnr(clip: Tensor, truth: Tensor, face: Tensor) -> float:
-    """Of the pixels inside ``face`` ``[T, 1, H, W]`` alone, mean over the frames that show it, dB."""
-    error = ((eight_bits(clip) - eight_bits(truth)).double().square() * face).sum((1, 2, 3))
-    count = 3 * face.sum((1, 2, 3))
-    return float(-10 * (error / count)[count > 0].log10().mean())
+    """Of the pixels inside ``face`` ``[T, 1, H, W]``, mean over the frames that show it, dB."""
+    return float(frame_psnr(clip, truth, face).nanmean())

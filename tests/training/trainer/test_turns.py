@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +11,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from tests.training.launching import REPOSITORY, launch, processes_of
 from training.config import Config, load_config
 from training.data.batches import Samples
 from training.stages.base import Stage
@@ -24,7 +22,6 @@ from vividface_core.restorers.lengths import ClipLengths
 from vividface_core.restorers.registry import GROUP, System, register, unregister
 
 RATE, LARGEST_NORM = 0.01, 0.05
-REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 class Rows:
@@ -183,32 +180,10 @@ def test_two_processes_make_the_same_of_it(tmp_path):
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: pair\nVersion: 1.0\n")
     (about / "entry_points.txt").write_text(f"[{GROUP}]\npair = tests.training.trainer.test_turns:PAIR\n")
     config = write(tmp_path)
-    command = [
-        sys.executable,
-        "-m",
-        "accelerate.commands.launch",
-        "--multi_gpu",  # with --cpu the launcher starts one process whatever their number
-        "--num_machines",
-        "1",
-        "--mixed_precision",
-        "no",
-        "--dynamo_backend",
-        "no",
-        "--num_processes",
-        "2",
-        "--num_cpu_threads_per_process",
-        "1",
-        "--main_process_port",
-        "0",
-        "-m",
-        "training.train",
-        str(config),
-    ]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(REPOSITORY)])}
-    run = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, env=environment)
-    assert run.returncode == 0, run.stderr[-3000:]
+    launch(config, processes=2, env=environment)
+    assert processes_of(tmp_path / "run") == 2
     state = tmp_path / "run" / "states" / "00000005"
-    assert len(list(state.glob("random_states_*.pkl"))) == 2
     for name, wanted in zip(("model", "model_1"), by_hand(5)):
         for key, value in load_file(state / f"{name}.safetensors").items():
             torch.testing.assert_close(value, wanted.state_dict()[key], rtol=0, atol=1e-6)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
 
 from tests.core.bfvr_stc.drawn import narrow_autoencoder, narrow_codeformer
-from tests.memory import NOTHING_KEPT
+from tests.memory import numbers_of
 from vividface_core.bfvr_stc.checkpoint import save
 from vividface_core.errors import InvalidOption, InvalidOutput, UnsupportedCheckpoint
 from vividface_core.pipeline.planning import best_window, choose_window
@@ -183,10 +180,6 @@ print(peak_memory() - before, restorer.memory_for({frames}, {size}, {size}) - re
 
 
 @pytest.mark.parametrize("frames, size", [(8, 256), (24, 128)])
-def test_the_memory_estimate_is_of_the_right_size(frames, size, request):
-    program = MEASURE.format(frames=frames, size=size)
-    out = subprocess.check_output(
-        [sys.executable, "-c", program], text=True, cwd=request.config.rootpath, env={**os.environ, **NOTHING_KEPT}
-    )
-    measured, estimate = map(int, out.split()[-2:])
+def test_the_memory_estimate_is_of_the_right_size(frames, size):
+    measured, estimate = numbers_of(MEASURE.format(frames=frames, size=size))
     assert 0.8 * measured < estimate < 1.3 * measured + SCRATCH, (measured, estimate)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,8 @@ CLIPS, ORIGINS, FACES, MASKS, PEOPLE = (
 )
 MASK_SCALE = 4
 """Stored masks are smaller than the pictures by this."""
+ENLARGED = 3.0
+"""Most times that a small face's noise is enlarged with it."""
 
 
 class Material:
@@ -212,18 +215,19 @@ def relit(clean: Tensor, share: float, rng: np.random.Generator) -> Tensor:
 def as_a_sensor_sees(clean: Tensor, strongest: float, rng: np.random.Generator) -> Tensor:
     """Clips ``[T, 3, H, W]``, 0…1, with a camera's noise that no codec has touched: it belongs to the picture.
 
-    Its deviation, of 255, is drawn up to ``strongest``; half of it is as coarse as demosaicing leaves it, and colours
-    have a share of their own.
+    Its deviation, of 255, is drawn up to ``strongest``, and colours have a share of their own. Half of the clips have
+    it enlarged up to :data:`ENLARGED` times, as that of a face which fills less than the crop's size in its video.
     """
     if not strongest:
         return clean
     deviation, coloured = rng.uniform(0, strongest) / 255, rng.uniform(0, 1)
+    size = clean.shape[2:]
+    smaller = rng.uniform(1, ENLARGED) if rng.random() < 0.5 else 1.0
+    own = [math.ceil(length / smaller) for length in size]
     grey, colours = (
-        torch.from_numpy(rng.standard_normal((len(clean), channels, *clean.shape[2:]), dtype=np.float32))
-        for channels in (1, 3)
+        torch.from_numpy(rng.standard_normal((len(clean), channels, *own), dtype=np.float32)) for channels in (1, 3)
     )
     noise = (1 - coloured) ** 0.5 * grey + coloured**0.5 * colours
-    if rng.random() < 0.5:
-        # The mean of four neighbours has half the deviation of one.
-        noise = 2 * F.avg_pool2d(F.pad(noise, (0, 1, 0, 1), mode="replicate"), 2, 1)
+    if smaller > 1:
+        noise = F.interpolate(noise, size=tuple(size), mode="bicubic")
     return (clean + deviation * noise).clamp(0, 1)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 import torch
 from torch import nn
 
 from tests.core.bfvr_stc.drawn import clip, draw, narrow_autoencoder, narrow_codeformer, released_shapes
+from tests.memory import numbers_of
 from vividface_core.bfvr_stc import CodeFormer3D, VQAutoEncoder3D, layers
 from vividface_core.bfvr_stc.quantizer import nearest_codes
 from vividface_core.bfvr_stc.state_dict import unused_shapes
@@ -101,7 +99,7 @@ with torch.no_grad():
     block(x)
 print(peak_memory() - before)
 """
-    taken = int(subprocess.check_output([sys.executable, "-c", program], text=True).split()[-1])
+    (taken,) = numbers_of(program)
     assert taken < 100e6, taken
 
 

@@ -3,10 +3,7 @@ promises."""
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -14,7 +11,7 @@ import torch
 from tests.assets import clip, run_ffmpeg
 from tests.core.bfvr_stc.drawn import narrow_codeformer
 from tests.core.cli.test_cli import one_sentence, vividface
-from tests.memory import NOTHING_KEPT
+from tests.memory import numbers_of
 from vividface_core.bfvr_stc.checkpoint import save
 from vividface_core.video.source import VideoFrames
 from vividface_core.weights import DEFLICKERERS
@@ -84,14 +81,11 @@ print(peak_memory())
 """
 
 
-def test_memory_does_not_grow_with_the_length(tmp_path, request):
+def test_memory_does_not_grow_with_the_length(tmp_path):
     peaks = []
     for frames in (40, 120):
         source = tmp_path / f"{frames}.mp4"
         how = ("-frames:v", frames, "-c:v", "libx264", "-preset", "ultrafast")
         run_ffmpeg("-f", "lavfi", "-i", "testsrc2=size=160x90:rate=24", *how, source)
-        command = [sys.executable, "-c", MEASURE, str(source), str(tmp_path / f"{frames}-out.mp4")]
-        environment = {**os.environ, **NOTHING_KEPT}
-        out = subprocess.check_output(command, text=True, cwd=request.config.rootpath, env=environment)
-        peaks.append(int(out.split()[-1]))
+        peaks += numbers_of(MEASURE, source, tmp_path / f"{frames}-out.mp4")
     assert peaks[1] < 1.1 * peaks[0]

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from tests.memory import numbers_of
 from vividface_core.errors import InvalidOutput, MissingWeights, UnsupportedCheckpoint
 from vividface_core.wan.empty_prompt import EmptyPrompt, compute_empty_prompt
 
@@ -139,6 +137,6 @@ def test_memory_is_that_of_one_matrix_not_of_the_encoder(tmp_path):
     encoder = make_encoder(d_model=1024, d_ff=4096, num_layers=10, num_heads=8, d_kv=128, vocab_size=1000)
     path = tmp_path / "large.pth"
     torch.save({key: value.bfloat16() for key, value in original(encoder.state_dict()).items()}, path)
-    used = int(subprocess.check_output([sys.executable, "-c", MEASURE, str(path)], text=True).split()[-1])
+    (used,) = numbers_of(MEASURE, path)
     assert path.stat().st_size > 300 << 20
     assert used < path.stat().st_size / 3, f"{used >> 20} MiB"

@@ -61,6 +61,11 @@ class FusionConfig:
             raise UnsupportedCheckpoint(f"{source}: query is temporal or tokens, the halves true or false: {values}.")
         return config
 
+    @property
+    def takes_priors(self) -> bool:
+        """Whether either half is there; without them the fusion is the identity."""
+        return self.temporal or self.spatial
+
     def to_dict(self) -> dict[str, Any]:
         """JSON values that :meth:`from_dict` takes back."""
         return asdict(self)

@@ -60,6 +60,8 @@ class DVFaceRestorer(OneStepRestorer):
         return super()._encode(clip, lambda share: report((1 - PRIOR_SHARE) * share))
 
     def _injections(self, clip: Tensor, report: Progress) -> Sequence[Injection]:
+        if not self.fusion.config.takes_priors:
+            return super()._injections(clip, report)
         frames, height, width = self._padded_size(clip)
         grid = self._tokens(height, width)
         with self._placed("priors", clip):
@@ -87,10 +89,12 @@ class DVFaceRestorer(OneStepRestorer):
 
     def _work_bytes(self, frames: int, height: int, width: int) -> tuple[int, dict[str, int]]:
         shared, stages = super()._work_bytes(frames, height, width)
+        config = self.fusion.config
+        if not config.takes_priors:
+            return shared, stages
         total, height, width = self.valid_lengths.at_least(frames), *self._padded_sides(height, width)
         segment = clip_bytes(self.priors, min(2 * SEGMENT, total + 1), height, width, self.dtype, self.device)
         rows, columns = self._tokens(height, width)
-        config = self.fusion.config
         # Priors, and of each block what stands between them and the tokens.
         kept = 2 + config.spatial * config.blocks * (1 + (config.query == "tokens"))
         kept *= latent_frames(self.vae.config, total) * rows * columns * config.channels * self.dtype.itemsize

@@ -72,6 +72,18 @@ def test_the_folded_denoiser_takes_the_priors_as_the_plain_one(clip, halves):
     assert (made[0] - OneStepRestorer(**parts(False)).restore(clip)).abs().max() > 1e-3, "and they say something"
 
 
+def test_a_fusion_without_halves_costs_no_priors(clip):
+    def refuse(*_):
+        raise AssertionError("priors were computed")
+
+    priors = prior_encoder()
+    priors.features = refuse
+    restorer = DVFaceRestorer(**parts(False), priors=priors, fusion=fusion_of(7, temporal=False, spatial=False))
+    alone = OneStepRestorer(**parts(False))
+    assert torch.equal(restorer.restore(clip), alone.restore(clip))
+    assert restorer.memory_for(9, 48, 64) - restorer.weight_bytes == alone.memory_for(9, 48, 64) - alone.weight_bytes
+
+
 def test_the_fusion_is_its_formula():
     """x ← (1 + γ) x + β + W_o attention, written out a frame and a head at a time."""
     fusion, priors = fusion_of(3), Priors(torch.randn(1, 3, 6, 16), torch.randn(1, 3, 6, 16))

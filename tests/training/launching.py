@@ -9,9 +9,9 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parents[2]
 
 
-def launch(config: Path, *changes: str, processes: int = 1, **options) -> subprocess.CompletedProcess:
+def launch_command(config: Path, *changes: str, processes: int = 1) -> list[str]:
     """``accelerate launch`` on the CPU; several processes talk through gloo."""
-    command = [
+    return [
         sys.executable,
         "-m",
         "accelerate.commands.launch",
@@ -34,6 +34,11 @@ def launch(config: Path, *changes: str, processes: int = 1, **options) -> subpro
         str(config),
         *changes,
     ]
+
+
+def launch(config: Path, *changes: str, processes: int = 1, **options) -> subprocess.CompletedProcess:
+    """Train to the end."""
+    command = launch_command(config, *changes, processes=processes)
     run = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=500, **options)
     assert run.returncode == 0, run.stderr[-3000:]
     return run

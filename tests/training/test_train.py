@@ -18,7 +18,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from tests.assets import clip, run_ffmpeg
-from tests.training.launching import launch, processes_of
+from tests.training.launching import REPOSITORY, launch, launch_command, processes_of
 from training.config import load_config
 from training.data.batches import Samples, make_loader
 from training.data.shards import ShardReader, ShardWriter
@@ -178,6 +178,25 @@ def test_a_stopped_run_goes_on_as_if_undisturbed(one_process, data, tmp_path):
         for run in (tmp_path / "stopped" / "run", one_process)
     )
     assert all((ours[key] - theirs[key]).abs().max() < 1e-6 for key in ours)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_launcher_processes_and_workers_loses_no_step(number, data, tmp_path):
+    """As a terminal sends Ctrl-C and a scheduler SIGTERM; the launcher passes it on once more."""
+    config = write_config(tmp_path / "group", data, micro=1, steps=5000)
+    changes = "data.workers=1", "run.validate_every=0", "run.checkpoint_every=5000"
+    started = launch_command(config, *changes, processes=2)
+    output = tmp_path / "said.txt"
+    with output.open("w") as said:
+        group = subprocess.Popen(started, cwd=REPOSITORY, stdout=said, stderr=said, start_new_session=True)
+        log = tmp_path / "group" / "run" / "log.jsonl"
+        while group.poll() is None and len(log.read_text().splitlines() if log.exists() else []) < 3:
+            time.sleep(0.05)
+        os.killpg(group.pid, number)
+        group.wait(timeout=120)
+    (state,) = (tmp_path / "group" / "run" / "states").iterdir()
+    assert int(state.name) == read_curve(log)[-1]["step"] >= 3, output.read_text()[-2000:]
+    assert "run the same command to go on" in output.read_text()
 
 
 def test_the_pixel_stage_goes_on_from_the_latent_stage(two_processes, data, tmp_path):

@@ -7,6 +7,7 @@ and several processes see the same batches, and a resumed run goes on as if it h
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -83,10 +84,13 @@ def make_loader(samples: Samples, order: MicroBatches, workers: int) -> DataLoad
         num_workers=workers,
         prefetch_factor=4 if workers else None,
         persistent_workers=bool(workers),
-        worker_init_fn=_one_thread,
+        worker_init_fn=_begin_worker,
         pin_memory=torch.cuda.is_available(),
     )
 
 
-def _one_thread(_: int) -> None:
+def _begin_worker(_: int) -> None:
     torch.set_num_threads(1)
+    # Ctrl-C and a scheduler's SIGTERM reach all processes. The trainer still needs batches for the step under way.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

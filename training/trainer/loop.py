@@ -29,6 +29,9 @@ from vividface_core.errors import Interrupted, InvalidOption, InvalidOutput
 from vividface_core.io.tensors import write_tensors
 from vividface_core.runtime.devices import pick_device
 
+ONE_REQUEST = 5.0
+"""Seconds within which signals to stop are one request: the launcher passes on what its processes got already."""
+
 
 class Progress:
     """What a state remembers beside tensors."""
@@ -75,7 +78,7 @@ class Trainer:
         self._tell_length()
         self.log = CurveLog(run.output / "log.jsonl", self.progress.step) if self._leads else None
         self.validation = Validation(config, stage, self.accelerator)
-        self._interrupted = False
+        self._asked_to_stop: float | None = None
 
     def _tell_length(self) -> None:
         """Say so where the model will be used on longer clips than it sees here."""
@@ -315,17 +318,18 @@ class Trainer:
 
     def _stop_wanted(self) -> bool:
         """Whether any process was asked to stop; all agree on the step."""
-        flag = torch.tensor([float(self._interrupted)], device=self.accelerator.device)
+        flag = torch.tensor([float(self._asked_to_stop is not None)], device=self.accelerator.device)
         return float(self.accelerator.reduce(flag, "sum")) > 0
 
     @contextmanager
     def _watch_signals(self) -> Iterator[None]:
-        """Ctrl-C and SIGTERM end the run after the step that is under way; a second one at once."""
+        """Ctrl-C and SIGTERM end the run after the step that is under way; another one, seconds later, at once."""
 
         def note(number: int, _: Any) -> None:
-            if self._interrupted:
+            now = time.monotonic()
+            self._asked_to_stop = self._asked_to_stop or now
+            if now - self._asked_to_stop > ONE_REQUEST:
                 raise KeyboardInterrupt
-            self._interrupted = True
 
         before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
         try:

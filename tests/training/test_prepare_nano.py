@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 from skimage import data as pictures
 
-from training.assets import packages
-from training.assets.packages import PACKAGES, Package, digest_of, fetch
+from training.assets.fetch import digest_of, fetch
+from training.assets.packages import PACKAGES, Package
 from training.data.random_clips import CLIPS, FACES, MASKS, ORIGINS, PEOPLE, Material
 from training.nano.prepare import LONG_SIDE, SHORT_SIDE, Seen, clips_of
 from training.nano.shrink import MARGIN, shrink_faces
@@ -117,7 +117,9 @@ def test_a_repository_gives_the_wanted_files_of_one_commit_only(repository, tmp_
     assert digest_of(tmp_path / "wanted") == digest
     made = Package("some/faces", repository, "git", digest, "none", "train", part="/pictures/*.jpg")
     missing = replace(made, name="no/faces")
-    monkeypatch.setattr(packages, "PACKAGES", {"good": made, "bad": replace(made, sha256="0" * 64), "no": missing})
+    monkeypatch.setattr(
+        "training.assets.fetch.PACKAGES", {"good": made, "bad": replace(made, sha256="0" * 64), "no": missing}
+    )
     with pytest.raises(MissingWeights, match=f"its SHA-256 is {digest} instead of 0000.* that git is set up with"):
         fetch("bad")
     with pytest.raises(MissingWeights, match="no/faces .* could not be fetched: .*nowhere"):
@@ -129,7 +131,7 @@ def test_a_repository_gives_the_wanted_files_of_one_commit_only(repository, tmp_
         "pictures/b.jpg",
     ]
     assert digest_of(folder) == digest and fetch("good") == folder
-    monkeypatch.setattr(packages.shutil, "which", lambda name: None)
+    monkeypatch.setattr("training.assets.fetch.shutil.which", lambda name: None)
     shutil.rmtree(folder)
     with pytest.raises(MissingDependency, match="git is needed"):
         fetch("good")

@@ -18,7 +18,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from training.assets.packages import PACKAGES, fetch
+from training.assets.fetch import fetch
+from training.assets.packages import PACKAGES
 from vividface_core.errors import MissingDependency, UnsupportedCheckpoint
 from vividface_core.faces.blazeface import WEIGHTS as BLAZEFACE
 from vividface_core.faces.blazeface import BlazeFace

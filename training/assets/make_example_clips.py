@@ -15,7 +15,7 @@ import torch
 from PIL import Image, ImageSequence
 from torch import Tensor
 
-from training.assets.packages import fetch
+from training.assets.fetch import fetch
 from vividface_core.degrade import Degradation
 
 FOLDER = Path(__file__).parents[2] / "nodes" / "assets"

@@ -15,7 +15,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.assets.packages import PACKAGES, fetch
+from training.assets.fetch import fetch
+from training.assets.packages import PACKAGES
 from training.assets.perceptual_weights import convert
 from vividface_core.errors import MissingWeights, VividFaceError
 from vividface_core.io.tensors import write_tensors

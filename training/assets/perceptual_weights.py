@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from training.assets.packages import cache_folder, fetch
+from training.assets.fetch import cache_folder, fetch
 from vividface_core.errors import UnsupportedCheckpoint
 from vividface_core.io.tensors import read_tensors, write_tensors
 from vividface_core.metrics.networks.perceptual import VGG_STAGES, load_perceptual

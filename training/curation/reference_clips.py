@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.assets.packages import fetch
+from training.assets.fetch import fetch
 
 FRAMES = 17
 _PREVIEWS = "comfyui-workflow-templates-media-"

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.assets.packages import fetch
+from training.assets.fetch import fetch
 from training.data.synthetic_motion import Move, cut
 from vividface_core.faces.crop import crop_clip, square_crop
 from vividface_core.faces.detect import FaceDetector

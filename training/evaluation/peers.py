@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.assets.packages import fetch
+from training.assets.fetch import fetch
 from training.stages.nafnet import ImageRestorer
 from vividface_core.errors import MissingDependency
 

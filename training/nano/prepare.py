@@ -21,7 +21,8 @@ from PIL import Image, ImageSequence
 from safetensors.torch import save_file
 from tqdm import tqdm
 
-from training.assets.packages import PACKAGES, fetch
+from training.assets.fetch import fetch
+from training.assets.packages import PACKAGES
 
 CLIP_FRAMES = 17
 SHORT_SIDE = 512

@@ -12,7 +12,7 @@ from skimage import data
 from torch import nn
 
 from training.assets import perceptual_weights
-from training.assets.packages import fetch
+from training.assets.fetch import fetch
 from vividface_core.degrade import gaussian_blur
 from vividface_core.errors import UnsupportedCheckpoint
 from vividface_core.metrics.networks.perceptual import Dists, Lpips, fill

@@ -19,8 +19,8 @@ import torch
 from skimage import data
 
 from tests.assets import clip, run_ffmpeg
+from training.assets.fetch import fetch
 from training.assets.metric_weights import RECIPES, main
-from training.assets.packages import fetch
 from vividface_core.degrade import gaussian_blur
 from vividface_core.errors import UnsupportedCheckpoint
 from vividface_core.io.tensors import read_tensors, write_tensors

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.full_size import true_transformer
 from tests.tiny import wan_layout
-from training.assets.packages import fetch
+from training.assets.fetch import fetch
 from vividface_core.cli.main import main
 from vividface_core.errors import InvalidOption, MissingDependency, UnsupportedCheckpoint
 from vividface_core.io.gguf_blocks import FORMATS

@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 
 from benchmarks.prefilter_faults import FAULTS, Scene
 from tests.assets import clip, run_ffmpeg
-from training.assets.packages import fetch
+from training.assets.fetch import fetch
 from training.curation.clip_stats import (
     DETAIL_SIDE,
     ClipStats,

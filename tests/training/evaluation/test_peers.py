@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
+import ncnn
 import torch
 from skimage import data as pictures
 
@@ -24,7 +24,6 @@ def test_every_chain_runs_and_denoises_something():
 
 def test_real_esrgan_computes_exactly_and_gives_the_picture_back(monkeypatch):
     """What it makes of a picture, brought back to its size, is that picture; garbage would be far from it."""
-    ncnn = pytest.importorskip("ncnn")
     nets = []
 
     class Net(ncnn.Net):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,8 @@ def interrupted_after(path: Path, steps: int) -> None:
 
     def begin(step: int) -> None:
         counted(step)
-        trainer._interrupted = step == steps
+        if step == steps:
+            signal.raise_signal(signal.SIGTERM)
 
     trainer.stage.begin_step = begin
     with pytest.raises(Interrupted):

@@ -140,8 +140,8 @@ class Data(Section):
         lighting: share of clips whose light is switched or faded, which is in the truth as well.
         shares: ``clips``: how often parts of a ``degradation`` that is a mixture are drawn, where not as often as the
             preset says: ``{web = 20}``; not in percent any more, where they don't sum up to 100.
-        camera_noise: ``clips``: largest deviation, of 255, of noise in clips that aren't degraded at all. It is in the
-            truth as well: noise that no codec has touched is the picture's own.
+        camera_noise: ``clips``: largest deviation, of 255, of noise in clips that aren't degraded at all, in half of
+            them as coarse as an enlarged face's. It is in the truth as well: what no codec touched is the picture's.
         manifest: ``clips``: a manifest of ``vividface curate`` over the material's videos
             (``training.material_videos``); clips that it rejects aren't trained on. Validation keeps all of its own.
         echo: ``clips``: larger clips that each give several samples, which spares most of the time that it takes to

@@ -11,7 +11,7 @@ import torch
 from training.config import Data
 from training.data.manifest import write_manifest
 from training.data.people import grouped, held_back
-from training.data.random_clips import Material, RandomClips
+from training.data.random_clips import Material, RandomClips, as_a_sensor_sees
 from training.data.shards import ShardReader
 from training.data.sources import PreparedClips
 from training.data.synthetic_motion import Move, cut, smooth_path
@@ -191,6 +191,19 @@ def test_only_clips_that_are_not_degraded_have_a_camera_s_noise(material):
         strengths.append(float((sample["clean"] - without["clean"])[grey].std()) * 127.5)
     # Drawn between 0 and 6, and measured on few pixels.
     assert len(strengths) > 2 and 3 < max(strengths) < 7.5
+
+
+def test_a_camera_s_noise_is_fine_or_as_coarse_as_in_an_enlarged_picture():
+    grey, alike, deviations = torch.full((2, 3, 60, 64), 0.5), [], []
+    for seed in range(40):
+        noise = (as_a_sensor_sees(grey, 4.0, np.random.default_rng(seed)) - grey)[:, 0]
+        left, right = noise[..., :-1].flatten(), noise[..., 1:].flatten()
+        alike.append(float(torch.corrcoef(torch.stack([left, right]))[0, 1]))
+        deviations.append(float(noise.std()) * 255)
+    fine = sum(abs(one) < 0.1 for one in alike)
+    assert 10 < fine < 30 and max(alike) > 0.7, "neighbours have much in common where noise was enlarged"
+    assert 3 < max(deviations) < 4.2 and min(deviations) < 1
+    assert as_a_sensor_sees(grey, 0.0, np.random.default_rng(0)) is grey
 
 
 def test_small_faces_can_be_left_out(material):

@@ -140,11 +140,10 @@ def test_two_processes_equal_accumulation(two_processes, one_process):
 
 def test_the_configuration_for_cpus_starts_all_its_processes(data, tmp_path):
     config = write_config(tmp_path / "yaml", data, micro=2, steps=2)
-    root = Path(__file__).parents[2]
-    yaml = root / "training/configs/accelerate/cpu.yaml"
+    yaml = REPOSITORY / "training/configs/accelerate/cpu.yaml"
     launcher = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(yaml)]
     command = [*launcher, "--main_process_port", "0", "-m", "training.train", str(config), "run.validate_every=0"]
-    subprocess.run(command, cwd=root, check=True, capture_output=True, timeout=300)
+    subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, timeout=300)
     assert processes_of(tmp_path / "yaml" / "run") == 2
 
 
@@ -156,15 +155,18 @@ def test_processes_that_nobody_joins_are_refused(data, tmp_path, monkeypatch):
         Trainer(config, make_stage(config))
 
 
+def wait_for_steps(count: int, process: subprocess.Popen, log: Path) -> None:
+    """Until a run has logged so many, or has ended."""
+    while process.poll() is None and len(log.read_text().splitlines() if log.exists() else []) < count:
+        time.sleep(0.05)
+
+
 def test_a_stopped_run_goes_on_as_if_undisturbed(one_process, data, tmp_path):
     config = write_config(tmp_path / "stopped", data, micro=2)
-    root = Path(__file__).parents[2]
     command = [sys.executable, "-m", "training.train", str(config)]
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, cwd=root, env=environment, stderr=subprocess.PIPE, text=True)
-    log = tmp_path / "stopped" / "run" / "log.jsonl"
-    while process.poll() is None and len(log.read_text().splitlines() if log.exists() else []) < 3:
-        time.sleep(0.05)
+    process = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stderr=subprocess.PIPE, text=True)
+    wait_for_steps(3, process, tmp_path / "stopped" / "run" / "log.jsonl")
     process.send_signal(signal.SIGINT)
     message = process.communicate(timeout=120)[1]
     assert process.returncode == 130 and "run the same command to go on" in message
@@ -190,8 +192,7 @@ def test_a_signal_to_launcher_processes_and_workers_loses_no_step(number, data, 
     with output.open("w") as said:
         group = subprocess.Popen(started, cwd=REPOSITORY, stdout=said, stderr=said, start_new_session=True)
         log = tmp_path / "group" / "run" / "log.jsonl"
-        while group.poll() is None and len(log.read_text().splitlines() if log.exists() else []) < 3:
-            time.sleep(0.05)
+        wait_for_steps(3, group, log)
         os.killpg(group.pid, number)
         group.wait(timeout=120)
     (state,) = (tmp_path / "group" / "run" / "states").iterdir()

@@ -18,6 +18,7 @@ from PIL import Image
 
 from tests.assets import clip, run_ffmpeg
 from tests.curation_material import BROKEN, OPTIONS, PICTURES, VIDEOS, make_videos
+from tests.memory import numbers_of
 from tests.openai_server import KEY, Remote
 from training.curation.human_labels import HumanLabel
 from training.curation.human_labels import write as write_overrules
@@ -377,19 +378,12 @@ def test_memory_does_not_grow_with_the_length_of_a_video(tmp_path):
             folder / "a.mp4",
         )
         program = (
-            "import sys\nfrom vividface_core.cli.main import main\n"
+            "import torch\ntorch.set_num_threads(1)\nfrom vividface_core.cli.main import main\n"
             "from vividface_core.runtime.memory import peak_memory\n"
             f"main(['curate', {str(folder)!r}, '-o', {str(out)!r}, '--dry-run', '--quiet', '--frames', '9', "
             "'--size', '128', '--detector', 'mtcnn', '--min-face-side', '1000'])\nprint(peak_memory())"
         )
-        run = subprocess.run(
-            [sys.executable, "-c", program],
-            capture_output=True,
-            text=True,
-            check=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"},
-        )
-        peaks[frames] = int(run.stdout.split()[-1])
+        (peaks[frames],) = numbers_of(program)
         rows = [json.loads(line) for line in (out / "dry-run.jsonl").read_text().splitlines()]
         assert len(rows) == frames // FRAMES, "the whole video was looked at"
     held = 162 * 480 * 384 * 3 * 4

@@ -12,11 +12,11 @@ import subprocess
 import sys
 import time
 import urllib.request
-from pathlib import Path
 
 from aiohttp import web
 
-ROOT = Path(__file__).parents[1]
+from tests.paths import REPOSITORY
+
 KEY = "sk-right-8f3a91"
 SCORES = {"clarity": 30, "stability": 17, "lighting": 16, "artifacts": 12, "occlusion": 9}
 """Base 84; with the bonus for colour 85."""
@@ -213,7 +213,7 @@ class Remote:
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.openai_server", KEY], cwd=ROOT, text=True, stdout=subprocess.PIPE
+            [sys.executable, "-m", "tests.openai_server", KEY], cwd=REPOSITORY, text=True, stdout=subprocess.PIPE
         )
         self.root = f"http://127.0.0.1:{int(self._process.stdout.readline())}"
         self.address = f"{self.root}/v1"

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from tests.core.video.work import make
+from tests.paths import REPOSITORY
 from vividface_core.degrade.files import read_record
 
-ROOT = Path(__file__).parents[1]
-PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+PAGE = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
 
 def section(title: str) -> tuple[str, str]:
@@ -36,7 +36,7 @@ def insert(copy: Path, file: str, code: str, before: str) -> None:
 def changed(copy: Path) -> list[str]:
     """Files of the copy that aren't those of the repository."""
     files = [path.relative_to(copy) for path in copy.rglob("*") if path.is_file() and path.suffix != ".pyc"]
-    return [str(f) for f in files if not (ROOT / f).exists() or not filecmp.cmp(copy / f, ROOT / f, False)]
+    return [str(f) for f in files if not (REPOSITORY / f).exists() or not filecmp.cmp(copy / f, REPOSITORY / f, False)]
 
 
 def vividface(copy: Path, *arguments: object) -> str:
@@ -50,7 +50,9 @@ def vividface(copy: Path, *arguments: object) -> str:
 
 @pytest.fixture
 def copy(tmp_path) -> Path:
-    shutil.copytree(ROOT / "vividface_core", tmp_path / "vividface_core", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        REPOSITORY / "vividface_core", tmp_path / "vividface_core", ignore=shutil.ignore_patterns("__pycache__")
+    )
     assert changed(tmp_path) == []
     return tmp_path
 

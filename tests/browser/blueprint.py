@@ -7,7 +7,7 @@ from copy import deepcopy
 from typing import Any
 
 from tests.browser.graphs import PACKAGE
-from tests.comfyui.server import REPOSITORY
+from tests.paths import REPOSITORY
 
 FILE = REPOSITORY / "subgraphs" / "Restore faces in a video.json"
 DESCRIPTION = "Restores the faces of a video: loads the model and restores, in one box."

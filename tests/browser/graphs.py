@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.browser.page import ComfyPage
-from tests.comfyui.server import REPOSITORY
+from tests.paths import REPOSITORY
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -29,7 +29,8 @@ from tests.browser.make_workflows import chosen
 from tests.browser.page import ComfyPage
 from tests.browser.thumbnails import darkened, last_saved
 from tests.browser.workflow_inputs import FILE, FOLDER, SHARP
-from tests.comfyui.server import REPOSITORY, ComfyServer
+from tests.comfyui.server import ComfyServer
+from tests.paths import REPOSITORY
 
 PICTURES = REPOSITORY / "docs" / "comfyui"
 LARGEST = 400_000

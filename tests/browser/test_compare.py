@@ -15,7 +15,8 @@ from PIL import Image
 
 from tests.assets import clip, run_ffmpeg
 from tests.browser.page import ComfyPage
-from tests.comfyui.server import REPOSITORY, ComfyServer
+from tests.comfyui.server import ComfyServer
+from tests.paths import REPOSITORY
 
 BITS = 6
 FRAMES = 48

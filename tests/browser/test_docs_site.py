@@ -8,14 +8,13 @@ import sys
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from urllib.parse import unquote, urljoin, urlparse
 
 import pytest
 
 from tests.browser.page import FLAGS, browser_path
+from tests.paths import REPOSITORY
 
-ROOT = Path(__file__).parents[2]
 # The clip's halves and the canvas, as rows of grey levels at the clip's middle, at one moment of the paused clip.
 SEEN = """async (share) => {
   const figure = document.querySelector('figure.before-after');
@@ -41,7 +40,7 @@ SEEN = """async (share) => {
 def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "-d", str(folder)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
 

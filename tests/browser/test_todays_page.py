@@ -13,7 +13,8 @@ from tests.browser.graphs import Workflow, wired
 from tests.browser.make_pictures import leave_welcome
 from tests.browser.page import ComfyPage
 from tests.browser.workflow_inputs import FILE, FOLDER
-from tests.comfyui.server import REPOSITORY, ComfyServer
+from tests.comfyui.server import ComfyServer
+from tests.paths import REPOSITORY
 
 pytestmark = pytest.mark.slow
 SELECT = "type => app.canvas.selectNode(app.graph._nodes.find(node => node.type === type))"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.comfyui import prompts
-from tests.comfyui.server import REPOSITORY
+from tests.paths import REPOSITORY
 from vividface_core.pipeline.options import RestoreOptions
 
 FOLDER, API_FOLDER = REPOSITORY / "example_workflows", REPOSITORY / "workflows" / "api"

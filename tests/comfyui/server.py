@@ -21,9 +21,9 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from tests.paths import REPOSITORY
 from training.assets.fetch import cache_folder, fetch
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 PACK = "ComfyUI-VividFace"
 FOLDERS = ("models", "custom_nodes", "input", "output", "temp", "user")
 START = 540.0

@@ -20,7 +20,8 @@ import pytest
 
 from tests.assets import clip, run_ffmpeg
 from tests.comfyui.proxy import Cable
-from tests.comfyui.server import REPOSITORY, ComfyServer
+from tests.comfyui.server import ComfyServer
+from tests.paths import REPOSITORY
 from vividface_core.comfy_client.journal import NAME
 from vividface_core.comfy_client.server import Server
 from vividface_core.comfy_client.watch import Watch, listen

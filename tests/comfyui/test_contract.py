@@ -9,7 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.comfyui.server import REPOSITORY, comfy_folder, comfy_python, comfy_version
+from tests.comfyui.server import comfy_folder, comfy_python, comfy_version
+from tests.paths import REPOSITORY
 
 NAMES = Path(__file__).with_name("core_names.json")
 """What the pack uses of ComfyUI's modules, as far as each generation has it; see :func:`main`."""

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.comfyui.server import REPOSITORY, comfy_folder, comfy_python
+from tests.comfyui.server import comfy_folder, comfy_python
+from tests.paths import REPOSITORY
 
 pytestmark = pytest.mark.slow
 DEVICE = "elsewhere"

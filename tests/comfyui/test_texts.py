@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from tests.comfyui.server import REPOSITORY
+from tests.paths import REPOSITORY
 
 
 def test_english_texts_are_the_schemas_own(comfy):

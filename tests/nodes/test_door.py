@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+from tests.paths import REPOSITORY
 
 LOAD = f"""
 import asyncio, importlib.util, sys

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from importlib.util import module_from_spec, spec_from_file_location
-from pathlib import Path
 
 import pytest
 import torch
 
+from tests.paths import REPOSITORY
 from vividface_core.errors import InvalidOption
 
 # By its path: the room around it needs ComfyUI.
-_SPEC = spec_from_file_location("pictures", Path(__file__).parents[2] / "nodes" / "bridge" / "images.py")
+_SPEC = spec_from_file_location("pictures", REPOSITORY / "nodes" / "bridge" / "images.py")
 images = module_from_spec(_SPEC)
 _SPEC.loader.exec_module(images)
 

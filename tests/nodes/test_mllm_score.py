@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import fields
-from pathlib import Path
 
 import pytest
 
+from tests.paths import REPOSITORY
 from vividface_core.mllm import rubric
 from vividface_core.mllm.folder import CSV, FOLDER, INDEX, JSON, RECORDS, SORTS
 from vividface_core.mllm.judges.allowed_servers import SERVERS
@@ -18,14 +18,13 @@ from vividface_core.mllm.judges.server_settings import FILE, KEY, ServerSettings
 from vividface_core.mllm.judges.technical import NAME
 from vividface_core.mllm.rubric import RUBRIC
 
-ROOT = Path(__file__).parents[2]
-SNAPSHOT = json.loads((ROOT / "tests" / "comfyui" / "schema.json").read_text(encoding="utf-8"))
+SNAPSHOT = json.loads((REPOSITORY / "tests" / "comfyui" / "schema.json").read_text(encoding="utf-8"))
 SCORE, WHOLE = "VividFaceMLLMScore", "VividFaceScoreFolder"
 LANGUAGES = ("en", "zh", "ja", "fr", "de")
 
 
 def page(node: str, language: str) -> str:
-    path = ROOT / "web" / "docs" / (f"{node}.md" if language == "en" else f"{node}/{language}.md")
+    path = REPOSITORY / "web" / "docs" / (f"{node}.md" if language == "en" else f"{node}/{language}.md")
     return path.read_text(encoding="utf-8")
 
 

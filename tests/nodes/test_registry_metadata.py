@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
+from tests.paths import REPOSITORY
 from vividface_core.io.hub import HubFile
 from vividface_core.weights import TABLE
 
 tomllib = pytest.importorskip("tomllib")
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_the_models_are_those_that_the_download_node_fetches_from_the_hub():
-    told = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["comfy"]["Models"]
+    told = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["comfy"]["Models"]
     files = {
         f"/vividface/{name}/{file.path}": f"https://huggingface.co/{file.repo}/resolve/main/{file.path}"
         for name, entry in TABLE.items()

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
+from tests.paths import REPOSITORY
 from vividface_core.degrade import preset_names
 from vividface_core.metrics.registry import METRICS
 
-ROOT = Path(__file__).parents[2]
-SNAPSHOT: dict[str, Any] = json.loads((ROOT / "tests" / "comfyui" / "schema.json").read_text(encoding="utf-8"))
-PAGES = ROOT / "web" / "docs"
+SNAPSHOT: dict[str, Any] = json.loads((REPOSITORY / "tests" / "comfyui" / "schema.json").read_text(encoding="utf-8"))
+PAGES = REPOSITORY / "web" / "docs"
 LANGUAGES = ("en", "zh", "zh-TW", "ja", "ko", "fr", "es", "de")
 OTHERS = LANGUAGES[1:]
 FILES = ("main.json", "nodeDefs.json")
@@ -27,7 +27,7 @@ LONGEST_CODE = 27
 
 
 def locale(language: str, file: str) -> dict[str, Any]:
-    return json.loads((ROOT / "locales" / language / file).read_text(encoding="utf-8"))
+    return json.loads((REPOSITORY / "locales" / language / file).read_text(encoding="utf-8"))
 
 
 def page(node: str, language: str) -> Path:
@@ -44,7 +44,7 @@ WIDGETS = {
 
 def widget_texts(file: str) -> dict[str, str]:
     """A widget's own English, which the locales replace."""
-    source = (ROOT / "web" / file).read_text(encoding="utf-8")
+    source = (REPOSITORY / "web" / file).read_text(encoding="utf-8")
     block = re.search(r"^const ENGLISH = \{\n(.*?)^\}", source, re.MULTILINE | re.DOTALL)[1]
     return {key: text for key, _, text in re.findall(r"""^  (\w+): (['"])(.*)\2,?$""", block, re.MULTILINE)}
 
@@ -74,7 +74,7 @@ every_node = pytest.mark.parametrize("node", SNAPSHOT)
 
 
 def test_there_are_no_other_languages_and_files():
-    folder = ROOT / "locales"
+    folder = REPOSITORY / "locales"
     found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert found == {f"{language}/{file}" for language in LANGUAGES for file in FILES}
 
@@ -82,7 +82,7 @@ def test_there_are_no_other_languages_and_files():
 @every_language
 @pytest.mark.parametrize("file", FILES)
 def test_files_are_utf8_with_two_spaces(language, file):
-    text = (ROOT / "locales" / language / file).read_bytes().decode("utf-8")
+    text = (REPOSITORY / "locales" / language / file).read_bytes().decode("utf-8")
     assert text == json.dumps(json.loads(text), indent=2, ensure_ascii=False) + "\n"
 
 
@@ -131,7 +131,7 @@ def test_choices_are_values_that_the_nodes_have():
 
 def test_templates_texts_are_those_of_the_shipped_graphs():
     shown: set[str] = set()
-    for path in (ROOT / "example_workflows").glob("*.json"):
+    for path in (REPOSITORY / "example_workflows").glob("*.json"):
         graph = json.loads(path.read_text(encoding="utf-8"))
         shown |= {group["title"] for group in graph["groups"]} | {node.get("title", "") for node in graph["nodes"]}
         shown |= {node["widgets_values"][0] for node in graph["nodes"] if node["type"] == "MarkdownNote"}

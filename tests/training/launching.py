@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-REPOSITORY = Path(__file__).parents[2]
+from tests.paths import REPOSITORY
 
 
 def launch_command(config: Path, *changes: str, processes: int = 1) -> list[str]:

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ import torch
 from accelerate.state import AcceleratorState
 
 from tests.assets import clip, run_ffmpeg
+from tests.paths import REPOSITORY
 from training.config import load_config
 from training.prepare import main as prepare
 from training.stages.nafnet import ImageRestorer, NafConfig, NafNet, load_nafnet
@@ -306,10 +306,9 @@ def test_an_ablation_runs_by_one_command(decoder_run, data, tmp_path):
         "optimizer.steps=3",
         "--out",
     ]
-    root = Path(__file__).parents[2]
     run = subprocess.run(
         [*command, str(tmp_path / "out")],
-        cwd=root,
+        cwd=REPOSITORY,
         capture_output=True,
         text=True,
         timeout=500,

@@ -18,7 +18,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from tests.assets import clip, run_ffmpeg
-from tests.training.launching import REPOSITORY, launch, launch_command, processes_of
+from tests.paths import REPOSITORY
+from tests.training.launching import launch, launch_command, processes_of
 from training.config import load_config
 from training.data.batches import Samples, make_loader
 from training.data.shards import ShardReader, ShardWriter

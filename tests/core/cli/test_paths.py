@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from tests.assets import clip, run_ffmpeg
+from tests.paths import REPOSITORY
 from tests.tiny import save_tiny_checkpoint
 from vividface_core.cli.main import main
 from vividface_core.comfy_client.files import find_videos
 from vividface_core.comfy_client.journal import Journal
 
-ROOT = Path(__file__).parents[3]
-WORKFLOW = ROOT / "workflows" / "api" / "restore_video.api.json"
+WORKFLOW = REPOSITORY / "workflows" / "api" / "restore_video.api.json"
 NO_MODEL = ("--model", "no-such-model")
 """Whatever names it comes as far as the model and no farther."""
 
@@ -164,7 +164,7 @@ def test_on_a_terminal_the_user_is_asked(place, answer, code):
             stdin=theirs,
             stderr=theirs,
             stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
         )
         os.write(mine, answer.encode())
         process.communicate(timeout=300)

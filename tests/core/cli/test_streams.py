@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from tests.assets import clip, run_ffmpeg
-
-ROOT = Path(__file__).parents[3]
+from tests.paths import REPOSITORY
 
 
 def unread(*words: object, both: bool = False) -> tuple[int, str]:
@@ -24,7 +22,7 @@ def unread(*words: object, both: bool = False) -> tuple[int, str]:
             stdout=writer,
             stderr=writer if both else subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
         )
     finally:
         os.close(writer)

@@ -6,13 +6,13 @@ import gzip
 import io
 import json
 import tarfile
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save
 
+from tests.paths import REPOSITORY
 from vividface_core.comfy_client.workflow import Workflow
 from vividface_core.errors import UnsupportedCheckpoint
 from vividface_core.faces.detect import RETINAFACE_FILES, RetinaFaceDetector
@@ -20,7 +20,7 @@ from vividface_core.io.atomic import read_json
 from vividface_core.io.file_kinds import HEAD, mistaken_for
 from vividface_core.io.tensors import read_tensors
 
-API = Path(__file__).parents[3] / "workflows" / "api" / "restore_video.api.json"
+API = REPOSITORY / "workflows" / "api" / "restore_video.api.json"
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"ab" * 32 + b"\nsize 5676070424\n"
 KINDS = {
     "page": (b"<!DOCTYPE html>\n<html class=''><head><title>shulianz/VividFace</title>" + b" " * 5000, "web page"),

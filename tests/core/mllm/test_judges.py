@@ -22,6 +22,7 @@ import torch
 
 from tests.assets import clip, run_ffmpeg
 from tests.openai_server import KEY, SCORES, Remote, answer
+from tests.paths import REPOSITORY
 from tests.tiny_qwen import save_tiny_qwen
 from vividface_core.errors import (
     InvalidAnswer,
@@ -43,7 +44,6 @@ from vividface_core.mllm.judges.technical import TechnicalJudge
 from vividface_core.mllm.rubric import RUBRIC, answer_schema, render_prompt, rubric_version
 from vividface_core.video.source import VideoFrames
 
-ROOT = Path(__file__).parents[3]
 SMALL = Sampling(2, 4, 128 * 128, 64 * 128 * 128)
 pytestmark = pytest.mark.usefixtures("no_judge_settings")
 
@@ -267,7 +267,7 @@ def test_a_broken_transformers_is_one_sentence(models, face, tmp_path):
         "from vividface_core.cli.main import main; sys.exit(main(sys.argv[1:]))"
     )
     command = [sys.executable, "-c", program, "score", str(face), "--judge", f"local:{models['qwen2_5_vl']}"]
-    run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    run = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY)
     assert run.returncode == 1 and len(run.stderr.strip().splitlines()) == 1, run.stderr
     assert "needs transformers" in run.stderr
 

@@ -19,6 +19,7 @@ import pytest
 
 from tests.curation_material import OPTIONS, make_videos
 from tests.curation_work import PATIENCE, Work, note, noted, wait_for
+from tests.paths import REPOSITORY
 from vividface_core.cli.main import main
 from vividface_core.errors import ClusterUnusable, InvalidOption, JudgeFailed, MissingWeights, WorkerLost
 from vividface_core.runtime.engines import choose_engine
@@ -26,7 +27,6 @@ from vividface_core.runtime.engines.ray_actors import TRIES, RayEngine
 from vividface_core.runtime.threads import parallel_map
 
 NO_RAY = sys.version_info >= (3, 15), "Ray has no packages for this Python"
-ROOT = Path(__file__).parents[3]
 VALUES = [None, 0, -1.5, 1e-300, 0.1, 2**53, "ünï\n", [], [None, {"a": [1, "x"]}], {"deep": {"er": [True, False]}}]
 
 
@@ -273,7 +273,7 @@ def start(folder: Path, engine: str, address: str = "", *more: str, **environmen
     return subprocess.Popen(
         [sys.executable, "-c", PROGRAM, folder, engine, address, *more],
         text=True,
-        cwd=ROOT,
+        cwd=REPOSITORY,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env={**os.environ, **environment},
@@ -319,7 +319,7 @@ def test_a_cluster_of_others_is_used_proved_and_left_alone(tmp_path):
             "--object-store-memory",
             "100000000",
         ],
-        env={**os.environ, **keys, "PYTHONPATH": f"{tmp_path / 'path'}{os.pathsep}{ROOT}"},
+        env={**os.environ, **keys, "PYTHONPATH": f"{tmp_path / 'path'}{os.pathsep}{REPOSITORY}"},
         cwd=tmp_path,
         text=True,
         stdout=subprocess.PIPE,

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from tests.training.launching import REPOSITORY, launch, processes_of
+from tests.paths import REPOSITORY
+from tests.training.launching import launch, processes_of
 from training.config import Config, load_config
 from training.data.batches import Samples
 from training.stages.base import Stage

@@ -281,6 +281,7 @@ class Run(Section):
 
     Attributes:
         output: folder of checkpoints, logs, pictures and of the averaged weights in ``model/``.
+        seed: of all chance, which samples come when among it: a run that goes on from another's model wants its own.
         precision: of the computation; weights and optimizer stay fp32.
         compile: compile the model; pays after some hundred steps of one shape.
         checkpoint_every, keep: steps between full states, and how many stay.

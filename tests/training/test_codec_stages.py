@@ -198,6 +198,16 @@ def test_a_model_that_is_used_on_longer_clips_than_it_learns_from_says_so(decode
     assert "native_frames" not in capfd.readouterr().out
 
 
+def test_a_model_that_would_see_its_clips_again_says_so(decoder_run, data, tmp_path, capfd):
+    base = decoder_run / "run" / "model"
+    path = write(tmp_path / "again", data, "decoder", base, "", "[loss]\ndists = 0.0\n")
+    seed = json.loads((base / "vividface.json").read_text())["training"]["seed"]
+    for chosen, said in ((seed, True), (seed + 1, False)):
+        output = f'run.output="{tmp_path / str(chosen)}"'
+        assert train([str(path), "optimizer.steps=1", f"run.seed={chosen}", output]) == 0
+        assert ("sees the same clips" in capfd.readouterr().out) == said
+
+
 def test_the_joint_stage_goes_on_with_adapters_in_mixed_precision(decoder_run, data, tmp_path):
     base = decoder_run / "run" / "model"
     lora, loss = "[model.lora]\nrank = 2\nalpha = 2\n", "[loss]\ndists = 0.0\nlatent = 0.1\n"

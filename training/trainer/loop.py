@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -27,7 +28,9 @@ from training.trainer.sharding import is_sharded, whole_net
 from training.trainer.validation import Validation
 from vividface_core.errors import Interrupted, InvalidOption, InvalidOutput
 from vividface_core.io.tensors import write_tensors
+from vividface_core.restorers.registry import CARD
 from vividface_core.runtime.devices import pick_device
+from vividface_core.weights import where
 
 ONE_REQUEST = 5.0
 """Seconds within which signals to stop are one request: the launcher passes on what its processes got already."""
@@ -76,6 +79,7 @@ class Trainer:
         if resume and self.states.resume():
             self.accelerator.print(f"Going on after step {self.progress.step} of {run.output}")
         self._tell_length()
+        self._tell_seed()
         self.log = CurveLog(run.output / "log.jsonl", self.progress.step) if self._leads else None
         self.validation = Validation(config, stage, self.accelerator)
         self._asked_to_stop: float | None = None
@@ -87,6 +91,19 @@ class Trainer:
             self.accelerator.print(
                 f"Clips have {trained} frames and model.native_frames is {used}: how to restore the later ones is left "
                 "to what the model has learned before. 'training.evaluate --levels' shows it under 'last frames'."
+            )
+
+    def _tell_seed(self) -> None:
+        """Say so where a model that goes on learning would see what it has seen: chance depends on the seed alone."""
+        base, seed = getattr(self.config.model, "base", ""), self.config.run.seed
+        card = where(base) / CARD if base else None
+        if card is None or not card.is_file():
+            return
+        before = json.loads(card.read_text(encoding="utf-8")).get("training") or {}
+        if before.get("seed") == seed and (before.get("data") or {}).get("kind") == self.config.data.kind:
+            self.accelerator.print(
+                f"model.base was trained with run.seed = {seed} too: on the same data it sees the same clips "
+                "again, in the same order. Another run.seed gives others."
             )
 
     @property

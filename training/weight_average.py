@@ -6,6 +6,7 @@ zero-shot models", 2022); errors that differ between them become smaller.
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -14,13 +15,18 @@ from torch import Tensor
 from vividface_core.errors import InvalidOption
 from vividface_core.io.atomic import read_json, write_json
 from vividface_core.io.tensors import misfits, read_tensors, write_tensors
+from vividface_core.restorers.one_step_files import DECODER
 from vividface_core.restorers.registry import CARD
+
+_BLOCK = re.compile(r"((?:down|up)\.\d+|full|fine)\.\d+\.")
+"""The beginning of the names of one block's weights in a conditional decoder."""
 
 
 def average(model: Path, other: Path, share: float, output: Path) -> Path:
     """Write the checkpoint folder ``output``: ``share`` of ``model``'s weights, and 1 − ``share`` of ``other``'s.
 
-    The rest is ``model``'s; its card tells what was averaged.
+    Blocks by which ``model``'s conditional decoder has grown had no effect in ``other``: there their last layers count
+    as zeros, the others as ``model``'s own. The rest is ``model``'s; its card tells what was averaged.
 
     Raises:
         InvalidOption: the share isn't in 0…1, or the two folders don't hold the same weights.
@@ -34,6 +40,8 @@ def average(model: Path, other: Path, share: float, output: Path) -> Path:
     shutil.copytree(model, output, ignore=shutil.ignore_patterns("*.safetensors"))
     for file in files:
         ours, theirs = read_tensors(model / file), read_tensors(other / file)
+        if file.parent.name == DECODER:
+            theirs = {**_grown(ours, theirs), **theirs}
         if faults := misfits(ours, theirs):
             raise InvalidOption(f"{other / file} holds other weights: {faults}; only one design has a mean.")
         write_tensors(output / file, {name: _mean(value, theirs[name], share) for name, value in ours.items()})
@@ -41,6 +49,14 @@ def average(model: Path, other: Path, share: float, output: Path) -> Path:
     name = read_json(other / CARD).get("name", other.name)
     write_json(output / CARD, {**card, "averaged": {"with": name, "share": share}}, indent=2)
     return output
+
+
+def _grown(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of the blocks that only ``ours`` has, as they are while they have no effect."""
+    known = {match[0] for name in theirs if (match := _BLOCK.match(name))}
+    blocks = {name: match[0] for name in ours if (match := _BLOCK.match(name))}
+    new = {name: ours[name] for name, block in blocks.items() if block not in known}
+    return {name: value.new_zeros(value.shape) if ".conv2." in name else value for name, value in new.items()}
 
 
 def _mean(ours: Tensor, theirs: Tensor, share: float) -> Tensor:

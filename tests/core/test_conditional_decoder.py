@@ -82,6 +82,16 @@ def test_streams_and_tiles_give_the_whole_clip(config):
         assert (put_together(decoder, z, x, chunk, side) - whole).abs().max() < 1e-4
 
 
+@pytest.mark.parametrize("config", [SMALL, FINE, MEASURED, NORMED], ids=["small", "fine", "measured", "normed"])
+def test_with_and_without_gradients_it_gives_the_same(config):
+    """Without them feature maps are changed in place."""
+    decoder, (z, x) = random_decoder(config), clip(config, 3, 32, 48)
+    with_gradients = decoder(z, x)
+    with_gradients.sum().backward()
+    with torch.no_grad():
+        torch.testing.assert_close(decoder(z, x), with_gradients.detach(), rtol=0, atol=1e-6)
+
+
 @torch.inference_mode()
 @pytest.mark.parametrize("config", [SMALL, MEASURED], ids=["small", "measured"])
 def test_tiles_equal_the_whole_where_they_are_smaller_than_what_they_see(config):

@@ -10,14 +10,19 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from tests.hub_server import UploadServer
 from tests.tiny import save_tiny_checkpoint, wan_layout
 from training.assets.fetch import fetch
 from training.export import export, main, push
 from training.model_card import ModelCard
+from training.stages.modules import grown_decoder
+from training.weight_average import average
 from vividface_core.errors import InvalidOption, MissingWeights, UnsupportedCheckpoint
+from vividface_core.io.tensors import write_tensors
 from vividface_core.restorers.one_step_save import save_original
+from vividface_core.wan.conditional_decoder import ConditionalDecoder, DecoderConfig
 from vividface_core.wan.transformer import one_step_velocity
 from vividface_core.wan.vae import decode, encode
 from vividface_core.weights import load_restorer
@@ -86,6 +91,28 @@ def test_the_mean_with_another_model(tiny_checkpoint, tmp_path):
     found = load_file(tmp_path / "out" / file)
     assert all((found[name] - value - 0.25).abs().max() < 1e-6 for name, value in ours.items())
     assert json.loads((tmp_path / "out" / "vividface.json").read_text())["averaged"]["share"] == 0.75
+
+
+def test_blocks_that_the_other_lacks_have_no_effect_there(tmp_path):
+    torch.manual_seed(0)
+    decoder = ConditionalDecoder(DecoderConfig(4, 2, (8, 12), (1, 1), (1, 0), 8, head_blocks=1))
+    # A weight of each layer, so that no zero hides another.
+    nn.init.normal_(decoder.head_out.weight, std=0.1)
+    later = grown_decoder(decoder, {"down_blocks": (1, 2), "up_blocks": (1, 1), "head_blocks": 2})
+    for parameter in later.parameters():
+        parameter.data += 0.05 * torch.randn_like(parameter)
+    for name, net in (("earlier", decoder), ("later", later)):
+        (tmp_path / name / "decoder").mkdir(parents=True)
+        write_tensors(tmp_path / name / "decoder" / "model.safetensors", net.state_dict())
+        (tmp_path / name / "vividface.json").write_text("{}")
+    clip = torch.randn(1, 4, 2, 4, 4), torch.rand(1, 3, 3, 16, 16)
+    with torch.no_grad():
+        for share, expected in ((0.0, decoder(*clip)), (1.0, later(*clip))):
+            out = average(tmp_path / "later", tmp_path / "earlier", share, tmp_path / str(share))
+            later.load_state_dict(load_file(out / "decoder" / "model.safetensors"))
+            torch.testing.assert_close(later(*clip), expected)
+    with pytest.raises(InvalidOption, match="only one design has a mean"):
+        average(tmp_path / "earlier", tmp_path / "later", 0.5, tmp_path / "smaller")
 
 
 def test_only_one_design_has_a_mean(tiny_checkpoint, tmp_path, capsys):

@@ -37,8 +37,8 @@ class Edition(NamedTuple):
 
 
 EDITIONS = (
-    Edition("ed63fc9", "an autoencoder and a denoiser: latent and pixel stage"),
-    Edition("f609576", "the pixel stage, longer"),
+    Edition("ed63fc9", "an autoencoder and a denoiser, trained together in pixels"),
+    Edition("f609576", "the pixel stage of Eq. 8, with DISTS"),
     Edition("1ae12bb", "a decoder that sees the input; degradations from none to strong"),
     Edition("192f592", "a loss against flicker; mean of two models"),
     Edition("be24a87", "539 real people; a loss in decibels; blocks at the full size"),

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from skimage import data as pictures
 
 from tests.paths import REPOSITORY
+from training.editions import FOLDER, Edition, measure, table, take
 from training.evaluate import Measures
 from training.evaluation.restoring import as_used
-from training.nano.editions import FOLDER, Edition, measure, table, take
 from vividface_core.degrade import DegradationRanges
 from vividface_core.errors import InvalidOption
 from vividface_core.faces.detect import load_detector

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import time
@@ -27,6 +26,7 @@ from training.trainer.optimizers import make_optimizer, make_schedule
 from training.trainer.sharding import is_sharded, whole_net
 from training.trainer.validation import Validation
 from vividface_core.errors import Interrupted, InvalidOption, InvalidOutput
+from vividface_core.io.atomic import read_json
 from vividface_core.io.tensors import write_tensors
 from vividface_core.restorers.registry import CARD
 from vividface_core.runtime.devices import pick_device
@@ -99,7 +99,7 @@ class Trainer:
         card = where(base) / CARD if base else None
         if card is None or not card.is_file():
             return
-        before = json.loads(card.read_text(encoding="utf-8")).get("training") or {}
+        before = read_json(card).get("training") or {}
         if before.get("seed") == seed and (before.get("data") or {}).get("kind") == self.config.data.kind:
             self.accelerator.print(
                 f"model.base was trained with run.seed = {seed} too: on the same data it sees the same clips "

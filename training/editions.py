@@ -1,4 +1,4 @@
-"""What each edition of vividface-nano brought: ``python -m training.nano.editions --table docs/nano_training.md``.
+"""What each edition of vividface-nano brought: ``python -m training.editions --table docs/nano_training.md``.
 
 Every edition's weights are taken out of the repository's history and restore the same held-out clips, one window of
 each, with today's code and measures (:mod:`training.evaluate`).
@@ -25,7 +25,7 @@ from vividface_core.errors import InvalidOption
 from vividface_core.io.output_guard import check_file
 
 FOLDER = Path("vividface_core") / "assets" / "vividface-nano"
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 class Edition(NamedTuple):

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.assets import clip, run_ffmpeg
-from tests.openai_server import KEY, ROOT, Remote, answer
+from tests.openai_server import KEY, Remote, answer
+from tests.paths import REPOSITORY
 from tests.tiny_qwen import save_tiny_qwen
 from vividface_core.cli.main import main
 from vividface_core.mllm.calibration import HumanScore, fit_calibration
@@ -304,7 +305,7 @@ def test_a_model_on_this_machine(videos, tmp_path):
         tmp_path / "r.json",
         "--quiet",
     ]
-    run = subprocess.run([str(word) for word in command], capture_output=True, text=True, cwd=ROOT)
+    run = subprocess.run([str(word) for word in command], capture_output=True, text=True, cwd=REPOSITORY)
     assert run.returncode == 0, run.stderr
     assert not run.stderr, "--quiet"
     assert rows(run.stdout)["a.mkv"] == ["30", "17", "16", "12", "9", "+1", "85", "Premium", "no"]
@@ -318,5 +319,5 @@ def test_the_help_needs_no_torch():
         "add_options(argparse.ArgumentParser())\n"
         "sys.exit(any(name in sys.modules for name in ('torch', 'transformers', 'scipy', 'av')))"
     )
-    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=REPOSITORY)
     assert run.returncode == 0, run.stderr

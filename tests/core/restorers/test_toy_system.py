@@ -21,7 +21,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from tests.paths import REPOSITORY
 from vividface_core.errors import InvalidOption
 from vividface_core.io.folders import whole_folder
 from vividface_core.restorers.base import Restorer, module_bytes
@@ -31,6 +30,8 @@ from vividface_core.restorers.registry import CARD, GROUP, Found, System, regist
 
 LENGTHS, WEIGHTS, ANCHOR = ClipLengths(3, 2), "light.safetensors", "light_down.weight"
 CPU = torch.device("cpu")
+# This file is also copied as a package, where there is no tests.paths.
+REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 class Light(nn.Module):

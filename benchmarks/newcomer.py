@@ -22,7 +22,8 @@ from pathlib import Path
 from tests.browser.example_workflows import RESTORE_VIDEO
 from tests.browser.page import ComfyPage
 from tests.browser.thumbnails import compared
-from tests.comfyui.server import PACK, REPOSITORY, ComfyServer, comfy_python, comfy_version
+from tests.comfyui.server import PACK, ComfyServer, comfy_python, comfy_version
+from tests.paths import REPOSITORY
 from training.evaluation.report import check_markers, write_between
 from vividface_core.video.source import VideoFrames
 

@@ -18,10 +18,10 @@ import argparse
 import re
 import subprocess
 import sys
-import tarfile
 import tempfile
-from io import BytesIO
 from pathlib import Path
+
+from training.assets.revisions import unpack
 
 ROOMS = ("vividface_core", "nodes", "training", "web")
 SUFFIXES = (".py", ".js", ".css", ".html")
@@ -35,11 +35,9 @@ def git(*words: str) -> str:
 def count(commit: str) -> dict[str, int]:
     """Lines of each of the product's files, by path."""
     there = [room for room in ROOMS if git("ls-tree", commit, room)]
-    packed = subprocess.run(["git", "archive", commit, *there], capture_output=True, check=True).stdout
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        with tarfile.open(fileobj=BytesIO(packed)) as archive:
-            archive.extractall(root, filter="data")
+        unpack(commit, root, Path(), there)
         files = [path for path in sorted(root.rglob("*")) if path.suffix in SUFFIXES and path.is_file()]
         for path in files:
             if path.suffix == ".py":

@@ -14,11 +14,13 @@ import os
 import statistics
 import subprocess
 import sys
-import tarfile
 import tempfile
 import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
+from training.assets.revisions import unpack
+from vividface_core.errors import InvalidOption
 
 HERE = Path(__file__).resolve().parents[1]
 FILES = {"truth.mp4": "start", "input.mp4": "degrade"}
@@ -66,11 +68,10 @@ def _checkout(name: str, stack: ExitStack) -> Path:
     if Path(name).is_dir():
         return Path(name).resolve()
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-    archive = subprocess.Popen(["git", "-C", str(HERE), "archive", name], stdout=subprocess.PIPE)
-    with tarfile.open(fileobj=archive.stdout, mode="r|") as files:
-        files.extractall(folder, filter="data")
-    if archive.wait():
-        raise SystemExit(f"There is no revision {name} here.")
+    try:
+        unpack(name, folder, HERE)
+    except InvalidOption as error:
+        raise SystemExit(str(error)) from error
     return folder
 
 

@@ -7,21 +7,18 @@ each, with today's code and measures (:mod:`training.evaluate`).
 from __future__ import annotations
 
 import argparse
-import io
 import json
-import subprocess
 import sys
-import tarfile
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from training.assets.revisions import unpack
 from training.command import exit_status
 from training.evaluate import FaceClip, evaluate, label
 from training.evaluation.held_out import CLIPS
 from training.evaluation.report import check_markers, mean_scores, write_between
-from vividface_core.errors import InvalidOption
 from vividface_core.io.output_guard import check_file
 
 FOLDER = Path("vividface_core") / "assets" / "vividface-nano"
@@ -57,13 +54,7 @@ def take(edition: Edition, folder: Path, repository: Path = REPOSITORY) -> Path:
     """
     if not edition.revision:
         return repository / FOLDER
-    command = ["git", "-C", str(repository), "archive", edition.revision, FOLDER.as_posix()]
-    run = subprocess.run(command, capture_output=True)
-    if run.returncode:
-        said = run.stderr.decode(errors="replace").strip()
-        raise InvalidOption(f"{edition.revision} isn't in the history here ({said}); it needs a full clone.")
-    with tarfile.open(fileobj=io.BytesIO(run.stdout)) as archive:
-        archive.extractall(folder, filter="data")
+    unpack(edition.revision, folder, repository, [FOLDER.as_posix()])
     return folder / FOLDER
 
 

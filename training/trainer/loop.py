@@ -26,9 +26,8 @@ from training.trainer.optimizers import make_optimizer, make_schedule
 from training.trainer.sharding import is_sharded, whole_net
 from training.trainer.validation import Validation
 from vividface_core.errors import Interrupted, InvalidOption, InvalidOutput
-from vividface_core.io.atomic import read_json
 from vividface_core.io.tensors import write_tensors
-from vividface_core.restorers.registry import CARD
+from vividface_core.restorers.registry import Contents
 from vividface_core.runtime.devices import pick_device
 from vividface_core.weights import where
 
@@ -96,10 +95,8 @@ class Trainer:
     def _tell_seed(self) -> None:
         """Say so where a model that goes on learning would see what it has seen: chance depends on the seed alone."""
         base, seed = getattr(self.config.model, "base", ""), self.config.run.seed
-        card = where(base) / CARD if base else None
-        if card is None or not card.is_file():
-            return
-        before = read_json(card).get("training") or {}
+        card = Contents(where(base)).card if base else None
+        before = (card or {}).get("training") or {}
         if before.get("seed") == seed and (before.get("data") or {}).get("kind") == self.config.data.kind:
             self.accelerator.print(
                 f"model.base was trained with run.seed = {seed} too: on the same data it sees the same clips "

@@ -57,7 +57,7 @@ def _known(name: str, places: Sequence[Path]) -> Path:
         if not (ASSETS / name / CARD).is_file():
             raise MissingWeights(
                 f"{name} belongs into {ASSETS / name}, as part of the installation, and isn't there: install anew, "
-                "or make it with the commands in docs/nano.md."
+                "or make it with the commands in docs/nano_training.md."
             )
         return ASSETS / name
     candidates = [candidate for place in places for candidate in (place / name, place)]

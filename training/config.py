@@ -73,7 +73,7 @@ class Model(Section):
             ``DecoderConfig``, without those that the autoencoder decides, for random first weights; empty: that of
             ``base``, if it has one. Stages ``decoder`` and ``pixel``.
         grow_decoder: the decoder of ``base`` with ``decoder``'s changes to its arguments: its weights stay, and blocks
-            that are new begin without an effect.
+            that are new begin without an effect. ``aligned`` alone changes what it gives.
         train_new: whether only what is new learns, at the rate that beginners need and the others would suffer from.
         restart_blocks: with it, beginnings of the names of blocks that begin anew, without an effect: "down.2.".
         encoder: the same for a tiny encoder (:mod:`vividface_core.wan.tiny_encoder`), stage ``encoder``.

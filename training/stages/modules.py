@@ -112,7 +112,8 @@ def new_decoder(arguments: dict[str, Any], vae: WanModule) -> ConditionalDecoder
 def grown_decoder(
     base: ConditionalDecoder | None, arguments: dict[str, Any], restarted: Sequence[str] = (), new_alone: bool = False
 ) -> ConditionalDecoder:
-    """``base`` with some arguments changed; it gives what ``base`` gives, as its new blocks have no effect yet.
+    """``base`` with some arguments changed; it gives what ``base`` gives, as its new blocks have no effect yet. Only to
+    be ``aligned`` changes that.
 
     Args:
         restarted: beginnings of the names of ``base``'s blocks that begin anew, without effect: ``down.2.``.

@@ -9,8 +9,10 @@ with a residual r and a per-pixel share 1 + δ of the input, both from one head 
 learned nothing returns its input, and one that is given no input (zeros) decodes the latent alone.
 
 Everything is causal: all blocks but the U-Net's at half the size see the frame before theirs, by a quarter of their
-channels that is one frame old, and that is all a stream remembers. Norms are of a pixel's own channels and there is no
-attention over the frame, so what a pixel depends on has a known radius, and tiles are exact.
+channels that is one frame old, and that is all a stream remembers. Where the decoder is ``aligned`` they follow the
+motion from frame to frame (:mod:`vividface_core.wan.motion`), which is found on whole frames. Norms are of a pixel's
+own channels and there is no attention over the frame, so what else a pixel depends on has a known radius, and tiles are
+exact.
 
 Frames are ``[B, 3, T, H, W]``, −1…1; latents ``[B, C, T', H/s, W/s]``, normalised.
 """
@@ -32,6 +34,7 @@ from vividface_core.wan.degradation_measures import DegradationMeasures
 from vividface_core.wan.degradation_measures import count as count_measures
 from vividface_core.wan.fast_vae.streams import Piece
 from vividface_core.wan.fast_vae.tiles import Region, tiles
+from vividface_core.wan.motion import FARTHEST, MotionStream, motion, places
 from vividface_core.wan.vae import StreamingDecoder, spatial_ratio, temporal_ratio
 
 
@@ -58,6 +61,7 @@ class DecoderConfig:
             at them. Without it features may grow from block to block until a ReLU is shut for good on all clips of a
             kind.
         limit: largest magnitude of the U-Net's features, which keeps one that isn't normed from that; 0: none.
+        aligned: whether the channels that are a frame old follow the motion of the picture.
     """
 
     latent_channels: int
@@ -73,6 +77,7 @@ class DecoderConfig:
     fine_blocks: int = 0
     normed: bool = False
     limit: float = 0.0
+    aligned: bool = False
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], source: Any = "The decoder") -> DecoderConfig:
@@ -84,7 +89,7 @@ class DecoderConfig:
             blocks = [*config.down_blocks, *config.up_blocks, config.head_blocks, config.fine_blocks]
             blocks += [config.fine, config.measures]
             levels = {len(config.widths), len(config.down_blocks), len(config.up_blocks)}
-            fits = config.limit >= 0 and type(config.normed) is bool
+            fits = config.limit >= 0 and type(config.normed) is type(config.aligned) is bool
             fits = (
                 fits
                 and all(type(n) is int and n > 0 for n in counts)
@@ -115,17 +120,22 @@ class DecoderConfig:
     @property
     def radius(self) -> int:
         """Pixels around one of the output that it depends on, rounded up to whole latent cells."""
-        fine = 4 + 4 * self.fine_blocks if self.fine else 0
-        reach = max(2 + 2 * self.head_blocks, fine)
+        fine = 4 + (4 + self._moved(2)) * self.fine_blocks if self.fine else 0
+        reach = max(2 + (2 + self._moved(1)) * self.head_blocks, fine)
         for level in range(len(self.widths)):
             cell = 2 ** (level + 1)
             # Two convolutions a block; one that halves the map, or the first; and the bilinear way back.
-            reach += 2 * cell * (self.down_blocks[level] + self.up_blocks[level]) + cell + cell
+            block = 2 * cell + (self._moved(cell) if level else 0)
+            reach += block * (self.down_blocks[level] + self.up_blocks[level]) + cell + cell
         cells, measures = -(-reach // self.spatial_ratio), MEASURES_REACH if self.measures else 0
         if not self.normed:
             # Then the fine stage alone is scaled by the measures.
             return max(cells, -(-fine // self.spatial_ratio) + measures) * self.spatial_ratio
         return (cells + measures) * self.spatial_ratio
+
+    def _moved(self, cell: int) -> int:
+        """Pixels to where a block finds the frame before, and the cell's next, between which it is interpolated."""
+        return FARTHEST + cell if self.aligned else 0
 
     def check_fits(self, vae_config: Any) -> None:
         """Raises UnsupportedCheckpoint unless the decoder reads this autoencoder's latents."""
@@ -175,7 +185,12 @@ class ConditionalDecoder(nn.Module):
             nn.init.zeros_(tensor)
 
     def forward(
-        self, latents: Tensor, frames: Tensor, memory: Memory | None = None, decoded: Tensor | None = None
+        self,
+        latents: Tensor,
+        frames: Tensor,
+        memory: Memory | None = None,
+        decoded: Tensor | None = None,
+        found: Tensor | None = None,
     ) -> Tensor:
         """Decode a clip, or the next piece of a stream.
 
@@ -185,6 +200,8 @@ class ConditionalDecoder(nn.Module):
                 very first latent frame makes one frame.
             memory: of the pieces before; changed. ``None``: a whole clip.
             decoded: D(ẑ) for a decoder that refines it, of the shape of ``frames``.
+            found: the motion of the frames, for a decoder that is ``aligned``; ``None``: it is found in ``frames``,
+                which then are whole.
 
         Returns:
             ``[B, 3, m, H, W]`` fp32 around −1…1, not clamped.
@@ -196,11 +213,12 @@ class ConditionalDecoder(nn.Module):
         x = given if own is None else torch.cat([given, own], 1)
         x = x.to(self.head_out.weight.dtype).contiguous(memory_format=torch.channels_last)
         halves, codes = F.pixel_unshuffle(x, 2), self._codes(given, batch, memory)
-        features = self._features(halves, self._latent(latents, count, memory), batch, memory, codes)
-        out = self._head(features, x, batch, memory).float()
+        where = self._places(frames, found, memory)
+        features = self._features(halves, self._latent(latents, count, memory), batch, memory, codes, where[1:])
+        out = self._head(features, x, batch, memory, where[0]).float()
         if self.config.fine:
             y = self.fine_in(torch.cat([halves, normed(features)], 1))
-            y = self.fine_out(normed(run_blocks(self.fine, y, batch, memory, codes[0])))
+            y = self.fine_out(normed(run_blocks(self.fine, y, batch, memory, codes[0], where[1])))
             out[:, :3] += F.pixel_shuffle(y.float(), 2)
         result = given * (1 + out[:, 3:4]) + out[:, :3]
         if own is not None:
@@ -230,31 +248,47 @@ class ConditionalDecoder(nn.Module):
         codes = [code if scale == 1 else larger(code, scale) for scale in scales]
         return codes + [None] * (len(self.down) - len(codes))
 
+    def _places(self, frames: Tensor, found: Tensor | None, memory: Memory) -> list[Tensor | None]:
+        """Where blocks find the frame before, at the full size and at each level's."""
+        if not self.config.aligned:
+            return [None] * (1 + len(self.down))
+        if found is None:
+            found, memory["luma"] = motion(frames, memory.get("luma"))
+        maps = found.transpose(1, 2).flatten(0, 1)
+        halved = [maps, *(F.avg_pool2d(maps, 2 ** (level + 1)) / 2 ** (level + 1) for level in range(len(self.down)))]
+        return [places(x) for x in halved]
+
     def _features(
-        self, x: Tensor, latent: Tensor, batch: int, memory: Memory, codes: Sequence[Tensor | None]
+        self,
+        x: Tensor,
+        latent: Tensor,
+        batch: int,
+        memory: Memory,
+        codes: Sequence[Tensor | None],
+        where: Sequence[Tensor | None],
     ) -> Tensor:
         """The U-Net: blocks of 2×2 pixels ``[B·m, 12, H/2, W/2]`` to ``[B·m, width, H/2, W/2]``."""
         x, skips = self.frames_in(x), []
         for level, blocks in enumerate(self.down):
             if level == len(self.smaller):
                 x = x + latent
-            x = self._limited(run_blocks(blocks, x, batch, memory, codes[level]))
+            x = self._limited(run_blocks(blocks, x, batch, memory, codes[level], where[level]))
             if level < len(self.smaller):
                 skips.append(x)
                 x = self.smaller[level](x)
-        x = self._limited(run_blocks(self.up[-1], x, batch, memory, codes[-1]))
+        x = self._limited(run_blocks(self.up[-1], x, batch, memory, codes[-1], where[-1]))
         for level in reversed(range(len(self.larger))):
             # Interpolated, not shuffled: a shuffle leaves a pattern of its phases in flat areas.
             x = skips[level] + larger(self.larger[level](x))
-            x = self._limited(run_blocks(self.up[level], x, batch, memory, codes[level]))
+            x = self._limited(run_blocks(self.up[level], x, batch, memory, codes[level], where[level]))
         return x
 
     def _limited(self, x: Tensor) -> Tensor:
         return x.clamp(-self.config.limit, self.config.limit) if self.config.limit else x
 
-    def _head(self, features: Tensor, x: Tensor, batch: int, memory: Memory) -> Tensor:
+    def _head(self, features: Tensor, x: Tensor, batch: int, memory: Memory, where: Tensor | None) -> Tensor:
         x = F.relu_(self.head_in(x).add_(larger(self.to_full(features))))
-        return self.head_out(run_blocks(self.full, x, batch, memory))
+        return self.head_out(run_blocks(self.full, x, batch, memory, places=where))
 
 
 Read = Callable[[int, int, Region], Tensor]
@@ -280,17 +314,19 @@ def decoded_with_input(
     """
     config = decoder.config
     height, width = (size * config.spatial_ratio for size in latents.shape[-2:])
-    places = [_Place(config, tile, height, width) for tile in _tiles(config, height, width, side)]
-    memories: list[Memory] = [{} for _ in places]
+    spots = [_Place(config, tile, height, width) for tile in _tiles(config, height, width, side)]
+    memories: list[Memory] = [{} for _ in spots]
+    motions = MotionStream() if config.aligned else None
     for first, last in _spans(latents.shape[2], chunk):
         start = max(0, 1 + (first - 1) * config.temporal_ratio)
         stop = 1 + (last - 1) * config.temporal_ratio
         part = latents[:, :, first:last]
         decoded = None if own is None else own.push(part)
-        for place, memory in zip(places, memories):
+        found = None if motions is None else motions.push(read(start, stop, Region(0, height, 0, width)))
+        for place, memory in zip(spots, memories):
             frames = read(start, stop, place.seen)
-            beside = None if decoded is None else place.of(decoded)
-            yield Piece(start, place.tile, place.inner(decoder(place.of_latent(part), frames, memory, beside)))
+            beside, along = (None if whole is None else place.of(whole) for whole in (decoded, found))
+            yield Piece(start, place.tile, place.inner(decoder(place.of_latent(part), frames, memory, beside, along)))
 
 
 class _Place:

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vividface_core.wan.motion import moved
+
 Memory = dict[Any, Tensor]
 """What a stream remembers: the shifted channels of the last frame before each block."""
 
@@ -35,26 +37,35 @@ class Block(nn.Module):
         for tensor in (*self.conv2.parameters(), *(self.measured.parameters() if self.measured else ())):
             nn.init.zeros_(tensor)
 
-    def forward(self, x: Tensor, batch: int, memory: Memory, code: Tensor | None = None) -> Tensor:
-        """``[B·T, C, h, w]``, B·T frames in the order of the batch; ``code`` of the same height and width."""
+    def forward(
+        self, x: Tensor, batch: int, memory: Memory, code: Tensor | None = None, places: Tensor | None = None
+    ) -> Tensor:
+        """``[B·T, C, h, w]``, B·T frames in the order of the batch; ``code`` of the same height and width.
+
+        ``places`` is where in the frame before each place is found (:func:`vividface_core.wan.motion.places`);
+        ``None``: at the same one.
+        """
         seen = normed(x) if self._normed else x
-        found = self.conv1(self._shifted(seen, batch, memory) if self._shift else seen)
+        found = self.conv1(self._shifted(seen, batch, memory, places) if self._shift else seen)
         if self.measured is not None:
             scale = self.measured(code)
             # Fetching memory for another map of a large frame takes as long as the sum; a gradient needs both.
             found = torch.addcmul(found, found, scale) if torch.is_grad_enabled() else found.addcmul_(found, scale)
         return self.conv2(F.relu_(found)).add_(x)
 
-    def _shifted(self, x: Tensor, batch: int, memory: Memory) -> Tensor:
+    def _shifted(self, x: Tensor, batch: int, memory: Memory, places: Tensor | None) -> Tensor:
         own = x[:, : self._shift].unflatten(0, (batch, -1)).clone()
+        # Before the first frame there is nothing to remember: it stands for its own past.
+        before = memory.get(self, own[:, :1])
+        memory[self] = own[:, -1:].clone()
         # What is normed is a copy already; the block's own input is needed as it is.
         out = x if self._normed else x.clone()
-        target = out[:, : self._shift].unflatten(0, (batch, -1))
-        target[:, 1:] = own[:, :-1]
-        # Before the first frame there is nothing to remember: it stands for its own past.
-        if self in memory:
-            target[:, :1] = memory[self]
-        memory[self] = own[:, -1:].clone()
+        target = out[:, : self._shift]
+        if places is not None:
+            target.copy_(moved(torch.cat([before, own[:, :-1]], 1).flatten(0, 1), places))
+            return out
+        target = target.unflatten(0, (batch, -1))
+        target[:, 1:], target[:, :1] = own[:, :-1], before
         return out
 
 
@@ -71,10 +82,17 @@ def levels(widths: tuple[int, ...], counts: tuple[int, ...], measured: int = 0, 
     )
 
 
-def run_blocks(blocks: nn.Module, x: Tensor, batch: int, memory: Memory, code: Tensor | None = None) -> Tensor:
+def run_blocks(
+    blocks: nn.Module,
+    x: Tensor,
+    batch: int,
+    memory: Memory,
+    code: Tensor | None = None,
+    places: Tensor | None = None,
+) -> Tensor:
     """``[B·T, C, h, w]`` through the blocks of a level."""
     for block in blocks.children():
-        x = block(x, batch, memory, code)
+        x = block(x, batch, memory, code, places)
     return x
 
 

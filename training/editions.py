@@ -1,7 +1,8 @@
 """What each edition of vividface-nano brought: ``python -m training.editions --table docs/nano_training.md``.
 
 Every edition's weights are taken out of the repository's history and restore the same held-out clips, one window of
-each, with today's code and measures (:mod:`training.evaluate`).
+each, with today's code and measures (:mod:`training.evaluate`). With ``--known``, those that an earlier run measured
+stay as they are.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from training.command import exit_status
 from training.evaluate import FaceClip, evaluate, label
 from training.evaluation.held_out import CLIPS
 from training.evaluation.report import check_markers, mean_scores, write_between
+from vividface_core.errors import InvalidOption
 from vividface_core.io.output_guard import check_file
 
 FOLDER = Path("vividface_core") / "assets" / "vividface-nano"
@@ -59,17 +61,25 @@ def take(edition: Edition, folder: Path, repository: Path = REPOSITORY) -> Path:
 
 
 def measure(
-    editions: Sequence[Edition], clips: Sequence[FaceClip], frames: int, repository: Path = REPOSITORY
+    editions: Sequence[Edition],
+    clips: Sequence[FaceClip],
+    frames: int,
+    repository: Path = REPOSITORY,
+    known: Mapping[str, dict[str, Any]] | None = None,
 ) -> list[dict[str, Any]]:
     """One entry an edition: means over the clips of the scores of input and output, and ``clean``, the mean and the
-    least PSNR (dB) of a clean input's output."""
-    rows = []
+    least PSNR (dB) of a clean input's output. Those of revisions in ``known`` are taken from there."""
+    rows, known = [], known or {}
     with tempfile.TemporaryDirectory() as place:
         # All of them first: a missing one is told before the work.
         found = [
-            take(edition, Path(place) / str(number), repository) for number, edition in enumerate(editions, start=1)
+            None if edition.revision in known else take(edition, Path(place) / str(number), repository)
+            for number, edition in enumerate(editions, start=1)
         ]
         for number, (edition, model) in enumerate(zip(editions, found), start=1):
+            if model is None:
+                rows.append({**known[edition.revision], "edition": number, **edition._asdict()})
+                continue
             entries, _ = evaluate(str(model), frames, frames, False, clips)
             clean = [entry["clean"] for entry in entries]
             scores = {"input": mean_scores(entries, "input"), "output": mean_scores(entries, label(str(model)))}
@@ -95,12 +105,29 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def _known(path: Path, frames: int) -> dict[str, dict[str, Any]]:
+    """The entries of an earlier run by revision, without that of a working tree.
+
+    Raises:
+        InvalidOption: it isn't what ``--json`` wrote, or they were measured on longer or shorter clips.
+    """
+    try:
+        kept = json.loads(path.read_text())
+        rows, before = {row["revision"]: row for row in kept["editions"] if row["revision"]}, kept["frames"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InvalidOption(f"--known {path}: that isn't a file that --json wrote ({error!r}).") from error
+    if before != frames:
+        raise InvalidOption(f"--known {path} was measured with {before} frames a clip, not with {frames}.")
+    return rows
+
+
 def main(argv: list[str] | None = None) -> int:
     """Entry point: 0, or 1 after an error."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=9, help="of each clip; 9: one window of today's model")
     parser.add_argument("--table", type=Path, help="put it between the editions markers of this Markdown file")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--known", type=Path, help="what --json wrote before: editions in it aren't measured again")
     args = parser.parse_args(argv)
     return exit_status(lambda: _run(args))
 
@@ -110,7 +137,7 @@ def _run(args: argparse.Namespace) -> None:
         check_markers(args.table, "editions")
     if args.json:
         check_file(args.json, "--json")
-    rows = measure(EDITIONS, CLIPS, args.frames)
+    rows = measure(EDITIONS, CLIPS, args.frames, known=_known(args.known, args.frames) if args.known else None)
     print(table(rows))
     if args.table:
         write_between(args.table, "editions", table(rows))

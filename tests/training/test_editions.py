@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from skimage import data as pictures
 
 from tests.paths import REPOSITORY
-from training.editions import FOLDER, Edition, measure, table, take
+from training.editions import FOLDER, Edition, main, measure, table, take
 from training.evaluate import Measures
 from training.evaluation.restoring import as_used
 from vividface_core.degrade import DegradationRanges
@@ -74,5 +74,21 @@ def test_editions_are_measured_by_their_own_weights(history):
     assert rows[1]["output"] != rows[0]["output"]
     assert {**rows[2]["output"], "seconds": 0} == {**rows[1]["output"], "seconds": 0}
     assert rows[0]["input"]["psnr"] == rows[1]["input"]["psnr"]
+    known = {revisions[0]: {**rows[0], "edition": 7, "new": "before"}}
+    again = measure([Edition("", "c"), Edition(revisions[0], "a")], [clip], 3, folder, known)
+    assert again[1] == {**rows[0], "edition": 2}
     gain = rows[0]["output"]["psnr"] - rows[0]["input"]["psnr"]
     assert f"| 1 | a | {gain:+.2f} |" in table(rows)
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [(None, "isn't a file that --json wrote"), ("[]", "isn't a file"), ('{"frames": 5, "editions": []}', "5 frames")],
+    ids=["missing", "something else", "other clips"],
+)
+def test_what_is_known_of_other_clips_is_refused_before_the_work(tmp_path, capsys, text, words):
+    path = tmp_path / "known.json"
+    if text is not None:
+        path.write_text(text)
+    assert main(["--known", str(path)]) == 1
+    assert words in capsys.readouterr().err

@@ -45,6 +45,7 @@ EDITIONS = (
     Edition("020c058", "all together by many small steps; windows as long as the clips learned from"),
     Edition("0a357e4", "longer; larger crops; a camera's noise in clean clips"),
     Edition("4209e58", "longer; weaker and coarser noise in clean clips"),
+    Edition("9d85038", "a memory that follows the motion"),
 )
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 from vividface_core.wan.conditional_decoder import DecoderConfig
-from vividface_core.wan.decoder_blocks import SHIFTED
 from vividface_core.wan.fast_vae.stages import FRAME_BATCH, LARGE, LEVELS
 from vividface_core.wan.folded_transformer import TOKENS
 from vividface_core.wan.tiny_encoder import EncoderConfig
@@ -77,14 +76,14 @@ def conditional_decoder_bytes(
     config: DecoderConfig, frames: int, height: int, width: int, item: int, tile: int | None = None
 ) -> int:
     """Peak of a conditional decoder over ``frames`` frames of ``height``×``width`` pixels after earlier ones."""
-    # The motion of whole frames and the lumas that it is found by, in fp32.
-    motion = height * width * (frames + 1) * 4 * (2 * 2 + 2) if config.aligned else 0
+    # The motion of whole frames, two numbers a pixel in fp32.
+    motion = height * width * (frames + 1) * 8 if config.aligned else 0
     if tile is not None:
         height, width = (min(side, tile + 2 * config.radius) for side in (height, width))
     area, frames = height * width, frames + 1
     if config.aligned:
-        # Where each level's blocks look, and what the full size finds there, before and behind the interpolation.
-        motion += area * frames * 4 * (3 + 2 * config.head // SHIFTED)
+        # Where the blocks of each level look: as much at the full size, and less than half of it below.
+        motion += area * frames * 12
     heads = CONDITIONAL_MAPS if config.head_blocks else 2
     full = area * frames * (heads * item * config.head + 3 * 4 * 4)
     # What is skipped around lower levels stays alive on the way down and up.

@@ -126,8 +126,9 @@ def test_the_latent_stage_learns(two_processes):
     assert len(left) == 12 and np.mean(left[-4:]) < 0.9 * np.mean(left[:4])
     figures = [entry for entry in entries if "psnr" in entry]
     assert [entry["step"] for entry in figures] == [6, 12]
-    # Where it starts depends on the embedded model, whose latents alone are no longer what its editions learn by.
-    assert figures[1]["psnr"] > max(figures[0]["psnr"] + 0.5, figures[1]["psnr_input"])
+    # Where it starts, and how much is left to learn, depends on the embedded model, whose latents alone are no longer
+    # what its editions learn by.
+    assert figures[1]["psnr"] > max(figures[0]["psnr"] + 0.2, figures[1]["psnr_input"])
 
 
 def test_two_processes_equal_accumulation(two_processes, one_process):

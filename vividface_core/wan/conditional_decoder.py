@@ -322,10 +322,11 @@ def decoded_with_input(
         stop = 1 + (last - 1) * config.temporal_ratio
         part = latents[:, :, first:last]
         decoded = None if own is None else own.push(part)
-        found = None if motions is None else motions.push(read(start, stop, Region(0, height, 0, width)))
+        whole = read(start, stop, Region(0, height, 0, width)) if motions else None
+        found = None if motions is None or whole is None else motions.push(whole)
         for place, memory in zip(spots, memories):
-            frames = read(start, stop, place.seen)
-            beside, along = (None if whole is None else place.of(whole) for whole in (decoded, found))
+            frames = read(start, stop, place.seen) if whole is None else place.of(whole)
+            beside, along = (None if x is None else place.of(x) for x in (decoded, found))
             yield Piece(start, place.tile, place.inner(decoder(place.of_latent(part), frames, memory, beside, along)))
 
 
